@@ -1,0 +1,246 @@
+"""Fetch one published file into the cache: whole, checked and under its name, or not at all.
+
+The body streams into a temporary file beside the target, its content is checked, and only then is it renamed. A lock
+beside the target lets several processes ask at once: one fetches, the others wait and find it. Standard library only.
+`$HAVEL_MIRROR` (or `mirror=`) replaces the official addresses by `<mirror>/<folder>/<file>`.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import http.client
+import os
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from .dataset import DamagedDataError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there unique temporary names and the rename alone keep files whole
+    fcntl = None
+
+Progress = Callable[[str, int, int | None], None]
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)  # URLError, timeouts and resets are OSErrors
+LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+class DownloadError(OSError):
+    """No address gave the file; the message lists what each one said."""
+
+
+class _Retriable(Exception):
+    """This address may give the file when asked again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resource:
+    """A published file.
+
+    Attributes:
+      folder: the data set's folder in `$DATA_DIR`, in the cache and on a mirror.
+      filename: its name there.
+      check: called with the path of a fetched copy; raises DamagedDataError when the content is not the published one.
+      max_bytes: more than this is refused while it arrives.
+      addresses: official full addresses, tried in order; empty when there is none.
+    """
+
+    folder: str
+    filename: str
+    check: Callable[[Path], None]
+    max_bytes: int
+    addresses: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """How patient a download is: seconds, and rounds over the addresses.
+
+    An address that cannot be reached at all is not asked again, so without a network a download ends after one
+    `timeout` an address at most.
+    """
+
+    timeout: float = 15.0
+    rounds: int = 3
+    backoff: float = 1.0
+    deadline: float = 3600.0
+    lock_timeout: float = 3600.0
+
+
+def addresses(resource: Resource, mirror: str | None = None) -> tuple[str, ...]:
+    """The addresses of `resource`: official, or under `mirror` (default `$HAVEL_MIRROR`; several separated by commas).
+
+    Raises:
+      ValueError: a mirror that is neither http(s) nor file.
+    """
+    mirror = os.environ.get("HAVEL_MIRROR", "") if mirror is None else mirror
+    bases = [base.strip().rstrip("/") for base in mirror.split(",") if base.strip()]
+    for base in bases:
+        if urllib.parse.urlsplit(base).scheme not in ("http", "https", "file"):
+            raise ValueError(f"mirror {base!r}: expected an address that begins with http://, https:// or file://")
+    return tuple(f"{base}/{resource.folder}/{resource.filename}" for base in bases) or resource.addresses
+
+
+def fetch(
+    resource: Resource,
+    cache: Path,
+    *,
+    mirror: str | None = None,
+    progress: Progress | None = None,
+    policy: Policy = Policy(),
+) -> Path:
+    """Path of a checked copy of `resource` in `cache`, fetched when it is not there yet or no longer whole.
+
+    Args:
+      resource: the file.
+      cache: root of the cache; the copy lies in its folder `resource.folder`.
+      mirror: see `addresses`.
+      progress: called as progress(filename, bytes so far, bytes in all or None); default: lines on stderr.
+      policy: patience.
+
+    Raises:
+      DownloadError: no address gave it, in bounded time; nothing is left under the final name.
+    """
+    target = cache / resource.folder / resource.filename
+    sources = addresses(resource, mirror)
+    if not sources and not target.is_file():
+        raise DownloadError(f"{resource.filename} has no public address (a mirror can be named in $HAVEL_MIRROR)")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"cannot make the cache folder {target.parent} ({error}); set $HAVEL_CACHE") from error
+    with _lock(target, policy.lock_timeout) as alone:
+        if alone:  # what a killed process left
+            for leftover in target.parent.glob(f"{target.name}.*.part"):
+                leftover.unlink(missing_ok=True)
+        if target.is_file():
+            try:
+                resource.check(target)
+                return target
+            except DamagedDataError as error:
+                print(f"{error}; fetching it again", file=sys.stderr)
+                if not sources:
+                    raise
+        _fetch_from_any(resource, sources, target, progress or _print_progress(), policy)
+    return target
+
+
+def _fetch_from_any(resource, sources, target, progress, policy) -> None:
+    """Tries every source in rounds until `target` exists; raises DownloadError with each one's last answer."""
+    answers: dict[str, str] = {}
+    remaining = list(sources)
+    end = time.monotonic() + policy.deadline
+    for attempt in range(policy.rounds):
+        if attempt and remaining:
+            time.sleep(policy.backoff * 2 ** (attempt - 1))
+        for address in tuple(remaining):
+            part = target.with_name(f"{target.name}.{os.getpid()}.{time.monotonic_ns()}.part")
+            try:
+                _receive(address, part, resource, progress, policy.timeout, end)
+                resource.check(part)
+                os.replace(part, target)
+                return
+            except _Retriable as error:
+                answers[address] = str(error)
+            except DamagedDataError as error:
+                answers[address] = str(error).replace(str(part), "what it sent")
+                remaining.remove(address)
+            except CONNECTION_ERRORS as error:
+                if getattr(error, "errno", None) in LOCAL_ERRORS:
+                    raise DownloadError(f"cannot write {target} ({error}); free space or set $HAVEL_CACHE") from error
+                answers[address] = _words(error)
+                remaining.remove(address)
+            finally:
+                part.unlink(missing_ok=True)
+    raise DownloadError("; ".join(f"{address}: {answer}" for address, answer in answers.items()))
+
+
+def _receive(address: str, part: Path, resource: Resource, progress: Progress, timeout: float, end: float) -> None:
+    """Streams `address` into `part` and flushes it to disk; raises _Retriable when the same address may do better later."""
+    request = urllib.request.Request(address, headers={"User-Agent": "havel-datasets", "Accept-Encoding": "identity"})
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code in (408, 425, 429) or error.code >= 500:
+                raise _Retriable(f"HTTP {error.code} {error.reason}") from error
+            raise
+    with response, open(part, "wb") as file:
+        declared = response.headers.get("Content-Length")
+        total = int(declared) if declared and declared.isdigit() else None
+        if total is not None and total > resource.max_bytes:
+            raise DamagedDataError(f"it offers {total:,} bytes, expected at most {resource.max_bytes:,}")
+        received = 0
+        while True:
+            try:
+                piece = response.read(1 << 18)
+            except CONNECTION_ERRORS as error:
+                raise _Retriable(f"broke off after {received:,} bytes ({_words(error)})") from error
+            if not piece:
+                break
+            file.write(piece)
+            received += len(piece)
+            if received > resource.max_bytes:
+                raise DamagedDataError(f"it sent more than the {resource.max_bytes:,} bytes expected")
+            if time.monotonic() > end:
+                raise DamagedDataError(f"too slow: {received:,} bytes when the time was up")
+            progress(resource.filename, received, total)
+        if total is not None and received != total:
+            raise _Retriable(f"cut short: {received:,} of {total:,} bytes")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong, without the layers of wrapping that urllib adds."""
+    reason = getattr(error, "reason", None)
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    return str(reason or error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _lock(target: Path, timeout: float):
+    """Holds `<target>.lock`; yields whether the file system can lock at all. The empty lock file stays."""
+    path = target.with_name(target.name + ".lock")
+    try:
+        file = open(path, "w")
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write into {target.parent} ({error}); set $HAVEL_CACHE to a folder of yours"
+        ) from error
+    with file:
+        held = fcntl is not None
+        end = time.monotonic() + timeout
+        while held:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise DownloadError(
+                        f"another process has held {path} for {timeout:.0f} s; end it or try later"
+                    ) from None
+                time.sleep(0.1)
+            except OSError:  # some network file systems cannot lock: unique temporary names still keep files whole
+                held = False
+        yield held
+
+
+def _print_progress() -> Progress:
+    """A progress callback: a line on stderr when a file begins, every 10 MB, and at its end."""
+    shown = {}
+
+    def show(filename: str, received: int, total: int | None) -> None:
+        step = received // 10_000_000
+        if shown.get(filename) != step or received == total:
+            shown[filename] = step
+            of = f" of {total / 1e6:.1f}" if total else ""
+            print(f"downloading {filename}: {received / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
+
+    return show
