@@ -100,7 +100,7 @@ def scan_positions(rows: int, width: int, scan: int) -> np.ndarray:
 
 
 def to_trellis_grid(level: np.ndarray, scan: int) -> np.ndarray:
-    """Returns the grid integers x = 2 l - sign(l) (s & 1) whose levels, walked in scan order, are `level` [rows, width]."""
+    """Returns the grid integers x = 2 l - sign(l) (s & 1) [rows, width] of levels walked in scan order."""
     grid = np.zeros(level.size, np.int64)
     flat = level.reshape(-1)
     state = 0

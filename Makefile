@@ -1,0 +1,111 @@
+# Needs Python 3.11 or newer and make, nothing else. Each target sets up what it uses; set up already, that takes no time.
+#   make setup CUDA=13      adds JAX's CUDA plugin (12 or 13)
+#   make setup PYTHON=...   takes this interpreter instead of the first good one on the path
+#   make test ARGS="-k container"
+
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python)
+RUN := .venv/bin/python
+WORKERS ?= 2
+CUDA ?=
+ARGS ?=
+
+# A stamp carries the checksum of what was installed, so that a changed file, and only that, installs again.
+checksum = $(shell cksum < $(1) | tr ' ' '-')
+READY := .venv/.ready-$(call checksum,requirements.txt)
+CUDA_READY := $(if $(CUDA),.venv/.cuda$(CUDA)-$(call checksum,requirements.txt))
+NNCODEC_READY := .venv-peers/nncodec/.ready-$(call checksum,tests/peers/requirements-nncodec.txt)
+CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requirements-coders.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders lint lock
+
+help:
+	@echo "make setup     environment in .venv, nothing else"
+	@echo "make demo      compress a trained network and see the report (minutes)"
+	@echo "make test      the tests, under 20 minutes on two cores"
+	@echo "make test-all  the long ones too"
+	@echo "make bench     kernels against their peers"
+	@echo "make peers     what we measure against, in .venv-peers, and the live comparison"
+	@echo "make lint      ruff and the import contracts"
+
+setup: $(READY) $(CUDA_READY)
+
+demo: setup
+	@$(MAKE) --no-print-directory peers-coders || echo "note: no constriction on this machine; the report leaves its row out"
+	$(RUN) -m projects.deepcabac.demo $(ARGS)
+
+test: setup
+	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+test-all: setup
+	$(RUN) -m pytest -n $(WORKERS) --run-slow $(ARGS)
+
+bench: setup
+	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
+	$(RUN) -m kernels.bench $(ARGS)
+
+peers: setup peers-nncodec peers-coders
+	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
+
+peers-nncodec: $(NNCODEC_READY)
+
+peers-coders: $(CODERS_READY)
+
+lint: setup
+	$(RUN) -m ruff check .
+	.venv/bin/lint-imports
+
+# Maintainers, with uv: resolve requirements.in for every supported Python. Windows is not supported, its lines go.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header $(ARGS) requirements.in -o requirements.lock
+	@printf '%s\n' "# Every package that the checkout uses, exactly: made from requirements.in by \`make lock\`, not by hand." \
+	  "# Python 3.11 keeps jax 0.10.2 and flax 0.12.8; 3.12 and later take the newer set." > requirements.txt
+	@grep -v "== 'win32'$$" requirements.lock | sed "s/ ; sys_platform != 'win32'//" >> requirements.txt
+	@rm requirements.lock
+
+# $(call environment,folder,oldest minor,newest minor,candidates): finds a Python 3.x in the range and makes an environment
+# in the folder, by uv where there is one. An environment of another Python there is replaced.
+define environment
+	if ! $(1)/bin/python -c "import sys; sys.exit(not (3, $(2)) <= sys.version_info[:2] <= (3, $(3)))" 2>/dev/null; then \
+	  found=; \
+	  for candidate in $(4); do \
+	    if "$$candidate" -c "import sys; sys.exit(not (3, $(2)) <= sys.version_info[:2] <= (3, $(3)))" 2>/dev/null; then \
+	      found="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "no Python from 3.$(2) to 3.$(3) among: $(4). Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	  rm -rf $(1); mkdir -p $(dir $(1)); \
+	  if command -v uv >/dev/null 2>&1 && uv venv --quiet --python "$$("$$found" -c 'import sys; print(sys.executable)')" $(1); \
+	  then :; else rm -rf $(1); "$$found" -m venv $(1) || { rm -rf $(1); exit 1; }; fi; \
+	fi
+endef
+
+# $(call install,folder,arguments): uv where there is one, else pip, which is put there by the standard library if missing.
+define install
+	if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python $(1)/bin/python $(2); then :; else \
+	  $(1)/bin/python -m pip --version >/dev/null 2>&1 || $(1)/bin/python -m ensurepip >/dev/null || exit 1; \
+	  $(1)/bin/python -m pip install --quiet --disable-pip-version-check --retries 10 $(2) || exit 1; \
+	fi
+endef
+
+$(READY):
+	@echo "setting up .venv (about 700 MB, a minute or two)"
+	@$(call environment,.venv,11,99,$(CANDIDATES))
+	@$(call install,.venv,-r requirements.txt)
+	@rm -f .venv/.ready-* && touch $@
+
+$(CUDA_READY): $(READY)
+	@$(call install,.venv,-c requirements.txt "jax[cuda$(CUDA)]")
+	@rm -f .venv/.cuda*-* && touch $@
+
+$(NNCODEC_READY):
+	@echo "building nncodec in .venv-peers/nncodec (a C++ extension: 2 to 5 minutes)"
+	@$(call environment,.venv-peers/nncodec,9,12,python3.11 python3.12 $(CANDIDATES))
+	@$(call install,.venv-peers/nncodec,--no-deps -r tests/peers/requirements-nncodec.txt)
+	@rm -f .venv-peers/nncodec/.ready-* && touch $@
+
+$(CODERS_READY):
+	@echo "setting up .venv-peers/coders"
+	@$(call environment,.venv-peers/coders,11,99,$(CANDIDATES))
+	@$(call install,.venv-peers/coders,--no-deps -r tests/peers/requirements-coders.txt)
+	@rm -f .venv-peers/coders/.ready-* && touch $@
