@@ -73,7 +73,7 @@ define environment
 	      found="$$candidate"; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then \
-	    echo "no Python from 3.$(2) to 3.$(3) among: $(4). Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	    echo "needs Python 3.$(2) $(if $(filter 99,$(3)),or newer,to 3.$(3)), and found none as: $(4). Name one: make PYTHON=/path/to/python" >&2; exit 1; fi; \
 	  rm -rf $(1); mkdir -p $(dir $(1)); \
 	  if command -v uv >/dev/null 2>&1 && uv venv --quiet --python "$$("$$found" -c 'import sys; print(sys.executable)')" $(1); \
 	  then :; else rm -rf $(1); "$$found" -m venv $(1) || { rm -rf $(1); exit 1; }; fi; \
