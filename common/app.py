@@ -1,0 +1,210 @@
+"""The way in of every verb: `python -m projects.NAME.VERB --flags`.
+
+`run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
+calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
+Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 75 stopped at a
+checkpoint by SIGTERM (the same command goes on), 130 Ctrl-C.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from common import config as config_lib
+from common import metrics, provenance, run_directory
+from common.run_directory import Run
+
+__all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
+
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "try again"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AppConfig:
+    """The flags that every verb has."""
+
+    run_dir: str | None = config_lib.field(
+        None, "directory of the run; by default runs/<project>.<verb>/<hash of the flags>"
+    )
+    overwrite: bool = config_lib.field(False, "start afresh where an earlier run of the same kind lies")
+    trackers: tuple[str, ...] = config_lib.field((), "where metrics go as well", choices=tuple(metrics.TRACKERS))
+    report: bool = config_lib.field(True, "write report.html at the end")
+    distributed: str = config_lib.field(
+        "auto",
+        "start jax.distributed: auto does in a Slurm step of several tasks, or where JAX_COORDINATOR_ADDRESS is set",
+        choices=("auto", "always", "never"),
+    )
+    debug: bool = config_lib.field(False, "show a traceback for every error")
+
+
+class Preempted(Exception):
+    """Raised by a loop that was asked to end and has written its checkpoint."""
+
+
+def run(
+    main: Callable[[Any, Run], dict | None],
+    config_class: type,
+    argv: Sequence[str] | None = None,
+    *,
+    transient: bool = False,
+) -> NoReturn:
+    """Runs a verb and exits the process.
+
+    Args:
+        main: the verb; errors that it raises as ValueError or OSError become one line for the user.
+        config_class: its flags, a frozen dataclass of `config.field`s.
+        argv: the command line, `sys.argv` by default.
+        transient: for a verb that only looks: it runs every time, and leaves nothing unless `--run_dir` is given.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    module = sys.modules[main.__module__]
+    name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem
+    if any(argument in ("--help", "-h", "-help", "--helpshort", "--helpfull") for argument in argv[1:]):
+        print(_help(name, module.__doc__, config_class))
+        sys.exit(0)
+    try:
+        config, app_config = config_lib.parse(argv, config_class, AppConfig)
+        config = config_lib.validate(config)
+    except config_lib.FlagError as error:
+        _fail(str(error), 2)
+    verb = name.removeprefix("projects.")
+    argv = ["python", "-m", name, *argv[1:]]
+    if transient and app_config.run_dir is None:
+        with tempfile.TemporaryDirectory(prefix="havel-") as folder:
+            app_config = dataclasses.replace(app_config, run_dir=folder, report=False)
+            code = _open_and_call(main, config, app_config, verb, argv, quiet=True)
+    else:
+        app_config = dataclasses.replace(app_config, overwrite=app_config.overwrite or transient)
+        code = _open_and_call(main, config, app_config, verb, argv, quiet=transient)
+    sys.exit(code)
+
+
+def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequence[str], quiet: bool) -> int:
+    from common import mesh
+
+    try:
+        mesh.start_distributed(app_config.distributed)
+    except (ValueError, RuntimeError) as error:
+        _fail(f"--distributed={app_config.distributed}: {error}", 1)
+    path = pathlib.Path(app_config.run_dir) if app_config.run_dir else run_directory.default_path(config, verb)
+    options = {"verb": verb, "argv": argv, "overwrite": app_config.overwrite, "trackers": app_config.trackers}
+    try:
+        current = mesh.open_on_every_process(lambda: run_directory.open_run(path, config, **options), path)
+    except (ValueError, OSError) as error:
+        _fail(_one_line(error), 2)
+    try:
+        if current.result is not None:
+            _print_result(current, "finished before; --overwrite runs it again")
+            return 0
+        for line in current.news:
+            current.log(line)
+        return _call(main, config, app_config, current, quiet)
+    finally:
+        current.close()
+
+
+def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int:
+    use_compilation_cache()
+    try:
+        device = provenance.device()
+        current.note(device=device)
+        if not quiet:
+            current.log(f"device: {device}\nrun directory: {current.path}")
+        result = current.finish(main(config, current))
+    except Preempted as stop:
+        current.stop("interrupted")
+        current.log(f"{stop}; the same command goes on from here")
+        return EXIT_PREEMPTED
+    except KeyboardInterrupt:
+        current.stop("interrupted")
+        current.log("interrupted; the same command goes on from the last checkpoint")
+        return 130
+    except Exception as error:
+        current.stop("failed")
+        return _report_error(error, app_config, current)
+    if app_config.report and current.is_main:
+        _write_report(current)
+    if current.is_main and not (quiet and not result):
+        _print_result(dataclasses.replace(current, result=result), "")
+    return 0
+
+
+def _report_error(error: Exception, app_config: AppConfig, current: Run) -> int:
+    """Expected errors in one line, their traceback beside the run; a defect with its traceback."""
+    text = "".join(traceback.format_exception(error))
+    if app_config.debug or not isinstance(error, (ValueError, OSError)):
+        print(text, file=sys.stderr, end="", flush=True)
+        return 1
+    try:
+        (current.path / "error.txt").write_text(text)
+    except OSError:
+        pass
+    _print_error(_one_line(error) + " (--debug shows where)")
+    return 1
+
+
+def _write_report(current: Run) -> None:
+    try:
+        from common import report
+
+        path = report.write([current.path])
+    except Exception as error:  # a report that fails must not make a finished run look failed
+        current.log(f"no report: {_one_line(error)}; python -m common.report {current.path} tries again")
+    else:
+        current.log(f"report: {path}")
+
+
+def _print_result(current: Run, note: str) -> None:
+    for name, value in (current.result or {}).items():
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        print(f"{name} = {text if len(text) <= 200 else text[:197] + '...'}")
+    metrics.log(f"run directory: {current.path}" + (f" ({note})" if note else ""))
+    sys.stdout.flush()
+
+
+def _help(name: str, docstring: str | None, config_class: type) -> str:
+    parts = [f"python -m {name} [--flag=value ...]", (docstring or "").strip(), "Flags:"]
+    parts += [config_lib.help_text(config_class), "Flags of every verb:", config_lib.help_text(AppConfig)]
+    parts += ["  --flagfile\n      reads flags from a file, one a line; a flag given later wins"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
+        return f"{error.filename}: no such file or directory"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _print_error(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    _print_error(text)
+    sys.exit(code)
+
+
+def cache_directory() -> pathlib.Path:
+    """Returns where compiled programs are kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "havel" / "jax"
+
+
+def use_compilation_cache() -> None:
+    """Lets JAX keep every compiled program on disk, however quickly it compiled; call it before the first one.
+
+    `JAX_COMPILATION_CACHE_DIR` in the environment decides when it is set.
+    """
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,328 @@
+"""A run directory is the unit of truth: what was asked, by which code, on what device, and what came out.
+
+`flags.txt` (a flagfile that repeats the run), `meta.json` (command, commit, versions, device, times, status, files read
+and written), `metrics.csv`, `result.json` (there only when the run finished), `checkpoints/`, `plots/`, `tables/`.
+An unfinished run is resumed by the same command, a finished one answers with its result, a second writer is refused.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common import config as config_lib
+from common import files, metrics, provenance
+
+FORMAT = "havel run 1"  # in meta.json: tells our directories from others
+LOCK = ".lock"
+DISCARDED = "discarded"  # status while an overwritten run is being removed
+
+
+class RunError(ValueError):
+    """The run directory cannot be used; the text says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `main(config, run)` works with. Made by `open_run`, or by `open_for_test` without flags."""
+
+    path: pathlib.Path
+    metrics: metrics.Metrics
+    is_main: bool = True
+    result: dict | None = None  # set when the run had finished before
+    news: tuple[str, ...] = ()  # what opening found out, for the user
+    lock: int | None = None
+
+    @property
+    def plots(self) -> pathlib.Path:
+        """The folder of pictures (`NAME.png` or `.svg`, a caption in `NAME.txt`), made when missing."""
+        return self._folder("plots")
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """The folder for `checkpoint.Checkpointer`, made when missing."""
+        return self._folder("checkpoints")
+
+    def _folder(self, name: str) -> pathlib.Path:
+        folder = self.path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def log(self, text: str) -> None:
+        """Prints a line on standard error, from process 0 only."""
+        if self.is_main:
+            metrics.log(text)
+
+    def progress(self, total: int | None, description: str, start: int = 0):
+        """Returns a context manager that yields a `metrics.Progress`."""
+        return metrics.progress(total, description, start, self.is_main)
+
+    def plot(self, name: str, figure: Any, caption: str = "") -> pathlib.Path:
+        """Saves a matplotlib figure as `plots/NAME.png`, with a caption for the report; returns its path."""
+        path = self.plots / f"{_plain(name)}.png"
+        if self.is_main:
+            with files.beside(path) as temporary:
+                figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight")
+            files.write_atomically(path.with_suffix(".txt"), caption + "\n")
+        return path
+
+    def table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence], title: str = "", note: str = ""
+    ) -> None:
+        """Saves `tables/NAME.json` for the report: `rows` of numbers and texts, one cell for each of `columns`.
+
+        Raises:
+            ValueError: a row has another number of cells than there are columns.
+        """
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(f"table {name!r}: a row has {len(row)} cells for {len(columns)} columns: {row}")
+        table = {"title": title or name, "columns": list(columns), "rows": [list(row) for row in rows], "note": note}
+        if self.is_main:
+            files.write_json(self._folder("tables") / f"{_plain(name)}.json", table)
+
+    def inputs(self, *paths: str | os.PathLike) -> None:
+        """Notes that the result depends on these files or directories.
+
+        When one has changed since the run finished, the same command runs again.
+
+        Raises:
+            FileNotFoundError: one is missing.
+            RunError: one changed since this unfinished run wrote its first checkpoint.
+        """
+        known = self.meta().get("inputs", {})
+        for path in map(str, paths):
+            found = files.fingerprint(path)
+            begun = any((self.path / "checkpoints").glob("*"))
+            if begun and known.get(_absolute(path), found) != found:
+                raise RunError(f"{path} changed since the run in {self.path} began; --overwrite starts it afresh")
+            known[_absolute(path)] = found
+        self.note(inputs=known)
+
+    def outputs(self, *paths: str | os.PathLike) -> None:
+        """Notes files that the run has written outside its directory (call it once they are whole).
+
+        When one is gone or changed later, the same command runs again instead of answering with the old result.
+        """
+        known = self.meta().get("outputs", {})
+        self.note(outputs=known | {_absolute(path): files.fingerprint(path) for path in paths})
+
+    def meta(self) -> dict:
+        """Returns what `meta.json` holds now ({} in a test)."""
+        return files.read_json(self.path / "meta.json") or {}
+
+    def note(self, **entries: Any) -> None:
+        """Sets entries of `meta.json`."""
+        if self.is_main:
+            files.write_json(self.path / "meta.json", self.meta() | entries)
+
+    def finish(self, result: Mapping | None) -> dict:
+        """Writes `result.json` and the status; returns the result as JSON has it."""
+        cleaned = files.clean(dict(result or {}))
+        self.metrics.flush()
+        if self.is_main:
+            files.write_json(self.path / "result.json", cleaned)
+            self._end("finished")
+        return cleaned
+
+    def stop(self, status: str) -> None:
+        """Notes how an unfinished run ended: "failed" or "interrupted"."""
+        if self.is_main:
+            self._end(status)
+
+    def _end(self, status: str) -> None:
+        meta = self.meta()
+        seconds = provenance.seconds_since(meta["starts"][-1]["started"]) if meta.get("starts") else 0.0
+        self.note(status=status, ended=provenance.now(), seconds=round(meta.get("seconds", 0.0) + seconds, 3))
+
+    def close(self) -> None:
+        """Closes the metrics and lets go of the lock."""
+        self.metrics.close()
+        if self.lock is not None:
+            with contextlib.suppress(OSError):
+                os.close(self.lock)
+
+
+def open_for_test(path: str | os.PathLike, **changes: Any) -> Run:
+    """Returns a `Run` in `path` without flags, lock or history, for tests and notebooks."""
+    path = pathlib.Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return Run(path, metrics.Metrics(path / "metrics.csv"), **changes)
+
+
+def default_path(config: Any, verb: str) -> pathlib.Path:
+    """Returns runs/<project>.<verb>/<hash of the config>."""
+    return pathlib.Path("runs") / verb / config_lib.config_hash(config)
+
+
+def open_run(
+    path: str | os.PathLike,
+    config: Any,
+    *,
+    verb: str,
+    argv: Sequence[str] = (),
+    overwrite: bool = False,
+    trackers: Sequence[str] = (),
+) -> Run:
+    """Opens or makes the run directory of a config, alone: the caller is its writer until `Run.close`.
+
+    The returned run has its `result` when it had finished and its files are unchanged; else it is to be run, from its
+    checkpoints when it has some.
+
+    Args:
+        path: the directory.
+        config: the verb's config.
+        verb: "project.verb".
+        argv: the command line, for the record.
+        overwrite: remove what an earlier run left.
+        trackers: names in `metrics.TRACKERS`.
+
+    Raises:
+        RunError: another process writes there, or the directory is another run's or not a run's.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"--run_dir={path} is a file; name a directory")
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "meta.json").exists() and (others := _foreign(path)):
+        raise RunError(f"{path} is not a run directory and holds {others}; choose an empty or a new --run_dir")
+    lock = _acquire(path)
+    try:
+        return _open_locked(path, config, verb, argv, overwrite, trackers, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
+    meta = files.read_json(path / "meta.json") or {}
+    if meta and meta.get("format") != FORMAT:
+        raise RunError(f"{path} is not a run directory (its meta.json is another's); choose another --run_dir")
+    news = []
+    if meta and meta.get("verb") != verb:
+        raise RunError(f"{path} holds a run of {meta.get('verb')}, not of {verb}; choose another --run_dir")
+    if meta and not overwrite and meta.get("status") != DISCARDED:
+        _check_same(path, config)
+        if (path / "result.json").exists():
+            changed = _changed_files(meta)
+            if not changed:
+                result = files.read_json(path / "result.json")
+                if result is not None:
+                    quiet = metrics.Metrics(path / "metrics.csv", enabled=False)
+                    return Run(path, quiet, result=result, lock=lock)
+                changed = [f"{path / 'result.json'} cannot be read"]
+            news.append(f"{'; '.join(changed)} since this run finished: running again")
+            overwrite = True
+    if meta and (overwrite or meta.get("status") == DISCARDED):
+        _discard(path, meta)
+        meta = {}
+    stamp = provenance.start_record()
+    if meta and (before := meta["starts"][-1]).get("commit") != stamp["commit"]:
+        news.append(f"this run began at commit {before.get('commit')} and goes on at {stamp['commit']}")
+    meta = {
+        "format": FORMAT,
+        "verb": verb,
+        "status": "running",
+        "argv": list(argv),
+        "seed": getattr(config, "seed", None),
+        **stamp,
+        "inputs": meta.get("inputs", {}),
+        "outputs": {},
+        "seconds": meta.get("seconds", 0.0),
+        "starts": [*meta.get("starts", []), {key: stamp[key] for key in ("started", "commit", "dirty")}],
+    }
+    files.remove(path / "error.txt")
+    # flags.txt first: a directory with meta.json always says what it is a run of.
+    files.write_atomically(path / "flags.txt", config_lib.flags_text(config, f"python -m {module_name(verb)}"))
+    files.write_json(path / "meta.json", meta)
+    opened = metrics.open_trackers(trackers, path, verb, config_lib.to_texts(config))
+    return Run(path, metrics.Metrics(path / "metrics.csv", trackers=opened), news=tuple(news), lock=lock)
+
+
+def module_name(verb: str) -> str:
+    """Returns the module that `python -m` runs for "project.verb"."""
+    return f"projects.{verb}"
+
+
+def _acquire(path: pathlib.Path) -> int:
+    """Returns the descriptor that holds the lock: the kernel lets go of it when this process ends, however it ends."""
+    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise RunError(
+            f"{path} is being written by process {holder}; wait for it, end it, or choose another --run_dir"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _foreign(path: pathlib.Path) -> str:
+    """Names what lies in a directory without meta.json and cannot come from a run that was killed while it began."""
+    names = sorted(item.name for item in path.iterdir())
+    names = [name for name in names if name not in (LOCK, "flags.txt") and not re.fullmatch(r"\..*\.tmp", name)]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _check_same(path: pathlib.Path, config: Any) -> None:
+    try:
+        lines = (path / "flags.txt").read_text().splitlines()
+    except FileNotFoundError:
+        raise RunError(f"{path} has lost its flags.txt; --overwrite starts the run afresh") from None
+    old = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+    new, own = config_lib.to_texts(config), config_lib.to_texts(config, identity_only=True)
+    names = [name for name in {**old, **new} if name in own or name not in new]
+    differing = [
+        f"--{name} ({old.get(name, 'absent')} there, {new.get(name, 'absent')} now)"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+    if differing:
+        raise RunError(
+            f"{path} holds a run with other flags: {', '.join(differing)}; choose another --run_dir, or --overwrite"
+        )
+
+
+def _changed_files(meta: Mapping) -> list[str]:
+    """Says which recorded files are no longer what they were when the run ended; a lost input alone changes nothing.
+
+    Raises:
+        RunError: the run would have to be repeated, and cannot be.
+    """
+    inputs, outputs = meta.get("inputs", {}), meta.get("outputs", {})
+    lost = [path for path in inputs if not os.path.exists(path)]
+    changed = []
+    for path, expected in {**inputs, **outputs}.items():
+        if os.path.exists(path):
+            if files.fingerprint(path) != expected:
+                changed.append(f"{path} has changed")
+        elif path in outputs:
+            changed.append(f"{path} is missing")
+    if changed and lost:
+        raise RunError(f"{'; '.join(changed)} since this run finished, and it cannot run again without {lost[0]}")
+    return changed
+
+
+def _discard(path: pathlib.Path, meta: Mapping) -> None:
+    """Removes everything a run left; killed half-way, the next opening goes on with it."""
+    files.write_json(path / "meta.json", {**meta, "status": DISCARDED})
+    for item in path.iterdir():
+        if item.name not in (LOCK, "meta.json"):
+            files.remove(item)
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise ValueError(f"name {name!r}: use letters, digits, '_', '-' and '.'")
+    return name
+
+
+def _absolute(path: str | os.PathLike) -> str:
+    return os.path.abspath(path)
