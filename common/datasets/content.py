@@ -7,6 +7,7 @@ Every reader here is bounded, so a small file that unpacks into a huge one is re
 import contextlib
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +60,17 @@ def sha256(path: Path, limit: int) -> str:
     for piece in chunks(path, limit):
         digest.update(piece)
     return digest.hexdigest()
+
+
+def unpacked(data: bytes, limit: int, name: str) -> bytes:
+    """`data` itself, or what it unpacks to when it is gzipped, at most `limit` bytes; `name` is used in errors."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            result = stream.read(limit + 1)
+    except UNPACKING_ERRORS as error:
+        raise DamagedDataError(f"{name}: the gzip data is damaged or cut short ({error})") from error
+    if len(result) > limit:
+        raise DamagedDataError(f"{name}: unpacks to more than the {limit:,} bytes expected of it")
+    return result

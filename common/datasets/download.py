@@ -5,7 +5,6 @@ beside the target lets several processes ask at once: one fetches, the others wa
 `$HAVEL_MIRROR` (or `mirror=`) replaces the official addresses by `<mirror>/<folder>/<file>`.
 """
 
-import contextlib
 import dataclasses
 import errno
 import http.client
@@ -18,12 +17,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from . import locking
 from .dataset import DamagedDataError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there unique temporary names and the rename alone keep files whole
-    fcntl = None
 
 Progress = Callable[[str, int, int | None], None]
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)  # URLError, timeouts and resets are OSErrors
@@ -108,26 +103,29 @@ def fetch(
     """
     target = cache / resource.folder / resource.filename
     sources = addresses(resource, mirror)
-    if not sources and not target.is_file():
-        raise DownloadError(f"{resource.filename} has no public address (a mirror can be named in $HAVEL_MIRROR)")
+    if _is_whole(target, resource):
+        return target
+    if not sources:
+        raise DownloadError(f"{resource.filename} has no public address")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DownloadError(f"cannot make the cache folder {target.parent} ({error}); set $HAVEL_CACHE") from error
-    with _lock(target, policy.lock_timeout) as alone:
-        if alone:  # what a killed process left
-            for leftover in target.parent.glob(f"{target.name}.*.part"):
-                leftover.unlink(missing_ok=True)
-        if target.is_file():
-            try:
-                resource.check(target)
-                return target
-            except DamagedDataError as error:
-                print(f"{error}; fetching it again", file=sys.stderr)
-                if not sources:
-                    raise
-        _fetch_from_any(resource, sources, target, progress or _print_progress(), policy)
+        with locking.exclusive(target, policy.lock_timeout):
+            if not _is_whole(target, resource):  # another process may have fetched it while this one waited
+                _fetch_from_any(resource, sources, target, progress or _print_progress(), policy)
+    except locking.LockError as error:
+        raise DownloadError(str(error)) from error
     return target
+
+
+def _is_whole(target: Path, resource: Resource) -> bool:
+    """Whether the cache holds a checked copy; a copy that is no longer whole is reported and counts as missing."""
+    if not target.is_file():
+        return False
+    try:
+        resource.check(target)
+    except DamagedDataError as error:
+        print(f"{error}; fetching it again", file=sys.stderr)
+        return False
+    return True
 
 
 def _fetch_from_any(resource, sources, target, progress, policy) -> None:
@@ -161,7 +159,7 @@ def _fetch_from_any(resource, sources, target, progress, policy) -> None:
 
 
 def _receive(address: str, part: Path, resource: Resource, progress: Progress, timeout: float, end: float) -> None:
-    """Streams `address` into `part` and flushes it to disk; raises _Retriable when the same address may do better later."""
+    """Streams `address` into `part`, to the disk; raises _Retriable when the same address may do better later."""
     request = urllib.request.Request(address, headers={"User-Agent": "havel-datasets", "Accept-Encoding": "identity"})
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
@@ -170,6 +168,10 @@ def _receive(address: str, part: Path, resource: Resource, progress: Progress, t
             if error.code in (408, 425, 429) or error.code >= 500:
                 raise _Retriable(f"HTTP {error.code} {error.reason}") from error
             raise
+    except urllib.error.URLError:  # no connection
+        raise
+    except CONNECTION_ERRORS as error:  # a connection, but no answer
+        raise _Retriable(_words(error)) from error
     with response, open(part, "wb") as file:
         declared = response.headers.get("Content-Length")
         total = int(declared) if declared and declared.isdigit() else None
@@ -202,34 +204,6 @@ def _words(error: BaseException) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
     return str(reason or error) or type(error).__name__
-
-
-@contextlib.contextmanager
-def _lock(target: Path, timeout: float):
-    """Holds `<target>.lock`; yields whether the file system can lock at all. The empty lock file stays."""
-    path = target.with_name(target.name + ".lock")
-    try:
-        file = open(path, "w")
-    except OSError as error:
-        raise DownloadError(
-            f"cannot write into {target.parent} ({error}); set $HAVEL_CACHE to a folder of yours"
-        ) from error
-    with file:
-        held = fcntl is not None
-        end = time.monotonic() + timeout
-        while held:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise DownloadError(
-                        f"another process has held {path} for {timeout:.0f} s; end it or try later"
-                    ) from None
-                time.sleep(0.1)
-            except OSError:  # some network file systems cannot lock: unique temporary names still keep files whole
-                held = False
-        yield held
 
 
 def _print_progress() -> Progress:

@@ -33,16 +33,7 @@ def parse(data: bytes, name: str) -> np.ndarray:
     Raises:
       DamagedDataError: wrong magic, unknown type, or a length that differs from what the header declares.
     """
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES or data[3] == 0:
-        raise DamagedDataError(
-            f"{name}: not an IDX file: it begins with {data[:4].hex(' ') or 'nothing'}, expected 00 00, a type of "
-            f"{', '.join(f'{code:02x}' for code in TYPES)} and the number of axes"
-        )
-    dtype, axes = TYPES[data[2]], data[3]
-    start = 4 + 4 * axes
-    if len(data) < start:
-        raise DamagedDataError(f"{name}: cut short: the header alone needs {start} bytes, the file has {len(data)}")
-    shape = struct.unpack(f">{axes}I", data[4:start])
+    dtype, shape, start = header(data, name)
     expected = start + math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         kind = "cut short" if len(data) < expected else "too long"
@@ -52,9 +43,39 @@ def parse(data: bytes, name: str) -> np.ndarray:
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
+def header(data: bytes, name: str) -> tuple[np.dtype, tuple[int, ...], int]:
+    """Type (big-endian), shape, and offset of the first value, from the first bytes of a file; raises as `parse`."""
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES or data[3] == 0:
+        raise DamagedDataError(
+            f"{name}: not an IDX file: it begins with {data[:4].hex(' ') or 'nothing'}, expected 00 00, a type of "
+            f"{', '.join(f'{code:02x}' for code in TYPES)} and the number of axes"
+        )
+    dtype, axes = TYPES[data[2]], data[3]
+    start = 4 + 4 * axes
+    if len(data) < start:
+        raise DamagedDataError(f"{name}: cut short: the header alone needs {start} bytes, the file has {len(data)}")
+    return dtype, struct.unpack(f">{axes}I", data[4:start]), start
+
+
+def read_bytes(path: Path) -> bytes:
+    """The decompressed bytes of an IDX file, gzipped or not: at most one more than its header declares."""
+    with content.open_content(path) as stream:
+        data = stream.read(4 + 4 * 255)
+        dtype, shape, start = header(data, str(path))
+        expected = start + math.prod(shape) * dtype.itemsize
+        if expected > LIMIT:
+            raise DamagedDataError(f"{path}: its header declares {expected:,} bytes, more than {LIMIT:,}")
+        pieces = [data]
+        missing = expected + 1 - len(data)
+        while missing > 0 and (piece := stream.read(min(missing, content.CHUNK))):
+            pieces.append(piece)
+            missing -= len(piece)
+    return b"".join(pieces)
+
+
 def read(path: Path) -> np.ndarray:
     """The array in an IDX file, gzipped or not."""
-    return parse(content.read(path, LIMIT), str(path))
+    return parse(read_bytes(path), str(path))
 
 
 def dump(array: np.ndarray) -> bytes:

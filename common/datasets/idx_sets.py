@@ -1,7 +1,7 @@
 """What MNIST and its relatives share: four IDX files, found under any of their usual names, or fetched.
 
-A file that differs from the published one is told apart by blocks: when most eighths agree, the file is a damaged copy
-and refused; when they do not, it is another set in the same format (KMNIST, a part, one's own digits) and loads with a notice.
+A file that differs from the published one is compared by eighths: when half of them agree it is a damaged copy and
+refused; else it is another set in the same format (KMNIST, a part, one's own digits) and loads with a notice.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import content, download, idx, locate
-from .dataset import DamagedDataError, Dataset, DatasetNotFoundError, Split, make
+from .dataset import DamagedDataError, Dataset, Split, make
 
 ROLES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
@@ -68,7 +68,9 @@ def load(
         try:
             found = _from_cache(data, cache, mirror, allow_download, progress, policy or download.Policy())
         except download.DownloadError as error:
-            raise DatasetNotFoundError(_remedy(data, root, cache, missing, error, mirror)) from error
+            address = download.addresses(resource(data, ROLES[0]), mirror)[0].rpartition("/")[0] + "/"
+            missing = ", ".join(missing)
+            raise locate.not_found(data.name, root, cache / data.folders[0], missing, address, error) from error
     return _assemble(data, found)
 
 
@@ -102,12 +104,13 @@ def _from_cache(data, cache, mirror, allow_download, progress, policy) -> dict[s
     found = {}
     for role in ROLES:
         wanted = resource(data, role)
-        path = cache / wanted.folder / wanted.filename
-        if not allow_download and not path.is_file():
-            raise download.DownloadError("downloading was not allowed")
-        if not path.is_file():
+        found[role] = cache / wanted.folder / wanted.filename
+        if allow_download:
             download.fetch(wanted, cache, mirror=mirror, progress=progress, policy=policy)
-        found[role] = path
+        elif found[role].is_file():
+            wanted.check(found[role])
+        else:
+            raise download.DownloadError("downloading was not allowed")
     return found
 
 
@@ -115,7 +118,7 @@ def _assemble(data: IdxSet, paths: dict[str, Path]) -> Dataset:
     arrays, differing = {}, []
     for role in ROLES:
         path = paths[role]
-        raw = content.read(path, idx.LIMIT)
+        raw = idx.read_bytes(path)
         arrays[role] = idx.parse(raw, str(path))
         if not _is_published(raw, data.files[role], path):
             differing.append(path.name)
@@ -123,11 +126,13 @@ def _assemble(data: IdxSet, paths: dict[str, Path]) -> Dataset:
     test = _split(arrays, paths, "t10k")
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DamagedDataError(
-            f"{data.name}: training images are {train.images.shape[1:]}, test images {test.images.shape[1:]}: not one set"
+            f"{data.name}: training images are {train.images.shape[1:]}, test images {test.images.shape[1:]}"
         )
     notice, classes = "", data.classes
     if differing:
-        notice = f"checksum differs from the published set in {', '.join(differing)}: another set or a part of it, used as it is"
+        notice = (
+            f"checksum differs from the published set in {', '.join(differing)}: another set or a part, used as it is"
+        )
         highest = max((int(split.labels.max()) for split in (train, test) if len(split.labels)), default=0)
         classes += tuple(str(label) for label in range(len(classes), highest + 1))
     return make(
@@ -170,12 +175,3 @@ def _split(arrays: dict[str, np.ndarray], paths: dict[str, Path], prefix: str) -
     if len(images) != len(labels):
         raise DamagedDataError(f"{label_path}: {len(labels)} labels for the {len(images)} images of {image_path.name}")
     return Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int32))
-
-
-def _remedy(data: IdxSet, root, cache, missing, error, mirror) -> str:
-    base = (mirror or "").rstrip("/") or data.bases[0].rstrip("/")
-    return (
-        f"{data.name} was not found in {locate.describe_data_dir(root)} (missing there: {', '.join(missing)}) nor in the cache "
-        f"{cache / data.folders[0]}, and could not be downloaded ({error}). Put the four files into a folder "
-        f"<somewhere>/{data.folders[0]} and set DATA_DIR=<somewhere> (they are at {base}/), or name a mirror in HAVEL_MIRROR"
-    )

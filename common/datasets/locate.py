@@ -6,6 +6,8 @@ The layout is the same in both: one folder a data set. Nothing here writes; file
 import os
 from pathlib import Path
 
+from .dataset import DatasetNotFoundError
+
 
 def data_dir(explicit: str | os.PathLike | None = None) -> Path | None:
     """The user's data folder: `explicit`, else `$DATA_DIR`, else None. It need not exist."""
@@ -14,7 +16,7 @@ def data_dir(explicit: str | os.PathLike | None = None) -> Path | None:
 
 
 def cache_dir(explicit: str | os.PathLike | None = None) -> Path:
-    """The cache of data sets: `explicit`, else `$HAVEL_CACHE`, `$XDG_CACHE_HOME/havel` or `~/.cache/havel`, each `/datasets`."""
+    """Folder `datasets` of the first of: `explicit`, `$HAVEL_CACHE`, `$XDG_CACHE_HOME/havel` or `~/.cache/havel`."""
     if explicit is not None:
         return Path(explicit).expanduser() / "datasets"
     if own := os.environ.get("HAVEL_CACHE"):
@@ -37,3 +39,24 @@ def first_file(folders, names) -> Path | None:
             if (path := folder / name).is_file():
                 return path
     return None
+
+
+def not_found(
+    name: str, root: Path | None, cached: Path, missing: str, address: str, reason: object
+) -> DatasetNotFoundError:
+    """The error for a set that is nowhere.
+
+    Args:
+      name: of the set.
+      root: the data folder that was searched, or None.
+      cached: the folder of the set in the cache; its name is also that of the folder to make.
+      missing: the files to provide, in words.
+      address: where they can be had, or "" when no public address has them.
+      reason: why fetching them failed.
+    """
+    remedy = f" (from {address})" if address else ""
+    return DatasetNotFoundError(
+        f"{name} was not found in {describe_data_dir(root)} nor in the cache {cached}, and could not be downloaded "
+        f"({reason}). Missing: {missing}{remedy}. Put this into a folder <somewhere>/{cached.name} and set "
+        f"DATA_DIR=<somewhere>, or name a mirror in HAVEL_MIRROR"
+    )

@@ -1,0 +1,33 @@
+"""`python -m common.datasets [NAME...]`: finds or fetches data sets and prints what and where they are."""
+
+import argparse
+import sys
+
+from . import NAMES, load
+
+DESCRIPTION = "Finds or fetches data sets and prints what and where they are."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints a paragraph a data set; returns 0 when all of them are there, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m common.datasets", description=DESCRIPTION)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default: all)")
+    parser.add_argument("--offline", action="store_true", help="look in DATA_DIR and the cache only")
+    options = parser.parse_args(arguments)
+    missing = 0
+    for name in options.names or NAMES:
+        places = {"allow_download": False} if options.offline and name != "digits" else {}
+        if name == "imagenet_samples":
+            places["indices"] = range(0, 1000, 100)  # decoding ten is enough to see that it is there
+        try:
+            dataset = load(name, **places)
+        except (OSError, ValueError) as error:
+            missing += 1
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        print(f"{name}: {dataset.description}\n  source:  {dataset.source}\n  licence: {dataset.licence}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
