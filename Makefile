@@ -55,9 +55,11 @@ lint: setup
 	$(RUN) -m ruff check .
 	.venv/bin/lint-imports
 
-# Maintainers, with uv: resolve requirements.in for every supported Python. Windows is not supported, its lines go.
+# Maintainers, with uv: resolve requirements.in for every supported Python, keeping the pins there are (ARGS=--upgrade: the
+# newest). Windows is not supported, its lines go.
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header $(ARGS) requirements.in -o requirements.lock
+	@cp requirements.txt requirements.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header $(ARGS) requirements.in -o requirements.lock
 	@printf '%s\n' "# Every package that the checkout uses, exactly: made from requirements.in by \`make lock\`, not by hand." \
 	  "# Python 3.11 keeps jax 0.10.2 and flax 0.12.8; 3.12 and later take the newer set." > requirements.txt
 	@grep -v "== 'win32'$$" requirements.lock | sed "s/ ; sys_platform != 'win32'//" >> requirements.txt
