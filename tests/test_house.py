@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: who imports whom, names that stay out, sizes, paths, what a setting tells."""
+"""The house rules that a machine can hold: who imports whom, names that stay out, sizes, paths, pins and reasons."""
 
 import ast
 import importlib
@@ -24,14 +24,17 @@ LEGACY_NAMES = {
     r"\bjax\.tree_(map|leaves|flatten|unflatten|structure|util\.tree_map)\b": "jax.tree.map and its family",
     r"\bPRNGKey\b": "jax.random.key",
     r"\b(jax|api)\.pmap\b|\bpmap\(": "jax.shard_map over jax.make_mesh",
-    r"\bjax\.experimental\.(maps|pjit|host_callback|shard_map)\b|\bhost_callback\b": "jax.shard_map, jax.jit, jax.pure_callback",
+    r"\bjax\.experimental\.(maps|pjit|host_callback|shard_map)\b|\bhost_callback\b": "jax.shard_map, jax.jit",
     r"from jax\.experimental import [^\n]*\b(maps|pjit|host_callback|shard_map)\b": "jax.shard_map, jax.jit",
     r"^\s*with (\w+\.)?mesh:": "shardings passed to jax.jit, or jax.set_mesh",
     r"\bjax\.linear_util\b|\bjax\.abstract_arrays\b|\bjax\.xla_computation\b|\bxmap\(": "nothing: removed from JAX",
 }
 
 # Whatever runs code from a file that somebody may have sent.
-UNPICKLING = r"allow_pickle\s*=\s*True|\b(c?pickle|dill|cloudpickle|joblib|marshal|shelve)\.(load|loads|Unpickler|open)\b|torch\.load\b"
+UNPICKLING = (
+    r"allow_pickle\s*=\s*True|torch\.load\b|"
+    r"\b(c?pickle|dill|cloudpickle|joblib|marshal|shelve)\.(load|loads|Unpickler|open)\b"
+)
 
 # Paths of one machine, and the folder that only .ci/run may name.
 MACHINE_PATHS = r"""(?<![\w.])/(home|Users|root|work|tmp|mnt|media|opt|usr|var)/|\.\./shared\b"""
