@@ -1,7 +1,8 @@
 """The array work behind `layers`: patches times a matrix, and pooling as a maximum of slices, each with its own gradient.
 
-Feature maps are [channels, height, width, batch] for the convolution, already padded; pooling takes height and width on axes 1 and 2
-whatever the other two are.
+The convolution takes [channels, height, width, batch], already padded, and works through the output a few rows at a
+time: one block of patches then stays in the cache, and a training step needs no large temporary arrays, whose page
+faults cost more than the arithmetic on some machines. Pooling takes height and width on axes 1 and 2.
 """
 
 from __future__ import annotations
@@ -12,40 +13,48 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+# Bytes of patches in one block: about a core's second-level cache. Between 0.5 and 5 MB the choice hardly matters.
+BLOCK_BYTES = 2_000_000
 
-def _out_size(size: int, taps: int, stride: int, dilation: int = 1) -> int:
+
+def out_size(size: int, taps: int, stride: int, dilation: int = 1) -> int:
+    """Returns how many positions a window of `taps` has on `size` pixels."""
     return (size - (taps - 1) * dilation - 1) // stride + 1
 
 
-def _window(x, row, column, out_height, out_width, stride):
-    """Returns the pixels that one kernel tap meets: `[_, out_height, out_width, _]`."""
+def window_slice(x, row, column, height, width, stride):
+    """Returns the pixels that one kernel tap meets: `[_, height, width, _]`, from (row, column) in steps of `stride`."""
     return x[
         :,
-        row : row + (out_height - 1) * stride[0] + 1 : stride[0],
-        column : column + (out_width - 1) * stride[1] + 1 : stride[1],
+        row : row + (height - 1) * stride[0] + 1 : stride[0],
+        column : column + (width - 1) * stride[1] + 1 : stride[1],
     ]
 
 
 def gather(x, taps, stride, dilation):
-    """Returns patches `[taps_high * taps_wide * channels, out_height, out_width, batch]`, the order of a reshaped HWIO kernel."""
-    height, width = (_out_size(x.shape[axis + 1], taps[axis], stride[axis], dilation[axis]) for axis in (0, 1))
-    if taps == (1, 1):
-        return _window(x, 0, 0, height, width, stride)
+    """Returns patches `[taps * channels, rows * columns * batch]`; the first axis is that of a reshaped HWIO kernel."""
+    height, width = (out_size(x.shape[axis + 1], taps[axis], stride[axis], dilation[axis]) for axis in (0, 1))
     slices = [
-        _window(x, row * dilation[0], column * dilation[1], height, width, stride)
+        window_slice(x, row * dilation[0], column * dilation[1], height, width, stride)
         for row in range(taps[0])
         for column in range(taps[1])
     ]
-    return jnp.concatenate(slices, axis=0)
+    return jnp.concatenate(slices, axis=0).reshape(len(slices) * x.shape[0], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x, kernel, stride, dilation):
     """Returns `[out, out_height, out_width, batch]` from padded `x` `[in, height, width, batch]` and an HWIO kernel."""
     taps, out_channels = kernel.shape[:2], kernel.shape[3]
-    patches = gather(x, taps, stride, dilation)
-    y = kernel.reshape(-1, out_channels).T @ patches.reshape(patches.shape[0], -1)
-    return y.reshape(out_channels, *patches.shape[1:])
+    shape, rows, block = _blocks(x, kernel, stride, dilation)
+    matrix = kernel.reshape(-1, out_channels).T
+
+    def convolve_rows(index, y):
+        pixels = lax.dynamic_slice_in_dim(x, index * rows * stride[0], block, axis=1)
+        values = (matrix @ gather(pixels, taps, stride, dilation)).reshape(out_channels, rows, *shape[2:])
+        return lax.dynamic_update_slice_in_dim(y, values, index * rows, axis=1)
+
+    return _repeat(shape[1] // rows, convolve_rows, jnp.zeros(shape, x.dtype))
 
 
 def _convolve_forward(x, kernel, stride, dilation):
@@ -53,31 +62,61 @@ def _convolve_forward(x, kernel, stride, dilation):
 
 
 def _convolve_backward(stride, dilation, saved, gradient):
-    x, kernel = saved  # patches are gathered again: cheaper than keeping kernel-size times the input
+    x, kernel = saved  # patches are gathered again: cheaper than keeping `taps` times the input
     taps, (in_channels, out_channels) = kernel.shape[:2], kernel.shape[2:]
-    _, out_height, out_width, batch = gradient.shape
-    flat = gradient.reshape(out_channels, -1)
-    patches = gather(x, taps, stride, dilation).reshape(-1, flat.shape[1])
-    kernel_gradient = lax.dot_general(patches, flat, (((1,), (1,)), ((), ()))).reshape(kernel.shape)
-    by_tap = (kernel.reshape(-1, out_channels) @ flat).reshape(*taps, in_channels, out_height, out_width, batch)
-    x_gradient = None
-    for row in range(taps[0]):
-        for column in range(taps[1]):
-            spread = _spread(by_tap[row, column], x.shape, (row * dilation[0], column * dilation[1]), stride)
-            x_gradient = spread if x_gradient is None else x_gradient + spread
-    return x_gradient, kernel_gradient
+    shape, rows, block = _blocks(x, kernel, stride, dilation)
+    matrix = kernel.reshape(-1, out_channels)
 
+    def add_rows(index, carry):
+        x_gradient, matrix_gradient = carry
+        first = index * rows * stride[0]
+        pixels = lax.dynamic_slice_in_dim(x, first, block, axis=1)
+        flat = lax.dynamic_slice_in_dim(gradient, index * rows, rows, axis=1).reshape(out_channels, -1)
+        patches = gather(pixels, taps, stride, dilation)
+        product = lax.dot_general(patches, flat, (((1,), (1,)), ((), ())), preferred_element_type=matrix_gradient.dtype)
+        by_tap = (matrix @ flat).reshape(*taps, in_channels, rows, *shape[2:])
+        # Back to the pixels: columns spread and added in one pass, then one addition per kernel row.
+        height = (rows - 1) * stride[0] + 1
+        for row in range(taps[0]):
+            spread = sum(
+                _spread(by_tap[row, column], (height, x.shape[2]), (0, column * dilation[1]), stride)
+                for column in range(taps[1])
+            )
+            start = first + row * dilation[0]
+            total = lax.dynamic_slice_in_dim(x_gradient, start, height, axis=1) + spread
+            x_gradient = lax.dynamic_update_slice_in_dim(x_gradient, total, start, axis=1)
+        return x_gradient, matrix_gradient + product
 
-def _spread(values, shape, start, stride):
-    """Puts `values` at `start`, `start + stride`, ... of height and width in an array of zeros of `shape`."""
-    config = [(0, 0, 0)]
-    for axis in (0, 1):
-        step, count = stride[axis], values.shape[axis + 1]
-        config.append((start[axis], shape[axis + 1] - start[axis] - (count - 1) * step - 1, step - 1))
-    return lax.pad(values, jnp.zeros((), values.dtype), [*config, (0, 0, 0)])
+    # Half-precision products are summed over the blocks in float32.
+    start = jnp.zeros_like(x), jnp.zeros(matrix.shape, jnp.promote_types(x.dtype, jnp.float32))
+    x_gradient, matrix_gradient = _repeat(shape[1] // rows, add_rows, start)
+    return x_gradient, matrix_gradient.reshape(kernel.shape).astype(kernel.dtype)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _blocks(x, kernel, stride, dilation):
+    """Returns the output's shape, how many of its rows one block computes, and the input rows a block reads."""
+    taps, (in_channels, out_channels) = kernel.shape[:2], kernel.shape[2:]
+    height, width = (out_size(x.shape[axis + 1], taps[axis], stride[axis], dilation[axis]) for axis in (0, 1))
+    row_bytes = taps[0] * taps[1] * in_channels * width * x.shape[3] * x.dtype.itemsize
+    divisors = [rows for rows in range(1, height + 1) if height % rows == 0]
+    rows = max((rows for rows in divisors if rows * row_bytes <= BLOCK_BYTES), default=1)
+    return (out_channels, height, width, x.shape[3]), rows, (rows - 1) * stride[0] + (taps[0] - 1) * dilation[0] + 1
+
+
+def _repeat(count, body, start):
+    return body(0, start) if count == 1 else lax.fori_loop(0, count, body, start)
+
+
+def _spread(values, size, start, stride):
+    """Puts `values` at `start`, `start + stride`, ... of axes 1 and 2 in zeros whose axes 1 and 2 are `size`."""
+    config = []
+    for axis in (0, 1):
+        high = size[axis] - start[axis] - (values.shape[axis + 1] - 1) * stride[axis] - 1
+        config.append((start[axis], high, stride[axis] - 1))
+    return lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0), *config, (0, 0, 0)])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -87,10 +126,9 @@ def max_pool(x, window, stride):
 
 
 def _pool_slices(x, window, stride):
-    height, width = (_out_size(x.shape[axis + 1], window[axis], stride[axis]) for axis in (0, 1))
-    if height < 1 or width < 1:
-        raise ValueError(f"max_pool: a window of {window} does not fit maps of shape {x.shape} (height, width on axes 1, 2).")
-    return [_window(x, row, column, height, width, stride) for row in range(window[0]) for column in range(window[1])]
+    height, width = (out_size(x.shape[axis + 1], window[axis], stride[axis]) for axis in (0, 1))
+    taps = [(row, column) for row in range(window[0]) for column in range(window[1])]
+    return [window_slice(x, row, column, height, width, stride) for row, column in taps]
 
 
 def _max_pool_forward(x, window, stride):
@@ -101,15 +139,12 @@ def _max_pool_forward(x, window, stride):
 def _max_pool_backward(window, stride, saved, gradient):
     x, largest = saved
     taken = jnp.zeros(largest.shape, bool)
-    parts = []
-    for candidate in _pool_slices(x, window, stride):
+    total = jnp.zeros((), gradient.dtype)
+    for index, candidate in enumerate(_pool_slices(x, window, stride)):
         first = (candidate == largest) & ~taken
         taken = taken | first
-        parts.append(jnp.where(first, gradient, jnp.zeros((), gradient.dtype)))
-    total = None
-    for index, part in enumerate(parts):
-        spread = _spread(part, x.shape, divmod(index, window[1]), stride)
-        total = spread if total is None else total + spread
+        part = jnp.where(first, gradient, jnp.zeros((), gradient.dtype))
+        total = total + _spread(part, x.shape[1:3], divmod(index, window[1]), stride)
     return (total,)
 
 
