@@ -1,0 +1,191 @@
+"""One integer tensor to and from one DeepCABAC codeword (arXiv:1907.11900; ISO/IEC 15938-17, profiles 0 and 1).
+
+Bit-exact with the NNC coder. A tensor of shape [rows, ...] is coded as `rows` rows of the product of its other axes; a
+1-D tensor as one column, a scalar as one value. The codeword holds no shape: the reader passes it.
+"""
+
+import math
+import operator
+
+import numpy as np
+
+from . import constants
+
+MAX_ABS_LEVEL = constants.MAX_ABS_LEVEL
+
+
+def encode_tensor(
+    q, *, n_unary: int = 11, presets: bool = True, dq: bool = False, scan: int = 0, profile: int = 0
+) -> bytes:
+    """The codeword of an integer tensor.
+
+    Args:
+      q: integers of any shape, empty and scalar included, |q| < 2^31 - 13.
+      n_unary: number of context-coded "greater than n" flags, 1 to 15, before the Exp-Golomb remainder.
+      presets: choose the starting state of every context (the nine of the standard) to make the stream shortest.
+      dq: q lies on the grid of dependent quantisation: along the coding order, odd trellis states allow odd values
+        and zero, even states even values.
+      scan: 0 row by row; 1 to 4 blocks of side 8, 16, 32, 64, with contexts that start anew at each row of blocks.
+      profile: 0; or 1, where all-zero rows of a matrix cost one adaptive bin each and are not coded.
+
+    Raises:
+      TypeError: q does not hold integers.
+      ValueError: a value is out of range or has the wrong parity, or an option is unknown.
+    """
+    levels, options = _checked(q, n_unary, dq, scan, profile)
+    chosen = _choose_presets(levels, options) if presets else options.no_presets()
+    return _encode(levels, options, chosen)
+
+
+def stream_length(
+    q, *, n_unary: int = 11, presets: bool = True, dq: bool = False, scan: int = 0, profile: int = 0
+) -> int:
+    """Length in bytes of what `encode_tensor` with the same arguments returns, without writing it."""
+    levels, options = _checked(q, n_unary, dq, scan, profile)
+    chosen = _choose_presets(levels, options) if presets else options.no_presets()
+    return (_run(levels, options, chosen, np.empty(0, np.uint8)) + 7) // 8
+
+
+def decode_tensor(
+    data, shape, *, n_unary: int = 11, dq: bool = False, scan: int = 0, profile: int = 0, dtype=np.int32
+) -> np.ndarray:
+    """The integers of a codeword, as an array of `shape`.
+
+    Whether presets were used stands in the stream. Damaged data raise, or, where the damage happens to form another
+    legal codeword, return an array of the declared shape; time and memory are bounded by shape and length of data.
+
+    Args:
+      data: bytes-like, one whole codeword.
+      shape: the tensor's shape.
+      n_unary, dq, scan, profile: as given to `encode_tensor`.
+      dtype: int8, int16 or int32; a value it cannot hold raises.
+
+    Raises:
+      ValueError: the data are no codeword of that shape and these options.
+    """
+    shape = tuple(operator.index(n) for n in shape)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"shape {shape} has a negative axis")
+    dtype = np.dtype(dtype)
+    if dtype not in (np.int8, np.int16, np.int32):
+        raise ValueError(f"dtype {dtype} is not one of int8, int16, int32")
+    view = np.frombuffer(data, np.uint8)
+    size = math.prod(shape)
+    options = _Options(n_unary, dq, scan, profile, *_matrix_shape(shape))
+    rows = options.height if options.skips_rows else 0
+    # Every bin costs at least 0.0117 bit, so that a short stream cannot hold a large tensor (unless rows are skipped).
+    if (rows or size) > (8 * view.size + 64) * 86:
+        raise ValueError(f"{view.size} bytes cannot hold a tensor of shape {shape}: the data are cut off or the shape is wrong")
+    levels = np.empty((options.height, options.width), dtype)
+    limit = min(MAX_ABS_LEVEL, np.iinfo(dtype).max)
+    from . import core
+
+    status = core.decode(
+        view, n_unary, dq, options.block, profile, options.order, options.num_contexts, levels, limit
+    )
+    if status == core.OVERRUN:
+        raise ValueError(f"the codeword of {view.size} bytes ends before all {size} values of shape {shape} are read")
+    if status == core.LEVEL_TOO_LARGE:
+        raise ValueError(f"the codeword holds a value beyond {limit}: the data are corrupt or the options are wrong")
+    if status == core.BAD_END:
+        raise ValueError("the codeword does not end where its last value ends: corrupt data, wrong shape or wrong options")
+    return levels.reshape(shape)
+
+
+class _Options:
+    """Checked options of one codeword, with what follows from them and the matrix shape."""
+
+    def __init__(self, n_unary, dq, scan, profile, height, width):
+        if not 1 <= operator.index(n_unary) <= constants.MAX_UNARY:
+            raise ValueError(f"n_unary={n_unary} is not between 1 and {constants.MAX_UNARY}")
+        if scan not in (0, 1, 2, 3, 4):
+            raise ValueError(f"scan={scan} is not 0 (row by row) or 1 to 4 (blocks of side 8, 16, 32, 64)")
+        if profile not in (0, 1):
+            raise ValueError(f"profile={profile} is not 0 or 1")
+        self.n_unary, self.dq, self.profile = n_unary, bool(dq), profile
+        self.matrix = height > 1 and width > 1
+        self.block = 4 << scan if scan and self.matrix else 0
+        self.skips_rows = profile == 1 and self.matrix
+        # Without row skip or blocks row ends do not matter, and one long row is coded fastest.
+        self.height, self.width = (height, width) if self.block or self.skips_rows else (1, height * width)
+        self.order = constants.signalled_contexts(n_unary, self.dq)
+        self.num_contexts = constants.num_contexts(n_unary)
+
+    def no_presets(self) -> np.ndarray:
+        return np.zeros(self.num_contexts, np.uint8)
+
+
+def _matrix_shape(shape) -> tuple[int, int]:
+    return (1, 1) if not shape else (shape[0], math.prod(shape[1:]))
+
+
+def _checked(q, n_unary, dq, scan, profile):
+    """Levels as int32 [rows, columns] and the options, or an error that names what is wrong."""
+    q = np.asarray(q)
+    if q.dtype.kind not in "iub" and not (q.size == 0 and q.dtype == np.float64):
+        raise TypeError(f"levels must be integers, not {q.dtype}: quantise first (quantize_uniform)")
+    if q.size and q.dtype.itemsize >= 4:
+        low, high = int(q.min()), int(q.max())
+        if max(-low, high) > MAX_ABS_LEVEL:
+            raise ValueError(f"level {high if high > -low else low} is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
+    options = _Options(n_unary, dq, scan, profile, *_matrix_shape(q.shape))
+    levels = np.ascontiguousarray(q, np.int32).reshape(options.height, options.width)
+    if dq:
+        from . import core
+
+        if options.skips_rows and options.block and not levels.any(axis=1).all():
+            raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
+        wrong = core.first_wrong_parity(levels, options.block, _skipped_rows(levels, options))
+        if wrong >= 0:
+            raise ValueError(
+                f"level {levels.flat[wrong]} at index {wrong} has the wrong parity for its trellis state: "
+                "dq=True takes the grid integers of quantize_trellis"
+            )
+    return levels, options
+
+
+def _skipped_rows(levels, options) -> np.ndarray:
+    if not options.skips_rows:
+        return np.zeros(levels.shape[0], np.uint8)
+    return (~levels.any(axis=1)).astype(np.uint8)
+
+
+def _choose_presets(levels, options) -> np.ndarray:
+    from . import presets
+
+    return presets.choose(levels, options.n_unary, options.dq, options.block, _skipped_rows(levels, options), options.order)
+
+
+def _run(levels, options, presets, out) -> int:
+    from . import core
+
+    skipped = _skipped_rows(levels, options)
+    return core.encode(
+        levels,
+        options.n_unary,
+        options.dq,
+        options.block,
+        1 if options.skips_rows else 0,
+        1 if skipped.any() else 0,
+        skipped,
+        options.order,
+        presets,
+        out,
+    )
+
+
+def _encode(levels, options, presets) -> bytes:
+    out = np.empty(_capacity(levels, options), np.uint8)
+    bits = _run(levels, options, presets, out)
+    return out[: (bits + 7) // 8].tobytes()
+
+
+def _capacity(levels, options) -> int:
+    """Bytes that no codeword of these levels exceeds: a context-coded bin shifts by at most 7 bits, a bypass bin by 1."""
+    largest = max(-int(levels.min()), int(levels.max())) if levels.size else 0
+    if largest == 0:
+        bins, bypass = 1, 0
+    else:
+        bypass = max(0, largest - options.n_unary).bit_length()
+        bins = 2 + min(largest, options.n_unary) + bypass
+    return (levels.size * (7 * bins + bypass) + 7 * options.height + 10 * options.num_contexts) // 8 + 64
