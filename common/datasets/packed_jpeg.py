@@ -17,7 +17,7 @@ from .dataset import DamagedDataError
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named arrays of an .npz file, nothing unpickled; DamagedDataError when one is missing or unreadable."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             missing = [name for name in names if name not in arrays.files]
             if missing:
                 raise DamagedDataError(f"{path}: has no array {', '.join(missing)}; it holds {', '.join(arrays.files)}")
