@@ -1,0 +1,175 @@
+"""The loop most projects want: a jitted step over shuffled batches, with checkpoints, resume, metrics and progress.
+
+A run killed at any moment and started again ends with the same numbers, to the bit on CPU: everything that decides the
+next step is in the checkpoint, or follows from (seed, epoch). A project with other needs writes its own loop.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from common.app import Preempted
+from common.checkpoint import Checkpointer
+from common.run_directory import Run
+
+State = Any
+Batch = Any
+
+
+def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    """Returns the order in which an epoch visits the examples: int32 [size], a function of its arguments alone."""
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(size).astype(np.int32)
+
+
+def train(
+    run: Run,
+    step: Callable[[State, Batch], tuple[State, Mapping[str, Any]]],
+    state: State,
+    arrays: Batch,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    evaluate: Callable[[State], Mapping[str, Any]] | None = None,
+    evaluate_every: int = 1,
+    log_every: int = 100,
+    checkpoint_seconds: float = 60.0,
+    checkpoint_steps: int | None = None,
+    batch_sharding: Any = None,
+    description: str = "train",
+) -> State:
+    """Returns the state after `epochs` passes over `arrays`, resuming from the run's newest checkpoint.
+
+    A last batch that would be short is left out of its epoch. Rows of `metrics.csv` hold the mean of each metric over
+    the steps since the row before, under "step" the number of finished steps; the sums stay on the device in between.
+
+    Args:
+        run: where checkpoints and metrics go.
+        step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
+            the state, or are folded from a counter in it.
+        state: the state to begin with, a pytree of arrays and keys.
+        arrays: a pytree of arrays [examples, ...] that fit on the device; a batch has the same structure with
+            [batch_size, ...].
+        epochs, batch_size: counts of at least 1.
+        seed: decides the order of the examples.
+        evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last; its scalars get a row.
+        log_every: steps between rows, also at the end of an epoch.
+        checkpoint_seconds: at most this long between checkpoints, when a step ends; the end writes one too.
+        checkpoint_steps: also after every so many steps.
+        batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; the state as it comes.
+        description: the word beside the progress.
+
+    Raises:
+        Preempted: SIGTERM arrived; the checkpoint is written.
+        ValueError: arrays of different lengths, or fewer examples than a batch.
+    """
+    import jax
+
+    sizes = {len(array) for array in jax.tree.leaves(arrays)}
+    if len(sizes) != 1:
+        raise ValueError(f"arrays of different lengths {sorted(sizes)}: give every array one entry an example")
+    size = sizes.pop()
+    if not 1 <= batch_size <= size:
+        raise ValueError(f"batch_size {batch_size}: expected 1 to {size}, the number of examples")
+    epoch_steps = size // batch_size
+    total = epochs * epoch_steps
+
+    advance, totals = _make_advance(step, state, arrays, batch_size, batch_sharding)
+    checkpointer = Checkpointer(run.checkpoints, run.metrics)
+    state, first = _strong((state, totals, np.int32(0))), 0
+    if restored := checkpointer.restore_latest(state):
+        first, state = restored
+        run.log(f"resumed after step {first} of {total}")
+    state, totals, counted = state
+    arrays = jax.device_put(arrays)
+
+    saved, saved_at = first, time.monotonic()
+    order, order_epoch = None, -1
+    with _Termination() as termination, run.progress(total, description, first) as progress:
+        for done in range(first + 1, total + 1):
+            epoch, position = divmod(done - 1, epoch_steps)
+            if epoch != order_epoch:
+                order, order_epoch = permutation(seed, epoch, size), epoch
+            state, totals = advance(state, totals, arrays, order[position * batch_size : (position + 1) * batch_size])
+            counted += 1
+            progress.update(1)
+
+            ends_epoch = position == epoch_steps - 1
+            if done % log_every == 0 or ends_epoch:
+                means = {name: float(value) / int(counted) for name, value in jax.device_get(totals).items()}
+                totals, counted = jax.tree.map(jax.numpy.zeros_like, totals), np.int32(0)
+                if ends_epoch and evaluate is not None and ((epoch + 1) % evaluate_every == 0 or done == total):
+                    means |= {name: np.asarray(value) for name, value in evaluate(state).items()}
+                run.metrics.write(done, **means)
+                progress.update(0, **means)
+
+            # After the row of this step, so that a resumed run neither repeats nor misses it.
+            is_time = time.monotonic() - saved_at >= checkpoint_seconds
+            is_step = checkpoint_steps is not None and done % checkpoint_steps == 0
+            if done > saved and (is_time or is_step or done == total or termination.asked):
+                checkpointer.save(done, (state, totals, counted))
+                saved, saved_at = done, time.monotonic()
+            if termination.asked and done < total:
+                raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
+    return state
+
+
+def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Callable, dict[str, Any]]:
+    """Returns the jitted `(state, totals, arrays, indices) -> (state, totals)`, and totals of zero.
+
+    Examples are gathered on the device, so that a step costs one dispatch and no copy of a batch from the host.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def advance(state, totals, arrays, indices):
+        batch = jax.tree.map(lambda array: jnp.take(array, indices, axis=0, mode="clip"), arrays)
+        if batch_sharding is not None:
+            batch = jax.lax.with_sharding_constraint(batch, batch_sharding)
+        state, metrics = step(state, batch)
+        totals = {name: totals[name] + jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        return _strong(state), totals
+
+    batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
+    _, metrics = jax.eval_shape(step, state, batch)
+    for name, value in metrics.items():
+        if value.shape != ():
+            raise ValueError(f"metric {name!r} has shape {list(value.shape)}: a step returns scalars")
+    return jax.jit(advance, donate_argnums=(0, 1)), {name: jnp.zeros((), jnp.float32) for name in metrics}
+
+
+def _strong(tree: Any) -> Any:
+    """Returns copies of the arrays without weak types: a restored state is then exactly like one that was computed."""
+    import jax
+    import jax.numpy as jnp
+
+    def strong(leaf):
+        if not jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
+            return jnp.array(leaf, dtype=jnp.result_type(leaf))
+        return jax.random.wrap_key_data(jnp.array(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+
+    return jax.tree.map(strong, tree)
+
+
+class _Termination:
+    """Notes SIGTERM instead of dying of it, while a loop runs in the main thread."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self):
+        self._is_main_thread = threading.current_thread() is threading.main_thread()
+        if self._is_main_thread:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.asked = True
+
+    def __exit__(self, *exception):
+        if self._is_main_thread:
+            signal.signal(signal.SIGTERM, self._previous)

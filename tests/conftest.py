@@ -1,0 +1,63 @@
+"""What every test has: a compilation cache, the folder of real data, and slow tests that wait to be asked for."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # when pytest runs without our pyproject.toml
+    sys.path.insert(0, str(ROOT))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-slow", action="store_true", default=False, help="run the tests marked slow too")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: longer than a few seconds; run with --run-slow, -m slow or RUN_SLOW=1")
+    try:
+        import hypothesis
+    except ImportError:
+        return
+    # No deadline: the first example compiles. A fixed seed: a failure seen once is seen again.
+    quiet = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+    hypothesis.settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=quiet)
+    hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=quiet)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+
+def pytest_collection_modifyitems(config, items):
+    asked = config.getoption("--run-slow") or os.environ.get("RUN_SLOW", "") not in ("", "0")
+    if asked or "slow" in (config.getoption("-m") or ""):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache():
+    """Compiled programs are kept between test runs, in this process and in those that tests start."""
+    from common import app
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(app.cache_directory()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    if "jax" in sys.modules:  # it has read the environment already
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    app.use_compilation_cache()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """The folder of real data; the test is skipped where there is none."""
+    folder = os.environ.get("DATA_DIR")
+    if not folder:
+        pytest.skip("needs real data: set DATA_DIR to the folder that holds mnist/, cifar10/, ...")
+    if not pathlib.Path(folder).is_dir():
+        pytest.skip(f"needs real data: DATA_DIR={folder} is not a folder")
+    return pathlib.Path(folder)
