@@ -124,6 +124,22 @@ def test_no_machine_paths():
         assert not re.search(MACHINE_PATHS, line)
 
 
+def test_only_ci_knows_the_folder_beside_the_checkout():
+    kinds = {".py", ".md", ".toml", ".txt", ".in", ".flags", ".json", ".cff", ".yml", ".yaml", ".sh"}
+    hidden = {".git", ".venv", ".venv-peers", "runs", "build", "dist"}
+    checked = [
+        path
+        for path in ROOT.rglob("*")
+        if not hidden & set(path.relative_to(ROOT).parts)
+        and (path.suffix in kinds or path.name == "Makefile")
+        and path != pathlib.Path(__file__).resolve()
+    ]
+    beside = re.compile(r"\.\./shared\b|/shared/data")
+    found = [str(path.relative_to(ROOT)) for path in checked if beside.search(path.read_text())]
+    assert len(checked) > 20 and not found, f"only .ci/run may name that folder, everything else $DATA_DIR: {found}"
+    assert "../shared/data" in (ROOT / ".ci" / "run").read_text() and os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
 def test_no_file_is_two_files():
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in SHIPPED}
     long = {str(path): length for path, length in lengths.items() if length > LARGEST_FILE}
@@ -201,6 +217,53 @@ def test_importing_the_kernels_stays_light():
     program = "import sys; from kernels import entropy_coding; print('numba' in sys.modules, 'flax' in sys.modules)"
     result = run_tool(sys.executable, "-c", program)
     assert result.stdout.split() == ["False", "False"], result.stdout + result.stderr
+
+
+@pytest.fixture
+def bare_checkout(tmp_path):
+    """A folder with what make needs to know and nothing set up."""
+    (tmp_path / "tests" / "peers").mkdir(parents=True)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for path in (ROOT / "tests" / "peers").glob("requirements-*.txt"):
+        shutil.copy(path, tmp_path / "tests" / "peers")
+    return tmp_path
+
+
+def make(folder, *arguments) -> subprocess.CompletedProcess:
+    """Runs make as a user would, outside of any make that runs this test."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON", "CUDA")}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["setup", "demo", "test", "test-all", "bench", "peers", "lint"])
+def test_each_target_sets_up_what_it_needs(bare_checkout, target):
+    planned = make(bare_checkout, "--dry-run", target)
+    assert planned.returncode == 0, planned.stderr
+    assert "-r requirements.txt" in planned.stdout
+    checksum = subprocess.run("cksum < requirements.txt", cwd=bare_checkout, shell=True, capture_output=True, text=True)
+    (bare_checkout / ".venv").mkdir()
+    (bare_checkout / ".venv" / (".ready-" + "-".join(checksum.stdout.split()))).touch()
+    assert "-r requirements.txt" not in make(bare_checkout, "--dry-run", target).stdout
+    with (bare_checkout / "requirements.txt").open("a") as file:
+        file.write("another==1.0\n")
+    assert "-r requirements.txt" in make(bare_checkout, "--dry-run", target).stdout, "changed pins install again"
+
+
+@needs_make
+def test_setup_names_the_python_it_needs(bare_checkout):
+    old = bare_checkout / "python-of-old"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    result = make(bare_checkout, "setup", f"PYTHON={old}")
+    assert result.returncode != 0 and "needs Python 3.11 or newer" in result.stderr
+    assert not (bare_checkout / ".venv").exists()
 
 
 def pinned() -> dict[str, list[str]]:
