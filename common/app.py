@@ -127,10 +127,10 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
     except Exception as error:
         current.stop("failed")
         return _report_error(error, app_config, current)
-    if app_config.report and current.is_main:
-        _write_report(current)
-    if current.is_main and not (quiet and not result):
+    if current.is_main:
         _print_result(dataclasses.replace(current, result=result), "")
+        if app_config.report:
+            _write_report(current)
     return 0
 
 
@@ -163,8 +163,9 @@ def _print_result(current: Run, note: str) -> None:
     for name, value in (current.result or {}).items():
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
         print(f"{name} = {text if len(text) <= 200 else text[:197] + '...'}")
-    metrics.log(f"run directory: {current.path}" + (f" ({note})" if note else ""))
     sys.stdout.flush()
+    if note:
+        metrics.log(f"run directory: {current.path} ({note})")
 
 
 def _help(name: str, docstring: str | None, config_class: type) -> str:
