@@ -157,6 +157,8 @@ RECORDED = (
     Case("one row, block scan asked for", 1, 300, scan=2, presets=False),
     Case("blocks of 8", 37, 45, density=300, scan=1),
     Case("blocks of 8, presets off", 37, 45, density=300, scan=1, presets=False),
+    Case("blocks of 8, no zeros: the preset search keeps its neighbour", 30, 25, density=1000, bits=3, scan=1),
+    Case("blocks of 16, no zeros, N = 2", 50, 40, density=1000, n_unary=2, scan=2),
     Case("blocks of 16", 50, 70, density=300, bits=3, scan=2),
     Case("blocks of 32", 70, 50, density=300, scan=3, n_unary=4),
     Case("blocks of 64", 130, 70, density=200, scan=4),
