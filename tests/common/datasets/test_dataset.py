@@ -5,6 +5,7 @@ import pytest
 
 from common import datasets
 from common.datasets import dataset, digits
+from common.datasets.__main__ import main
 from common.datasets.dataset import DamagedDataError, Split
 
 
@@ -87,6 +88,14 @@ def test_enlarging_by_hand():
     ramp = np.broadcast_to(np.arange(8.0), (1, 8, 8))
     row = digits.enlarge(ramp, 28)[0, 14, 4:24]
     np.testing.assert_allclose(row, np.clip((np.arange(20) + 0.5) * 0.4 - 0.5, 0, 7))
+
+
+def test_command_line_says_what_is_there_and_what_is_missing(capsys):
+    assert main(["digits"]) == 0
+    assert "scikit-learn" in capsys.readouterr().out
+    assert main(["digits", "mnist", "--offline"]) == 1
+    captured = capsys.readouterr()
+    assert "digits: " in captured.out and "mnist: MNIST was not found" in captured.err
 
 
 @pytest.mark.parametrize("size", [0, 9, 11, 257])

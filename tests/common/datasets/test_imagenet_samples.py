@@ -97,6 +97,18 @@ def test_an_image_of_another_size(folder):
         load(folder)
 
 
+def test_only_the_jpeg_decoder_is_reached(folder):
+    """Other decoders of Pillow have more to go wrong: a whole PNG of the right size is refused too."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 256)).save(buffer, "PNG")
+    one = np.frombuffer(buffer.getvalue(), np.uint8)
+    write(folder, jpeg=np.tile(one, COUNT), length=np.full(COUNT, len(one), np.uint32))
+    with pytest.raises(DamagedDataError, match="image 0 is not a whole JPEG"):
+        load(folder)
+
+
 def test_nowhere_says_that_no_address_has_it(monkeypatch):
     monkeypatch.setenv("HAVEL_MIRROR", "")
     with pytest.raises(DatasetNotFoundError, match="no public address.*imagenet_samples_256.npz.*HAVEL_MIRROR"):
