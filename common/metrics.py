@@ -55,7 +55,6 @@ class Metrics:
         self.path = pathlib.Path(path)
         self._trackers, self._enabled, self._resumed = tuple(trackers), enabled, False
         self._columns: list[str] = ["step"]
-        self._file = None
         if enabled and self.path.exists():
             self._columns, rows = read(self.path)
             self._rewrite(rows)
@@ -69,14 +68,12 @@ class Metrics:
         if self._resumed:
             self.cut_back(step - 1)
         row = {"step": str(step)} | {name: number_text(value) for name, value in scalars.items()}
-        if not row.keys() <= set(self._columns):
+        if not self.path.exists() or not row.keys() <= set(self._columns):
             rows = read(self.path)[1] if self.path.exists() else []
             self._columns += [name for name in row if name not in self._columns]
             self._rewrite(rows)
-        if self._file is None:
-            self._rewrite([])
-        self._file.write(_line([row.get(name, "") for name in self._columns]))
-        self._file.flush()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_line([row.get(name, "") for name in self._columns]))
         for tracker in self._trackers:
             tracker.write(step, {name: float(text) for name, text in row.items() if name != "step" and text})
 
@@ -92,24 +89,19 @@ class Metrics:
 
     def flush(self) -> None:
         """Returns when the rows written so far would survive a power cut."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
+        if self._enabled and self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Closes the file and the trackers."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Closes the trackers; nothing is written from then on."""
         for tracker in self._trackers:
             tracker.close()
         self._enabled = False
 
     def _rewrite(self, rows: Sequence[Mapping[str, str]]) -> None:
-        if self._file is not None:
-            self._file.close()
         lines = [_line(self._columns)] + [_line([row.get(name, "") for name in self._columns]) for row in rows]
         files.write_atomically(self.path, "".join(lines))
-        self._file = self.path.open("a", encoding="utf-8", newline="")
 
 
 def _line(cells: Sequence[str]) -> str:
