@@ -1,4 +1,4 @@
-"""The array work behind `layers`: patches times a matrix, and pooling as a maximum of slices, each with its own gradient.
+"""The array work behind `layers`: patches times a matrix, and maxima of slices, each with its own gradient.
 
 The convolution takes [channels, height, width, batch], already padded, and works through the output a few rows at a
 time: one block of patches then stays in the cache, and a training step needs no large temporary arrays, whose page
@@ -23,7 +23,7 @@ def out_size(size: int, taps: int, stride: int, dilation: int = 1) -> int:
 
 
 def window_slice(x, row, column, height, width, stride):
-    """Returns the pixels that one kernel tap meets: `[_, height, width, _]`, from (row, column) in steps of `stride`."""
+    """Returns the pixels `[_, height, width, _]` that a kernel tap meets, from (row, column) in steps of `stride`."""
     return x[
         :,
         row : row + (height - 1) * stride[0] + 1 : stride[0],
@@ -94,6 +94,17 @@ def _convolve_backward(stride, dilation, saved, gradient):
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def depthwise(x, kernel, stride):
+    """Returns the sum over taps of shifted `x` times `kernel[row, column]`, which broadcasts against `x`."""
+    height, width = (out_size(x.shape[axis + 1], kernel.shape[axis], stride[axis]) for axis in (0, 1))
+    total = None
+    for row in range(kernel.shape[0]):
+        for column in range(kernel.shape[1]):
+            term = window_slice(x, row, column, height, width, stride) * kernel[row, column]
+            total = term if total is None else total + term
+    return total
 
 
 def _blocks(x, kernel, stride, dilation):

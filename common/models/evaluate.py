@@ -1,0 +1,94 @@
+"""Accuracy of many weight sets on the same images, with one compilation.
+
+The weights are an argument of the compiled function, so that a search can decode and evaluate one file after another.
+What comes back holds the verdict on every image, which paired comparisons of two weight sets need.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Evaluation(NamedTuple):
+    """Attributes: accuracy, the share of correct images in [0, 1]; correct, bool `[images]`."""
+
+    accuracy: float
+    correct: np.ndarray
+
+
+def evaluate(
+    apply: Callable[[Mapping, jax.Array], jax.Array],
+    tree: Mapping,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] | None = None,
+    batch_size: int = 500,
+    top: int = 1,
+) -> Evaluation:
+    """Classifies `images` with the weights `tree` and compares with `labels`.
+
+    Args:
+        apply: `(tree, inputs) -> logits [batch, classes]`, as `trees.apply_function` returns it. Pass the same object
+            again to reuse its compilation.
+        tree: nested dict of arrays.
+        images: `[images, height, width, channels]`, for example uint8; sent to the device a batch at a time.
+        labels: integers `[images]`.
+        preprocess: images to inputs, traced into the same compiled function (see `standardise`); None for a plain cast
+            to float32. Pass the same object again, too.
+        batch_size: images at a time; the last batch is filled up with zeros that are not counted. Small batches suit
+            large networks on CPU (4 for efficientnet_lite0).
+        top: an image is correct when its label is among the `top` largest logits (ties: the lower class first).
+            Logits that are not finite are wrong.
+
+    Raises:
+        ValueError: when there are no images, or not one label an image.
+    """
+    labels = np.asarray(labels)
+    if len(images) == 0 or labels.shape != (len(images),):
+        raise ValueError(f"evaluate needs images and one label each; found {len(images)} and shape {labels.shape}.")
+    tree = jax.device_put(dict(tree))
+    batch_size = min(batch_size, len(images))
+    verdicts = []
+    for start in range(0, len(images), batch_size):
+        batch, truth = images[start : start + batch_size], labels[start : start + batch_size].astype(np.int32)
+        missing = batch_size - len(batch)
+        if missing:
+            batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
+            truth = np.concatenate([truth, np.zeros(missing, truth.dtype)])
+        verdicts.append(_correct(apply, preprocess, top, tree, batch, truth))
+    correct = np.concatenate([np.asarray(verdict) for verdict in verdicts])[: len(images)]
+    return Evaluation(float(correct.mean()), correct)
+
+
+def standardise(mean, std) -> Callable[[jax.Array], jax.Array]:
+    """Returns `preprocess(images)`: uint8 to float32 in [0, 1], minus `mean`, over `std` (per channel, of a Dataset).
+
+    The same numbers give the same function object, so that `evaluate` finds its compilation again.
+    """
+    return _standardise(tuple(map(float, np.atleast_1d(mean))), tuple(map(float, np.atleast_1d(std))))
+
+
+@functools.cache
+def _standardise(mean: tuple[float, ...], std: tuple[float, ...]):
+    def preprocess(images: jax.Array) -> jax.Array:
+        scale = np.maximum(np.asarray(std, np.float32), 1e-6) * 255
+        return (images.astype(jnp.float32) - np.asarray(mean, np.float32) * 255) / scale
+
+    return preprocess
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _correct(apply, preprocess, top, tree, images, labels):
+    inputs = images.astype(jnp.float32) if preprocess is None else preprocess(images)
+    logits = apply(tree, inputs)
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+    earlier = jnp.arange(logits.shape[1]) < labels[:, None]
+    before = jnp.sum((logits > own) | ((logits == own) & earlier), axis=1)
+    return (before < top) & jnp.all(jnp.isfinite(logits), axis=1)
