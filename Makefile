@@ -14,10 +14,11 @@ checksum = $(shell cksum < $(1) | tr ' ' '-')
 READY := .venv/.ready-$(call checksum,requirements.txt)
 CUDA_READY := $(if $(CUDA),.venv/.cuda$(CUDA)-$(call checksum,requirements.txt))
 NNCODEC_READY := .venv-peers/nncodec/.ready-$(call checksum,tests/peers/requirements-nncodec.txt)
+NNCODEC_FULL_READY := .venv-peers/nncodec-full/.ready-$(call checksum,tests/peers/requirements-nncodec-full.txt)
 CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requirements-coders.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders lint lock
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -50,6 +51,10 @@ peers: setup peers-nncodec peers-coders
 peers-nncodec: $(NNCODEC_READY)
 
 peers-coders: $(CODERS_READY)
+
+# nncodec's whole pipeline, which needs torch: hundreds of MB, or several GB where the registry has no CPU build.
+peers-full: setup $(NNCODEC_FULL_READY)
+	$(RUN) -m pytest tests/peers/test_nncodec_full_live.py $(ARGS)
 
 lint: setup
 	$(RUN) -m ruff check .
@@ -85,9 +90,13 @@ endef
 # $(call install,folder,arguments): uv where there is one, else pip, which is put there by the standard library if missing.
 define install
 	if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python $(1)/bin/python $(2); then :; else \
-	  $(1)/bin/python -m pip --version >/dev/null 2>&1 || $(1)/bin/python -m ensurepip >/dev/null || exit 1; \
-	  $(1)/bin/python -m pip install --quiet --disable-pip-version-check --retries 10 $(2) || exit 1; \
+	  $(call install_by_pip,$(1),$(2)); \
 	fi
+endef
+
+define install_by_pip
+	{ $(1)/bin/python -m pip --version >/dev/null 2>&1 || $(1)/bin/python -m ensurepip >/dev/null || exit 1; \
+	  $(1)/bin/python -m pip install --quiet --disable-pip-version-check --retries 10 $(2) || exit 1; }
 endef
 
 $(READY):
@@ -105,6 +114,13 @@ $(NNCODEC_READY):
 	@$(call environment,.venv-peers/nncodec,9,12,python3.11 python3.12 $(CANDIDATES))
 	@$(call install,.venv-peers/nncodec,--no-deps -r tests/peers/requirements-nncodec.txt)
 	@rm -f .venv-peers/nncodec/.ready-* && touch $@
+
+$(NNCODEC_FULL_READY):
+	@echo "building nncodec and torch in .venv-peers/nncodec-full (minutes)"
+	@$(call environment,.venv-peers/nncodec-full,9,12,python3.11 python3.12 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/nncodec-full,-r tests/peers/requirements-nncodec-full.txt)
+	@$(call install_by_pip,.venv-peers/nncodec-full,--no-deps nncodec==2.1.3)
+	@rm -f .venv-peers/nncodec-full/.ready-* && touch $@
 
 $(CODERS_READY):
 	@echo "setting up .venv-peers/coders"

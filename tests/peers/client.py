@@ -16,6 +16,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parents[1] / ".venv-peers"
+MADE_BY = {"nncodec-full": "make peers-full"}
 
 
 def python_of(name: str) -> pathlib.Path | None:
@@ -75,21 +76,36 @@ class Peer:
         answer = self.ask("quantize", weights=source, levels=str(levels), **settings)
         return np.load(levels, allow_pickle=False), answer
 
+    def encode_network(self, tree: dict[str, np.ndarray], **settings) -> tuple[bytes, dict]:
+        """Returns (the file of nncodec's whole pipeline, its answer with the seconds) for float32 arrays by name."""
+        network, stream = self.folder / "network.npz", self.folder / "network.nnc"
+        np.savez(network, **tree)
+        answer = self.ask("encode_network", network=str(network), stream=str(stream), **settings)
+        return stream.read_bytes(), answer
+
+    def decode_network(self, data: bytes, **settings) -> tuple[dict[str, np.ndarray], dict]:
+        """Returns (float32 arrays by name, its answer with the seconds) for a file of nncodec's whole pipeline."""
+        network, stream = self.folder / "decoded.npz", self.folder / "network.nnc"
+        stream.write_bytes(data)
+        answer = self.ask("decode_network", network=str(network), stream=str(stream), **settings)
+        with np.load(network, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}, answer
+
 
 @contextlib.contextmanager
 def open_peer(name: str):
-    """Yields a running Peer, "nncodec" or "coders".
+    """Yields a running Peer: "nncodec", "nncodec-full" or "coders".
 
     Raises:
       FileNotFoundError: `make peers` has not built its environment.
     """
     python = python_of(name)
     if python is None:
-        raise FileNotFoundError(f"no environment .venv-peers/{name}: run `make peers`")
+        raise FileNotFoundError(f"no environment .venv-peers/{name}: run `{MADE_BY.get(name, 'make peers')}`")
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     with tempfile.TemporaryDirectory(prefix="havel-peer-") as folder:
         process = subprocess.Popen(
-            [str(python), str(HERE / f"{name}_server.py")],
+            [str(python), str(HERE / f"{name.replace('-', '_')}_server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
