@@ -1,5 +1,29 @@
-"""Entropy coding of network weights: quantisers, the DeepCABAC arithmetic coder, and whole networks as bytes."""
+"""Entropy coding of network weights: quantisers, the DeepCABAC arithmetic coder, and whole networks as bytes.
 
+data = compress({"fc1": {"kernel": w}}, step=0.01)    # bytes; write them where you like
+tree = decompress(data)
+"""
+
+from .network import compress
+from .quantize import dequantize, qp_to_step, quantize_rdo, quantize_uniform
+from .reading import Summary, TensorSummary, decompress, inspect, read_tensor
 from .tensor import MAX_ABS_LEVEL, decode_tensor, encode_tensor, stream_length
+from .tree import Quantized
 
-__all__ = ["MAX_ABS_LEVEL", "decode_tensor", "encode_tensor", "stream_length"]
+__all__ = [
+    "MAX_ABS_LEVEL",
+    "Quantized",
+    "Summary",
+    "TensorSummary",
+    "compress",
+    "decode_tensor",
+    "decompress",
+    "dequantize",
+    "encode_tensor",
+    "inspect",
+    "qp_to_step",
+    "quantize_rdo",
+    "quantize_uniform",
+    "read_tensor",
+    "stream_length",
+]

@@ -32,7 +32,7 @@ _LPS = LPS_TABLE.astype(np.int64)
 # Shifts that bring a span of 1..511 back to 256..511.
 _RENORM = np.array([0] + [max(0, 9 - int(r).bit_length()) for r in range(1, 512)], np.int64)
 
-# Status of `decode`: zero is success, the others name what is wrong with the stream.
+# Status of the decoder: zero is success, the others name what is wrong with the stream.
 DECODED, OVERRUN, LEVEL_TOO_LARGE, BAD_END = 0, 1, 2, 3
 
 
@@ -149,9 +149,7 @@ def _encode_magnitude(contexts, level, neighbour, n_unary, span, low, pending, p
             span, low, pending, position = _encode_bin(
                 contexts, prefix + j, 1 if j < bits else 0, span, low, pending, position, out
             )
-        span, low, pending, position = _encode_bypass(
-            remainder - (1 << bits), bits, span, low, pending, position, out
-        )
+        span, low, pending, position = _encode_bypass(remainder - (1 << bits), bits, span, low, pending, position, out)
     return span, low, pending, position
 
 
@@ -213,8 +211,8 @@ def encode(levels, n_unary, dq, block, profile, use_skip, skipped, order, preset
         )
         if preset:
             span, low, pending, position = _encode_bypass(preset - 1, 3, span, low, pending, position, out)
-    block_height = block if block else height
-    block_width = block if block else width
+    block_height = block if block else max(height, 1)
+    block_width = block if block else max(width, 1)
     state = 0
     previous = 0
     for top in range(0, height, block_height):
@@ -392,6 +390,8 @@ def _decode_zeros(contexts, row, column, right, span, register, extra, position,
         extra -= shift
         if extra < 8:
             position, register, extra = _refill(data, position, register, extra)
+            if position > data.size + 8:
+                break  # far beyond the end: the caller sees the position
         if value:
             fast += _STEPS[np.uint64(16 + (fast >> 3))] >> fast_shift
             slow += _STEPS[np.uint64(16 + (slow >> 7))] >> slow_shift
@@ -406,43 +406,59 @@ def _decode_zeros(contexts, row, column, right, span, register, extra, position,
     return column, found, span, register, extra, position
 
 
+# What a decoder carries from one call to the next (int64 registers), so that a tensor is read in bounded pieces.
+SPAN, REGISTER, EXTRA, POSITION, STATE, PREVIOUS, NUM_REGISTERS = 0, 1, 2, 3, 4, 5, 6
+
+
 @_compiled
-def decode(data, n_unary, dq, block, profile, order, num_contexts, levels, max_level):
-    """Decodes `data` (uint8) into `levels` [rows, columns]; returns one of DECODED, OVERRUN, LEVEL_TOO_LARGE, BAD_END."""
-    height, width = levels.shape
-    presets = np.zeros(num_contexts, np.uint8)
-    contexts = np.empty((num_contexts, 4), np.int64)
+def start_decoding(data, profile, order, presets, skipped, registers):
+    """Reads the codeword's header: fills presets (uint8 [contexts]), skipped (uint8 [rows]) and the registers."""
+    contexts = np.empty((presets.size, 4), np.int64)
+    presets[:] = 0
     reset_contexts(contexts, presets)
-    skipped = np.zeros(height, np.uint8)
     limit = data.size + 8
     span, register, extra, position = 510, np.int64(0), -9, 0
     position, register, extra = _refill(data, position, register, extra)
+    skipped[:] = 0
     if profile == 1:
         flag, span, register, extra, position = _decode_bypass(1, span, register, extra, position, data)
         if flag:
-            for y in range(height):
+            for y in range(skipped.size):
                 value, span, register, extra, position = _decode_bin(
-                    contexts, num_contexts - 1, span, register, extra, position, data
+                    contexts, presets.size - 1, span, register, extra, position, data
                 )
                 skipped[y] = value
                 if position > limit:
                     return OVERRUN
     for context in order:
         value, span, register, extra, position = _decode_bin(
-            contexts, num_contexts - 2, span, register, extra, position, data
+            contexts, presets.size - 2, span, register, extra, position, data
         )
         if value:
             index, span, register, extra, position = _decode_bypass(3, span, register, extra, position, data)
             presets[context] = index + 1
-    reset_contexts(contexts, presets)
-    block_height = block if block else height
-    block_width = block if block else width
-    state = 0
-    previous = 0
+    registers[SPAN], registers[REGISTER], registers[EXTRA], registers[POSITION] = span, register, extra, position
+    registers[STATE] = registers[PREVIOUS] = 0
+    return DECODED
+
+
+@_compiled
+def decode_rows(data, n_unary, dq, block, restart, presets, contexts, skipped, registers, levels, max_level):
+    """Decodes the next rows of a codeword into levels [rows, columns]; `skipped` are the flags of these rows.
+
+    With blocks, rows must be whole rows of blocks (the last may be lower) and `restart` says that there are several.
+    Returns DECODED, OVERRUN or LEVEL_TOO_LARGE.
+    """
+    height, width = levels.shape
+    span, register, extra, position = registers[SPAN], registers[REGISTER], registers[EXTRA], registers[POSITION]
+    state, previous = registers[STATE], registers[PREVIOUS]
+    limit = data.size + 8
+    block_height = block if block else max(height, 1)
+    block_width = block if block else max(width, 1)
     for top in range(0, height, block_height):
-        if block_height < height:
-            span = 256
-            previous = 0
+        if restart:
+            span = np.int64(256)
+            previous = np.int64(0)
             reset_contexts(contexts, presets)
         bottom = min(top + block_height, height)
         for left in range(0, width, block_width):
@@ -476,8 +492,8 @@ def decode(data, n_unary, dq, block, profile, order, num_contexts, levels, max_l
                         )
                         if level == 0 or abs(level) > max_level:
                             return LEVEL_TOO_LARGE
-                        if position > limit:
-                            return OVERRUN
+                    if position > limit:
+                        return OVERRUN
                     previous = level
                     if dq:
                         grid = 2 * level
@@ -494,24 +510,26 @@ def decode(data, n_unary, dq, block, profile, order, num_contexts, levels, max_l
                     x += 1
                 if position > limit:
                     return OVERRUN
-    # The stop bit is the last bit read; only zero padding to the end of its byte may follow.
-    span -= 2
-    if (register >> extra) < span:
-        return BAD_END
-    last = 8 * position - extra - 1
-    if last // 8 != data.size - 1:
-        return BAD_END
-    if data[last // 8] & ((256 >> (last % 8)) - 1) != (128 >> (last % 8)):
-        return BAD_END
+    registers[SPAN], registers[REGISTER], registers[EXTRA], registers[POSITION] = span, register, extra, position
+    registers[STATE], registers[PREVIOUS] = state, previous
     return DECODED
+
+
+def finish_decoding(data, registers):
+    """BAD_END unless the stop bit is the last bit read and only zero padding to the end of its byte follows."""
+    span, register, extra, position = (int(registers[i]) for i in (SPAN, REGISTER, EXTRA, POSITION))
+    last = 8 * position - extra - 1
+    if (register >> extra) < span - 2 or last // 8 != data.size - 1:
+        return BAD_END
+    return DECODED if int(data[last // 8]) & ((256 >> (last % 8)) - 1) == 128 >> (last % 8) else BAD_END
 
 
 @_compiled
 def first_wrong_parity(levels, block, skipped):
     """Flat index of the first grid integer whose parity its trellis state does not allow, else -1."""
     height, width = levels.shape
-    block_height = block if block else height
-    block_width = block if block else width
+    block_height = block if block else max(height, 1)
+    block_width = block if block else max(width, 1)
     state = 0
     for top in range(0, height, block_height):
         for left in range(0, width, block_width):

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from .constants import (
+    COST_UNIT,
     LPS_COST,
     MPS_COST,
     NUM_PRESETS,
@@ -57,10 +58,10 @@ def _table_of_costs() -> np.ndarray:
 BIN_COST = _table_of_costs()
 _FAST_RATES, _FAST_ROW = np.unique(PRESET_FAST_SHIFT, return_inverse=True)
 _SLOW_RATES, _SLOW_ROW = np.unique(PRESET_SLOW_SHIFT, return_inverse=True)
-_NEXT_FAST = _successors(256, _FAST_STRIDE, 3, _FAST_RATES)
-_NEXT_SLOW = _successors(4096, _SLOW_STRIDE, 7, _SLOW_RATES)
-_FAST_START = 2 * (PRESET_FAST_START + 128) + _FAST_STRIDE * _FAST_ROW
-_SLOW_START = 2 * (PRESET_SLOW_START + 2048) + _SLOW_STRIDE * _SLOW_ROW
+NEXT_FAST = _successors(256, _FAST_STRIDE, 3, _FAST_RATES)
+NEXT_SLOW = _successors(4096, _SLOW_STRIDE, 7, _SLOW_RATES)
+FAST_START = 2 * (PRESET_FAST_START + 128) + _FAST_STRIDE * _FAST_ROW
+SLOW_START = 2 * (PRESET_SLOW_START + 2048) + _SLOW_STRIDE * _SLOW_ROW
 
 # Columns of the trial table [contexts, 9, 5]. Presets of equal rates soon reach equal states and differ by a constant
 # from then on: the later one is dropped from the active list and remembers its leader and the difference.
@@ -73,8 +74,8 @@ def _restart(trials, active):
     for context in range(trials.shape[0]):
         active[context] = NUM_PRESETS
         for preset in range(NUM_PRESETS):
-            trials[context, preset, _FAST] = _FAST_START[preset]
-            trials[context, preset, _SLOW] = _SLOW_START[preset]
+            trials[context, preset, _FAST] = FAST_START[preset]
+            trials[context, preset, _SLOW] = SLOW_START[preset]
             trials[context, preset, _LEADER] = preset
             trials[context, preset, _ACTIVE] = preset
 
@@ -101,7 +102,7 @@ def _merge(trial, active):
 
 
 @_inlined
-def _cost_index(fast, slow):
+def cost_index(fast, slow):
     """((16 * fast + slow) of the specification >> 3) + 512."""
     return (fast + (slow >> np.uint64(4))) & np.uint64(1023)
 
@@ -120,15 +121,15 @@ def _drain(trial, active, bins):
         cost_a = cost_b = cost_c = 0
         for i in range(bins.size):
             value = np.uint64(bins[i])
-            cost_a += BIN_COST[value, _cost_index(fast_a, slow_a)]
-            cost_b += BIN_COST[value, _cost_index(fast_b, slow_b)]
-            cost_c += BIN_COST[value, _cost_index(fast_c, slow_c)]
-            fast_a = np.uint64(_NEXT_FAST[value, fast_a])
-            fast_b = np.uint64(_NEXT_FAST[value, fast_b])
-            fast_c = np.uint64(_NEXT_FAST[value, fast_c])
-            slow_a = np.uint64(_NEXT_SLOW[value, slow_a])
-            slow_b = np.uint64(_NEXT_SLOW[value, slow_b])
-            slow_c = np.uint64(_NEXT_SLOW[value, slow_c])
+            cost_a += BIN_COST[value, cost_index(fast_a, slow_a)]
+            cost_b += BIN_COST[value, cost_index(fast_b, slow_b)]
+            cost_c += BIN_COST[value, cost_index(fast_c, slow_c)]
+            fast_a = np.uint64(NEXT_FAST[value, fast_a])
+            fast_b = np.uint64(NEXT_FAST[value, fast_b])
+            fast_c = np.uint64(NEXT_FAST[value, fast_c])
+            slow_a = np.uint64(NEXT_SLOW[value, slow_a])
+            slow_b = np.uint64(NEXT_SLOW[value, slow_b])
+            slow_c = np.uint64(NEXT_SLOW[value, slow_c])
         trial[a, _FAST], trial[a, _SLOW] = fast_a, slow_a
         trial[a, _COST] += cost_a
         if b != a:
@@ -174,8 +175,8 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
     buffer = np.empty((num_contexts, _BUFFER), np.uint8)
     waiting = np.zeros(num_contexts, np.int64)
     _restart(trials, active)
-    block_height = block if block else height
-    block_width = block if block else width
+    block_height = block if block else max(height, 1)
+    block_width = block if block else max(width, 1)
     prefix = UNARY_CONTEXT + 2 * n_unary
     state = 0
     previous = 0
@@ -183,7 +184,7 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
         if top:
             _settle(trials, active, buffer, waiting)
             _restart(trials, active)
-            previous = 0
+            # The neighbour is kept here, unlike in the coder: nncodec's search does so, and its bytes are the measure.
         for left in range(0, width, block_width):
             for y in range(top, min(top + block_height, height)):
                 if skipped[y]:
@@ -217,7 +218,14 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
                         magnitude = abs(level)
                         _add(trials, active, buffer, waiting, SIGN_CONTEXT + neighbour, negative)
                         for n in range(min(magnitude, n_unary)):
-                            _add(trials, active, buffer, waiting, UNARY_CONTEXT + 2 * n + negative, 1 if magnitude > n + 1 else 0)
+                            _add(
+                                trials,
+                                active,
+                                buffer,
+                                waiting,
+                                UNARY_CONTEXT + 2 * n + negative,
+                                1 if magnitude > n + 1 else 0,
+                            )
                         if magnitude > n_unary:
                             bits = 0
                             while (magnitude - n_unary) >> (bits + 1):
@@ -237,9 +245,14 @@ def choose(levels, n_unary, dq, block, skipped, order) -> np.ndarray:
 
     Args: as `core.encode`; order are the contexts that the header signals.
     """
+    return choose_with_cost(levels, n_unary, dq, block, skipped, order)[0]
+
+
+def choose_with_cost(levels, n_unary, dq, block, skipped, order) -> tuple[np.ndarray, float]:
+    """The presets of `choose`, and the bits of all context-coded bins of the levels under them (no bypass bins)."""
     num_contexts = int(order[-1]) + 4
     total = costs(levels, n_unary, dq, block, skipped, num_contexts)
     total[:, 1:] += 3 << 15
     chosen = np.zeros(num_contexts, np.uint8)
     chosen[order] = np.argmin(total[order], axis=1)
-    return chosen
+    return chosen, float(total[order].min(axis=1).sum()) * COST_UNIT

@@ -34,7 +34,7 @@ def encode_tensor(
     """
     levels, options = _checked(q, n_unary, dq, scan, profile)
     chosen = _choose_presets(levels, options) if presets else options.no_presets()
-    return _encode(levels, options, chosen)
+    return encode_levels(levels, options, chosen)
 
 
 def stream_length(
@@ -66,33 +66,75 @@ def decode_tensor(
     shape = tuple(operator.index(n) for n in shape)
     if any(n < 0 for n in shape):
         raise ValueError(f"shape {shape} has a negative axis")
-    dtype = np.dtype(dtype)
-    if dtype not in (np.int8, np.int16, np.int32):
-        raise ValueError(f"dtype {dtype} is not one of int8, int16, int32")
-    view = np.frombuffer(data, np.uint8)
-    size = math.prod(shape)
-    options = _Options(n_unary, dq, scan, profile, *_matrix_shape(shape))
-    rows = options.height if options.skips_rows else 0
-    # Every bin costs at least 0.0117 bit, so that a short stream cannot hold a large tensor (unless rows are skipped).
-    if (rows or size) > (8 * view.size + 64) * 86:
-        raise ValueError(f"{view.size} bytes cannot hold a tensor of shape {shape}: the data are cut off or the shape is wrong")
-    levels = np.empty((options.height, options.width), dtype)
-    limit = min(MAX_ABS_LEVEL, np.iinfo(dtype).max)
-    from . import core
-
-    status = core.decode(
-        view, n_unary, dq, options.block, profile, options.order, options.num_contexts, levels, limit
-    )
-    if status == core.OVERRUN:
-        raise ValueError(f"the codeword of {view.size} bytes ends before all {size} values of shape {shape} are read")
-    if status == core.LEVEL_TOO_LARGE:
-        raise ValueError(f"the codeword holds a value beyond {limit}: the data are corrupt or the options are wrong")
-    if status == core.BAD_END:
-        raise ValueError("the codeword does not end where its last value ends: corrupt data, wrong shape or wrong options")
+    if np.dtype(dtype) not in (np.int8, np.int16, np.int32):
+        raise ValueError(f"dtype {np.dtype(dtype)} is not one of int8, int16, int32")
+    reader = Reader(data, shape, n_unary=n_unary, dq=dq, scan=scan, profile=profile)
+    levels = np.empty((reader.height, reader.width), dtype)
+    reader.read(levels)
+    reader.finish()
     return levels.reshape(shape)
 
 
-class _Options:
+class Reader:
+    """Reads one codeword in pieces of rows, in bounded memory. Attributes: height, width, piece (rows come in multiples)."""
+
+    def __init__(self, data, shape, *, n_unary=11, dq=False, scan=0, profile=0):
+        from . import core
+
+        self._core = core
+        self._data = np.frombuffer(data, np.uint8)
+        self._options = options = Options(n_unary, dq, scan, profile, *matrix_shape(shape))
+        self.height, self.width, self.piece = options.height, options.width, options.block or 1
+        values = options.height if options.skips_rows else options.height * options.width
+        # Every bin costs at least 0.0117 bit: a short codeword cannot hold a large tensor, unless it skips rows.
+        if values > (8 * self._data.size + 64) * 86:
+            raise ValueError(
+                f"{self._data.size} bytes cannot hold a tensor of shape {tuple(shape)}: cut off, or a wrong shape"
+            )
+        self._presets = options.no_presets()
+        self._contexts = np.empty((options.num_contexts, 4), np.int64)
+        self._skipped = np.zeros(options.height, np.uint8)
+        self._registers = np.zeros(core.NUM_REGISTERS, np.int64)
+        self._row = 0
+        self._check(core.start_decoding(
+            self._data, int(options.skips_rows), options.order, self._presets, self._skipped, self._registers
+        ))  # fmt: skip
+        core.reset_contexts(self._contexts, self._presets)
+
+    def read(self, levels) -> None:
+        """Fills levels [rows, columns] (int8, int16 or int32) with the next values. Without row skip and blocks (height 1)
+        the columns may be any part of the width; else they are the width and the rows a multiple of `piece`, or the rest.
+        """
+        options, rows = self._options, levels.shape[0]
+        limit = min(MAX_ABS_LEVEL, np.iinfo(levels.dtype).max)
+        skipped = self._skipped[self._row : self._row + rows] if options.skips_rows else np.zeros(rows, np.uint8)
+        self._check(self._core.decode_rows(
+            self._data, options.n_unary, options.dq, options.block, bool(options.block) and options.height > options.block,
+            self._presets, self._contexts, skipped, self._registers, levels, limit,
+        ))  # fmt: skip
+        self._row += rows
+
+    def finish(self) -> None:
+        """Checks that the codeword ends where its last value ends."""
+        self._check(self._core.finish_decoding(self._data, self._registers))
+
+    def _check(self, status) -> None:
+        core = self._core
+        if status == core.OVERRUN:
+            raise ValueError(
+                f"the codeword of {self._data.size} bytes ends before all its values are read: it is cut off or corrupt"
+            )
+        if status == core.LEVEL_TOO_LARGE:
+            raise ValueError(
+                "the codeword holds a value beyond the legal range or the dtype: corrupt data or wrong options"
+            )
+        if status == core.BAD_END:
+            raise ValueError(
+                "the codeword does not end where its last value ends: corrupt data, wrong shape or wrong options"
+            )
+
+
+class Options:
     """Checked options of one codeword, with what follows from them and the matrix shape."""
 
     def __init__(self, n_unary, dq, scan, profile, height, width):
@@ -115,7 +157,7 @@ class _Options:
         return np.zeros(self.num_contexts, np.uint8)
 
 
-def _matrix_shape(shape) -> tuple[int, int]:
+def matrix_shape(shape) -> tuple[int, int]:
     return (1, 1) if not shape else (shape[0], math.prod(shape[1:]))
 
 
@@ -128,7 +170,7 @@ def _checked(q, n_unary, dq, scan, profile):
         low, high = int(q.min()), int(q.max())
         if max(-low, high) > MAX_ABS_LEVEL:
             raise ValueError(f"level {high if high > -low else low} is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
-    options = _Options(n_unary, dq, scan, profile, *_matrix_shape(q.shape))
+    options = Options(n_unary, dq, scan, profile, *matrix_shape(q.shape))
     levels = np.ascontiguousarray(q, np.int32).reshape(options.height, options.width)
     if dq:
         from . import core
@@ -151,9 +193,20 @@ def _skipped_rows(levels, options) -> np.ndarray:
 
 
 def _choose_presets(levels, options) -> np.ndarray:
+    return plan(levels, options)[0]
+
+
+def plan(levels, options) -> tuple[np.ndarray, float]:
+    """Presets for checked levels [height, width], and an estimate of the context-coded bits of the codeword."""
     from . import presets
 
-    return presets.choose(levels, options.n_unary, options.dq, options.block, _skipped_rows(levels, options), options.order)
+    skipped = _skipped_rows(levels, options)
+    chosen, bits = presets.choose_with_cost(levels, options.n_unary, options.dq, options.block, skipped, options.order)
+    zero_rows = int(skipped.sum())
+    if 0 < zero_rows < options.height:  # the flags cost about their entropy
+        p = zero_rows / options.height
+        bits -= options.height * (p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    return chosen, bits
 
 
 def _run(levels, options, presets, out) -> int:
@@ -174,7 +227,8 @@ def _run(levels, options, presets, out) -> int:
     )
 
 
-def _encode(levels, options, presets) -> bytes:
+def encode_levels(levels, options, presets) -> bytes:
+    """The codeword of checked levels, int32 [options.height, options.width]."""
     out = np.empty(_capacity(levels, options), np.uint8)
     bits = _run(levels, options, presets, out)
     return out[: (bits + 7) // 8].tobytes()

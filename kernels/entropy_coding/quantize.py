@@ -1,0 +1,111 @@
+"""Quantisers: from real weights to the integers that the coder takes, and back.
+
+Uniform reconstruction w = step * q; nearest neighbour, or the greedy rate-distortion decision of DeepCABAC
+(arXiv:1907.11900, section on weighted rate-distortion quantisation) with the coder's own live contexts as the rate.
+Divisions are in float64 and ties round away from zero, so that the integers do not depend on the weights' dtype.
+"""
+
+import numpy as np
+
+from .constants import MAX_ABS_LEVEL
+from .tensor import Options, matrix_shape
+
+
+def qp_to_step(qp: int, density: int = 2) -> float:
+    """Quantisation step of an NNC quantisation parameter: (K + qp mod K) * 2^(floor(qp / K) - log2 K), K = 2^density.
+
+    With density 2, every 4 of qp double the step: qp 0 is 1.0, qp -32 is 2^-8.
+    """
+    steps = 1 << density
+    return float(steps + qp % steps) * 2.0 ** (qp // steps - density)
+
+
+def quantize_uniform(w, step: float) -> np.ndarray:
+    """int32 levels round(w / step), ties away from zero; the shape of w.
+
+    Args:
+      w: real weights of any shape and float dtype.
+      step: quantisation step, in the unit of the weights, > 0.
+
+    Raises:
+      ValueError: w holds NaN or infinity, step is not positive and finite, or a level leaves the legal range.
+    """
+    w, step = _checked(w, step)
+    scaled = w.astype(np.float64) / step
+    # floor(|x| + 1/2) would round the largest double below 1/2 up; rint and its ties to even are mended instead.
+    rounded = np.rint(scaled)
+    ties = np.abs(scaled - np.trunc(scaled)) == 0.5
+    rounded = np.where(ties, np.trunc(scaled) + np.sign(scaled), rounded)
+    return rounded.astype(np.int32)
+
+
+def quantize_rdo(
+    w, step: float, rate_weight: float, *, importance=None, n_unary: int = 11, scan: int = 0, profile: int = 0
+) -> np.ndarray:
+    """int32 levels that lower sum F (w / step - q)^2 + rate_weight * bits, decided greedily in coding order.
+
+    Each weight chooses among 0, the nearest level and the one below it in magnitude, at the price that the coder's
+    contexts set at that moment. Two passes: the second starts from the presets that suit the first one's levels.
+
+    Args:
+      w: real weights of any shape.
+      step: quantisation step, > 0.
+      rate_weight: price of a bit in squared steps, >= 0. ln(2) / 6 = 0.1155 is the slope of a uniform quantiser at high
+        rate; 0 gives the nearest level.
+      importance: F, of the shape of w, >= 0 (1 / sigma^2 for DC-v1, up to a factor); 1 everywhere by default.
+      n_unary, scan, profile: as for `encode_tensor`.
+
+    Raises:
+      ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value.
+    """
+    w, step = _checked(w, step)
+    if not (np.isfinite(rate_weight) and rate_weight >= 0):
+        raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
+    if importance is not None:
+        importance = np.asarray(importance, np.float64)
+        if importance.shape != w.shape:
+            raise ValueError(f"importance has shape {importance.shape}, the weights {w.shape}")
+        if not (np.isfinite(importance).all() and (importance >= 0).all()):
+            raise ValueError("importance holds NaN, infinity or a negative value")
+    from . import presets, rdo
+
+    options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
+    matrix = (options.height, options.width)
+    scaled = np.ascontiguousarray(w, np.float64).reshape(matrix) / step
+    weight = np.ones(matrix, np.float64) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
+    chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
+    for _ in range(2):
+        levels = rdo.decide(scaled, weight, float(rate_weight), n_unary, options.block, chosen)
+        skipped = (~levels.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
+        chosen = presets.choose(levels, n_unary, False, options.block, skipped, options.order)
+    return levels.reshape(w.shape)
+
+
+def dequantize(q, step: float, dtype=np.float32) -> np.ndarray:
+    """step * q, computed in float64 and rounded once to `dtype`; the shape of q."""
+    q = np.asarray(q)
+    out = np.empty(q.shape, dtype)
+    flat_q, flat_out = np.ascontiguousarray(q).reshape(-1), out.reshape(-1)
+    for start in range(0, q.size, 1 << 16):  # in pieces, so that no float64 copy of a large tensor is made
+        piece = slice(start, start + (1 << 16))
+        flat_out[piece] = (flat_q[piece] * np.float64(step)).astype(dtype)
+    return out
+
+
+def _checked(w, step):
+    w = np.asarray(w)
+    if w.dtype.kind not in "fV" and w.dtype.name not in ("bfloat16",):
+        raise ValueError(f"weights must be floating point, not {w.dtype}; integers need no quantiser")
+    if not (np.isfinite(step) and step > 0):
+        raise ValueError(f"step={step} must be a finite number > 0")
+    if w.size:
+        largest = float(max(w.max(), -w.min()))
+        if not np.isfinite(largest):
+            bad = int(np.count_nonzero(~np.isfinite(w.astype(np.float32))))
+            raise ValueError(f"the weights hold {bad} NaN or infinite values of {w.size}")
+        if largest / step > MAX_ABS_LEVEL:
+            raise ValueError(
+                f"step={step} is too small for a largest weight of {largest}: the smallest legal step is "
+                f"{largest / MAX_ABS_LEVEL * (1 + 1e-9):.6g}"
+            )
+    return w, float(step)

@@ -1,0 +1,233 @@
+"""Reading a compressed network: all of it, one tensor of it, or a summary; with bounded memory and time.
+
+Tensors are decoded in pieces straight into the arrays that are returned, so that the memory needed beyond them is small.
+"""
+
+import dataclasses
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from . import container
+from .container import INTEGERS, RAW_STREAM, UNIFORM, ZERO, Entry
+from .quantize import dequantize
+from .tensor import Reader
+from .tree import Empty, Quantized, unflatten
+
+_PIECE = 1 << 16  # values decoded at a time
+DEFAULT_MAX_OUTPUT_BYTES = 1 << 33
+
+
+def decompress(
+    data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, quantized: bool = False, jobs: int | None = None
+):
+    """The tree that `compress` stored: NumPy arrays in dicts, lists and tuples.
+
+    Args:
+      data: bytes-like, the whole file.
+      max_output_bytes: the most that the arrays may take together; a file that declares more is refused unread.
+      quantized: return `Quantized(q, step, dtype)` for quantised tensors instead of floats.
+      jobs: threads; by default one a core.
+
+    Raises:
+      ValueError: the file is damaged, of another version, or larger than allowed; the message says which.
+    """
+    entries, streams = container.read(data)
+    _check_size(entries, max_output_bytes)
+    return unflatten(_decode(entries, entries, streams, quantized, jobs))
+
+
+def read_tensor(data, name: str, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES) -> np.ndarray:
+    """One tensor of a compressed network by name ("fc1/kernel"); only the stream that holds it is decoded.
+
+    Raises:
+      KeyError: there is no such tensor.
+      ValueError: as `decompress`.
+    """
+    entries, streams = container.read(data)
+    wanted = [entry for entry in entries if entry.name == name and entry.empty is None]
+    if not wanted:
+        raise KeyError(f"no tensor {name!r}; there are {', '.join(entry.name for entry in entries[:8])}...")
+    _check_size(wanted, max_output_bytes)
+    return _decode(entries, wanted, streams, False, 1)[0][1]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSummary:
+    """What a file says of one tensor. `stored_bytes` of tensors that share a stream is their part of it by size."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    coding: str
+    step: float | None
+    nonzero: int
+    stored_bytes: float
+    shares_stream: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return 1 - self.nonzero / self.size if self.size else 0.0
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.stored_bytes / self.size if self.size else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A file at a glance: sizes in bytes, and its tensors."""
+
+    version: int
+    total_bytes: int
+    header_bytes: int
+    original_bytes: int
+    tensors: tuple[TensorSummary, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Size of the file over the size of its tensors in their own dtypes."""
+        return self.total_bytes / self.original_bytes if self.original_bytes else math.inf
+
+
+def inspect(data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, jobs: int | None = None) -> Summary:
+    """A summary of a file. Every check sum is verified and every stream decoded on the way.
+
+    Raises:
+      ValueError: as `decompress`.
+    """
+    entries, streams = container.read(data)
+    _check_size(entries, max_output_bytes)
+    decoded = _decode(entries, entries, streams, True, jobs)
+    members = [sum(max(e.size, 1) for e in entries if e.stream == i) for i in range(len(streams))]
+    alone = [sum(e.stream == i for e in entries) == 1 for i in range(len(streams))]
+    tensors = []
+    for entry, (_, leaf) in zip(entries, decoded, strict=True):
+        if entry.empty is not None:
+            continue
+        values = leaf.q if isinstance(leaf, Quantized) else leaf
+        stored = (
+            len(streams[entry.stream].data) * max(entry.size, 1) / members[entry.stream] if entry.stream >= 0 else 0.0
+        )
+        tensors.append(TensorSummary(
+            entry.name, entry.shape, entry.dtype.name, container.CODING_NAMES[entry.coding],
+            entry.step if entry.coding == UNIFORM else None, int(np.count_nonzero(values)), stored,
+            entry.stream >= 0 and not alone[entry.stream],
+        ))  # fmt: skip
+    total, payload = len(memoryview(data).cast("B")), sum(len(stream.data) for stream in streams)
+    original = sum(entry.nbytes for entry in entries)
+    return Summary(container.VERSION, total, total - payload, original, tuple(tensors))
+
+
+def _check_size(entries, max_output_bytes) -> None:
+    declared = sum(entry.nbytes for entry in entries)
+    if declared > max_output_bytes:
+        raise ValueError(f"the tensors take {declared} bytes, more than max_output_bytes={max_output_bytes} allows")
+
+
+def _decode(entries, wanted, streams, quantized, jobs) -> list:
+    """(path, leaf) of the wanted entries; streams that hold none of them are not decoded."""
+    leaves = {}
+    for entry in wanted:
+        if entry.empty is not None:
+            leaves[id(entry)] = Empty(entry.empty)
+        elif entry.coding == ZERO:
+            leaves[id(entry)] = np.zeros(entry.shape, entry.dtype)
+    needed = {entry.stream for entry in wanted if entry.stream >= 0}
+    tasks = [(streams[i], [entry for entry in entries if entry.stream == i]) for i in needed]
+    tasks.sort(key=lambda task: -len(task[0].data))
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        for found in list(pool.map(lambda task: _decode_stream(*task, quantized), tasks)):
+            leaves |= found
+    return [(entry.path, leaves[id(entry)]) for entry in wanted]
+
+
+def _decode_stream(stream, members: list[Entry], quantized: bool) -> dict:
+    if stream.kind == RAW_STREAM:
+        return _split_raw(stream, members)
+    entry = members[0]
+    if len(members) > 1:
+        if stream.scan or stream.profile or any(member.axes for member in members):
+            raise ValueError(
+                f"tensors from {entry.name!r} on share a stream with options that only a single tensor can have"
+            )
+        reader = _reader(stream, (1, sum(member.size for member in members)), entry.name)
+    else:
+        reader = _reader(stream, entry.coded_shape, entry.name)
+    try:
+        leaves = {id(member): _read_member(reader, member, quantized, len(members) > 1) for member in members}
+        reader.finish()
+    except ValueError as error:
+        raise ValueError(f"tensor {entry.name!r}: {error}") from None
+    return leaves
+
+
+def _reader(stream, shape, name) -> Reader:
+    try:
+        return Reader(
+            stream.data, shape, n_unary=stream.n_unary, dq=stream.dq, scan=stream.scan, profile=stream.profile
+        )
+    except ValueError as error:
+        raise ValueError(f"tensor {name!r}: {error}") from None
+
+
+def _split_raw(stream, members) -> dict:
+    total = sum(member.nbytes for member in members)
+    if total != len(stream.data):
+        raise ValueError(
+            f"raw tensors from {members[0].name!r} on take {total} bytes, their stream has {len(stream.data)}"
+        )
+    leaves, at = {}, 0
+    for member in members:
+        piece = stream.data[at : at + member.nbytes]
+        at += member.nbytes
+        values = np.frombuffer(piece, member.dtype).reshape(member.shape).copy()
+        if member.dtype == bool and (values.view(np.uint8) > 1).any():
+            raise ValueError(f"tensor {member.name!r} holds booleans other than 0 and 1")
+        leaves[id(member)] = values
+    return leaves
+
+
+def _read_member(reader: Reader, entry: Entry, quantized: bool, shared: bool):
+    """Decodes one tensor piece by piece into its final array, the axes put back on the way."""
+    keep_integers = quantized and entry.coding != INTEGERS
+    out = np.empty(entry.shape, np.int32 if keep_integers else entry.dtype)
+    if entry.axes is None:
+        target = out.reshape(-1)
+        row = reader.width if not shared else 1
+        if not shared and reader.height == 1:
+            row = 1
+    else:
+        target = out.transpose(entry.axes)
+        row = math.prod(target.shape[1:])
+    rows = entry.size // row if row else 0
+    step = max(1, _PIECE // max(row, 1))
+    step = -(-step // reader.piece) * reader.piece
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
+        flat = reader.height == 1  # one long row, of which any part may be read
+        levels = np.empty((1, count * row) if flat else (count, row), np.int32)
+        reader.read(levels)
+        values = levels if keep_integers else _converted(levels, entry)
+        if entry.axes is None:
+            target[start * row : (start + count) * row] = values.reshape(-1)
+        else:
+            target[start : start + count] = values.reshape(count, *target.shape[1:])
+    return Quantized(out, entry.step, entry.dtype) if keep_integers else out
+
+
+def _converted(levels, entry: Entry) -> np.ndarray:
+    if entry.coding != INTEGERS:
+        with np.errstate(over="ignore"):
+            return dequantize(levels, entry.step, entry.dtype)
+    low, high = (0, 1) if entry.dtype == bool else (np.iinfo(entry.dtype).min, np.iinfo(entry.dtype).max)
+    if levels.size and (int(levels.min()) < low or int(levels.max()) > high):
+        raise ValueError(f"it holds a value that {entry.dtype} cannot")
+    return levels.astype(entry.dtype)
