@@ -59,7 +59,8 @@ class Checkpointer:
         """Returns (step, state) of the newest whole checkpoint, or None; cuts the metrics back to it.
 
         Args:
-            template: a pytree of the state's structure; its leaves give shape, dtype, sharding and kind of key.
+            template: a pytree of the state's structure; its leaves give shape, dtype and sharding (arrays or
+                `jax.ShapeDtypeStruct`), or are keys of the same kind.
 
         Raises:
             ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.

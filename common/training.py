@@ -135,7 +135,14 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
         return _strong(state), totals
 
     batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
-    _, metrics = jax.eval_shape(step, state, batch)
+    before = jax.eval_shape(_strong, state)
+    after, metrics = jax.eval_shape(step, before, batch)
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise ValueError("a step returns a state of the structure that it was given; this one does not")
+    for (path, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"a step turns state{name} from {old.dtype} {old.shape} into {new.dtype} {new.shape}")
     for name, value in metrics.items():
         if value.shape != ():
             raise ValueError(f"metric {name!r} has shape {list(value.shape)}: a step returns scalars")

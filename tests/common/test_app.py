@@ -1,0 +1,190 @@
+"""The way in: exit codes, one clear line for every mistake, --help, what a run leaves."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from common import app, config, files
+
+TOY = pathlib.Path(__file__).with_name("toy_verb.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A verb that can fail in every way."""
+
+    seed: int = config.field(0, "decides everything", minimum=0)
+    fail: str = config.field(
+        "", "how to fail", choices=("", "value", "missing", "type", "preempted", "interrupt", "exit")
+    )
+    source: str | None = config.field(None, "file to read")
+    output: str | None = config.field(None, "file to write")
+
+
+calls = []
+
+
+def main(config: Config, run: app.Run) -> dict:
+    """Writes a metric and a file, or fails."""
+    calls.append(config)
+    run.metrics.write(1, loss=0.5)
+    if config.source:
+        run.inputs(config.source)
+    if config.fail == "value":
+        raise ValueError("weights of shape [3]:\n  expected [4]")
+    if config.fail == "missing":
+        open("/nowhere/weights.npz")
+    if config.fail == "type":
+        raise TypeError("a defect")
+    if config.fail == "preempted":
+        raise app.Preempted("SIGTERM: checkpoint written after step 1 of 2")
+    if config.fail == "interrupt":
+        raise KeyboardInterrupt
+    if config.output:
+        files.write_atomically(config.output, "weights")
+        run.outputs(config.output)
+    return {"loss": 0.5, "nested": {"bits": [1, 2]}}
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capfd):
+    """Returns a function that runs the verb in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    calls.clear()
+
+    def run(*arguments, **options):
+        with pytest.raises(SystemExit) as caught:
+            app.run(main, Config, ["test_app.py", "--noreport", *arguments], **options)
+        output, errors = capfd.readouterr()
+        return caught.value.code or 0, output, errors
+
+    return run
+
+
+def run_folder(root="runs"):
+    (path,) = pathlib.Path(root).glob("*/*")
+    return path
+
+
+def test_run_and_the_same_command_again(call):
+    code, output, errors = call("--seed=3")
+    assert code == 0 and output == "loss = 0.5\nnested = {'bits': [1, 2]}\n"
+    assert "device: cpu" in errors and "run directory: runs/" in errors
+    assert run_folder().parent.name.endswith("test_app") and run_folder().name == config.config_hash(Config(seed=3))
+    meta = json.loads((run_folder() / "meta.json").read_text())
+    assert meta["status"] == "finished" and meta["device"].startswith("cpu") and meta["argv"][-1] == "--seed=3"
+    code, again, errors = call("--seed=3")
+    assert code == 0 and again == output and len(calls) == 1
+    assert "finished before; --overwrite runs it again" in errors
+    assert call("--seed=3", "--overwrite")[0] == 0 and len(calls) == 2
+
+
+def test_flags_file_repeats_the_run(call):
+    call("--seed=3", "--run_dir=first")
+    assert call("--flagfile=first/flags.txt", "--run_dir=second")[0] == 0
+    assert calls[0] == calls[1]
+    assert pathlib.Path("first/flags.txt").read_text() == pathlib.Path("second/flags.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--sed=3"], 2, "error: Unknown command line flag 'sed'. Did you mean: seed ? (see --help)"),
+        (["--seed=x"], 2, "error: flag --seed=x: expected an integer of at least 0"),
+        (["stray"], 2, "error: unexpected argument 'stray': flags are written --name=value (see --help)"),
+        (["--fail=value"], 1, "error: weights of shape [3]: expected [4] (--debug shows where)"),
+        (["--fail=missing"], 1, "error: /nowhere/weights.npz: no such file or directory (--debug shows where)"),
+        (["--source=none.npz"], 1, "error: none.npz does not exist (--debug shows where)"),
+        (["--trackers=mlflow"], 2, "error: flag --trackers=mlflow: expected any of tensorboard, wandb"),
+        (["--run_dir=/proc/run"], 2, "error: /proc/run: No such file or directory"),
+    ],
+)
+def test_mistakes_are_one_line(call, arguments, code, line):
+    found, output, errors = call(*arguments)
+    assert (found, output) == (code, "")
+    assert errors.splitlines()[-1].lower() == line.lower()
+    assert "Traceback" not in errors
+
+
+def test_traceback_of_an_expected_error_lies_beside_the_run(call):
+    call("--fail=value")
+    assert "raise ValueError" in (run_folder() / "error.txt").read_text()
+    assert json.loads((run_folder() / "meta.json").read_text())["status"] == "failed"
+    assert "Traceback" in call("--fail=value", "--debug")[2]
+
+
+def test_defect_shows_its_traceback(call):
+    code, _, errors = call("--fail=type")
+    assert code == 1 and errors.endswith("TypeError: a defect\n") and "Traceback" in errors
+
+
+@pytest.mark.parametrize(("how", "code"), [("preempted", 75), ("interrupt", 130)])
+def test_stopped_runs_say_how_to_go_on(call, how, code):
+    found, _, errors = call(f"--fail={how}")
+    assert found == code and "the same command goes on from" in errors
+    assert json.loads((run_folder() / "meta.json").read_text())["status"] == "interrupted"
+
+
+def test_other_flags_in_the_same_directory(call):
+    call("--run_dir=here", "--seed=1")
+    code, _, errors = call("--run_dir=here", "--seed=2")
+    assert code == 2 and "holds a run with other flags: --seed (1 there, 2 now)" in errors
+
+
+def test_lost_output_is_made_again(call):
+    call("--output=model.bin")
+    pathlib.Path("model.bin").unlink()
+    code, _, errors = call("--output=model.bin")
+    assert code == 0 and pathlib.Path("model.bin").exists() and len(calls) == 2
+    assert "model.bin is missing since this run finished: running again" in errors
+
+
+def test_verb_that_only_looks_leaves_nothing_and_always_runs(call, tmp_path):
+    for _ in range(2):
+        code, output, errors = call(transient=True)
+        assert code == 0 and "loss = 0.5" in output and "run directory" not in errors
+    assert len(calls) == 2 and list(tmp_path.iterdir()) == []
+    for _ in range(2):
+        assert call("--run_dir=here", transient=True)[0] == 0
+    assert len(calls) == 4 and pathlib.Path("here/result.json").exists()
+
+
+def test_help_explains_and_does_not_drown(call):
+    code, output, _ = call("--help")
+    assert code == 0 and not calls
+    assert "The way in: exit codes, one clear line for every mistake" in output
+    assert "--seed\n      decides everything (an integer of at least 0; default: 0)" in output
+    assert "--run_dir" in output and "--flagfile" in output
+    assert "logtostderr" not in output and "jax_" not in output
+    assert len(output.splitlines()) < 60
+
+
+def test_report_at_the_end(call):
+    code, _, errors = call("--report")
+    assert code == 0 and f"report: {run_folder() / 'report.html'}" in errors
+    assert "nested/bits" in (run_folder() / "report.html").read_text()
+
+
+def test_compilation_cache_is_where_the_contract_says(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert app.cache_directory() == pathlib.Path("/cache/havel/jax")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert app.cache_directory() == pathlib.Path.home() / ".cache" / "havel" / "jax"
+
+
+def test_program_fills_the_cache_and_help_imports_no_jax(tmp_path, request):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"PYTHONPATH": str(request.config.rootpath), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, str(TOY), "--epochs=1", f"--run_dir={tmp_path / 'run'}", "--noreport"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert any((tmp_path / "cache" / "havel" / "jax").iterdir())
+    watched = [sys.executable, "-X", "importtime", str(TOY), "--help"]
+    shown = subprocess.run(watched, env=environment, check=True, capture_output=True, text=True)
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+    assert "Trains a small network" in shown.stdout and "absl.flags" in imported
+    assert not imported & {"jax", "flax", "matplotlib", "orbax.checkpoint", "pandas"}

@@ -1,0 +1,122 @@
+"""Meshes on four devices of a CPU, in a process of their own; who starts jax.distributed."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from common import mesh
+
+FOUR_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from common import mesh, run_directory, training, provenance
+assert jax.device_count() == 4 and provenance.device().startswith("4 x cpu")
+assert mesh.make_mesh().shape == {"data": 4}
+square = mesh.make_mesh(data=2, model=-1)
+assert square.shape == {"data": 2, "model": 2}
+for axes in ({"data": 3}, {"data": 8}, {"data": -1, "model": -1}, {"data": 0}):
+    try: mesh.make_mesh(**axes)
+    except ValueError as error: assert "does not fit 4 devices" in str(error)
+    else: raise AssertionError(axes)
+line = mesh.make_mesh(data=4)
+batch = mesh.shard_batch({"x": np.arange(8.0).reshape(8, 1)}, line)
+assert {shard.data.shape for shard in batch["x"].addressable_shards} == {(2, 1)}
+try: mesh.shard_batch({"x": np.zeros(6)}, line)
+except ValueError as error: assert "of shape [6] does not split over 4 devices" in str(error)
+else: raise AssertionError
+total = jax.shard_map(lambda x: jax.lax.psum(x.sum(), "data"), mesh=line,
+                      in_specs=jax.sharding.PartitionSpec("data"), out_specs=jax.sharding.PartitionSpec())
+assert float(total(batch["x"])) == 28.0
+
+def step(state, batch):
+    gradient = jax.grad(lambda w: ((batch["x"] @ w - batch["y"]) ** 2).mean())(state)
+    return state - 0.1 * gradient, {"norm": jnp.abs(gradient).sum()}
+x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+arrays = {"x": x, "y": x @ np.float32([1, -2, 3])}
+import sys, pathlib
+found = []
+for name, sharding in (("one", None), ("four", mesh.batch_sharding(line))):
+    run = run_directory.open_for_test(pathlib.Path(sys.argv[1]) / name)
+    state = jax.device_put(jnp.zeros(3), mesh.replicated(line)) if sharding else jnp.zeros(3)
+    found.append(np.asarray(training.train(run, step, state, arrays, epochs=20, batch_size=8, seed=0,
+                                           batch_sharding=sharding)))
+np.testing.assert_allclose(found[0], [1, -2, 3], atol=1e-2)
+np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+"""
+
+TWO_PROCESSES = """
+import sys, pathlib, jax
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from common import mesh, run_directory
+import dataclasses
+@dataclasses.dataclass(frozen=True)
+class Config: pass
+path = pathlib.Path(sys.argv[3])
+mesh.start_distributed("always")
+def opened(): return run_directory.open_run(path, Config(), verb="toy.train")
+run = mesh.open_on_every_process(opened, path)
+assert run.is_main == (sys.argv[2] == "0") and run.result is None
+run.metrics.write(1, loss=1)
+run.log("only once")
+run.finish({"loss": 1.0})
+from jax.experimental import multihost_utils
+multihost_utils.sync_global_devices("finished")
+run.close()
+again = mesh.open_on_every_process(opened, path)
+assert again.result is not None
+"""
+
+
+def environment(root, **changes):
+    return os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"} | changes
+
+
+def test_four_devices(tmp_path, request):
+    flags = "--xla_force_host_platform_device_count=4"
+    subprocess.run(
+        [sys.executable, "-c", FOUR_DEVICES, str(tmp_path)],
+        env=environment(request.config.rootpath, XLA_FLAGS=flags),
+        check=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_agree_and_one_writes(tmp_path, request):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, address, str(index), str(tmp_path / "run")],
+            env=environment(request.config.rootpath),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert ["only once" in text for text in errors] == [True, False]
+    assert (tmp_path / "run" / "metrics.csv").read_text() == "step,loss\n1,1\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, False),  # a batch script, outside of srun
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "host:1234"}, True),
+    ],
+)
+def test_who_starts_jax_distributed(variables, wanted):
+    assert mesh.wants_distributed(variables) is wanted
+
+
+def test_one_process_opens_by_itself(tmp_path):
+    mesh.start_distributed("never")
+    assert mesh.is_single_process()
+    assert mesh.open_on_every_process(lambda: "opened", tmp_path) == "opened"
