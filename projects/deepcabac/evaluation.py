@@ -1,0 +1,119 @@
+"""Accuracy of weight trees on images kept apart (to choose settings) and on test images (once, at the end).
+
+The network is compiled once, with its weights as arguments.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from common import datasets, models
+from common.models.efficientnet import CPU_BATCH, preprocess
+from common.models.evaluate import evaluate, standardise
+
+BATCH = 500  # images
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """A network and its images.
+
+    Attributes:
+      module: untrained, to check names and shapes of a tree against.
+      apply: (tree, inputs) -> logits.
+      preprocess: uint8 images -> inputs.
+      validation, test: images and labels.
+      batch_size: images at a time.
+      data: where the images come from.
+    """
+
+    module: nnx.Module
+    apply: Callable
+    preprocess: Callable
+    validation: datasets.Split
+    test: datasets.Split
+    batch_size: int
+    data: datasets.Dataset
+
+    def check(self, tree: Mapping) -> None:
+        """Raises ValueError when the tree does not fit the network."""
+        models.from_tree(self.module, tree)
+
+    def correct(self, tree: Mapping, split: str) -> np.ndarray:
+        """bool [images]: which images of "validation" or "test" a tree classifies rightly."""
+        chosen = getattr(self, split)
+        found = evaluate(
+            self.apply, tree, chosen.images, chosen.labels, preprocess=self.preprocess, batch_size=self.batch_size
+        )
+        return found.correct
+
+    def accuracy(self, tree: Mapping, split: str) -> float:
+        """Share of right answers on "validation" or "test"."""
+        return float(self.correct(tree, split).mean())
+
+
+def create(
+    model: str,
+    dataset: str,
+    *,
+    width: float = 1.0,
+    validation_images: int | None = None,
+    fallback: str | None = None,
+) -> Evaluator:
+    """Returns the evaluator of a network on a data set.
+
+    Args:
+      model: a name of common.models.
+      dataset: a name of common.datasets. Of `imagenet_samples` the even photographs are for validation, the odd for test.
+      width: factor on channels.
+      validation_images: the last training images, as many as `train` kept apart (None: its default).
+      fallback: "digits" to take scikit-learn's where the data set cannot be had.
+    """
+    data = datasets.load(dataset, fallback=fallback, **({"size": 28} if dataset == "digits" else {}))
+    if dataset == "imagenet_samples":
+        validation, test = (datasets.Split(data.test_images[i::2], data.test_labels[i::2]) for i in (0, 1))
+    else:
+        _, validation = datasets.split_validation(data, validation_images)
+        test = datasets.Split(data.test_images, data.test_labels)
+    is_published = model == "efficientnet_lite0" and dataset == "imagenet_samples"
+    shape = None if is_published else data.test_images.shape[1:]
+    network = models.create(model, rngs=nnx.Rngs(0), width=width, num_classes=len(data.classes), input_shape=shape)
+    return Evaluator(
+        network,
+        models.apply_function(network),
+        preprocess if is_published else standardise(data.mean, data.std),
+        validation,
+        test,
+        CPU_BATCH if is_published else BATCH,
+        data,
+    )
+
+
+def settings_of(run_directory: pathlib.Path) -> dict[str, Any]:
+    """Returns what the flags of a training say of network and data ({} for what is no run directory)."""
+    path = pathlib.Path(run_directory) / "flags.txt"
+    if not path.is_file():
+        return {}
+    flags = dict(line[2:].split("=", 1) for line in path.read_text().splitlines() if line.startswith("--") and "=" in line)
+    kinds = {"model": str, "dataset": str, "width": float, "validation_images": int, "fallback": str}
+    return {name: kind(flags[name]) for name, kind in kinds.items() if flags.get(name, "none") != "none"}
+
+
+def paired_interval(before: np.ndarray, after: np.ndarray, seed: int = 0, resamples: int = 20_000) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the accuracy difference (after minus before) on the same images.
+
+    Args:
+      before, after: bool [images].
+      seed: of the resampling.
+      resamples: number of bootstrap samples; an image is drawn with both of its answers.
+    """
+    difference = after.astype(np.int64) - before.astype(np.int64)
+    counts = [np.count_nonzero(difference == value) for value in (-1, 0, 1)]
+    # Drawing images with replacement is drawing how many of each kind come up.
+    drawn = np.random.default_rng(seed).multinomial(len(difference), np.array(counts) / len(difference), resamples)
+    low, high = np.quantile((drawn[:, 2] - drawn[:, 0]) / len(difference), (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,229 @@
+"""A tiny training end to end: what it leaves, that it learns, and that a killed one ends as if it had never been."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from common import checkpoint, metrics, models, run_directory, weight_files
+from projects.deepcabac import config as config_lib
+from projects.deepcabac import model, steps, train
+from projects.deepcabac.config import TrainConfig
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+TINY = TrainConfig(
+    dataset="digits",
+    width=0.2,
+    epochs=12,
+    batch_size=32,
+    learning_rate=3e-3,
+    kl_weight=0.2,
+    kl_start=2,
+    kl_warmup=4,
+    shift=1,
+)
+KILLED = {
+    "dataset": "digits", "width": 0.1, "epochs": 12, "batch_size": 64, "learning_rate": 0.01, "kl_warmup": 2,
+    "shift": 1, "fine_tune_epochs": 2, "checkpoint_steps": 10,
+}  # fmt: skip
+STEPS = 12 * (1151 // 64)  # 1,438 digits, a fifth of them kept apart
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished tiny training: (run, result)."""
+    run = run_directory.open_for_test(tmp_path_factory.mktemp("train"))
+    return run, train.main(TINY, run)
+
+
+def test_it_learns_and_prunes(finished):
+    _, result = finished
+    assert result["validation_accuracy"] > 0.85
+    assert result["test_accuracy"] > 0.85
+    assert result["nonzero_percent"] < 60
+    assert set(result["nonzero_percent_by_layer"]) == {"fc1", "fc2", "fc3"}
+    assert result["float32_bytes"] == 4 * (784 * 60 + 60 + 60 * 20 + 20 + 20 * 10 + 10)
+
+
+def test_weights_load_into_the_plain_network(finished):
+    run, result = finished
+    weights = checkpoint.load_tree(run.path)
+    plain = models.create("lenet_300_100", rngs=nnx.Rngs(0), width=0.2)
+    loaded = models.to_tree(models.from_tree(plain, weights))
+    np.testing.assert_array_equal(loaded["fc1"]["kernel"], weights["fc1"]["kernel"])
+    share = 100 * np.count_nonzero(weights["fc1"]["kernel"]) / weights["fc1"]["kernel"].size
+    assert share == pytest.approx(result["nonzero_percent_by_layer"]["fc1"])
+
+
+def test_sigma_belongs_to_the_kernels(finished):
+    run, _ = finished
+    weights = weight_files.flatten(checkpoint.load_tree(run.path / "model.safetensors"))
+    sigma = weight_files.flatten(checkpoint.load_tree(run.path / "sigma.safetensors"))
+    assert set(sigma) == {path for path in weights if path.endswith("/kernel")}
+    for path, deviations in sigma.items():
+        assert deviations.shape == weights[path].shape and np.all(deviations > 0)
+        kept = weights[path] != 0
+        ratio = deviations[kept] ** 2 / weights[path][kept] ** 2
+        assert np.all(np.log(ratio) < TINY.log_alpha_threshold + 1e-3)
+
+
+def test_metrics_and_pictures(finished):
+    run, result = finished
+    _, rows = metrics.read(run.metrics.path)
+    last = rows[-1]
+    assert int(last["step"]) == result["steps"]
+    assert float(last["validation_accuracy"]) == pytest.approx(result["validation_accuracy"])
+    assert float(rows[0]["kl_weight"]) < float(last["kl_weight"]) == pytest.approx(TINY.kl_weight)
+    assert {"training", "sparsity", "weights", "input_layer"} <= {path.stem for path in run.plots.glob("*.png")}
+
+
+def test_magnitude_pruning_reaches_its_density(tmp_path):
+    config = dataclasses.replace(TINY, method="magnitude", density=0.2, pruning_interval=5, learning_rate=3e-3)
+    result = train.main(config, run_directory.open_for_test(tmp_path))
+    assert result["nonzero_percent"] == pytest.approx(20, abs=0.1)
+    assert result["validation_accuracy"] > 0.75
+    assert not (tmp_path / "sigma.safetensors").exists()
+
+
+def test_fine_tuning_moves_only_what_is_left():
+    config = dataclasses.replace(TINY, width=0.05, epochs=3, fine_tune_epochs=1, initial_log_variance=-5.0)
+    network = model.create("lenet_300_100", rngs=nnx.Rngs(0), width=0.05, initial_log_variance=-5.0)
+    plan = steps.make_plan(config, 2 * config.batch_size)
+    graph, state = steps.initial_state(config, network, plan)
+    step = jax.jit(steps.make_step(config, graph, plan, lambda images: images / 255.0))
+    images = np.random.default_rng(0).integers(0, 255, (32, 28, 28, 1), np.uint8)
+    batch = {"images": images, "labels": np.arange(32) % 10}
+    for _ in range(plan.sparsify):
+        state, info = step(state, batch)
+    before = model.stored_trees(steps.sparse_network(config, graph, state, plan))[0]["fc1"]["kernel"]
+    assert all(np.all(mask == 1) for mask in state.masks.values())
+    for _ in range(plan.sparsify, plan.total):
+        state, info = step(state, batch)
+        assert float(info["kl_weight"]) == 0.0
+    after = model.stored_trees(steps.sparse_network(config, graph, state, plan))[0]["fc1"]["kernel"]
+    assert 0 < np.count_nonzero(before) < before.size
+    np.testing.assert_array_equal(before != 0, after != 0)
+    assert np.any(before != after)
+
+
+def test_noise_has_the_posterior_moments():
+    """Over many keys the noisy outputs have the mean and the variance that the weights' posterior implies."""
+    network = model.create("lenet_300_100", rngs=nnx.Rngs(0), width=0.02, initial_log_variance=-4.0)
+    layer, x = network.fc1, jax.random.uniform(jax.random.key(1), (1, 784))
+    plain = layer(x)
+
+    def noisy(key):
+        model.set_noise(network, key)
+        return layer(x)
+
+    draws = np.array([noisy(key) for key in jax.random.split(jax.random.key(2), 600)])
+    model.set_noise(network, None)
+    deviation = np.sqrt(np.exp(-4.0) * np.sum(np.square(x)))
+    np.testing.assert_allclose(draws.mean(axis=0), plain, atol=5 * deviation / 600**0.5)
+    np.testing.assert_allclose(draws.std(axis=0), deviation, rtol=0.15)
+    np.testing.assert_array_equal(layer(x), plain)
+
+
+def test_convolution_noise_is_one_draw_a_batch():
+    layer = model.VariationalConv(2, 3, 3, initial_log_variance=-2.0, rngs=nnx.Rngs(0))
+    x = jnp.ones((2, 5, 5, 2))
+    layer.noise_key, layer.noise_scale = jax.random.key(0), 1.0
+    noisy = layer(x)
+    np.testing.assert_allclose(noisy, jnp.broadcast_to(noisy[:1, :1, :1], noisy.shape), rtol=1e-4)
+    layer.noise_key = jax.random.key(1)
+    assert np.abs(np.asarray(layer(x) - noisy)).max() > 1e-2
+
+
+def test_augment_moves_whole_images_and_mirrors():
+    images = jnp.zeros((64, 7, 7, 1), jnp.uint8).at[:, 3, 2].set(9)
+    moved = np.asarray(steps.augment(jax.random.key(0), images, 2, False))
+    rows, columns = np.nonzero(moved[..., 0])[1:]
+    assert moved.sum() == 64 * 9 and len(rows) == 64
+    assert set(rows) == {1, 2, 3, 4, 5} and set(columns) == {0, 1, 2, 3, 4}
+    mirrored = np.asarray(steps.augment(jax.random.key(0), images, 0, True))
+    assert set(np.nonzero(mirrored[..., 0])[2]) == {2, 4}
+    np.testing.assert_array_equal(steps.augment(jax.random.key(0), images, 0, False), images)
+
+
+def test_pruning_end_before_start_is_refused():
+    with pytest.raises(ValueError, match="pruning_end"):
+        TrainConfig(method="magnitude", pruning_start=0.5, pruning_end=0.4)
+
+
+def test_too_many_training_images_are_refused():
+    with pytest.raises(ValueError, match="--train_images=5000, but digits has 1438"):
+        config_lib.load_dataset(TrainConfig(dataset="digits", train_images=5000))
+
+
+def start(path: pathlib.Path, **changes) -> subprocess.Popen:
+    flags = [f"--{name}={value}" for name, value in (KILLED | changes).items()]
+    command = [sys.executable, "-m", "projects.deepcabac.train", f"--run_dir={path}", "--noreport", *flags]
+    with (path.parent / f"{path.name}.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, env=os.environ)
+
+
+def newest(path: pathlib.Path) -> int:
+    """The newest checkpoint's step."""
+    return max([int(item.name) for item in path.glob("checkpoints/*") if item.name.isdigit()], default=0)
+
+
+def kill_at(process: subprocess.Popen, path: pathlib.Path, step: int, delay: float) -> None:
+    """Kills a training when it has passed a checkpoint of `step`, `delay` seconds later."""
+    while newest(path) < step and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def outcome(path: pathlib.Path) -> dict:
+    """What a training leaves, to the byte."""
+    assert (path / "result.json").exists(), (path.parent / f"{path.name}.log").read_text()
+    names = ("model.safetensors", "sigma.safetensors", "metrics.csv")
+    left = {name: (path / name).read_bytes() for name in names if (path / name).exists()}
+    return left | {"result": json.loads((path / "result.json").read_text())}
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
+    whole = start(tmp_path / "whole")
+    killed = start(tmp_path / "killed")
+    kill_at(killed, tmp_path / "killed", step=random.randrange(1, STEPS // 2), delay=random.uniform(0, 0.05))
+    assert not (tmp_path / "killed" / "result.json").exists()
+    again = start(tmp_path / "killed")
+    assert whole.wait() == 0 and again.wait() == 0, (tmp_path / "killed.log").read_text()
+    assert "resumed after step" in (tmp_path / "killed.log").read_text()
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"method": "magnitude", "density": 0.3, "pruning_interval": 10},
+        {"model": "lenet5", "width": 0.2, "batch_size": 128},
+    ],
+    ids=["sparse_vd", "magnitude", "lenet5"],
+)
+def test_ten_kills(tmp_path, changes):
+    whole = start(tmp_path / "whole", **changes)
+    path, kills = tmp_path / "killed", 0
+    for _ in range(10):
+        process = start(path, **changes)
+        kill_at(process, path, step=newest(path) + random.choice([0, 1, 6]), delay=random.uniform(0, 0.3))
+        kills += process.returncode == -signal.SIGKILL and not (path / "result.json").exists()
+    assert start(path, **changes).wait() == 0
+    assert whole.wait() == 0
+    assert kills >= 5, "the training ended before it could be killed often"
+    assert outcome(path) == outcome(tmp_path / "whole")
