@@ -60,6 +60,10 @@ LPS_TABLE = np.array(
     np.int64,
 )
 
+# From the largest span, 510, so many more probable bins at the narrowest LPS width shift the coder by one bit: no codeword
+# holds more bins a bit.
+MAX_BINS_PER_BIT = 98
+
 # The nine estimator presets: adaptation shifts of the fast and slow estimator, and where both start.
 _PRESETS = [
     (1, 4, 0, 0),
@@ -79,6 +83,7 @@ PRESET_SLOW_START = np.array([state - 16 * fast for _, _, state, fast in _PRESET
 
 # Trellis of dependent quantisation: next state by current state and parity of the level.
 STATE_TRANSITIONS = np.array([[0, 2], [7, 5], [1, 3], [6, 4], [2, 0], [5, 7], [3, 1], [4, 6]], np.int64)
+ZERO_CYCLE = 4  # so many even levels lead every state back to itself
 
 
 def _cost_tables() -> tuple[np.ndarray, np.ndarray]:

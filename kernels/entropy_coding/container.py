@@ -40,10 +40,11 @@ DTYPES = tuple(np.dtype(getattr(ml_dtypes, name, None) or name) for name in _DTY
 _EMPTY_CODES = {255 - i: kind for i, kind in enumerate(EMPTY)}
 _PATH_KINDS = ("key", "index", "list", "tuple", "name")
 _MAX_DEPTH, _MAX_NAME, _MAX_AXES = 64, 4096, 32
+TENSOR_OVERHEAD = 1024  # bytes that a tensor's place in the tree is charged
 _PREFIX = struct.Struct("<4sHHI")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Stream:
     """One stored run of bytes: raw tensors end to end, or one codeword of the arithmetic coder."""
 
@@ -55,7 +56,7 @@ class Stream:
     dq: bool = False
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Entry:
     """One tensor (or empty container) of the tree. `axes` is the order in which its axes are coded, None as stored."""
 
@@ -117,6 +118,8 @@ def write(entries: list[Entry], streams: list[Stream]) -> bytes:
         if entry.empty is not None:
             header.append(next(code for code, kind in _EMPTY_CODES.items() if kind == entry.empty))
             continue
+        if len(entry.shape) > _MAX_AXES:
+            raise ValueError(f"tensor {entry.name!r} has {len(entry.shape)} axes, more than {_MAX_AXES}: reshape it")
         header.append(dtype_code(entry.dtype))
         _put(header, len(entry.shape))
         for size in entry.shape:
@@ -131,8 +134,12 @@ def write(entries: list[Entry], streams: list[Stream]) -> bytes:
     return b"".join([start, struct.pack("<I", zlib.crc32(start)), *(stream.data for stream in streams)])
 
 
-def read(data) -> tuple[list[Entry], list[Stream]]:
-    """Entries and streams of a file, every check sum verified; ValueError says what is wrong with it."""
+def read(data, max_output_bytes: float = math.inf) -> tuple[list[Entry], list[Stream]]:
+    """Entries and streams of a file, every check sum verified; ValueError says what is wrong with it.
+
+    Beside its values every tensor is charged `TENSOR_OVERHEAD` bytes, so that `max_output_bytes` also bounds what a header
+    of very many, very small tensors turns into.
+    """
     view = memoryview(data).cast("B")
     if len(view) < _PREFIX.size + 4:
         raise ValueError(f"{len(view)} bytes are too few for a compressed network: the file is empty or cut off")
@@ -150,7 +157,7 @@ def read(data) -> tuple[list[Entry], list[Stream]]:
         raise ValueError("the header's check sum is wrong: the file was altered or damaged")
     header = _Header(view[_PREFIX.size : end])
     streams = header.streams(view[end + 4 :])
-    entries = header.entries(streams)
+    entries = header.entries(streams, max_output_bytes)
     header.expect_end()
     return entries, streams
 
@@ -230,8 +237,8 @@ class _Header:
             raise ValueError(f"{len(payload) - at} bytes follow the last stream")
         return streams
 
-    def entries(self, streams) -> list[Entry]:
-        entries, path, seen = [], (), set()
+    def entries(self, streams, max_output_bytes) -> list[Entry]:
+        entries, path, seen, declared = [], (), set(), 0
         for _ in range(self.varint("number of tensors", len(self.view))):
             path = path[: self.varint("path", len(path))]
             path += tuple(self.element() for _ in range(self.varint("path", _MAX_DEPTH - len(path))))
@@ -239,6 +246,14 @@ class _Header:
                 raise ValueError(f"tensor {path_name(path)!r} occurs twice")
             seen.add(path)
             entries.append(self.entry(path, streams))
+            declared += entries[-1].nbytes + TENSOR_OVERHEAD
+            if declared > max_output_bytes:
+                raise ValueError(
+                    f"the tensors take {declared} bytes or more, max_output_bytes={max_output_bytes} allows no more"
+                )
+        unused = set(range(len(streams))) - {entry.stream for entry in entries}
+        if unused:
+            raise ValueError(f"stream {min(unused)} belongs to no tensor")
         return entries
 
     def element(self):
@@ -254,35 +269,37 @@ class _Header:
         return ("key" if kind == "index" else kind), self.varint("index")
 
     def entry(self, path, streams) -> Entry:
-        name = path_name(path)
         code = self.byte()
         if code in _EMPTY_CODES:
             return Entry(path, None, empty=_EMPTY_CODES[code])
         if code >= len(DTYPES):
-            raise ValueError(f"tensor {name!r} is of unknown dtype {code}")
+            raise ValueError(f"tensor {path_name(path)!r} is of unknown dtype {code}")
         shape = tuple(self.varint("axis") for _ in range(self.varint("number of axes", _MAX_AXES)))
         entry = Entry(path, DTYPES[code], shape, self.byte())
         # Empty tensors too: no axis may overflow what NumPy can address.
         if math.prod(max(n, 1) for n in shape) * entry.dtype.itemsize > 2**62:
-            raise ValueError(f"tensor {name!r} has an impossible shape {shape}")
+            raise ValueError(f"tensor {entry.name!r} has an impossible shape {shape}")
         if entry.coding not in (RAW, INTEGERS, UNIFORM, TRELLIS, ZERO):
-            raise ValueError(f"tensor {name!r} uses coding {entry.coding}, which this version does not read")
+            raise ValueError(f"tensor {entry.name!r} uses coding {entry.coding}, which this version does not read")
         if entry.coding in (UNIFORM, TRELLIS):
             entry.step = struct.unpack("<d", self.take(8))[0]
             if not (math.isfinite(entry.step) and entry.step > 0) or entry.dtype.kind in "iubc":
-                raise ValueError(f"tensor {name!r} has a step of {entry.step} for dtype {entry.dtype}")
+                raise ValueError(f"tensor {entry.name!r} has a step of {entry.step} for dtype {entry.dtype}")
         if entry.coding == INTEGERS and entry.dtype.kind not in "iub":
-            raise ValueError(f"tensor {name!r} of dtype {entry.dtype} cannot be stored as integers")
+            raise ValueError(f"tensor {entry.name!r} of dtype {entry.dtype} cannot be stored as integers")
         if entry.coding != ZERO:
             entry.stream = self.varint("stream index")
             if entry.stream >= len(streams):
-                raise ValueError(f"tensor {name!r} lies in stream {entry.stream} of {len(streams)}")
+                raise ValueError(f"tensor {entry.name!r} lies in stream {entry.stream} of {len(streams)}")
             if (streams[entry.stream].kind == RAW_STREAM) != (entry.coding == RAW):
-                raise ValueError(f"tensor {name!r} and its stream disagree on how it is coded")
-            if self.byte():
-                entry.axes = tuple(self.take(len(shape)))
-                if sorted(entry.axes) != list(range(len(shape))):
-                    raise ValueError(f"tensor {name!r} has an axis order {entry.axes} that is no permutation")
+                raise ValueError(f"tensor {entry.name!r} and its stream disagree on how it is coded")
+            order = self.byte()
+            if order > 1:
+                raise ValueError(f"tensor {entry.name!r} has an axis order of unknown kind {order}")
+            if order:
+                entry.axes = tuple(self.take(len(shape))) or None
+                if sorted(entry.axes or ()) != list(range(len(shape))):
+                    raise ValueError(f"tensor {entry.name!r} has an axis order {entry.axes} that is no permutation")
         return entry
 
     def expect_end(self) -> None:

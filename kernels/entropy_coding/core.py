@@ -22,6 +22,7 @@ from .constants import (
     STATE_TRANSITIONS,
     STEP_TABLE,
     UNARY_CONTEXT,
+    ZERO_CYCLE,
 )
 
 _compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
@@ -226,7 +227,7 @@ def encode(levels, n_unary, dq, block, profile, use_skip, skipped, order, preset
             for y in range(top, bottom):
                 if skipped[y]:
                     if dq:
-                        for _ in range(width):
+                        for _ in range(width % ZERO_CYCLE):
                             state = STATE_TRANSITIONS[state, 0]
                     continue
                 row = levels[y]
@@ -443,10 +444,13 @@ def start_decoding(data, profile, order, presets, skipped, registers):
 
 
 @_compiled
-def decode_rows(data, n_unary, dq, block, restart, presets, contexts, skipped, registers, levels, max_level):
-    """Decodes the next rows of a codeword into levels [rows, columns]; `skipped` are the flags of these rows.
+def decode_rows(data, n_unary, dq, block, restart, row_width, presets, contexts, skipped, registers, levels, max_level):
+    """Decodes the next rows of a codeword, or a part of their columns, into levels [rows, columns].
 
-    With blocks, rows must be whole rows of blocks (the last may be lower) and `restart` says that there are several.
+    skipped: flags of these rows. restart: these are the first blocks of a row of blocks, and there are several such rows.
+    row_width: values by which a skipped row moves the trellis. With blocks, rows and columns must be whole blocks (the last
+    may be smaller); parts of a row come one row, or one row of blocks, at a time.
+
     Returns DECODED, OVERRUN or LEVEL_TOO_LARGE.
     """
     height, width = levels.shape
@@ -469,7 +473,7 @@ def decode_rows(data, n_unary, dq, block, restart, presets, contexts, skipped, r
                     for x in range(left, right):
                         row[x] = 0
                     if dq:
-                        for _ in range(width):
+                        for _ in range(row_width % ZERO_CYCLE):
                             state = STATE_TRANSITIONS[state, 0]
                     continue
                 x = left
@@ -535,7 +539,7 @@ def first_wrong_parity(levels, block, skipped):
         for left in range(0, width, block_width):
             for y in range(top, min(top + block_height, height)):
                 if skipped[y]:
-                    for _ in range(width):
+                    for _ in range(width % ZERO_CYCLE):
                         state = STATE_TRANSITIONS[state, 0]
                     continue
                 for x in range(left, min(left + block_width, width)):

@@ -60,6 +60,9 @@ def compress(
     """
     if axes not in ("auto", "keep"):
         raise ValueError(f"axes={axes!r} is neither 'auto' nor 'keep'")
+    if not 0 <= rate_weight < math.inf:
+        raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
+    Options(n_unary, False, scan, 0, 1, 1)  # refuses unknown ones, whether or not a tensor will use them
     leaves = [(path, path_name(path), leaf) for path, leaf in flatten(tree)]
     names = {name for _, name, _ in leaves}
     if len(names) < len(leaves):
@@ -112,10 +115,17 @@ def _item(path, name, leaf, rule, importance) -> _Item:
         container.dtype_code(dtype)
         if not (math.isfinite(leaf.step) and leaf.step > 0):
             raise ValueError(f"tensor {name!r}: step={leaf.step} must be a finite number > 0")
+        if dtype.kind in "iubc":
+            raise TypeError(f"tensor {name!r}: Quantized.dtype={dtype} is no real floating-point dtype")
         q = np.asarray(leaf.q)
+        if q.dtype.kind not in "iub":
+            raise TypeError(f"tensor {name!r}: Quantized.q holds {q.dtype}, not integers")
+        if q.size and max(-int(q.min()), int(q.max())) > MAX_ABS_LEVEL:
+            raise ValueError(f"tensor {name!r}: Quantized.q holds a value beyond the legal range |q| <= {MAX_ABS_LEVEL}")
         return _Item(Entry(path, dtype, q.shape, UNIFORM, float(leaf.step)), q, True)
     try:
         array = np.asarray(leaf)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         container.dtype_code(array.dtype)
     except TypeError as error:
         raise TypeError(f"tensor {name!r}: {error}") from None
@@ -214,17 +224,17 @@ def _encode_shared(items, settings, streams: list[Stream]) -> None:
                 item.entry.stream = len(streams)
             data = encode_levels(together.levels, together.options, together.presets)
             streams.append(Stream(CABAC_STREAM, data, settings.n_unary))
-    raw = [item for item in items if item.entry.coding == RAW and item.entry.empty is None]
-    for item in raw:
-        item.entry.stream = len(streams)
+    raw = []
+    for item in items:
+        if item.entry.coding == RAW and item.entry.empty is None:
+            data = item.array.tobytes()
+            if data.count(0) == len(data):  # of the bytes: a negative zero is kept
+                item.entry.coding = ZERO
+            else:
+                item.entry.stream = len(streams)
+                raw.append(data)
     if raw:
-        streams.append(Stream(RAW_STREAM, b"".join(_raw_bytes(item.array) for item in raw)))
-
-
-def _raw_bytes(array: np.ndarray) -> bytes:
-    if array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("<"))
-    return array.tobytes()
+        streams.append(Stream(RAW_STREAM, b"".join(raw)))
 
 
 def _step_rule(step, small_step, qp, small_qp, names) -> Callable[[str, np.ndarray], float | None]:
@@ -233,6 +243,9 @@ def _step_rule(step, small_step, qp, small_qp, names) -> Callable[[str, np.ndarr
             raise ValueError(f"give {label} or {label.replace('step', 'qp')}, not both")
     step = qp_to_step(qp) if qp is not None else step
     small_step = qp_to_step(small_qp) if small_qp is not None else small_step
+    for value, label in ((step, "step"), (small_step, "small_step")):
+        if isinstance(value, (int, float, np.number)) and not 0 < value < math.inf:
+            raise ValueError(f"{label}={value} must be a finite number > 0")
     if step is None or isinstance(step, (int, float, np.number)):
         return lambda name, array: step if array.ndim > 1 else small_step
     if small_step is not None:

@@ -20,6 +20,7 @@ from .constants import (
     STATE_TRANSITIONS,
     STEP_TABLE,
     UNARY_CONTEXT,
+    ZERO_CYCLE,
 )
 
 _compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
@@ -189,7 +190,7 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
             for y in range(top, min(top + block_height, height)):
                 if skipped[y]:
                     if dq:
-                        for _ in range(width):
+                        for _ in range(width % ZERO_CYCLE):
                             state = STATE_TRANSITIONS[state, 0]
                     continue
                 row = levels[y]
@@ -250,6 +251,8 @@ def choose(levels, n_unary, dq, block, skipped, order) -> np.ndarray:
 
 def choose_with_cost(levels, n_unary, dq, block, skipped, order) -> tuple[np.ndarray, float]:
     """The presets of `choose`, and the bits of all context-coded bins of the levels under them (no bypass bins)."""
+    levels = levels.view()
+    levels.flags.writeable = False  # always, so that there is one specialisation
     num_contexts = int(order[-1]) + 4
     total = costs(levels, n_unary, dq, block, skipped, num_contexts)
     total[:, 1:] += 3 << 15

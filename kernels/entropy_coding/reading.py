@@ -13,7 +13,7 @@ import numpy as np
 from . import container
 from .container import INTEGERS, RAW_STREAM, UNIFORM, ZERO, Entry
 from .quantize import dequantize
-from .tensor import Reader
+from .tensor import Reader, matrix_shape, pieces
 from .tree import Empty, Quantized, unflatten
 
 _PIECE = 1 << 16  # values decoded at a time
@@ -34,8 +34,7 @@ def decompress(
     Raises:
       ValueError: the file is damaged, of another version, or larger than allowed; the message says which.
     """
-    entries, streams = container.read(data)
-    _check_size(entries, max_output_bytes)
+    entries, streams = container.read(data, max_output_bytes)
     return unflatten(_decode(entries, entries, streams, quantized, jobs))
 
 
@@ -47,10 +46,12 @@ def read_tensor(data, name: str, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_B
       ValueError: as `decompress`.
     """
     entries, streams = container.read(data)
-    wanted = [entry for entry in entries if entry.name == name and entry.empty is None]
+    wanted = [entry for entry in entries if entry.empty is None and entry.name == name]
     if not wanted:
         raise KeyError(f"no tensor {name!r}; there are {', '.join(entry.name for entry in entries[:8])}...")
-    _check_size(wanted, max_output_bytes)
+    declared = sum(entry.nbytes for entry in wanted)
+    if declared > max_output_bytes:
+        raise ValueError(f"{name!r} takes {declared} bytes, more than max_output_bytes={max_output_bytes} allows")
     return _decode(entries, wanted, streams, False, 1)[0][1]
 
 
@@ -103,33 +104,27 @@ def inspect(data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, jobs: int
     Raises:
       ValueError: as `decompress`.
     """
-    entries, streams = container.read(data)
-    _check_size(entries, max_output_bytes)
+    entries, streams = container.read(data, max_output_bytes)
     decoded = _decode(entries, entries, streams, True, jobs)
-    members = [sum(max(e.size, 1) for e in entries if e.stream == i) for i in range(len(streams))]
-    alone = [sum(e.stream == i for e in entries) == 1 for i in range(len(streams))]
+    members = _members(entries)
+    sizes = {stream: sum(max(entry.size, 1) for entry in group) for stream, group in members.items()}
     tensors = []
     for entry, (_, leaf) in zip(entries, decoded, strict=True):
         if entry.empty is not None:
             continue
         values = leaf.q if isinstance(leaf, Quantized) else leaf
-        stored = (
-            len(streams[entry.stream].data) * max(entry.size, 1) / members[entry.stream] if entry.stream >= 0 else 0.0
-        )
+        shared = entry.stream >= 0 and len(members[entry.stream]) > 1
+        stored = 0.0
+        if entry.stream >= 0:
+            stored = len(streams[entry.stream].data) * max(entry.size, 1) / sizes[entry.stream]
         tensors.append(TensorSummary(
             entry.name, entry.shape, entry.dtype.name, container.CODING_NAMES[entry.coding],
             entry.step if entry.coding == UNIFORM else None, int(np.count_nonzero(values)), stored,
-            entry.stream >= 0 and not alone[entry.stream],
+            shared,
         ))  # fmt: skip
     total, payload = len(memoryview(data).cast("B")), sum(len(stream.data) for stream in streams)
     original = sum(entry.nbytes for entry in entries)
     return Summary(container.VERSION, total, total - payload, original, tuple(tensors))
-
-
-def _check_size(entries, max_output_bytes) -> None:
-    declared = sum(entry.nbytes for entry in entries)
-    if declared > max_output_bytes:
-        raise ValueError(f"the tensors take {declared} bytes, more than max_output_bytes={max_output_bytes} allows")
 
 
 def _decode(entries, wanted, streams, quantized, jobs) -> list:
@@ -141,12 +136,21 @@ def _decode(entries, wanted, streams, quantized, jobs) -> list:
         elif entry.coding == ZERO:
             leaves[id(entry)] = np.zeros(entry.shape, entry.dtype)
     needed = {entry.stream for entry in wanted if entry.stream >= 0}
-    tasks = [(streams[i], [entry for entry in entries if entry.stream == i]) for i in needed]
+    tasks = [(streams[i], group) for i, group in _members(entries).items() if i in needed]
     tasks.sort(key=lambda task: -len(task[0].data))
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         for found in list(pool.map(lambda task: _decode_stream(*task, quantized), tasks)):
             leaves |= found
     return [(entry.path, leaves[id(entry)]) for entry in wanted]
+
+
+def _members(entries) -> dict[int, list[Entry]]:
+    """{stream index: the entries that lie in it, in order}."""
+    members: dict[int, list[Entry]] = {}
+    for entry in entries:
+        if entry.stream >= 0:
+            members.setdefault(entry.stream, []).append(entry)
+    return members
 
 
 def _decode_stream(stream, members: list[Entry], quantized: bool) -> dict:
@@ -162,7 +166,7 @@ def _decode_stream(stream, members: list[Entry], quantized: bool) -> dict:
     else:
         reader = _reader(stream, entry.coded_shape, entry.name)
     try:
-        leaves = {id(member): _read_member(reader, member, quantized, len(members) > 1) for member in members}
+        leaves = {id(member): _read_member(reader, member, quantized) for member in members}
         reader.finish()
     except ValueError as error:
         raise ValueError(f"tensor {entry.name!r}: {error}") from None
@@ -195,31 +199,30 @@ def _split_raw(stream, members) -> dict:
     return leaves
 
 
-def _read_member(reader: Reader, entry: Entry, quantized: bool, shared: bool):
+def _read_member(reader: Reader, entry: Entry, quantized: bool):
     """Decodes one tensor piece by piece into its final array, the axes put back on the way."""
     keep_integers = quantized and entry.coding != INTEGERS
     out = np.empty(entry.shape, np.int32 if keep_integers else entry.dtype)
+    flat = reader.height == 1  # one long row, of which any part may be read
+    # The same values in coding order: a matrix, or where axes were moved, a view whose elements come in that order.
     if entry.axes is None:
-        target = out.reshape(-1)
-        row = reader.width if not shared else 1
-        if not shared and reader.height == 1:
-            row = 1
+        height, width = (1, entry.size) if flat else (reader.height, reader.width)
+        target = out.reshape(height, width)
     else:
+        height, width = matrix_shape(entry.coded_shape)
         target = out.transpose(entry.axes)
-        row = math.prod(target.shape[1:])
-    rows = entry.size // row if row else 0
-    step = max(1, _PIECE // max(row, 1))
-    step = -(-step // reader.piece) * reader.piece
-    for start in range(0, rows, step):
-        count = min(step, rows - start)
-        flat = reader.height == 1  # one long row, of which any part may be read
-        levels = np.empty((1, count * row) if flat else (count, row), np.int32)
+    for row, rows, column, columns in pieces(height, width, reader.edge, _PIECE) if entry.size else ():
+        levels = np.empty((1, rows * columns) if flat else (rows, columns), np.int32)
         reader.read(levels)
-        values = levels if keep_integers else _converted(levels, entry)
+        values = (levels if keep_integers else _converted(levels, entry)).reshape(rows, columns)
         if entry.axes is None:
-            target[start * row : (start + count) * row] = values.reshape(-1)
+            target[row : row + rows, column : column + columns] = values
+        elif columns == width:
+            target[row : row + rows] = values.reshape(rows, *target.shape[1:])
         else:
-            target[start : start + count] = values.reshape(count, *target.shape[1:])
+            for i, line in enumerate(values):
+                start = (row + i) * width + column
+                target.flat[start : start + columns] = line
     return Quantized(out, entry.step, entry.dtype) if keep_integers else out
 
 

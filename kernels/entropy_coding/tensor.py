@@ -75,19 +75,29 @@ def decode_tensor(
     return levels.reshape(shape)
 
 
+def pieces(height: int, width: int, edge: int, values: int):
+    """(first row, rows, first column, columns) of pieces of a matrix in coding order, of about `values` values each: some
+    rows, or where these are too long, parts of one row (of one row of blocks where edge, the side of a block, is not 1)."""
+    rows = max(1, values // max(width * edge, 1)) * edge
+    columns = width if width * edge <= values else max(1, values // edge**2) * edge
+    for row in range(0, height, rows):
+        for column in range(0, width, columns):
+            yield row, min(rows, height - row), column, min(columns, width - column)
+
+
 class Reader:
-    """Reads one codeword in pieces of rows, in bounded memory. Attributes: height, width, piece (rows come in multiples)."""
+    """Reads one codeword in pieces of rows, in bounded memory. Attributes: height, width, edge (of its blocks, or 1)."""
 
     def __init__(self, data, shape, *, n_unary=11, dq=False, scan=0, profile=0):
         from . import core
 
         self._core = core
-        self._data = np.frombuffer(data, np.uint8)
+        self._data = _read_only(np.frombuffer(data, np.uint8))
         self._options = options = Options(n_unary, dq, scan, profile, *matrix_shape(shape))
-        self.height, self.width, self.piece = options.height, options.width, options.block or 1
+        self.height, self.width, self.edge = options.height, options.width, options.block or 1
         values = options.height if options.skips_rows else options.height * options.width
-        # Every bin costs at least 0.0117 bit: a short codeword cannot hold a large tensor, unless it skips rows.
-        if values > (8 * self._data.size + 64) * 86:
+        # A short codeword cannot hold a large tensor, unless it skips rows.
+        if values > (8 * self._data.size + 64) * constants.MAX_BINS_PER_BIT:
             raise ValueError(
                 f"{self._data.size} bytes cannot hold a tensor of shape {tuple(shape)}: cut off, or a wrong shape"
             )
@@ -95,24 +105,25 @@ class Reader:
         self._contexts = np.empty((options.num_contexts, 4), np.int64)
         self._skipped = np.zeros(options.height, np.uint8)
         self._registers = np.zeros(core.NUM_REGISTERS, np.int64)
-        self._row = 0
+        self._row = self._column = 0
         self._check(core.start_decoding(
             self._data, int(options.skips_rows), options.order, self._presets, self._skipped, self._registers
         ))  # fmt: skip
         core.reset_contexts(self._contexts, self._presets)
 
     def read(self, levels) -> None:
-        """Fills levels [rows, columns] (int8, int16 or int32) with the next values. Without row skip and blocks (height 1)
-        the columns may be any part of the width; else they are the width and the rows a multiple of `piece`, or the rest.
-        """
-        options, rows = self._options, levels.shape[0]
+        """Fills levels [rows, columns] (int8, int16 or int32), one of the tensor's `pieces`, with the next values."""
+        options, (rows, columns) = self._options, levels.shape
         limit = min(MAX_ABS_LEVEL, np.iinfo(levels.dtype).max)
         skipped = self._skipped[self._row : self._row + rows] if options.skips_rows else np.zeros(rows, np.uint8)
+        restart = bool(options.block) and options.height > options.block and self._column == 0
         self._check(self._core.decode_rows(
-            self._data, options.n_unary, options.dq, options.block, bool(options.block) and options.height > options.block,
+            self._data, options.n_unary, options.dq, options.block, restart, self.width if options.block else columns,
             self._presets, self._contexts, skipped, self._registers, levels, limit,
         ))  # fmt: skip
-        self._row += rows
+        self._column += columns
+        if self._column >= self.width:
+            self._row, self._column = self._row + rows, 0
 
     def finish(self) -> None:
         """Checks that the codeword ends where its last value ends."""
@@ -138,7 +149,9 @@ class Options:
     """Checked options of one codeword, with what follows from them and the matrix shape."""
 
     def __init__(self, n_unary, dq, scan, profile, height, width):
-        if not 1 <= operator.index(n_unary) <= constants.MAX_UNARY:
+        # Plain integers: a NumPy one of another width would make the compiled core compile anew.
+        n_unary, scan, profile = operator.index(n_unary), operator.index(scan), operator.index(profile)
+        if not 1 <= n_unary <= constants.MAX_UNARY:
             raise ValueError(f"n_unary={n_unary} is not between 1 and {constants.MAX_UNARY}")
         if scan not in (0, 1, 2, 3, 4):
             raise ValueError(f"scan={scan} is not 0 (row by row) or 1 to 4 (blocks of side 8, 16, 32, 64)")
@@ -171,7 +184,7 @@ def _checked(q, n_unary, dq, scan, profile):
         if max(-low, high) > MAX_ABS_LEVEL:
             raise ValueError(f"level {high if high > -low else low} is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
     options = Options(n_unary, dq, scan, profile, *matrix_shape(q.shape))
-    levels = np.ascontiguousarray(q, np.int32).reshape(options.height, options.width)
+    levels = _read_only(np.require(q, np.int32, "CA").reshape(options.height, options.width))
     if dq:
         from . import core
 
@@ -184,6 +197,13 @@ def _checked(q, n_unary, dq, scan, profile):
                 "dq=True takes the grid integers of quantize_trellis"
             )
     return levels, options
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that is read-only always: the compiled core is specialised to read-only inputs, whoever owns them."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _skipped_rows(levels, options) -> np.ndarray:
@@ -214,7 +234,7 @@ def _run(levels, options, presets, out) -> int:
 
     skipped = _skipped_rows(levels, options)
     return core.encode(
-        levels,
+        _read_only(levels),
         options.n_unary,
         options.dq,
         options.block,
