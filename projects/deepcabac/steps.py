@@ -93,7 +93,7 @@ def make_step(config: TrainConfig, graph, plan: Plan, preprocess: Callable) -> C
     optimizer = make_optimizer(config, plan)
 
     def loss_function(parameters, statistics, masks, images, labels, key, kl_weight, noise_scale):
-        network = nnx.merge(graph, parameters, statistics)
+        network = nnx.merge(graph, parameters, statistics, copy=True)
         network.train()
         kl = jnp.float32(0.0)
         if config.method == "sparse_vd":
