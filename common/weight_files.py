@@ -181,7 +181,7 @@ def _read_member(data: bytes, name: str) -> np.ndarray:
     count = 1
     for size in shape:
         count *= int(size)
-    if count * dtype.itemsize != len(data) - stream.tell() or min(shape, default=0) < 0:
+    if count * dtype.itemsize != len(data) - stream.tell():
         raise ValueError(f"{name!r} says {list(shape)} of {dtype}, but has {len(data) - stream.tell()} bytes")
     array = np.frombuffer(data, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
     return as_array(array.copy(order="C"), name)

@@ -16,7 +16,7 @@ assert jax.device_count() == 4 and provenance.device().startswith("4 x cpu")
 assert mesh.make_mesh().shape == {"data": 4}
 square = mesh.make_mesh(data=2, model=-1)
 assert square.shape == {"data": 2, "model": 2}
-for axes in ({"data": 3}, {"data": 8}, {"data": -1, "model": -1}, {"data": 0}):
+for axes in ({"data": 3}, {"data": 8}, {"data": -1, "model": -1}, {"data": 0}, {"data": 3, "model": -1}):
     try: mesh.make_mesh(**axes)
     except ValueError as error: assert "does not fit 4 devices" in str(error)
     else: raise AssertionError(axes)

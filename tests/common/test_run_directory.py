@@ -85,12 +85,27 @@ def test_overwrite_removes_everything_earlier(tmp_path):
         assert len(run.meta()["starts"]) == 1
 
 
-def test_overwrite_that_was_killed_is_carried_through(tmp_path):
-    finish(tmp_path)
-    meta = files.read_json(tmp_path / "meta.json")
-    files.write_json(tmp_path / "meta.json", meta | {"status": run_directory.DISCARDED})
+def test_overwrite_that_was_killed_is_carried_through(tmp_path, monkeypatch):
     with opened(tmp_path) as run:
-        assert run.result is None and not (tmp_path / "metrics.csv").exists()
+        for name in "abcdef":
+            (run.checkpoints / name).touch()
+            (run.plots / name).touch()
+        run.metrics.write(1, loss=1)
+    removed = []
+
+    def remove_one(path):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        files.shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, "remove", remove_one)
+        run_directory.open_run(tmp_path, Config(), verb="toy.train", overwrite=True)
+    assert removed
+    with opened(tmp_path) as run:
+        assert run.result is None
+        assert sorted(item.name for item in tmp_path.iterdir()) == [".lock", "flags.txt", "meta.json"]
 
 
 def test_other_flags_are_refused_by_name(tmp_path):
