@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from common import config as config_lib
-from common import metrics, provenance, run_directory
+from common import files, metrics, provenance, run_directory
 from common.run_directory import Run
 
 __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
@@ -160,7 +160,7 @@ def _write_report(current: Run) -> None:
 
 
 def _print_result(current: Run, note: str) -> None:
-    for name, value in (current.result or {}).items():
+    for name, value in files.flatten(current.result or {}).items():
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
         print(f"{name} = {text if len(text) <= 200 else text[:197] + '...'}")
     sys.stdout.flush()

@@ -159,3 +159,14 @@ def clean(value: Any, where: str = "result") -> Any:
     raise TypeError(
         f"{where}: {type(value).__name__} has no form in JSON; give numbers, texts, lists and dicts of them"
     )
+
+
+def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Returns "a/b" -> value for nested dicts; lists stay values."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

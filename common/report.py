@@ -12,6 +12,7 @@ import argparse
 import ast
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,22 +77,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         "path": path,
         "meta": meta,
         "flags": dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line),
-        "result": flatten(result if isinstance(result, dict) else {}),
+        "result": files.flatten(result if isinstance(result, dict) else {}),
         "paper": _paper_numbers(files.read_json(room / "paper.json")) if project else {},
         "about": _docstring(room / f"{verb}.py") if project else "",
         "curves": _curves(path / "metrics.csv"),
     }
-
-
-def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
-    """Returns "a/b" -> value for nested dicts; lists stay values."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}/")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _paper_numbers(tree: Any, prefix: str = "") -> dict[str, dict]:
@@ -138,7 +128,8 @@ def _head(run: Mapping, title: str, level: str) -> str:
     if meta.get("commit"):
         dirty = ' <span class="dirty">with changes that are not committed</span>' if meta.get("dirty") else ""
         facts.append(f"commit <code>{e(str(meta['commit'])[:10])}</code>{dirty}")
-    about = f"<p>{e(run['about'])}</p>" if run["about"] else ""
+    about = re.sub("`([^`]+)`", r"<code>\1</code>", e(run["about"]))
+    about = f"<p>{about}</p>" if about else ""
     return f'<{level}>{e(title)}</{level}>{about}<p class="facts">{" · ".join(fact for fact in facts if fact)}</p>'
 
 

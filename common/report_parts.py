@@ -9,6 +9,7 @@ import html
 import io
 import math
 import pathlib
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ tr:last-child td { border-bottom: 1.5px solid var(--soft); }
 figure { margin: 0; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem; }
 .plots img { width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .4rem; }
+.plots .wide { grid-column: 1 / -1; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1rem 1.6rem; }
 .curves svg { width: 100%; height: auto; color: var(--ink); }
 figcaption { margin-top: .35rem; }
@@ -124,14 +126,24 @@ def is_number(value: Any) -> bool:
 def picture(path: pathlib.Path) -> str:
     """Returns a PNG or SVG file as a figure with the caption that lies beside it in `NAME.txt`."""
     kind = "image/svg+xml" if path.suffix == ".svg" else "image/png"
-    data = base64.b64encode(path.read_bytes()).decode()
+    content = path.read_bytes()
+    data = base64.b64encode(content).decode()
     beside = path.with_suffix(".txt")
     caption = beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else ""
     caption = caption or path.stem.replace("_", " ")
     return (
-        f'<figure><img alt="{escape(caption)}" src="data:{kind};base64,{data}">'
+        f'<figure{_shape(content)}><img alt="{escape(caption)}" src="data:{kind};base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def _shape(content: bytes) -> str:
+    """Returns the mark of a picture so wide (a row of panels) that it takes both columns."""
+    if content[:4] == b"\x89PNG" and len(content) >= 24:
+        width, height = struct.unpack(">II", content[16:24])
+        if width > 2 * height:
+            return ' class="wide"'
+    return ""
 
 
 def curves(runs: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> str:

@@ -73,7 +73,7 @@ def run_folder(root="runs"):
 
 def test_run_and_the_same_command_again(call):
     code, output, errors = call("--seed=3")
-    assert code == 0 and output == "loss = 0.5\nnested = {'bits': [1, 2]}\n"
+    assert code == 0 and output == "loss = 0.5\nnested/bits = [1, 2]\n"
     assert "device: cpu" in errors and "run directory: runs/" in errors
     assert run_folder().parent.name.endswith("test_app") and run_folder().name == config.config_hash(Config(seed=3))
     meta = json.loads((run_folder() / "meta.json").read_text())

@@ -52,7 +52,7 @@ def make_run(path, seed=0, result=None, verb="toy.train"):
 
 def test_one_run(tmp_path):
     path = make_run(tmp_path / "run")
-    figure = matplotlib.figure.Figure()
+    figure = matplotlib.figure.Figure(figsize=(9, 3))
     figure.add_subplot().plot([1, 2])
     figure.savefig(path / "plots" / "rate.png")
     (path / "plots" / "rate.txt").write_text("Accuracy & size\n")
@@ -69,6 +69,7 @@ def test_one_run(tmp_path):
     page = Page(text)
     assert all(load.startswith(("data:image/", "#")) for load in page.loads) and "<script" not in text
     picture = base64.b64encode((path / "plots" / "rate.png").read_bytes()).decode()
+    assert text.count('<figure class="wide">') == 1
     assert f"data:image/png;base64,{picture}" in text and "Accuracy &amp; size" in text
     assert page.tags.count("svg") == 2 and "currentColor" in text  # loss and accuracy
     for shown in ("toy.train", "cpu (Test, 2 cores)", "0123456789", "not committed", "sizes/bytes", "12\u202f345"):
@@ -86,9 +87,9 @@ def test_numbers_of_the_paper(tmp_path, monkeypatch):
         "sizes": {"bytes": {"value": 10000, "unit": "B", "place": "Table 2"}},
     }
     (room / "paper.json").write_text(json.dumps(paper))
-    (room / "train.py").write_text('"""Trains a toy.\n\nAt length."""\n')
+    (room / "train.py").write_text('"""Trains a `toy`.\n\nAt length."""\n')
     text = report.write([make_run(tmp_path / "run")]).read_text()
-    assert '<th class="number">paper</th>' in text and "Trains a toy." in text and "At length" not in text
+    assert '<th class="number">paper</th>' in text and "Trains a <code>toy</code>." in text and "At length" not in text
     row = '<td>accuracy</td><td class="number">0.98</td><td class="number">0.99</td>'
     assert row + "<td>\u22120.01</td><td>Table 1</td>" in text
     assert "sizes/bytes [B]" in text and "<td>+2\u202f345</td><td>Table 2 (not verified)</td>" in text
