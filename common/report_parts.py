@@ -141,7 +141,7 @@ def _shape(content: bytes) -> str:
     """Returns the mark of a picture so wide (a row of panels) that it takes both columns."""
     if content[:4] == b"\x89PNG" and len(content) >= 24:
         width, height = struct.unpack(">II", content[16:24])
-        if width > 2 * height:
+        if 2 * width > 5 * height:
             return ' class="wide"'
     return ""
 
