@@ -88,7 +88,7 @@ def levels(count: int, density: int, bits: int, seed: int) -> np.ndarray:
 def scan_positions(rows: int, width: int, scan: int) -> np.ndarray:
     """Returns the flat indices [rows * width] of a tensor in coding order, blocks clipped at the border."""
     index = np.arange(rows * width).reshape(rows, width)
-    if scan == 0 or rows == 1 or width == 1:
+    if scan == 0 or rows <= 1 or width <= 1:
         return index.reshape(-1)
     edge = BLOCK_EDGE[scan]
     blocks = [

@@ -1,0 +1,32 @@
+"""Small trees made by formula: the same values with every library version, for golden images and for damage."""
+
+import ml_dtypes
+import numpy as np
+
+from kernels.entropy_coding import Quantized
+from tests.kernels.entropy_coding import cases
+
+
+def weights(shape, seed, density=400, dtype=np.float32):
+    """Multiples of 1/64: exact in every float dtype that is used here."""
+    return (cases.levels(int(np.prod(shape)), density, 2, seed).reshape(shape) / 64).astype(dtype)
+
+
+def sample():
+    """Every coding, several dtypes and containers, names in two alphabets; about 40 kB of tensors."""
+    skipping = weights((60, 70), 1, 200)
+    skipping[::2] = 0
+    return {
+        "fc1": {"kernel": skipping, "bias": weights((70,), 2)},
+        "conv": [weights((3, 3, 16, 20), 3), weights((20,), 4)],
+        "größe": (weights((50, 42), 5, dtype=ml_dtypes.bfloat16), None, {}, [], ()),
+        "integers": {0: cases.levels(2500, 100, 0, 6).reshape(50, 50), 7: np.array([3, -4], np.int64)},
+        "half": weights((5, 4), 7, dtype=np.float16),
+        "mask": cases.levels(30, 500, 0, 8).reshape(5, 6) > 0,
+        "scalar": np.float64(0.25),
+        "empty": np.zeros((0, 3), np.float32),
+        "zero": np.zeros((40, 90), np.float32),
+        "quantized": Quantized(cases.levels(64, 700, 1, 9).reshape(8, 8), 0.5),
+        "complex": np.array([1 + 2j], np.complex64),
+        "big": np.array([2**63, 5], np.uint64),
+    }
