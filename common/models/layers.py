@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from common.models import patches
+from common.models import initial, patches
 
 LAYOUTS = ("NHWC", "CHWN")
 
@@ -169,8 +169,8 @@ class Conv(nnx.Module):
         rngs: nnx.Rngs,
     ):
         shape = (*_pair(kernel_size, "kernel_size"), in_features, out_features)
-        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((out_features,), jnp.float32)) if use_bias else None
+        self.kernel = nnx.Param(initial.he_normal(rngs.params(), shape))
+        self.bias = nnx.Param(initial.constant(0, out_features)) if use_bias else None
         self.stride, self.padding = stride, padding
 
     def __call__(self, x: jax.Array, *, layout: str = "NHWC") -> jax.Array:
@@ -191,7 +191,7 @@ class DepthwiseConv(nnx.Module):
         rngs: nnx.Rngs,
     ):
         shape = (*_pair(kernel_size, "kernel_size"), 1, features)
-        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape, jnp.float32))
+        self.kernel = nnx.Param(initial.he_normal(rngs.params(), shape))
         self.stride, self.padding = stride, padding
 
     def __call__(self, x: jax.Array, *, layout: str = "NHWC") -> jax.Array:
@@ -202,8 +202,8 @@ class Linear(nnx.Module):
     """A dense layer: parameters `kernel` [in, out] and `bias` [out], the latter absent on request."""
 
     def __init__(self, in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), (in_features, out_features), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((out_features,), jnp.float32)) if use_bias else None
+        self.kernel = nnx.Param(initial.he_normal(rngs.params(), (in_features, out_features)))
+        self.bias = nnx.Param(initial.constant(0, out_features)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x @ self.kernel[...].astype(x.dtype)
@@ -218,10 +218,10 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(self, features: int, *, momentum: float = 0.9, epsilon: float = 1e-5, rngs: nnx.Rngs | None = None):
-        self.scale = nnx.Param(jnp.ones((features,), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((features,), jnp.float32))
-        self.mean = nnx.BatchStat(jnp.zeros((features,), jnp.float32))
-        self.var = nnx.BatchStat(jnp.ones((features,), jnp.float32))
+        self.scale = nnx.Param(initial.constant(1, features))
+        self.bias = nnx.Param(initial.constant(0, features))
+        self.mean = nnx.BatchStat(initial.constant(0, features))
+        self.var = nnx.BatchStat(initial.constant(1, features))
         self.momentum, self.epsilon = momentum, epsilon
         self.use_running_average = False
 

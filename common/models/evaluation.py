@@ -43,7 +43,7 @@ def evaluate(
         preprocess: images to inputs, traced into the same compiled function (see `standardise`); None for a plain cast
             to float32. Pass the same object again, too.
         batch_size: images at a time; the last batch is filled up with zeros that are not counted. Small batches suit
-            large networks on CPU (4 for efficientnet_lite0).
+            large networks on CPU (efficientnet.CPU_BATCH).
         top: an image is correct when its label is among the `top` largest logits (ties: the lower class first).
             Logits that are not finite are wrong.
 
