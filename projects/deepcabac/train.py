@@ -13,7 +13,6 @@ import numpy as np
 from flax import nnx
 
 from common import app, checkpoint, datasets, models, training, weight_files
-from common.models.evaluate import standardise
 from projects.deepcabac import config as config_lib
 from projects.deepcabac import model, sparsify, steps, training_plots
 from projects.deepcabac.config import TrainConfig
@@ -37,7 +36,7 @@ def main(config: TrainConfig, run: app.Run) -> dict:
     began = time.monotonic()
     state = training.train(
         run,
-        steps.make_step(config, graph, plan, standardise(data.mean, data.std)),
+        steps.make_step(config, graph, plan, models.standardise(data.mean, data.std)),
         state,
         {"images": train.images, "labels": train.labels},
         epochs=config.epochs,
@@ -87,7 +86,7 @@ def create_network(config: TrainConfig, data: datasets.Dataset, *, plain: bool =
 def make_accuracy(config: TrainConfig, data: datasets.Dataset):
     """Returns `(weights, split) -> share of images that the plain network with these stored weights gets right`."""
     apply = models.apply_function(create_network(config, data, plain=True))
-    preprocess = standardise(data.mean, data.std)
+    preprocess = models.standardise(data.mean, data.std)
 
     def accuracy(weights: dict, split: datasets.Split) -> float:
         return models.evaluate(apply, weights, *split, preprocess=preprocess).accuracy
