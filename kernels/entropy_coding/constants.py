@@ -12,7 +12,8 @@ NUM_PRESETS = 9
 PREFIX_CONTEXTS = 32
 HEADER_PREFIX_CONTEXTS = 31  # prefix position 31 has no preset flag in the stream header
 
-# Context layout: 24 significance (3 per trellis state), 3 sign, 2 per unary flag, 32 prefix positions, then two of the syntax.
+# Context layout: 24 significance (3 per trellis state), 3 sign, 2 per unary flag, 32 prefix positions, then two of the
+# syntax.
 SIGN_CONTEXT = 24
 UNARY_CONTEXT = 27
 
@@ -60,7 +61,8 @@ LPS_TABLE = np.array(
     np.int64,
 )
 
-# From the largest span, 510, so many more probable bins at the narrowest LPS width shift the coder by one bit: no codeword
+# From the largest span, 510, so many more probable bins at the narrowest LPS width shift the coder by one bit: no
+# codeword
 # holds more bins a bit.
 MAX_BINS_PER_BIT = 98
 

@@ -5,13 +5,15 @@
 
 All numbers are little-endian; `varint` is LEB128. The header lists the streams, then the tensors:
 
-    streams: varint count, each: u8 kind, [kind CABAC: u8 n_unary, u8 scan | profile << 4 | dq << 5], varint length, u32 CRC-32
-    tensors: varint count, each: path, u8 dtype (or an empty-container code), varint ndim, varint sizes, u8 coding, its fields
+    streams  varint count, each: u8 kind,
+             [CABAC: u8 n_unary, u8 scan | profile << 4 | dq << 5], varint length, u32 CRC-32
+    tensors  varint count, each: path, u8 dtype (or the code of an empty container), varint number of axes, varint sizes,
+             u8 coding, [uniform, trellis: f64 step], [all but zero: varint stream, u8 axis order]
 
 A path repeats `varint` elements of the one before, then adds `varint` elements (u8 kind, varint length and UTF-8, or an
-index). Codings: 0 raw bytes; 1 integers; 2 uniform (f64 step); 3 codebook, 4 trellis grid (f64 step), 5 difference from a base:
-3 and 5 are reserved; 6 all zero, no stream. Codings with a stream add its varint index and a u8 axis order: 0 as stored,
-1 followed by a permutation. Tensors that share a stream follow one another in it in the order of the list.
+index). Codings: 0 raw bytes, 1 integers, 2 uniform, 3 codebook, 4 trellis grid, 5 difference from a base, 6 all zero;
+3 and 5 are reserved. An axis order is 0 for as stored, or 1 and a permutation. Tensors that share a stream follow one
+another in it in the order of the list.
 
 Every read is bounded by the file; sizes are checked before anything is allocated.
 """
@@ -108,7 +110,7 @@ def write(entries: list[Entry], streams: list[Stream]) -> bytes:
     _put(header, len(entries))
     previous: tuple = ()
     for entry in entries:
-        shared = next((i for i, pair in enumerate(zip(previous, entry.path)) if pair[0] != pair[1]), None)
+        shared = next((i for i, pair in enumerate(zip(previous, entry.path, strict=False)) if pair[0] != pair[1]), None)
         shared = min(len(previous), len(entry.path)) if shared is None else shared
         _put(header, shared)
         _put(header, len(entry.path) - shared)
@@ -137,7 +139,8 @@ def write(entries: list[Entry], streams: list[Stream]) -> bytes:
 def read(data, max_output_bytes: float = math.inf) -> tuple[list[Entry], list[Stream]]:
     """Entries and streams of a file, every check sum verified; ValueError says what is wrong with it.
 
-    Beside its values every tensor is charged `TENSOR_OVERHEAD` bytes, so that `max_output_bytes` also bounds what a header
+    Beside its values every tensor is charged `TENSOR_OVERHEAD` bytes, so that `max_output_bytes` also bounds what a
+    header
     of very many, very small tensors turns into.
     """
     view = memoryview(data).cast("B")

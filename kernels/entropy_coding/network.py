@@ -1,7 +1,8 @@
 """Whole networks as bytes: a pytree of arrays to one file image and back.
 
 DeepCABAC (arXiv:1907.11900) for every tensor that is quantised or holds integers, each in a codeword of its own, coded
-in parallel on CPU threads; small ones share a codeword; everything else is stored as it is. The format is in container.py.
+in parallel on CPU threads; small ones share a codeword; everything else is stored as it is. The format is in
+container.py.
 """
 
 import dataclasses
@@ -41,14 +42,18 @@ def compress(
     """The bytes of a file that holds the tree. The same input gives the same bytes, whatever the number of jobs.
 
     Args:
-      tree: arrays (NumPy, JAX, or anything `numpy.asarray` takes), scalars and `Quantized` tensors in nested dicts, lists,
+      tree: arrays (NumPy, JAX, or anything `numpy.asarray` takes), scalars and `Quantized` tensors in nested dicts,
+      lists,
         tuples and other registered pytrees (the last come back as dicts).
-      step: quantisation step of the weights, in their unit. A number applies to float tensors of two or more axes; a mapping
+      step: quantisation step of the weights, in their unit. A number applies to float tensors of two or more axes; a
+      mapping
         from names ("fc1/kernel") or a function of (name, array) gives any float tensor its step, and None or no entry
         means lossless. By default nothing is quantised.
-      small_step: where `step` is a number, the step of float tensors of fewer axes (biases, statistics); None: lossless.
+      small_step: where `step` is a number, the step of float tensors of fewer axes (biases, statistics); None:
+      lossless.
       qp, small_qp: the same as NNC quantisation parameters (`qp_to_step`), instead of the steps.
-      rate_weight: price of a bit in squared steps for the rate-distortion decision (see `quantize_rdo`); 0: nearest neighbour.
+      rate_weight: price of a bit in squared steps for the rate-distortion decision (see `quantize_rdo`); 0: nearest
+      neighbour.
       importance: weights of the squared errors, a tree of arrays with the names of the tensors they belong to.
       n_unary, scan: coder options, see `encode_tensor`.
       axes: "auto" codes each tensor as stored or with its last axis first, whichever is shorter; "keep" as stored.
@@ -121,7 +126,9 @@ def _item(path, name, leaf, rule, importance) -> _Item:
         if q.dtype.kind not in "iub":
             raise TypeError(f"tensor {name!r}: Quantized.q holds {q.dtype}, not integers")
         if q.size and max(-int(q.min()), int(q.max())) > MAX_ABS_LEVEL:
-            raise ValueError(f"tensor {name!r}: Quantized.q holds a value beyond the legal range |q| <= {MAX_ABS_LEVEL}")
+            raise ValueError(
+                f"tensor {name!r}: Quantized.q holds a value beyond the legal range |q| <= {MAX_ABS_LEVEL}"
+            )
         return _Item(Entry(path, dtype, q.shape, UNIFORM, float(leaf.step)), q, True)
     try:
         array = np.asarray(leaf)
@@ -208,7 +215,7 @@ def _plan(levels: np.ndarray, settings) -> _Codeword:
 
 
 def _encode_shared(items, settings, streams: list[Stream]) -> None:
-    """Small tensors end to end: one codeword for the quantised, one for the integers, and all raw bytes in one stream."""
+    """Small tensors end to end: one codeword for the quantised, one for the integers, one stream of raw bytes."""
     for coding in (UNIFORM, INTEGERS):
         members = []
         for item in items:

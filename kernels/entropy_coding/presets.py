@@ -27,7 +27,8 @@ _compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
 _inlined = numba.njit(cache=True, nogil=True, boundscheck=False, inline="always")
 
 # An estimator is held here as its place in a table of successors: twice the state counted from the lowest one, plus
-# 1024 (fast) or 16384 (slow) times the row of its rate. (fast + (slow >> 4)) mod 1024 is then the index of a bin's cost.
+# 1024 (fast) or 16384 (slow) times the row of its rate. (fast + (slow >> 4)) mod 1024 is then the index of a bin's
+# cost.
 # Unsigned, because indexing is then free of the test for negative indices.
 _FAST_STRIDE, _SLOW_STRIDE = 1024, 16384
 # Bins of a context wait in a buffer of this length, so that a trial state stays in registers while it reads them.
@@ -83,7 +84,7 @@ def _restart(trials, active):
 
 @_compiled
 def _merge(trial, active):
-    """Drops active presets that have reached the state of an earlier one of the same rates; returns how many are left."""
+    """Drops active presets that have reached the state of an earlier one; returns how many are left."""
     kept = 0
     for i in range(active):
         preset = trial[i, _ACTIVE]
@@ -169,7 +170,7 @@ def _add(trials, active, buffer, waiting, context, value):
 
 @_compiled
 def costs(levels, n_unary, dq, block, skipped, num_contexts):
-    """int64 [contexts, 9]: what each context's bins cost under each preset, in 2^-15 bit; bypass bins are not counted."""
+    """int64 [contexts, 9]: cost of each context's bins under each preset, in 2^-15 bit, without bypass bins."""
     height, width = levels.shape
     trials = np.zeros((num_contexts, NUM_PRESETS, 5), np.int64)
     active = np.empty(num_contexts, np.int64)  # presets still told apart
@@ -244,7 +245,7 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
 def choose(levels, n_unary, dq, block, skipped, order) -> np.ndarray:
     """uint8 [contexts]: the cheapest preset of every context that the header can signal, 0 for the others.
 
-    Args: as `core.encode`; order are the contexts that the header signals.
+    Args: as `encoder.encode`; order are the contexts that the header signals.
     """
     return choose_with_cost(levels, n_unary, dq, block, skipped, order)[0]
 

@@ -1,6 +1,7 @@
 """Reading a compressed network: all of it, one tensor of it, or a summary; with bounded memory and time.
 
-Tensors are decoded in pieces straight into the arrays that are returned, so that the memory needed beyond them is small.
+Tensors are decoded in pieces straight into the arrays that are returned, so that the memory needed beyond them is
+small.
 """
 
 import dataclasses

@@ -76,8 +76,10 @@ def decode_tensor(
 
 
 def pieces(height: int, width: int, edge: int, values: int):
-    """(first row, rows, first column, columns) of pieces of a matrix in coding order, of about `values` values each: some
-    rows, or where these are too long, parts of one row (of one row of blocks where edge, the side of a block, is not 1)."""
+    """(first row, rows, first column, columns) of pieces of a matrix in coding order, of about `values` values each:
+    some
+    rows, or where these are too long, parts of one row (of one row of blocks where edge, the side of a block, is not
+    1)."""
     rows = max(1, values // max(width * edge, 1)) * edge
     columns = width if width * edge <= values else max(1, values // edge**2) * edge
     for row in range(0, height, rows):
@@ -86,12 +88,12 @@ def pieces(height: int, width: int, edge: int, values: int):
 
 
 class Reader:
-    """Reads one codeword in pieces of rows, in bounded memory. Attributes: height, width, edge (of its blocks, or 1)."""
+    """Reads one codeword in pieces, in bounded memory. Attributes: height, width, edge (of its blocks, or 1)."""
 
     def __init__(self, data, shape, *, n_unary=11, dq=False, scan=0, profile=0):
-        from . import core
+        from . import decoder
 
-        self._core = core
+        self._decoder = decoder
         self._data = _read_only(np.frombuffer(data, np.uint8))
         self._options = options = Options(n_unary, dq, scan, profile, *matrix_shape(shape))
         self.height, self.width, self.edge = options.height, options.width, options.block or 1
@@ -104,12 +106,12 @@ class Reader:
         self._presets = options.no_presets()
         self._contexts = np.empty((options.num_contexts, 4), np.int64)
         self._skipped = np.zeros(options.height, np.uint8)
-        self._registers = np.zeros(core.NUM_REGISTERS, np.int64)
+        self._registers = np.zeros(decoder.NUM_REGISTERS, np.int64)
         self._row = self._column = 0
-        self._check(core.start_decoding(
+        self._check(decoder.start_decoding(
             self._data, int(options.skips_rows), options.order, self._presets, self._skipped, self._registers
         ))  # fmt: skip
-        core.reset_contexts(self._contexts, self._presets)
+        decoder.reset_contexts(self._contexts, self._presets)
 
     def read(self, levels) -> None:
         """Fills levels [rows, columns] (int8, int16 or int32), one of the tensor's `pieces`, with the next values."""
@@ -117,7 +119,7 @@ class Reader:
         limit = min(MAX_ABS_LEVEL, np.iinfo(levels.dtype).max)
         skipped = self._skipped[self._row : self._row + rows] if options.skips_rows else np.zeros(rows, np.uint8)
         restart = bool(options.block) and options.height > options.block and self._column == 0
-        self._check(self._core.decode_rows(
+        self._check(self._decoder.decode_rows(
             self._data, options.n_unary, options.dq, options.block, restart, self.width if options.block else columns,
             self._presets, self._contexts, skipped, self._registers, levels, limit,
         ))  # fmt: skip
@@ -127,19 +129,19 @@ class Reader:
 
     def finish(self) -> None:
         """Checks that the codeword ends where its last value ends."""
-        self._check(self._core.finish_decoding(self._data, self._registers))
+        self._check(self._decoder.finish_decoding(self._data, self._registers))
 
     def _check(self, status) -> None:
-        core = self._core
-        if status == core.OVERRUN:
+        decoder = self._decoder
+        if status == decoder.OVERRUN:
             raise ValueError(
                 f"the codeword of {self._data.size} bytes ends before all its values are read: it is cut off or corrupt"
             )
-        if status == core.LEVEL_TOO_LARGE:
+        if status == decoder.LEVEL_TOO_LARGE:
             raise ValueError(
                 "the codeword holds a value beyond the legal range or the dtype: corrupt data or wrong options"
             )
-        if status == core.BAD_END:
+        if status == decoder.BAD_END:
             raise ValueError(
                 "the codeword does not end where its last value ends: corrupt data, wrong shape or wrong options"
             )
@@ -171,6 +173,7 @@ class Options:
 
 
 def matrix_shape(shape) -> tuple[int, int]:
+    """Rows and columns as which a tensor is coded."""
     return (1, 1) if not shape else (shape[0], math.prod(shape[1:]))
 
 
@@ -186,11 +189,11 @@ def _checked(q, n_unary, dq, scan, profile):
     options = Options(n_unary, dq, scan, profile, *matrix_shape(q.shape))
     levels = _read_only(np.require(q, np.int32, "CA").reshape(options.height, options.width))
     if dq:
-        from . import core
+        from . import encoder
 
         if options.skips_rows and options.block and not levels.any(axis=1).all():
             raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
-        wrong = core.first_wrong_parity(levels, options.block, _skipped_rows(levels, options))
+        wrong = encoder.first_wrong_parity(levels, options.block, _skipped_rows(levels, options))
         if wrong >= 0:
             raise ValueError(
                 f"level {levels.flat[wrong]} at index {wrong} has the wrong parity for its trellis state: "
@@ -230,10 +233,10 @@ def plan(levels, options) -> tuple[np.ndarray, float]:
 
 
 def _run(levels, options, presets, out) -> int:
-    from . import core
+    from . import encoder
 
     skipped = _skipped_rows(levels, options)
-    return core.encode(
+    return encoder.encode(
         _read_only(levels),
         options.n_unary,
         options.dq,
@@ -255,7 +258,8 @@ def encode_levels(levels, options, presets) -> bytes:
 
 
 def _capacity(levels, options) -> int:
-    """Bytes that no codeword of these levels exceeds: a context-coded bin shifts by at most 7 bits, a bypass bin by 1."""
+    """Bytes that no codeword of these levels exceeds: a context-coded bin shifts by 7 bits at most, a bypass bin by
+    1."""
     largest = max(-int(levels.min()), int(levels.max())) if levels.size else 0
     if largest == 0:
         bins, bypass = 1, 0

@@ -1,7 +1,8 @@
 """A pytree of arrays as a flat list of (path, leaf) and back, without pickling and without JAX on the way in.
 
 A path is a tuple of elements: ("key", str or int) for a dict, ("list", index), ("tuple", index), ("name", str) for the
-attributes of other registered pytree nodes, which come back as dicts. Empty containers and None are leaves of their own.
+attributes of other registered pytree nodes, which come back as dicts. Empty containers and None are leaves of their
+own.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ class Empty:
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """A tensor that is already integers on a grid: value = step * q. A leaf for `compress`, and what `decompress` returns
+    """A tensor that is already integers on a grid: value = step * q. A leaf for `compress`, and what `decompress`
+    returns
     on request instead of floats.
 
     Attributes: q, integers of any shape; step, the grid; dtype, of the dequantised tensor.
@@ -33,7 +35,8 @@ class Quantized:
 
 
 def flatten(tree) -> list[tuple[tuple, object]]:
-    """(path, leaf) in a fixed order: dicts by sorted key, sequences by index. Leaves are arrays, scalars, Quantized, Empty."""
+    """(path, leaf) in a fixed order: dicts by sorted key, sequences by index. Leaves: arrays, scalars, Quantized,
+    Empty."""
     leaves = []
     _walk(tree, (), leaves)
     return leaves
