@@ -107,7 +107,9 @@ def make_step(config: TrainConfig, graph, plan: Plan, preprocess: Callable) -> C
         hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
         model.set_noise(network, None)
         _, _, statistics = nnx.split(network, nnx.Param, ...)
-        metrics = {"cross_entropy": cross_entropy, "kl_nats": kl, "kl_weight": kl_weight, "train_accuracy": hits}
+        metrics = {"cross_entropy": cross_entropy, "train_accuracy": hits}
+        if config.method == "sparse_vd":
+            metrics |= {"kl_nats": kl, "kl_weight": kl_weight}
         return cross_entropy + kl_weight * kl / plan.images, (statistics, metrics)
 
     def step(state: State, batch):
