@@ -13,7 +13,6 @@ from flax import nnx
 
 from common import datasets, models
 from common.models.efficientnet import CPU_BATCH, preprocess
-from common.models.evaluate import evaluate, standardise
 
 BATCH = 500  # images
 
@@ -46,7 +45,7 @@ class Evaluator:
     def correct(self, tree: Mapping, split: str) -> np.ndarray:
         """bool [images]: which images of "validation" or "test" a tree classifies rightly."""
         chosen = getattr(self, split)
-        found = evaluate(
+        found = models.evaluate(
             self.apply, tree, chosen.images, chosen.labels, preprocess=self.preprocess, batch_size=self.batch_size
         )
         return found.correct
@@ -68,7 +67,7 @@ def create(
 
     Args:
       model: a name of common.models.
-      dataset: a name of common.datasets. Of `imagenet_samples` the even photographs are for validation, the odd for test.
+      dataset: a name of common.datasets. Even photographs of `imagenet_samples` are for validation.
       width: factor on channels.
       validation_images: the last training images, as many as `train` kept apart (None: its default).
       fallback: "digits" to take scikit-learn's where the data set cannot be had.
@@ -85,7 +84,7 @@ def create(
     return Evaluator(
         network,
         models.apply_function(network),
-        preprocess if is_published else standardise(data.mean, data.std),
+        preprocess if is_published else models.standardise(data.mean, data.std),
         validation,
         test,
         CPU_BATCH if is_published else BATCH,
@@ -98,12 +97,16 @@ def settings_of(run_directory: pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(run_directory) / "flags.txt"
     if not path.is_file():
         return {}
-    flags = dict(line[2:].split("=", 1) for line in path.read_text().splitlines() if line.startswith("--") and "=" in line)
+    flags = dict(
+        line[2:].split("=", 1) for line in path.read_text().splitlines() if line.startswith("--") and "=" in line
+    )
     kinds = {"model": str, "dataset": str, "width": float, "validation_images": int, "fallback": str}
     return {name: kind(flags[name]) for name, kind in kinds.items() if flags.get(name, "none") != "none"}
 
 
-def paired_interval(before: np.ndarray, after: np.ndarray, seed: int = 0, resamples: int = 20_000) -> tuple[float, float]:
+def paired_interval(
+    before: np.ndarray, after: np.ndarray, seed: int = 0, resamples: int = 20_000
+) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the accuracy difference (after minus before) on the same images.
 
     Args:

@@ -119,7 +119,9 @@ def bounded_sigma(sigma: np.ndarray) -> np.ndarray:
     sigma = np.asarray(sigma, np.float64)
     median = float(np.median(sigma)) if sigma.size else 1.0
     if not np.isfinite(sigma).all() or sigma.min(initial=0) < 0 or median <= 0:
-        raise ValueError(f"standard deviations must be finite, not negative, and mostly above 0; the median is {median}")
+        raise ValueError(
+            f"standard deviations must be finite, not negative, and mostly above 0; the median is {median}"
+        )
     return np.maximum(sigma, SIGMA_RANGE * median)
 
 
@@ -152,7 +154,9 @@ def check_names(tree: Mapping, values: Mapping[str, np.ndarray], what: str) -> N
     flat = weight_files.flatten(tree)
     for name, array in values.items():
         if name not in flat:
-            raise ValueError(f"{what} holds {name!r}, which is no tensor of the checkpoint ({', '.join(list(flat)[:4])} ...)")
+            raise ValueError(
+                f"{what} holds {name!r}, which is no tensor of the checkpoint ({', '.join(list(flat)[:4])} ...)"
+            )
         if np.shape(array) != flat[name].shape:
             raise ValueError(
                 f"{what}: {name!r} has shape {list(np.shape(array))}, in the checkpoint it is {list(flat[name].shape)}"
@@ -162,8 +166,8 @@ def check_names(tree: Mapping, values: Mapping[str, np.ndarray], what: str) -> N
 def fold_batch_norm(tree: Mapping, epsilon: float) -> dict:
     """Returns a tree of the same function in evaluation mode whose running means and variances are all zero.
 
-    Normalisation by (0, epsilon) then leaves y = x scale' / sqrt(epsilon) + bias', so that only two vectors a layer need
-    bits: scale' = scale sqrt(epsilon / (var + epsilon)), bias' = bias - mean scale / sqrt(var + epsilon).
+    Normalisation by (0, epsilon) then leaves y = x scale' / sqrt(epsilon) + bias', so that only two vectors a layer
+    need bits: scale' = scale sqrt(epsilon / (var + epsilon)), bias' = bias - mean scale / sqrt(var + epsilon).
 
     Args:
       tree: with `scale`, `bias`, `mean` and `var` side by side for each batch normalisation.
@@ -215,14 +219,18 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
         is_levels = isinstance(found, entropy_coding.Quantized)
         values = found.q if is_levels else found
         if values.shape != array.shape or np.dtype(found.dtype) != array.dtype:
-            raise ValueError(f"{name!r} decodes to {found.dtype} {list(values.shape)}, not {array.dtype} {list(array.shape)}")
+            raise ValueError(
+                f"{name!r} decodes to {found.dtype} {list(values.shape)}, not {array.dtype} {list(array.shape)}"
+            )
         if is_levels and found.step != by_name.get(name):
             raise ValueError(f"{name!r} decodes with step {found.step}, written was {by_name.get(name)}")
         if is_levels or name in by_name:
             levels = values if is_levels else np.zeros(array.shape, np.int32)  # all-zero tensors come back as arrays
             same = _is_choice(array, levels, by_name[name], rule.rate_weight > 0)
         else:
-            same = np.array_equal(np.ascontiguousarray(values).view(np.uint8), np.ascontiguousarray(array).view(np.uint8))
+            same = np.array_equal(
+                np.ascontiguousarray(values).view(np.uint8), np.ascontiguousarray(array).view(np.uint8)
+            )
         if not same:
             raise ValueError(f"{name!r} does not decode to what was written; no file is left behind")
     flat = {

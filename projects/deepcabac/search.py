@@ -2,7 +2,7 @@
 
 DC-v1 and DC-v2 of arXiv:1907.11900 try a full grid; here a coarse grid finds the region and halved spacings around the
 best candidate the rest. Sizes are cheap and accuracies are not, so that only candidates smaller than the best are
-evaluated. Every candidate is kept in a file as soon as it is known: a search that was killed goes on to the same result.
+evaluated. Every candidate is kept in a file as soon as it is known: a killed search goes on to the same result.
 """
 
 import dataclasses
@@ -21,7 +21,11 @@ from projects.deepcabac.quantization import Network, Rule
 
 STEP_OCTAVES = {"dc_v1": (-1, 4), "dc_v2": (-4, 1)}  # finest and coarsest step of the grid, around `unit_step`
 COARSE = 0.5  # octaves between the steps of the grid
-SPACINGS = ((0.25, 0.25), (0.125, 0.125), (0.0625, 0.0625))  # of the refinement: octaves of step, decades of rate weight
+SPACINGS = (
+    (0.25, 0.25),
+    (0.125, 0.125),
+    (0.0625, 0.0625),
+)  # of the refinement: octaves of step, decades of rate weight
 LEAST_RATE = 0.003  # rate weights below it are tried as 0 only
 HOPELESS = 8  # losing so many tolerances, a walk towards coarser steps ends
 SMALL_STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of biases, scales and statistics, in root mean squares
@@ -31,11 +35,12 @@ SLACK = 1e-9  # accuracies are ratios of small integers; a rounding error must n
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A rule tried: bytes of its file, and its accuracy on the images kept apart (None: not evaluated)."""
+    """A rule tried: bytes of its file, and how many images kept apart it loses and wins (None: not evaluated)."""
 
     rule: Rule
     bytes: int
-    accuracy: float | None = None
+    lost: int | None = None
+    won: int | None = None
 
 
 class Search:
@@ -44,7 +49,7 @@ class Search:
     def __init__(
         self,
         network: Network,
-        accuracy: Callable[[Mapping], float],
+        correct: Callable[[Mapping], np.ndarray],
         cache: pathlib.Path,
         run: app.Run,
         description: str = "search",
@@ -52,77 +57,90 @@ class Search:
         """
         Args:
           network: what to compress.
-          accuracy: of a decoded tree, on the images kept apart.
+          correct: bool [images], which of the images kept apart a decoded tree classifies rightly.
           cache: file of known candidates, a JSON object a line; made when missing, begun anew for another network.
           run: for progress.
           description: shown with the progress.
         """
-        self.network, self._accuracy, self._cache, self._run = network, accuracy, pathlib.Path(cache), run
+        self.network, self._correct, self._cache, self._run = network, correct, pathlib.Path(cache), run
         self._description, self._progress = description, None
         self.candidates: dict[Rule, Candidate] = {}
         self._identity = fingerprint(network)
         self._read_cache()
-        reference = self.candidates.get(Rule(0.0))
-        if reference is None:
-            reference = self._remember(Candidate(Rule(0.0), 0, self._accuracy(network.tree)))
-        self.reference_accuracy = reference.accuracy
+        self._reference = correct(network.tree)
+        self.reference_accuracy = float(self._reference.mean())
 
-    def smallest(self, tolerance: float, octaves: tuple[float, float], rate_weights: Sequence[float]) -> Candidate:
+    def accuracy(self, candidate: Candidate) -> float:
+        """Share of the images kept apart that a candidate classifies rightly."""
+        right = int(self._reference.sum()) - candidate.lost + candidate.won
+        return right / len(self._reference)
+
+    def cautious_loss(self, candidate: Candidate, caution: float) -> float:
+        """Accuracy lost, as a share, and `caution` standard errors of that (of the mean of -1, 0, 1 an image)."""
+        count, net = len(self._reference), candidate.lost - candidate.won
+        variance = (candidate.lost + candidate.won) / count - (net / count) ** 2
+        return net / count + caution * math.sqrt(variance / count)
+
+    def smallest(
+        self, tolerance: float, caution: float, octaves: tuple[float, float], rate_weights: Sequence[float]
+    ) -> Candidate:
         """Returns the smallest file found that loses at most `tolerance` against the network as it came.
 
         Args:
           tolerance: share of images, 0.005 for half a point.
+          caution: standard errors of the loss that must fit into the tolerance as well.
           octaves: log2 of the finest and the coarsest step of the first grid, over `unit_step`.
           rate_weights: of the first grid.
 
         Raises:
           ValueError: no candidate is that accurate.
         """
-        if math.isnan(self.reference_accuracy) or octaves[0] > octaves[1]:
-            raise ValueError(f"nothing to search: accuracy {self.reference_accuracy}, octaves {octaves}")
+        if octaves[0] > octaves[1]:
+            raise ValueError(f"--step_octaves={octaves[0]},{octaves[1]}: the finest step comes first")
+
+        def fits(tried: Candidate) -> bool:
+            return self.cautious_loss(tried, caution) <= tolerance + SLACK
+
         with self._run.progress(None, self._description) as self._progress:
-            best = self._grid(tolerance, octaves, rate_weights)
-            best = self._refine(best, tolerance)
-            best = self._small_steps(best, tolerance)
-            best = self._refine(best, tolerance)
+            best = self._grid(fits, tolerance, octaves, rate_weights)
+            best = self._refine(best, fits)
+            best = self._small_steps(best, fits)
+            best = self._refine(best, fits)
         self._progress = None
         return best
 
     def pareto(self) -> list[Candidate]:
         """Returns the candidates that no smaller file matches in accuracy, by size."""
-        evaluated = [item for item in self.candidates.values() if item.accuracy is not None and item.bytes]
         front: list[Candidate] = []
-        for item in sorted(evaluated, key=lambda item: (item.bytes, -item.accuracy)):
-            if not front or item.accuracy > front[-1].accuracy:
+        for item in sorted(self.evaluated(), key=lambda item: (item.bytes, -self.accuracy(item))):
+            if not front or self.accuracy(item) > self.accuracy(front[-1]):
                 front.append(item)
         return front
 
     def evaluated(self) -> list[Candidate]:
         """Returns every candidate with an accuracy, by size."""
-        found = [item for item in self.candidates.values() if item.accuracy is not None and item.bytes]
-        return sorted(found, key=lambda item: item.bytes)
+        return sorted((item for item in self.candidates.values() if item.lost is not None), key=lambda item: item.bytes)
 
-    def _grid(self, tolerance, octaves, rate_weights) -> Candidate:
+    def _grid(self, fits, tolerance, octaves, rate_weights) -> Candidate:
         unit, best = unit_step(self.network), None
         count = round((octaves[1] - octaves[0]) / COARSE)
         for rate_weight in rate_weights:
             for k in range(count + 1):
                 step = rounded(unit * 2 ** (octaves[0] + k * COARSE))
                 tried = self._try(Rule(step, rounded(rate_weight), None, FIRST_SMALL))
-                loss = self.reference_accuracy - tried.accuracy
-                if loss <= tolerance + SLACK and (best is None or tried.bytes < best.bytes):
+                if fits(tried) and (best is None or tried.bytes < best.bytes):
                     best = tried
-                if loss > HOPELESS * max(tolerance, 0.0025):
+                if self.cautious_loss(tried, 0) > HOPELESS * max(tolerance, 0.0025):
                     break
         if best is None:
-            most = max(self.evaluated(), key=lambda item: item.accuracy)
+            most = max(self.evaluated(), key=self.accuracy)
             raise ValueError(
-                f"no candidate stays within {tolerance} of the accuracy {self.reference_accuracy:.4f}: the best reaches "
-                f"{most.accuracy:.4f} at {most.bytes} bytes; allow more, or start the grid at finer steps (--step_octaves)"
+                f"no candidate stays within {tolerance} of the accuracy {self.reference_accuracy:.4f}: the best has "
+                f"{self.accuracy(most):.4f} at {most.bytes} bytes; allow more, or start at finer steps (--step_octaves)"
             )
         return best
 
-    def _refine(self, best: Candidate, tolerance: float) -> Candidate:
+    def _refine(self, best: Candidate, fits) -> Candidate:
         for octave, decade in SPACINGS:
             better = best
             while better is not None:
@@ -130,21 +148,21 @@ class Search:
                 rates = neighbouring_rates(best.rule.rate_weight, decade)
                 steps = [rounded(best.rule.step * 2 ** (octave * k)) for k in (-1, 0, 1)]
                 rules = [dataclasses.replace(best.rule, step=s, rate_weight=r) for s in steps for r in rates]
-                better = self._first_better(rules, best, tolerance)
+                better = self._first_better(rules, best, fits)
         return best
 
-    def _small_steps(self, best: Candidate, tolerance: float) -> Candidate:
+    def _small_steps(self, best: Candidate, fits) -> Candidate:
         rules = [dataclasses.replace(best.rule, small_relative_step=size) for size in SMALL_STEPS]
-        return self._first_better(rules, best, tolerance) or best
+        return self._first_better(rules, best, fits) or best
 
-    def _first_better(self, rules: Iterable[Rule], best: Candidate, tolerance: float) -> Candidate | None:
+    def _first_better(self, rules: Iterable[Rule], best: Candidate, fits) -> Candidate | None:
         """The smallest file of `rules` that is smaller than `best` and accurate enough."""
         sized = sorted((self._size(rule) for rule in rules), key=lambda item: (item.bytes, item.rule.step))
         for item in sized:
             if item.bytes >= best.bytes:
                 return None
             tried = self._try(item.rule)
-            if self.reference_accuracy - tried.accuracy <= tolerance + SLACK:
+            if fits(tried):
                 return tried
         return None
 
@@ -155,17 +173,23 @@ class Search:
 
     def _try(self, rule: Rule) -> Candidate:
         known = self.candidates.get(rule)
-        if known is None or known.accuracy is None:
+        if known is None or known.lost is None:
             data = quantization.encode(self.network, rule)
             tree = entropy_coding.decompress(data, jobs=self.network.jobs)
-            known = self._remember(Candidate(rule, len(data), self._accuracy(tree)))
+            correct = self._correct(tree)
+            lost, won = (
+                int(np.count_nonzero(a & ~b)) for a, b in ((self._reference, correct), (correct, self._reference))
+            )
+            known = self._remember(Candidate(rule, len(data), lost, won))
         if self._progress is not None:
-            self._progress.update(1, bytes=known.bytes, accuracy=round(known.accuracy, 4), step=rule.step, rate=rule.rate_weight)
+            self._progress.update(
+                1, bytes=known.bytes, accuracy=round(self.accuracy(known), 4), step=rule.step, rate=rule.rate_weight
+            )
         return known
 
     def _remember(self, candidate: Candidate) -> Candidate:
         self.candidates[candidate.rule] = candidate
-        row = dataclasses.asdict(candidate.rule) | {"bytes": candidate.bytes, "accuracy": candidate.accuracy}
+        row = dataclasses.asdict(candidate)
         with self._cache.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         return candidate
@@ -181,8 +205,8 @@ class Search:
         self._cache.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
         for row in map(_row, lines[1:-1]):
             if row is not None:
-                size, found = row.pop("bytes"), row.pop("accuracy")
-                self.candidates[Rule(**row)] = Candidate(Rule(**row), size, found)
+                rule = Rule(**row.pop("rule"))
+                self.candidates[rule] = Candidate(rule, **row)
 
 
 def _row(line: str) -> dict | None:
@@ -223,7 +247,9 @@ def unit_step(network: Network) -> float:
 def fingerprint(network: Network) -> str:
     """Returns a check sum of everything in a network that decides the bytes."""
     crc = zlib.crc32(f"{sorted(network.layer_steps.items())} {network.scan}".encode())
-    for name, array in sorted((weight_files.flatten(network.tree) | {f"F {k}": v for k, v in network.importance.items()}).items()):
+    for name, array in sorted(
+        (weight_files.flatten(network.tree) | {f"F {k}": v for k, v in network.importance.items()}).items()
+    ):
         crc = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc)
         crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), crc)
     return f"{crc:08x}"

@@ -11,6 +11,7 @@ from projects.deepcabac import quantization
 from projects.deepcabac.quantization import Network, Rule
 
 ROUNDS = 24  # halvings: the step is then known to a millionth of an octave of its range
+CLOSE = 1e-4  # a file this near to its target is near enough
 LARGEST_LEVEL = 1 << 22  # of the finest step that is tried
 
 
@@ -41,7 +42,7 @@ def fit_bytes(network: Network, rule: Rule, target: int, shown: Callable[[str], 
     if len(best.data) > target:
         smallest = min(len(best.data), len(lossless))
         raise ValueError(
-            f"--target_bytes={target} cannot be reached: with every weight at zero the file still takes {smallest} bytes "
+            f"--target_bytes={target} cannot be reached: with every weight at zero the file takes {smallest} bytes "
             "(names, shapes, and tensors with fewer than two axes: --small_relative_step makes those coarser)"
         )
     low, high = math.log2(finest), math.log2(coarsest)
@@ -51,7 +52,7 @@ def fit_bytes(network: Network, rule: Rule, target: int, shown: Callable[[str], 
         fits = len(tried.data) <= target
         shown(f"step {2.0**middle:.6g}: {len(tried.data)} bytes")
         best, low, high = (tried, low, middle) if fits else (best, middle, high)
-        if fits and len(tried.data) == target:
+        if fits and target - len(tried.data) <= target * CLOSE:
             break
     return best
 

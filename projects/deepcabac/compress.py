@@ -1,0 +1,317 @@
+"""Compresses a trained network into one file: `--checkpoint=X --output=model.dcb` and one way to choose its quality.
+
+--step or --qp fix it; --target_bytes asks for the best quality in so many bytes, --target_snr for the smallest file of
+such a quality; --search=dc_v1 or dc_v2 for the smallest file whose accuracy, on images kept apart, stays within
+--tolerance. The file is decoded again and compared before it gets its name.
+"""
+
+import dataclasses
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from common import app, checkpoint, config, files, weight_files
+from kernels import entropy_coding
+from projects.deepcabac import config as train_config
+from projects.deepcabac import evaluation, quantization, targets
+from projects.deepcabac.quantization import Network, Rule
+from projects.deepcabac.search import STEP_OCTAVES, Candidate, Search
+
+WAYS = ("step", "qp", "target_bytes", "target_snr", "search")
+SMALL_BY_DEFAULT = 1 / 64  # small_relative_step with a target: about 47 dB, hardly seen in the outputs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompressConfig:
+    """One compression. Steps are in the unit of the weights."""
+
+    checkpoint: str = config.field(
+        help="weights: a run directory of train, an Orbax directory, a .safetensors or .npz file"
+    )
+    output: str = config.field(help="the file to write, such as model.dcb")
+
+    step: float | None = config.field(None, "quantisation step of tensors with two or more axes", exclusive_minimum=0.0)
+    qp: int | None = config.field(None, "the same as an NNC quantisation parameter: -32 is 2^-8, four more double it")
+    target_bytes: int | None = config.field(None, "best quality that fits into so many bytes", minimum=1)
+    target_snr: float | None = config.field(None, "smallest file with this signal-to-noise ratio of the weights, dB")
+    search: str | None = config.field(
+        None,
+        "smallest file within --tolerance: dc_v1 takes steps and importances from posterior deviations, dc_v2 one step",
+        choices=("dc_v1", "dc_v2"),
+    )
+
+    small_step: float | None = config.field(
+        None,
+        "step of floats with fewer than two axes (biases, scales, statistics); none: lossless",
+        exclusive_minimum=0.0,
+    )
+    small_qp: int | None = config.field(None, "the same as an NNC quantisation parameter")
+    small_relative_step: float | None = config.field(
+        None, "the same as a share of each tensor's root mean square; 1/64 with a target, searched for with --search",
+        exclusive_minimum=0.0,
+    )  # fmt: skip
+    rate_weight: float = config.field(
+        0.0, "price of a bit in squared steps: 0 rounds to nearest, 0.1 is usual; --search chooses it", minimum=0.0
+    )
+    importance: str | None = config.field(
+        None,
+        "weights of the squared errors, by tensor: a file as for --checkpoint (dc_v1: the run's sigma.safetensors)",
+    )
+    importance_is: str = config.field(
+        "sigma",
+        "sigma: posterior deviations, 1/sigma^2 weighs; weights: the weights themselves",
+        choices=("sigma", "weights"),
+    )
+    fold_batch_norm: float | None = config.field(
+        None, "fold running statistics into scale and bias; the value is the network's epsilon (evaluation only)",
+        exclusive_minimum=0.0,
+    )  # fmt: skip
+    scan: int = config.field(0, "order of coding: 0 rows, 1 to 4 blocks of 8, 16, 32, 64", choices=(0, 1, 2, 3, 4))
+    jobs: int | None = config.field(None, "threads (none: one a core)", minimum=1, identity=False)
+
+    model: str | None = config.field(
+        None,
+        "network, to measure accuracy (none: the run directory's)",
+        choices=(*train_config.MODELS, "efficientnet_lite0"),
+    )
+    dataset: str | None = config.field(
+        None, "images to measure accuracy on (none: the run directory's)",
+        choices=("mnist", "fashion_mnist", "cifar10", "digits", "imagenet_samples"),
+    )  # fmt: skip
+    width: float | None = config.field(
+        None, "factor on channels (none: the run directory's, or 1)", exclusive_minimum=0.0
+    )
+    tolerance: float = config.field(
+        0.005, "with --search: accuracy that may be lost on the images kept apart, as a share", minimum=0.0, maximum=1.0
+    )
+    caution: float = config.field(
+        0.0, "with --search: standard errors of the loss (paired by image) that are added to it", minimum=0.0
+    )
+    step_octaves: tuple[float, float] | None = config.field(
+        None, "with --search: log2 of the finest and coarsest step of the first grid, over the root mean square of the "
+        "nonzero weights (dc_v2: -4,1) or over the layer's Delta at S = 0 (dc_v1: -1,4)",
+    )  # fmt: skip
+    rate_weights: tuple[float, ...] = config.field(
+        (0.0, 0.01, 0.03, 0.1, 0.3), "with --search: rate weights of the first grid", minimum=0.0
+    )
+
+    def __post_init__(self):
+        given = [way for way in WAYS if getattr(self, way) is not None]
+        if len(given) != 1:
+            ways = ", ".join(f"--{way}" for way in WAYS)
+            raise ValueError(f"give one of {ways}" + (f", not {' and '.join(given)}" if given else ""))
+        small = [name for name in ("small_step", "small_qp", "small_relative_step") if getattr(self, name) is not None]
+        if len(small) > 1 or (small and self.search):
+            raise ValueError(
+                "--search chooses small steps itself" if self.search else f"give one of {', '.join(small)}"
+            )
+        if self.search and self.rate_weight:
+            raise ValueError("--search chooses the rate weight itself: give --rate_weights for its grid")
+        if not self.search and self.importance and not self.rate_weight:
+            raise ValueError("--importance weighs errors against bits: it needs a --rate_weight above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a compression found.
+
+    Attributes:
+      data: the file.
+      rule: how it was quantised; None where everything is lossless.
+      decoded: the tree that the file decodes to.
+      search: the search behind it, if any.
+    """
+
+    data: bytes
+    rule: Rule | None
+    decoded: dict
+    search: Search | None = None
+
+
+def main(config: CompressConfig, run: app.Run) -> dict:
+    """Compresses, verifies, writes the file and plots; returns what goes to `result.json`."""
+    output = pathlib.Path(config.output)
+    if output.is_dir():
+        raise ValueError(f"--output={output} is a directory; give the name of a file")
+    importance = importance_path(config)
+    run.inputs(config.checkpoint, *([importance] if importance else []))
+    original = checkpoint.load_tree(config.checkpoint)
+    network = make_network(config, original, importance)
+    judge = make_evaluator(config)
+    if judge is not None:
+        judge.check(original)
+        if judge.data.notice:
+            run.log(judge.data.notice)
+    outcome = compress(config, network, judge, run)
+    result = describe(config, original, network, outcome, judge)
+    draw(run, original, network, outcome)
+    files.write_atomically(output, outcome.data)
+    run.outputs(output)
+    return {"output": str(output)} | result
+
+
+def compress(config: CompressConfig, network: Network, judge: evaluation.Evaluator | None, run: app.Run) -> Outcome:
+    """Returns the verified file that the config asks for."""
+    small = config.small_relative_step
+    if (
+        small is None
+        and (config.target_bytes or config.target_snr is not None)
+        and not (config.small_step or config.small_qp)
+    ):
+        small = SMALL_BY_DEFAULT
+    small_step = entropy_coding.qp_to_step(config.small_qp) if config.small_qp is not None else config.small_step
+    rule = Rule(1.0, config.rate_weight, small_step, small)
+    search = None
+    if config.search:
+        search = make_search(config, network, judge, run)
+        rule = smallest(config, search).rule
+        data = quantization.encode(network, rule)
+    elif config.target_bytes is not None:
+        data, rule = targets.fit_bytes(network, rule, config.target_bytes, run.log)
+    elif config.target_snr is not None:
+        data, rule = targets.reach_snr(network, rule, config.target_snr, run.log)
+    else:
+        step = config.step if config.step is not None else entropy_coding.qp_to_step(config.qp)
+        rule = dataclasses.replace(rule, step=step)
+        data = quantization.encode(network, rule)
+    return Outcome(data, rule, quantization.verify(network, rule, data), search)
+
+
+def make_search(config: CompressConfig, network: Network, judge: evaluation.Evaluator | None, run: app.Run) -> Search:
+    """Returns the search of a config, with what an earlier start of the run has found."""
+    if judge is None:
+        raise ValueError("--search measures accuracy: give --model and --dataset, or a run directory of train")
+    return Search(
+        network,
+        lambda tree: judge.correct(tree, "validation"),
+        run.checkpoints / "candidates.jsonl",
+        run,
+        f"{config.search} on {len(judge.validation.images)} images kept apart",
+    )
+
+
+def smallest(config: CompressConfig, search: Search) -> Candidate:
+    """Returns the smallest candidate within the tolerance of a config, from its grid."""
+    octaves = config.step_octaves or STEP_OCTAVES[config.search]
+    return search.smallest(config.tolerance, config.caution, octaves, config.rate_weights)
+
+
+def importance_path(config: CompressConfig) -> pathlib.Path | None:
+    """Returns the file of importances: as given, or the run's own for DC-v1."""
+    if config.importance:
+        return pathlib.Path(config.importance)
+    if config.search != "dc_v1":
+        return None
+    beside = pathlib.Path(config.checkpoint) / "sigma.safetensors"
+    if not beside.is_file():
+        raise ValueError(
+            "--search=dc_v1 needs posterior standard deviations: give --importance, or a run directory with "
+            f"sigma.safetensors, which train --method=sparse_vd writes ({beside} is not there)"
+        )
+    return beside
+
+
+def make_network(config: CompressConfig, tree: dict, importance: pathlib.Path | None) -> Network:
+    """Returns the tree with the steps and importances that the config takes from files."""
+    if config.fold_batch_norm is not None:
+        tree = quantization.fold_batch_norm(tree, config.fold_batch_norm)
+    options: dict[str, Any] = {"scan": config.scan, "jobs": config.jobs}
+    if importance is not None:
+        values = weight_files.flatten(checkpoint.load_tree(importance))
+        quantization.check_names(tree, values, str(importance))
+        if config.search == "dc_v1" and config.importance_is == "sigma":
+            options["layer_steps"] = quantization.dc_v1_steps(tree, values)
+        options["importance"] = (
+            quantization.importance_from_sigma(values)
+            if config.importance_is == "sigma"
+            else {name: np.asarray(array, np.float64) for name, array in values.items()}
+        )
+    return Network(tree, **options)
+
+
+def make_evaluator(config: CompressConfig) -> evaluation.Evaluator | None:
+    """Returns the evaluator of the config or of the run directory it names; None where neither says."""
+    settings = evaluation.settings_of(pathlib.Path(config.checkpoint))
+    settings |= {
+        name: getattr(config, name) for name in ("model", "dataset", "width") if getattr(config, name) is not None
+    }
+    if "model" not in settings or "dataset" not in settings:
+        return None
+    return evaluation.create(**settings)
+
+
+def describe(
+    config: CompressConfig, original: dict, network: Network, outcome: Outcome, judge: evaluation.Evaluator | None
+) -> dict:
+    """Returns sizes, quality and accuracy of an outcome for `result.json`."""
+    arrays = weight_files.flatten(original)
+    before = sum(array.nbytes for array in arrays.values())
+    snr = quantization.weight_snr(network.tree, outcome.decoded)
+    result = {
+        "bytes": len(outcome.data),
+        "original_bytes": before,
+        "percent_of_original": 100 * len(outcome.data) / before,
+        "weight_snr_db": snr if math.isfinite(snr) else str(snr),
+        "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
+    }
+    if judge is not None:
+        known, found = judge.correct(original, "test"), judge.correct(outcome.decoded, "test")
+        low, high = evaluation.paired_interval(known, found)
+        result |= {
+            "dataset": judge.data.name,
+            "test_images": len(known),
+            "test_accuracy_before": float(known.mean()),
+            "test_accuracy": float(found.mean()),
+            "test_difference_95_percent": [low, high],
+        }
+    if outcome.search is not None:
+        chosen = outcome.search.candidates[outcome.rule]
+        result |= {
+            "validation_accuracy_before": outcome.search.reference_accuracy,
+            "validation_accuracy": outcome.search.accuracy(chosen),
+            "tolerance": config.tolerance,
+            "caution": config.caution,
+            "candidates_evaluated": len(outcome.search.evaluated()),
+        }
+    return result
+
+
+def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
+    """Writes tables and pictures of an outcome for the report."""
+    from projects.deepcabac import baselines, plots
+
+    summary = entropy_coding.inspect(outcome.data, jobs=network.jobs)
+    run.table(
+        "tensors",
+        ["tensor", "shape", "coding", "step", "zeros in %", "bits a weight", "bytes"],
+        [
+            [t.name, "x".join(map(str, t.shape)), t.coding, t.step, 100 * t.sparsity, t.bits_per_weight, t.stored_bytes]
+            for t in summary.tensors
+        ],
+        "Tensors of the file",
+        f"{summary.total_bytes} bytes, of which {summary.header_bytes} are header. Small tensors share a stream.",
+    )
+    plots.draw_bits(run, summary)
+    plots.draw_histograms(run, network.tree, outcome.decoded)
+    table = baselines.measure(outcome.data)
+    run.table("baselines", *table.report())
+    plots.draw_baselines(run, table)
+    if outcome.search is not None:
+        search = outcome.search
+        run.table(
+            "pareto",
+            ["bytes", "validation accuracy", "step", "rate weight", "small relative step"],
+            [
+                [c.bytes, search.accuracy(c), c.rule.step, c.rule.rate_weight, c.rule.small_relative_step]
+                for c in search.pareto()
+            ],
+            "Candidates that no smaller file matches",
+        )
+        original_bytes = sum(array.nbytes for array in weight_files.flatten(original).values())
+        plots.draw_rate_accuracy(run, search, search.candidates[outcome.rule], original_bytes)
+
+
+if __name__ == "__main__":
+    app.run(main, CompressConfig)

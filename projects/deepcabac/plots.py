@@ -1,0 +1,166 @@
+"""Pictures of a compression: rate against accuracy, bits by layer, weights before and after, other coders."""
+
+import math
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+
+from common import app, weight_files
+from kernels.entropy_coding import Summary
+from projects.deepcabac import baselines, quantization
+from projects.deepcabac.search import Candidate, Search
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
+
+BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#9aa5ad"
+MOST_LAYERS = 24  # bars or histograms in one picture; the rest is summed up or left out, and the caption says so
+
+
+def draw_rate_accuracy(
+    run: app.Run, search: Search, chosen: Candidate, original_bytes: int, name: str = "rate_accuracy"
+):
+    """Every evaluated candidate, the front, the network as it came, and the chosen point."""
+    reference = 100 * search.reference_accuracy
+    tried, front = search.evaluated(), search.pareto()
+    figure, axis = plt.subplots(figsize=(6.2, 3.8), layout="constrained")
+
+    def share(items):
+        return [100 * item.bytes / original_bytes for item in items]
+
+    def accuracies(items):
+        return [100 * search.accuracy(item) for item in items]
+
+    lowest = max(reference - 3, min(accuracies(tried)))
+    axis.axhline(reference, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axis.annotate(
+        f"uncompressed, {reference:.2f} %", (1, reference), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+        textcoords="offset points", ha="right", color="#5f6a72", fontsize=8,
+    )  # fmt: skip
+    axis.scatter(share(tried), accuracies(tried), s=10, color=GREY, linewidths=0, label="candidates")
+    axis.plot(share(front), accuracies(front), color=BLUE, linewidth=1.4, marker=".", markersize=5, label="front")
+    point = (100 * chosen.bytes / original_bytes, 100 * search.accuracy(chosen))
+    axis.scatter(*[[value] for value in point], s=70, color=RED, marker="*", zorder=3, label="chosen")
+    axis.annotate(
+        f"{chosen.bytes:,} bytes\n{point[0]:.3f} %, accuracy {point[1]:.2f} %", point, xytext=(12, -30),
+        textcoords="offset points", color=RED, fontsize=8,
+    )  # fmt: skip
+    visible = [value for value, level in zip(share(tried), accuracies(tried), strict=True) if level >= lowest]
+    axis.set(
+        xscale="log", xlim=(min(visible) / 1.15, max(visible) * 1.15), xlabel="file size (% of float32, log scale)",
+        ylim=(lowest - 0.1, reference + 0.35), ylabel="accuracy on images kept apart (%)",
+    )  # fmt: skip
+    _plain_ticks(axis)
+    axis.legend(fontsize=8, loc="lower right", frameon=False)
+    _tidy(axis)
+    caption = f"{len(tried)} candidates; chosen: the smallest file within the tolerance."
+    run.plot(name, figure, caption)
+    plt.close(figure)
+
+
+def draw_bits(run: app.Run, summary: Summary):
+    """Bits a weight and bytes of each tensor with two or more axes, in the order of the network."""
+    weights = [tensor for tensor in summary.tensors if len(tensor.shape) > 1 and tensor.size]
+    if not weights:
+        return
+    caption = "Small tensors (biases, statistics) are not shown."
+    if len(weights) > MOST_LAYERS:
+        weights = sorted(sorted(weights, key=lambda t: -t.stored_bytes)[:MOST_LAYERS], key=summary.tensors.index)
+        caption = f"The {MOST_LAYERS} tensors with the most bytes. " + caption
+    names = [tensor.name.removesuffix("/kernel") for tensor in weights]
+    figure, axes = plt.subplots(
+        1, 2, figsize=(7.6, 0.9 + 0.24 * max(len(weights), 3)), sharey=True, layout="constrained"
+    )
+    rows = range(len(weights))
+    axes[0].barh(rows, [tensor.bits_per_weight for tensor in weights], color=BLUE, height=0.7)
+    axes[0].set(xlabel="bits a weight", yticks=list(rows), ylim=(len(weights) - 0.4, -0.6))
+    axes[0].set_yticklabels(names, fontsize=8)
+    sizes = [tensor.stored_bytes / 1000 for tensor in weights]
+    axes[1].barh(rows, sizes, color=RED, height=0.7)
+    axes[1].set(xlabel="kB in the file (zeros in %)", xlim=(0, 1.22 * max(sizes) if max(sizes) else 1))
+    for row, tensor, size in zip(rows, weights, sizes, strict=True):
+        axes[1].annotate(
+            f"{100 * tensor.sparsity:.0f} %",
+            (size, row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+        )
+    for axis in axes:
+        _tidy(axis)
+    run.plot("bits", figure, f"Bits a weight (left), size and share of zeros (right) of each tensor. {caption}")
+    plt.close(figure)
+
+
+def draw_histograms(run: app.Run, before: Mapping, after: Mapping):
+    """Nonzero weights of each layer before compression (bars) and the values they became (lines)."""
+    old, new = weight_files.flatten(before), weight_files.flatten(after)
+    names = [name for name, array in old.items() if quantization.is_weight(array) and array.size]
+    most, caption = 12, ""
+    if len(names) > most:
+        names = sorted(sorted(names, key=lambda name: -old[name].size)[:most], key=list(old).index)
+        caption = f" The {most} largest layers."
+    if not names:
+        return
+    columns = min(4, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.7 * columns, 2.2 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
+        array, decoded = old[name].astype(np.float64), new[name].astype(np.float64)
+        kept, left = array[array != 0], decoded[decoded != 0]
+        limit = max(np.abs(kept).max(initial=0), np.abs(left).max(initial=0)) or 1.0
+        axis.hist(kept, bins=np.linspace(-limit, limit, 62), color=GREY, label="before")
+        values, counts = np.unique(left, return_counts=True)
+        if len(values) <= 200:
+            axis.vlines(values, 0.5, counts, color=RED, linewidth=1, label="after")
+        else:
+            axis.hist(left, bins=np.linspace(-limit, limit, 62), histtype="step", color=RED, label="after")
+        axis.set_yscale("log")
+        axis.set_title(f"{name.removesuffix('/kernel')}\n{kept.size:,} \u2192 {left.size:,} nonzero", fontsize=8)
+        axis.tick_params(labelsize=7)
+        _tidy(axis)
+    figure.supxlabel("weight", fontsize=9)
+    figure.supylabel("how many", fontsize=9)
+    axes.flat[0].legend(fontsize=7, frameon=False)
+    text = "Weights that are not zero, before (grey, in 61 bins) and after (red: how many take each value)."
+    run.plot("weights_before_after", figure, text + caption)
+    plt.close(figure)
+
+
+def draw_baselines(run: app.Run, table: baselines.Table):
+    """Bytes of every coder on the same integers, ours marked; float32 is named, not drawn."""
+    sizes = {name: size for name, size in table.sizes.items() if size is not None and name != baselines.FLOAT32}
+    names = sorted(sizes, key=lambda name: sizes[name])
+    colours = [RED if name.startswith("ours") else GREY if name == baselines.ENTROPY else BLUE for name in names]
+    figure, axis = plt.subplots(figsize=(6.2, 0.9 + 0.32 * len(names)), layout="constrained")
+    scale, unit = (1e6, "MB") if max(sizes.values()) >= 1e6 else (1e3, "kB")
+    rows = range(len(names))
+    axis.barh(rows, [sizes[name] / scale for name in names], color=colours, height=0.68)
+    for row, name in zip(rows, names, strict=True):
+        text = f"{sizes[name]:,} B, {100 * sizes[name] / table.sizes[baselines.FLOAT32]:.3f} %"
+        axis.annotate(
+            text, (sizes[name] / scale, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axis.set(yticks=list(rows), xlim=(0, 1.45 * max(sizes.values()) / scale), ylim=(len(names) - 0.4, -0.6))
+    axis.set_yticklabels(names, fontsize=8)
+    axis.set_xlabel(f"size ({unit}; per cent of {table.sizes[baselines.FLOAT32]:,} B as float32)")
+    _tidy(axis)
+    run.plot("baselines", figure, "The same integers by several coders; the whole file has names and check sums too.")
+    plt.close(figure)
+
+
+def _tidy(axis) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", color="#000000", alpha=0.08, linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _plain_ticks(axis) -> None:
+    """Two or three plain numbers a decade on a logarithmic axis."""
+    axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 3, 5)))
+    axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
