@@ -5,7 +5,7 @@ tree = decompress(data)
 """
 
 from .network import compress
-from .quantize import dequantize, qp_to_step, quantize_rdo, quantize_uniform
+from .quantize import dequantize, qp_to_step, quantize_rdo, quantize_trellis, quantize_uniform
 from .reading import Summary, TensorSummary, decompress, inspect, read_tensor
 from .tensor import MAX_ABS_LEVEL, decode_tensor, encode_tensor, stream_length
 from .tree import Quantized
@@ -23,6 +23,7 @@ __all__ = [
     "inspect",
     "qp_to_step",
     "quantize_rdo",
+    "quantize_trellis",
     "quantize_uniform",
     "read_tensor",
     "stream_length",

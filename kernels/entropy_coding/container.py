@@ -7,8 +7,8 @@ All numbers are little-endian; `varint` is LEB128. The header lists the streams,
 
     streams  varint count, each: u8 kind,
              [CABAC: u8 n_unary, u8 scan | profile << 4 | dq << 5], varint length, u32 CRC-32
-    tensors  varint count, each: path, u8 dtype (or the code of an empty container), varint number of axes, varint sizes,
-             u8 coding, [uniform, trellis: f64 step], [all but zero: varint stream, u8 axis order]
+    tensors  varint count, each: path, u8 dtype (or the code of an empty container), varint number of axes,
+             varint sizes, u8 coding, [uniform, trellis: f64 step], [all but zero: varint stream, u8 axis order]
 
 A path repeats `varint` elements of the one before, then adds `varint` elements (u8 kind, varint length and UTF-8, or an
 index). Codings: 0 raw bytes, 1 integers, 2 uniform, 3 codebook, 4 trellis grid, 5 difference from a base, 6 all zero;

@@ -59,14 +59,7 @@ def quantize_rdo(
       ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value.
     """
     w, step = _checked(w, step)
-    if not (np.isfinite(rate_weight) and rate_weight >= 0):
-        raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
-    if importance is not None:
-        importance = np.asarray(importance, np.float64)
-        if importance.shape != w.shape:
-            raise ValueError(f"importance has shape {importance.shape}, the weights {w.shape}")
-        if not (np.isfinite(importance).all() and (importance >= 0).all()):
-            raise ValueError("importance holds NaN, infinity or a negative value")
+    importance = _checked_importance(w, rate_weight, importance)
     from . import presets, rdo
 
     options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
@@ -81,6 +74,67 @@ def quantize_rdo(
     return levels.reshape(w.shape)
 
 
+def quantize_trellis(
+    w, step: float, rate_weight: float = 0.0, *, importance=None, n_unary: int = 11, scan: int = 0, profile: int = 0
+) -> np.ndarray:
+    """int32 grid integers of dependent quantisation, w ~ step * x, for `encode_tensor(x, dq=True)`.
+
+    Viterbi over the eight states of the trellis for the least sum of F (w / step - x)^2 + rate_weight * bits; every
+    survivor carries its own contexts, so that the bits are those the coder will spend along it. The grid is twice as
+    dense as what one state may use: compare with a uniform quantiser of step 2 * step, whose squared error is about
+    4/3 as large at high rate.
+
+    Args:
+      w: real weights of any shape.
+      step: step of the grid, > 0.
+      rate_weight: price of a bit in squared steps, >= 0; 4 * 0.7 * ln(2) / 6 = 0.32 is the codec's balance, 0 the
+        least error.
+      importance, n_unary, scan, profile: as for `quantize_rdo`; profile 1 needs scan 0.
+
+    Raises:
+      ValueError: as `quantize_rdo`.
+    """
+    w, step = _checked(w, step)
+    importance = _checked_importance(w, rate_weight, importance)
+    if profile and scan:
+        raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
+    from . import presets, trellis
+
+    options = Options(n_unary, True, scan, profile, *matrix_shape(w.shape))
+    order, restarts = _coding_order(options)
+    scaled = np.ascontiguousarray(w, np.float64).reshape(-1) / step
+    weight = np.ones(1) if importance is None else np.ascontiguousarray(importance).reshape(-1)
+    if order is not None:
+        scaled = scaled[order]
+        weight = weight[order] if weight.size > 1 else weight
+    levels = np.empty(scaled.size, np.int32)
+    chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
+    for last in (rate_weight == 0, True):
+        found = trellis.decide(scaled, weight, float(rate_weight), n_unary, restarts, chosen)
+        levels[slice(None) if order is None else order] = found
+        if last:
+            return levels.reshape(w.shape)
+        matrix = levels.reshape(options.height, options.width)
+        skipped = (~matrix.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
+        chosen = presets.choose(matrix, n_unary, True, options.block, skipped, options.order)
+    raise AssertionError("the second pass returns")
+
+
+def _coding_order(options) -> tuple[np.ndarray | None, np.ndarray]:
+    """Flat indices in coding order (None: the storage order), and where contexts start anew, the end last."""
+    height, width, block = options.height, options.width, options.block
+    if not block:
+        return None, np.array([height * width], np.int64)
+    index = np.arange(height * width).reshape(height, width)
+    pieces = [
+        index[top : top + block, left : left + block].reshape(-1)
+        for top in range(0, height, block)
+        for left in range(0, width, block)
+    ]
+    restarts = np.minimum(np.arange(block, height + block, block), height) * width
+    return np.concatenate(pieces), restarts.astype(np.int64)
+
+
 def dequantize(q, step: float, dtype=np.float32) -> np.ndarray:
     """step * q, computed in float64 and rounded once to `dtype`; the shape of q."""
     q = np.asarray(q)
@@ -90,6 +144,18 @@ def dequantize(q, step: float, dtype=np.float32) -> np.ndarray:
         piece = slice(start, start + (1 << 16))
         flat_out[piece] = (flat_q[piece] * np.float64(step)).astype(dtype)
     return out
+
+
+def _checked_importance(w, rate_weight, importance):
+    if not (np.isfinite(rate_weight) and rate_weight >= 0):
+        raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
+    if importance is not None:
+        importance = np.asarray(importance, np.float64)
+        if importance.shape != w.shape:
+            raise ValueError(f"importance has shape {importance.shape}, the weights {w.shape}")
+        if not (np.isfinite(importance).all() and (importance >= 0).all()):
+            raise ValueError("importance holds NaN, infinity or a negative value")
+    return importance
 
 
 def _checked(w, step):
