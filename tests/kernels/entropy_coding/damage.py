@@ -1,4 +1,4 @@
-"""Damaged file images: an independent writer of the container's frame, mutations of bytes, and check sums made right again."""
+"""Damaged file images: a second writer of the container's frame, random changes, check sums made right again."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Random integer tensors and coder options, drawn from one seed: every sparsity, range, shape and option the coder takes."""
+"""Random integer tensors and coder options drawn from one seed: every sparsity, range, shape and option."""
 
 import numpy as np
 

@@ -67,7 +67,7 @@ def test_same_bytes_as_the_oracle_at_length(first):
     ],
 )
 def test_costs_of_all_presets(shape, density, options):
-    """Merged trial states, restarts and full buffers must not lose a bin: all nine totals of every context are equal."""
+    """Merged trial states, restarts and full buffers lose no bin: all nine totals of every context are equal."""
     q = cases.levels(int(np.prod(shape)), density, 3, 7).reshape(shape)
     if options.get("dq"):
         q = random_tensors.on_trellis_grid(q, options.get("scan", 0)).astype(np.int32)
@@ -86,7 +86,7 @@ def test_costs_of_all_presets(shape, density, options):
 
 
 def test_ties_keep_the_lower_preset():
-    """Presets 7 and 8 of a context without bins cost the same as 0 and three bits more; a context with none stays at 0."""
+    """A context without bins costs nothing under any preset: it stays at 0, and the header says so."""
     chosen = preset_oracle.choose([[0] * 64])
     assert set(chosen) <= {("sig", 0)}
     stream = entropy_coding.encode_tensor(np.zeros((1, 64), np.int32))

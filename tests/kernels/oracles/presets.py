@@ -1,4 +1,4 @@
-"""The nine-preset search in plain Python: every context, every preset, one estimator object each; slow, no shared states.
+"""The nine-preset search in plain Python: an estimator object for every context and preset; slow, nothing shared.
 
 Source: the shared specification of DeepCABAC, step 8. Costs are integers in units of 2^-15 bit.
 """

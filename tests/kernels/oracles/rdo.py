@@ -28,7 +28,7 @@ def update(contexts, level, previous, n_unary):
 
 
 def decide(scaled, importance, rate_weight, *, n_unary=11, scan=0, chosen=None):
-    """Levels (rows of integers) of scaled weights: each the cheapest of 0, nearest - 1, nearest; ties to the smaller."""
+    """Rows of levels for scaled weights: each the cheapest of 0, nearest - 1, nearest; ties to the smaller."""
     height, width = len(scaled), len(scaled[0]) if scaled else 0
     levels = [[0] * width for _ in range(height)]
     blocks = cabac.positions(height, width, scan)
