@@ -225,9 +225,9 @@ class BatchNorm(nnx.Module):
         self.momentum, self.epsilon = momentum, epsilon
         self.use_running_average = False
 
-    def __call__(self, x: jax.Array, *, layout: str | None = "NHWC") -> jax.Array:
-        """Normalises feature maps in `layout`, or `[..., features]` with layout=None."""
-        channels_first = layout is not None and _is_chwn(layout)
+    def __call__(self, x: jax.Array, *, layout: str = "NHWC") -> jax.Array:
+        """Normalises feature maps in `layout`; "NHWC" stands for any `[..., features]`, two axes for example."""
+        channels_first = _is_chwn(layout)
         mean, var = self.mean[...], self.var[...]
         if not self.use_running_average:
             axes = (1, 2, 3) if channels_first else tuple(range(x.ndim - 1))

@@ -68,5 +68,5 @@ class SmallVGG16(nnx.Module):
         # Rows, columns, channels in this order whatever the layout, so that weights travel between machines.
         x = layers.from_layout(x, layout)
         x = x.reshape(x.shape[0], -1)
-        x = jax.nn.relu(self.norm14(self.fc1(x), layout=None))
+        x = jax.nn.relu(self.norm14(self.fc1(x)))
         return self.fc2(x)

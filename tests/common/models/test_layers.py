@@ -20,7 +20,7 @@ CONVOLUTIONS = {
     "stride 2, odd side": ((9, 11, 2, 3), 5, 2, "SAME", 1),
     "pointwise": ((5, 7, 6, 4), 1, 1, "VALID", 1),
     "pointwise with stride": ((5, 8, 6, 4), 1, 2, "SAME", 1),
-    "uneven everything": ((11, 9, 2, 3), (2, 3), (3, 2), ((2, 1), (0, 4)), (2, 1)),
+    "uneven everything": ((11, 9, 2, 3), (2, 3), (3, 2), ((2, 1), (0, 4)), (2, 3)),
 }
 
 
