@@ -23,47 +23,13 @@ STEP_TABLE = np.array(
 )
 
 # Width of the less probable subinterval for |state >> 7|, before scaling by the range.
-LPS_TABLE = np.array(
-    [
-        114,
-        100,
-        87,
-        75,
-        66,
-        58,
-        51,
-        45,
-        40,
-        35,
-        31,
-        27,
-        24,
-        21,
-        18,
-        16,
-        14,
-        13,
-        11,
-        10,
-        9,
-        8,
-        7,
-        7,
-        5,
-        5,
-        4,
-        4,
-        3,
-        3,
-        2,
-        2,
-    ],
-    np.int64,
-)
+LPS_TABLE = np.array([
+    114, 100, 87, 75, 66, 58, 51, 45, 40, 35, 31, 27, 24, 21, 18, 16,
+    14, 13, 11, 10, 9, 8, 7, 7, 5, 5, 4, 4, 3, 3, 2, 2,
+], np.int64)  # fmt: skip
 
 # From the largest span, 510, so many more probable bins at the narrowest LPS width shift the coder by one bit: no
-# codeword
-# holds more bins a bit.
+# codeword holds more bins a bit.
 MAX_BINS_PER_BIT = 98
 
 # The nine estimator presets: adaptation shifts of the fast and slow estimator, and where both start.

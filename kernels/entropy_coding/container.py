@@ -140,8 +140,7 @@ def read(data, max_output_bytes: float = math.inf) -> tuple[list[Entry], list[St
     """Entries and streams of a file, every check sum verified; ValueError says what is wrong with it.
 
     Beside its values every tensor is charged `TENSOR_OVERHEAD` bytes, so that `max_output_bytes` also bounds what a
-    header
-    of very many, very small tensors turns into.
+    header of very many, very small tensors turns into.
     """
     view = memoryview(data).cast("B")
     if len(view) < _PREFIX.size + 4:

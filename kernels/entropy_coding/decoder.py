@@ -1,8 +1,7 @@
 """The compiled arithmetic decoder: one NNC profile-0/1 codeword to its integers, in pieces of rows, on one thread.
 
 The inverse of encoder.py. Any bytes are met in bounded time: the reader stops soon after the end of the data. The
-registers
-are `span` and `register`, which holds 9 + `extra` bits of the codeword less what is already subtracted.
+registers are `span` and `register`, which holds 9 + `extra` bits of the codeword less what is already subtracted.
 """
 
 import numpy as np
@@ -183,10 +182,8 @@ def decode_rows(data, n_unary, dq, block, restart, row_width, presets, contexts,
     """Decodes the next rows of a codeword, or a part of their columns, into levels [rows, columns].
 
     skipped: flags of these rows. restart: these are the first blocks of a row of blocks, and there are several such
-    rows.
-    row_width: values by which a skipped row moves the trellis. With blocks, rows and columns must be whole blocks (the
-    last
-    may be smaller); parts of a row come one row, or one row of blocks, at a time.
+    rows. row_width: values by which a skipped row moves the trellis. With blocks, rows and columns must be whole blocks
+    (the last may be smaller); parts of a row come one row, or one row of blocks, at a time.
 
     Returns DECODED, OVERRUN or LEVEL_TOO_LARGE.
     """

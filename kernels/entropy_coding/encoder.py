@@ -1,8 +1,7 @@
 """The compiled arithmetic encoder: one tensor of integers to one NNC profile-0/1 codeword, on one thread.
 
 Binarisation, contexts and syntax follow DeepCABAC (arXiv:1907.11900) as fixed by ISO/IEC 15938-17. Callers validate:
-levels
-are int32 [rows, columns] in the legal range, parities agree with the trellis, the output buffer is large enough.
+levels are int32 [rows, columns] in the legal range, parities agree with the trellis, the output buffer is large enough.
 
 The registers are `span` (9 bits), `low` (8 + `pending` bits not yet written, plus one carry) and `position` (bytes
 written). They travel through the functions as plain integers so that LLVM keeps them in registers.
@@ -41,7 +40,6 @@ def _encode_bin(contexts, context, value, span, low, pending, position, out):
     state = 16 * fast + slow
     width = lps_width(state, span)
     span -= width
-    lps = (state >> 63) ^ (value - 1)  # -1 where the value is the less probable one, else 0
     lps = -(value ^ (1 + (state >> 63)))  # -1 where the value is the less probable one, else 0
     low += span & lps
     span += (width - span) & lps

@@ -43,17 +43,15 @@ def compress(
 
     Args:
       tree: arrays (NumPy, JAX, or anything `numpy.asarray` takes), scalars and `Quantized` tensors in nested dicts,
-      lists,
-        tuples and other registered pytrees (the last come back as dicts).
+        lists, tuples and other registered pytrees (the last come back as dicts).
       step: quantisation step of the weights, in their unit. A number applies to float tensors of two or more axes; a
-      mapping
-        from names ("fc1/kernel") or a function of (name, array) gives any float tensor its step, and None or no entry
-        means lossless. By default nothing is quantised.
+        mapping from names ("fc1/kernel") or a function of (name, array) gives any float tensor its step, and None or
+        no entry means lossless. By default nothing is quantised.
       small_step: where `step` is a number, the step of float tensors of fewer axes (biases, statistics); None:
-      lossless.
+        lossless.
       qp, small_qp: the same as NNC quantisation parameters (`qp_to_step`), instead of the steps.
       rate_weight: price of a bit in squared steps for the rate-distortion decision (see `quantize_rdo`); 0: nearest
-      neighbour.
+        neighbour.
       importance: weights of the squared errors, a tree of arrays with the names of the tensors they belong to.
       n_unary, scan: coder options, see `encode_tensor`.
       axes: "auto" codes each tensor as stored or with its last axis first, whichever is shorter; "keep" as stored.

@@ -465,3 +465,12 @@ def test_a_committed_image_stays_readable():
 def test_committed_hashes_of_a_fixed_tree(options, length, digest):
     data = entropy_coding.compress(trees.sample(), **options)
     assert (len(data), hashlib.sha256(data).hexdigest()[:32]) == (length, digest)
+
+
+def test_a_zero_tensor_has_no_step():
+    data = entropy_coding.compress(
+        {"a": Quantized(np.zeros((3, 4), int), 0.5, np.float16), "b": np.ones((3, 4))}, step=0.25
+    )
+    kept = entropy_coding.decompress(data, quantized=True)
+    same(kept["a"], np.zeros((3, 4), np.float16))
+    assert isinstance(kept["b"], Quantized) and kept["b"].q.dtype == np.int32

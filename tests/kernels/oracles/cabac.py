@@ -1,4 +1,4 @@
-"""A plain Python DeepCABAC coder with an unbounded `low`, written from the formulas: slow, and the judge of the compiled one.
+"""A plain Python DeepCABAC coder with an unbounded `low`, from the formulas; slow, the judge of the compiled core.
 
 Source: shared specification of DeepCABAC (arXiv:1907.11900, ISO/IEC 15938-17 profile 0 and the row skip of profile 1).
 Nothing here is imported from the kernel: constants are spelled out again.
@@ -6,42 +6,12 @@ Nothing here is imported from the kernel: constants are spelled out again.
 
 T = [2512 - 224 * i for i in range(9)] + [560, 464, 368, 272, 208, 144, 80] + [64] * 15 + [0]
 M = [
-    114,
-    100,
-    87,
-    75,
-    66,
-    58,
-    51,
-    45,
-    40,
-    35,
-    31,
-    27,
-    24,
-    21,
-    18,
-    16,
-    14,
-    13,
-    11,
-    10,
-    9,
-    8,
-    7,
-    7,
-    5,
-    5,
-    4,
-    4,
-    3,
-    3,
-    2,
-    2,
-]
+    114, 100, 87, 75, 66, 58, 51, 45, 40, 35, 31, 27, 24, 21, 18, 16,
+    14, 13, 11, 10, 9, 8, 7, 7, 5, 5, 4, 4, 3, 3, 2, 2,
+]  # fmt: skip
 PRESETS = [
-    (1, 4, 0, 0), (1, 4, -1310, -41), (1, 4, 3039, 95), (0, 5, 0, 0), (2, 6, 962, 30), (2, 6, 3039, 95), (2, 6, -673, -21),
-    (3, 5, 0, 0), (3, 5, 962, 30),
+    (1, 4, 0, 0), (1, 4, -1310, -41), (1, 4, 3039, 95), (0, 5, 0, 0), (2, 6, 962, 30), (2, 6, 3039, 95),
+    (2, 6, -673, -21), (3, 5, 0, 0), (3, 5, 962, 30),
 ]  # fmt: skip
 NEXT = [[0, 2], [7, 5], [1, 3], [6, 4], [2, 0], [5, 7], [3, 1], [4, 6]]
 

@@ -1,0 +1,90 @@
+"""Rate estimates against the codeword, against each other and against counts; gradients against finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels.entropy_coding import rate_exact, rate_static, rate_static_soft, stream_length
+from tests.kernels.entropy_coding import cases, random_tensors
+
+
+def laplacian(size, scale, seed=0):
+    return np.rint(np.random.default_rng(seed).laplace(0, scale, size)).astype(np.int32)
+
+
+@pytest.mark.parametrize("presets", [False, True])
+@pytest.mark.parametrize("scale", [0.1, 0.217, 0.5, 1.0, 3.0, 40.0])
+def test_close_to_the_codeword(scale, presets):
+    q = laplacian((60, 1000), scale)
+    bits = 8 * stream_length(q, presets=presets)
+    assert abs(rate_exact(q, presets=presets) / bits - 1) < 0.01
+    if not presets:
+        assert abs(float(rate_static(q)) / bits - 1) < 0.05
+
+
+@pytest.mark.parametrize("scan", [0, 1, 3])
+@pytest.mark.parametrize("dq", [False, True])
+def test_scans_and_trellis(scan, dq):
+    q = laplacian((120, 130), 1.5, seed=1)
+    q = random_tensors.on_trellis_grid(q, scan) if dq else q
+    bits = 8 * stream_length(q, presets=False, dq=dq, scan=scan)
+    assert abs(rate_exact(q, dq=dq, scan=scan) / bits - 1) < 0.02
+
+
+def test_both_implementations_give_the_same_bits():
+    scan = jax.jit(jax.vmap(lambda q: rate_exact(q)))
+    few = jax.jit(jax.vmap(lambda q: rate_exact(q, max_level=40)))
+    tensors = np.stack([cases.levels(200, density, 4, 3, seed=density) for density in (0, 50, 300, 1000)])
+    tensors = np.clip(tensors, -40, 40)
+    expected = rate_exact(list(tensors))
+    np.testing.assert_allclose(scan(tensors), expected, rtol=1e-6)
+    np.testing.assert_allclose(few(tensors), expected, rtol=1e-6)
+    wide = np.array([0, 5, -(2**31 - 14), 2**31 - 14, 0, 0, 12, -13, 1000], np.int32)
+    np.testing.assert_allclose(rate_exact(wide, implementation="xla"), rate_exact(wide), rtol=1e-6)
+
+
+def test_a_list_is_rated_tensor_by_tensor():
+    tensors = [laplacian(shape, 1.0) for shape in ((0,), (1,), (30,), (7, 9))]
+    np.testing.assert_array_equal(rate_exact(tensors, jobs=2), [rate_exact(q) for q in tensors])
+
+
+def test_static_is_the_entropy_of_each_context():
+    q = np.array([0, 0, 1, -2, 0, 1], np.int32)
+    # significance after 0: 0 0 1 1 (the first weight counts as after 0), after -: 0, after +: 1; signs after 0: + +, after +: -;
+    # "greater than 1": positive 0 0, negative 1; "greater than 2": negative 0. Only the first context is uncertain.
+    assert float(rate_static(q)) == pytest.approx(4.0, abs=1e-5)
+
+
+def test_soft_assignments():
+    q = laplacian(500, 1.2, seed=3).clip(-3, 3)
+    levels = [-3, -2, -1, 0, 1, 2, 3]
+    hard = jnp.asarray(np.eye(7, dtype=np.float32)[q + 3])
+    assert float(rate_static_soft(hard, levels)) == pytest.approx(float(rate_static(q)), rel=1e-5)
+    grid = [-20, -12, 0, 1, 11, 12, 13, 30]
+    q = np.random.default_rng(4).choice(grid, 300).astype(np.int32)
+    hard = jnp.asarray((q[:, None] == np.array(grid)).astype(np.float32))
+    assert float(rate_static_soft(hard, grid)) == pytest.approx(float(rate_static(q)), rel=1e-5)
+
+
+def test_gradient_of_the_soft_rate_is_that_of_finite_differences():
+    levels = [-2, -1, 0, 1, 13]
+    logits = np.random.default_rng(5).normal(size=(12, 5))
+    with jax.enable_x64(True):
+        rate = jax.jit(lambda logits: rate_static_soft(jax.nn.softmax(logits), levels))
+        gradient = np.asarray(jax.grad(rate)(jnp.asarray(logits)))
+        step = 1e-5
+        for i, k in ((0, 0), (3, 2), (7, 4), (11, 1)):
+            moved = np.zeros_like(logits)
+            moved[i, k] = step
+            difference = (float(rate(logits + moved)) - float(rate(logits - moved))) / (2 * step)
+            assert gradient[i, k] == pytest.approx(difference, rel=1e-6, abs=1e-8)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="neither 'compiled' nor 'xla'"):
+        rate_exact(np.ones(3, int), implementation="pallas")
+    with pytest.raises(ValueError, match="scan 0"):
+        rate_exact(np.ones((3, 3), int), implementation="xla", scan=1)
+    with pytest.raises(ValueError, match="needs max_level"):
+        jax.jit(rate_static)(jnp.ones(3, int))
