@@ -43,6 +43,7 @@ def main(config: TrainConfig, run: app.Run) -> dict:
         batch_size=config.batch_size,
         seed=config.seed,
         evaluate=evaluate,
+        log_every=plan.epoch,
         checkpoint_steps=config.checkpoint_steps,
         description=f"{config.model} {config.method}",
     )
