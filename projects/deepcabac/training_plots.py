@@ -10,7 +10,6 @@ from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no displ
 from matplotlib import ticker  # noqa: E402
 
 CURVE_COLOURS = ("#1f5f8b", "#c8553d")
-PLAIN = ticker.FuncFormatter(lambda value, _: f"{value:g}")  # 0.5 instead of a power of ten
 MOST_FILTERS = 64  # first-layer filters in the picture
 
 
@@ -37,20 +36,25 @@ def _series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarr
     return tuple(np.array(found).reshape(-1, 2).T)
 
 
+def _set_log(axis: plt.Axes) -> None:
+    """Makes the vertical axis logarithmic, with labels such as 0.5 instead of powers of ten."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
 def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
     """Loss on the left axis, validation error in per cent on the right, over steps."""
     figure, axis = plt.subplots(figsize=(6, 3.4))
     axis.plot(*_series(rows, "cross_entropy"), color=CURVE_COLOURS[0], linewidth=1)
-    axis.set(xlabel="step", yscale="log")
-    axis.yaxis.set_major_formatter(PLAIN)
-    axis.yaxis.set_minor_formatter(PLAIN)
+    axis.set_xlabel("step")
+    _set_log(axis)
     axis.set_ylabel("training cross entropy (nats)", color=CURVE_COLOURS[0])
     errors = axis.twinx()
     steps, accuracies = _series(rows, "validation_accuracy")
     errors.plot(steps, 100 * (1 - accuracies), color=CURVE_COLOURS[1], marker=".", linewidth=1)
-    errors.set_yscale("log")
-    errors.yaxis.set_major_formatter(PLAIN)
-    errors.yaxis.set_minor_formatter(PLAIN)
+    errors.set_ylim(0)
     errors.set_ylabel("validation error (%)", color=CURVE_COLOURS[1])
     run.plot("training", figure, "Training loss (with noise, if any) and validation error of the pruned network.")
     plt.close(figure)
@@ -63,8 +67,8 @@ def draw_layers(run: app.Run, rows: list[dict[str, str]], names: list[str]) -> N
     for name, colour in zip(names, colours, strict=True):
         steps, shares = _series(rows, f"nonzero/{name}")
         axis.plot(steps, 100 * np.maximum(shares, 1e-5), color=colour, label=name)
-    axis.set(xlabel="step", ylabel="nonzero weights (%)", yscale="log")
-    axis.yaxis.set_major_formatter(PLAIN)
+    axis.set(xlabel="step", ylabel="nonzero weights (%)")
+    _set_log(axis)
     axis.legend(fontsize=7, ncols=1 + len(names) // 7)
     run.plot("sparsity", figure, "Nonzero weights of each layer during the training.")
     plt.close(figure)
