@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from common import config as config_lib
-from common import files, metrics, provenance, run_directory
+from common import files, memory, metrics, provenance, run_directory
 from common.run_directory import Run
 
 __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
@@ -61,6 +61,7 @@ def run(
         argv: the command line, `sys.argv` by default.
         transient: for a verb that only looks: it runs every time, and leaves nothing unless `--run_dir` is given.
     """
+    memory.keep_freed_memory()  # before JAX starts its threads
     argv = list(sys.argv if argv is None else argv)
     module = sys.modules[main.__module__]
     name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem

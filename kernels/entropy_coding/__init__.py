@@ -6,6 +6,7 @@ tree = decompress(data)
 
 from .network import compress
 from .quantize import dequantize, qp_to_step, quantize_rdo, quantize_trellis, quantize_uniform
+from .rate import rate_exact, rate_static, rate_static_soft
 from .reading import Summary, TensorSummary, decompress, inspect, read_tensor
 from .tensor import MAX_ABS_LEVEL, decode_tensor, encode_tensor, stream_length
 from .tree import Quantized
@@ -25,6 +26,9 @@ __all__ = [
     "quantize_rdo",
     "quantize_trellis",
     "quantize_uniform",
+    "rate_exact",
+    "rate_static",
+    "rate_static_soft",
     "read_tensor",
     "stream_length",
 ]

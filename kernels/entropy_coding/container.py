@@ -295,6 +295,8 @@ class _Header:
                 raise ValueError(f"tensor {entry.name!r} lies in stream {entry.stream} of {len(streams)}")
             if (streams[entry.stream].kind == RAW_STREAM) != (entry.coding == RAW):
                 raise ValueError(f"tensor {entry.name!r} and its stream disagree on how it is coded")
+            if streams[entry.stream].dq != (entry.coding == TRELLIS):
+                raise ValueError(f"tensor {entry.name!r} and its stream disagree on dependent quantisation")
             order = self.byte()
             if order > 1:
                 raise ValueError(f"tensor {entry.name!r} has an axis order of unknown kind {order}")

@@ -4,73 +4,22 @@ Source: the normative cost estimator of ISO/IEC 15938-17 (DeepCABAC's presets): 
 header bits, ties keep the lower index, and at each row of blocks the trial states return to their starts.
 """
 
-import numba
 import numpy as np
 
-from .constants import (
-    COST_UNIT,
-    LPS_COST,
-    MPS_COST,
-    NUM_PRESETS,
-    PRESET_FAST_SHIFT,
-    PRESET_FAST_START,
-    PRESET_SLOW_SHIFT,
-    PRESET_SLOW_START,
-    SIGN_CONTEXT,
-    STATE_TRANSITIONS,
-    STEP_TABLE,
-    UNARY_CONTEXT,
-    ZERO_CYCLE,
-)
+from .constants import COST_UNIT, NUM_PRESETS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
+from .estimators import compiled, inlined
+from .places import BIN_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START, cost_index
 
-_compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
-_inlined = numba.njit(cache=True, nogil=True, boundscheck=False, inline="always")
-
-# An estimator is held here as its place in a table of successors: twice the state counted from the lowest one, plus
-# 1024 (fast) or 16384 (slow) times the row of its rate. (fast + (slow >> 4)) mod 1024 is then the index of a bin's
-# cost.
-# Unsigned, because indexing is then free of the test for negative indices.
-_FAST_STRIDE, _SLOW_STRIDE = 1024, 16384
 # Bins of a context wait in a buffer of this length, so that a trial state stays in registers while it reads them.
 _BUFFER = 1024
 
-
-def _successors(size: int, stride: int, bucket_shift: int, rate_shifts: np.ndarray) -> np.ndarray:
-    """uint32 [2, rates * stride]: place after coding 0 and 1, by place."""
-    state = np.arange(size) - size // 2
-    table = np.zeros((2, len(rate_shifts) * stride), np.uint32)
-    for row, rate_shift in enumerate(rate_shifts):
-        down = state - (STEP_TABLE[np.minimum(16 + (-state >> bucket_shift), 31)] >> rate_shift)
-        up = state + (STEP_TABLE[16 + (state >> bucket_shift)] >> rate_shift)
-        places = row * stride + 2 * np.arange(size)
-        table[0, places] = row * stride + 2 * (down + size // 2)
-        table[1, places] = row * stride + 2 * (up + size // 2)
-    return table
-
-
-def _table_of_costs() -> np.ndarray:
-    """int64 [2, 1024]: cost of coding 0 and 1 at (state >> 3) + 512, in 2^-15 bit."""
-    scaled = np.arange(-512, 512)
-    level = np.minimum(np.abs(scaled), 511)
-    zero = np.where(scaled >= 0, LPS_COST[level], MPS_COST[level])
-    one = np.where(scaled >= 0, MPS_COST[level], LPS_COST[level])
-    return np.stack([zero, one]).astype(np.int64)
-
-
-BIN_COST = _table_of_costs()
-_FAST_RATES, _FAST_ROW = np.unique(PRESET_FAST_SHIFT, return_inverse=True)
-_SLOW_RATES, _SLOW_ROW = np.unique(PRESET_SLOW_SHIFT, return_inverse=True)
-NEXT_FAST = _successors(256, _FAST_STRIDE, 3, _FAST_RATES)
-NEXT_SLOW = _successors(4096, _SLOW_STRIDE, 7, _SLOW_RATES)
-FAST_START = 2 * (PRESET_FAST_START + 128) + _FAST_STRIDE * _FAST_ROW
-SLOW_START = 2 * (PRESET_SLOW_START + 2048) + _SLOW_STRIDE * _SLOW_ROW
 
 # Columns of the trial table [contexts, 9, 5]. Presets of equal rates soon reach equal states and differ by a constant
 # from then on: the later one is dropped from the active list and remembers its leader and the difference.
 _FAST, _SLOW, _COST, _LEADER, _ACTIVE = 0, 1, 2, 3, 4
 
 
-@_compiled
+@compiled
 def _restart(trials, active):
     """Puts all nine trial states of every context at their starts; costs stay."""
     for context in range(trials.shape[0]):
@@ -82,7 +31,7 @@ def _restart(trials, active):
             trials[context, preset, _ACTIVE] = preset
 
 
-@_compiled
+@compiled
 def _merge(trial, active):
     """Drops active presets that have reached the state of an earlier one; returns how many are left."""
     kept = 0
@@ -103,13 +52,7 @@ def _merge(trial, active):
     return kept
 
 
-@_inlined
-def cost_index(fast, slow):
-    """((16 * fast + slow) of the specification >> 3) + 512."""
-    return (fast + (slow >> np.uint64(4))) & np.uint64(1023)
-
-
-@_compiled
+@compiled
 def _drain(trial, active, bins):
     """Charges the waiting bins to every active trial state of one context; three states at a time hide the latency of
     the table look-ups (a short last group repeats its first state and forgets the copies). Returns the active count."""
@@ -143,7 +86,7 @@ def _drain(trial, active, bins):
     return _merge(trial, active)
 
 
-@_compiled
+@compiled
 def _settle(trials, active, buffer, waiting):
     """Empties all buffers and turns the differences of merged presets back into costs (leaders come first)."""
     for context in range(trials.shape[0]):
@@ -156,7 +99,7 @@ def _settle(trials, active, buffer, waiting):
                 trials[context, preset, _COST] += trials[context, leader, _COST]
 
 
-@_inlined
+@inlined
 def _add(trials, active, buffer, waiting, context, value):
     """Appends one bin to its context's buffer."""
     count = waiting[context]
@@ -168,7 +111,7 @@ def _add(trials, active, buffer, waiting, context, value):
     waiting[context] = count
 
 
-@_compiled
+@compiled
 def costs(levels, n_unary, dq, block, skipped, num_contexts):
     """int64 [contexts, 9]: cost of each context's bins under each preset, in 2^-15 bit, without bypass bins."""
     height, width = levels.shape

@@ -172,6 +172,6 @@ def _checked(w, step):
         if largest / step > MAX_ABS_LEVEL:
             raise ValueError(
                 f"step={step} is too small for a largest weight of {largest}: the smallest legal step is "
-                f"{largest / MAX_ABS_LEVEL * (1 + 1e-9):.6g}"
+                f"{largest / MAX_ABS_LEVEL * (1 + 1e-5):.6g}"
             )
     return w, float(step)

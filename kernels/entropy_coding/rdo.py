@@ -1,38 +1,36 @@
 """The compiled greedy rate-distortion decision: every weight in coding order, the contexts updated after each.
 
-Source: DeepCABAC (arXiv:1907.11900); the price of a bin is the normative cost table at the context's present state.
+Source: DeepCABAC (arXiv:1907.11900); the price of a bin is what the coder spends on it on average at the context's
+present state.
 """
 
-import numba
 import numpy as np
 
 from .constants import COST_UNIT, SIGN_CONTEXT, UNARY_CONTEXT
-from .presets import BIN_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START, cost_index
-
-_compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
-_inlined = numba.njit(cache=True, nogil=True, boundscheck=False, inline="always")
+from .estimators import compiled, inlined
+from .places import EXPECTED_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START, cost_index
 
 
-@_compiled
+@compiled
 def _restart(states, presets):
     for context in range(states.shape[0]):
         states[context, 0] = FAST_START[presets[context]]
         states[context, 1] = SLOW_START[presets[context]]
 
 
-@_inlined
+@inlined
 def _price(states, context, value):
     """Cost of a bin, in units of 2^-15 bit."""
-    return BIN_COST[value, cost_index(states[context, 0], states[context, 1])]
+    return EXPECTED_COST[value, cost_index(states[context, 0], states[context, 1])]
 
 
-@_inlined
+@inlined
 def _move(states, context, value):
     states[context, 0] = NEXT_FAST[value, states[context, 0]]
     states[context, 1] = NEXT_SLOW[value, states[context, 1]]
 
 
-@_compiled
+@compiled
 def _magnitude_price(states, magnitude, negative, n_unary):
     """Cost of the unary flags and the remainder of a magnitude >= 1, in units of 2^-15 bit."""
     price = 0
@@ -49,7 +47,7 @@ def _magnitude_price(states, magnitude, negative, n_unary):
     return price
 
 
-@_compiled
+@compiled
 def _move_magnitude(states, magnitude, negative, n_unary):
     for n in range(min(magnitude, n_unary)):
         _move(states, UNARY_CONTEXT + 2 * n + negative, 1 if magnitude > n + 1 else 0)
@@ -62,7 +60,7 @@ def _move_magnitude(states, magnitude, negative, n_unary):
             _move(states, prefix + j, 1 if j < bits else 0)
 
 
-@_compiled
+@compiled
 def decide(scaled, importance, rate_weight, n_unary, block, presets):
     """int32 [rows, columns] levels for scaled weights w / step and their importance, both float64 [rows, columns]."""
     height, width = scaled.shape

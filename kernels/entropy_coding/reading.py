@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import container
-from .container import INTEGERS, RAW_STREAM, UNIFORM, ZERO, Entry
+from .container import INTEGERS, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry
 from .quantize import dequantize
 from .tensor import Reader, matrix_shape, pieces
 from .tree import Empty, Quantized, unflatten
@@ -121,7 +121,7 @@ def inspect(data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, jobs: int
             stored = len(streams[entry.stream].data) * max(entry.size, 1) / sizes[entry.stream]
         tensors.append(TensorSummary(
             entry.name, entry.shape, entry.dtype.name, container.CODING_NAMES[entry.coding],
-            entry.step if entry.coding == UNIFORM else None, int(np.count_nonzero(values)), stored,
+            entry.step if entry.coding in (UNIFORM, TRELLIS) else None, int(np.count_nonzero(values)), stored,
             shared,
         ))  # fmt: skip
     total, payload = len(memoryview(data).cast("B")), sum(len(stream.data) for stream in streams)

@@ -32,7 +32,7 @@ def encode_tensor(
       TypeError: q does not hold integers.
       ValueError: a value is out of range or has the wrong parity, or an option is unknown.
     """
-    levels, options = _checked(q, n_unary, dq, scan, profile)
+    levels, options = checked_levels(q, n_unary, dq, scan, profile)
     chosen = _choose_presets(levels, options) if presets else options.no_presets()
     return encode_levels(levels, options, chosen)
 
@@ -41,7 +41,7 @@ def stream_length(
     q, *, n_unary: int = 11, presets: bool = True, dq: bool = False, scan: int = 0, profile: int = 0
 ) -> int:
     """Length in bytes of what `encode_tensor` with the same arguments returns, without writing it."""
-    levels, options = _checked(q, n_unary, dq, scan, profile)
+    levels, options = checked_levels(q, n_unary, dq, scan, profile)
     chosen = _choose_presets(levels, options) if presets else options.no_presets()
     return (_run(levels, options, chosen, np.empty(0, np.uint8)) + 7) // 8
 
@@ -177,7 +177,7 @@ def matrix_shape(shape) -> tuple[int, int]:
     return (1, 1) if not shape else (shape[0], math.prod(shape[1:]))
 
 
-def _checked(q, n_unary, dq, scan, profile):
+def checked_levels(q, n_unary, dq, scan, profile):
     """Levels as int32 [rows, columns] and the options, or an error that names what is wrong."""
     q = np.asarray(q)
     if q.dtype.kind not in "iub" and not (q.size == 0 and q.dtype == np.float64):
@@ -193,7 +193,7 @@ def _checked(q, n_unary, dq, scan, profile):
 
         if options.skips_rows and options.block and not levels.any(axis=1).all():
             raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
-        wrong = encoder.first_wrong_parity(levels, options.block, _skipped_rows(levels, options))
+        wrong = encoder.first_wrong_parity(levels, options.block, skipped_rows(levels, options))
         if wrong >= 0:
             raise ValueError(
                 f"level {levels.flat[wrong]} at index {wrong} has the wrong parity for its trellis state: "
@@ -209,7 +209,8 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _skipped_rows(levels, options) -> np.ndarray:
+def skipped_rows(levels, options) -> np.ndarray:
+    """uint8 [rows]: 1 for the rows that the codeword skips."""
     if not options.skips_rows:
         return np.zeros(levels.shape[0], np.uint8)
     return (~levels.any(axis=1)).astype(np.uint8)
@@ -223,7 +224,7 @@ def plan(levels, options) -> tuple[np.ndarray, float]:
     """Presets for checked levels [height, width], and an estimate of the context-coded bits of the codeword."""
     from . import presets
 
-    skipped = _skipped_rows(levels, options)
+    skipped = skipped_rows(levels, options)
     chosen, bits = presets.choose_with_cost(levels, options.n_unary, options.dq, options.block, skipped, options.order)
     zero_rows = int(skipped.sum())
     if 0 < zero_rows < options.height:  # the flags cost about their entropy
@@ -235,7 +236,7 @@ def plan(levels, options) -> tuple[np.ndarray, float]:
 def _run(levels, options, presets, out) -> int:
     from . import encoder
 
-    skipped = _skipped_rows(levels, options)
+    skipped = skipped_rows(levels, options)
     return encoder.encode(
         _read_only(levels),
         options.n_unary,

@@ -5,19 +5,16 @@ stands for step * x; even states take even x, odd states odd x and 0. Every surv
 its own previous level, so that the rate along each path is the one the coder will produce.
 """
 
-import numba
 import numpy as np
 
 from .constants import COST_UNIT, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
-from .presets import BIN_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START
-
-_compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
-_inlined = numba.njit(cache=True, nogil=True, boundscheck=False, inline="always")
+from .estimators import compiled, inlined
+from .places import EXPECTED_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START
 
 # A context's two places in one uint32: fast above, slow below.
 _NEXT_FAST = (NEXT_FAST.astype(np.uint32) << np.uint32(16)).astype(np.uint32)
 _NEXT_SLOW = NEXT_SLOW.astype(np.uint32)
-_COST = BIN_COST.astype(np.float64) * COST_UNIT
+_COST = EXPECTED_COST.astype(np.float64) * COST_UNIT
 _START = ((FAST_START.astype(np.uint32) << np.uint32(16)) | SLOW_START.astype(np.uint32)).astype(np.uint32)
 
 # The two edges into each state: (state left, parity of the level).
@@ -27,19 +24,19 @@ _EDGES = np.array(
 _INFINITE = 1e300
 
 
-@_inlined
+@inlined
 def _bits(states, context, value):
     places = states[context]
     return _COST[value, ((places >> np.uint32(16)) + ((places & np.uint32(0xFFFF)) >> np.uint32(4))) & np.uint32(1023)]
 
 
-@_inlined
+@inlined
 def _move(states, context, value):
     places = states[context]
     states[context] = _NEXT_FAST[value, places >> np.uint32(16)] | _NEXT_SLOW[value, places & np.uint32(0xFFFF)]
 
 
-@_compiled
+@compiled
 def _magnitude_bits(states, magnitude, negative, n_unary):
     """Bits of the unary flags and the remainder of a magnitude >= 1."""
     bits = 0.0
@@ -56,7 +53,7 @@ def _magnitude_bits(states, magnitude, negative, n_unary):
     return bits
 
 
-@_compiled
+@compiled
 def _move_level(states, state, neighbour, magnitude, negative, n_unary):
     """Updates a survivor's contexts by the level that it codes in the state it leaves."""
     _move(states, 3 * state + neighbour, 1 if magnitude else 0)
@@ -74,14 +71,14 @@ def _move_level(states, state, neighbour, magnitude, negative, n_unary):
             _move(states, prefix + j, 1 if j < length else 0)
 
 
-@_inlined
+@inlined
 def _candidate(magnitude, residue):
     """The grid integer of this residue mod 4 among the four consecutive ones around a scaled magnitude."""
     first = max(np.int64(magnitude) - 1, 1)
     return first + ((residue - first) & 3)
 
 
-@_compiled
+@compiled
 def decide(scaled, importance, rate_weight, n_unary, restarts, presets):
     """int32 [n] grid integers for scaled weights w / step (float64 [n], in coding order) that lower
     sum F (w / step - x)^2 + rate_weight * bits.

@@ -29,7 +29,17 @@ def images() -> list[bytes]:
         entropy_coding.compress({"a": sample["fc1"]["kernel"]}, step=1 / 64, scan=3, n_unary=1),
         entropy_coding.compress([sample["integers"][7], sample["mask"]]),
         entropy_coding.compress(np.float32(3)),
+        trellis_image(),
     ]
+
+
+GRID = random_tensors.on_trellis_grid(cases.levels(23 * 17, 400, 1, 2).reshape(23, 17), 1)
+
+
+def trellis_image() -> bytes:
+    """A tensor on the grid of dependent quantisation in blocks of 8, step 0.5."""
+    stream = (bytes([1, 11, 1 | 1 << 5]), entropy_coding.encode_tensor(GRID, dq=True, scan=1))
+    return damage.put_together([stream], b"\1\0\1\0\1t\0\2\x17\x11\4" + struct.pack("<d", 0.5) + b"\0\0")
 
 
 def leaves(tree):
@@ -332,6 +342,8 @@ STEP = struct.pack("<d", 0.5)
         ([(b"\0", b"1234567")], b"\1\0\0\6\1\2\0\0\0", "take 8 bytes, their stream has 7"),
         ([(b"\0", b"\1\2")], b"\1\0\0\x0c\1\2\0\0\0", "booleans other than 0 and 1"),
         ([INTEGER_STREAM], b"\1\0\0\0\1\2\1\0\0", "float32 cannot be stored as integers"),
+        ([INTEGER_STREAM], b"\1\0\0\0\1\2\4" + STEP + b"\0\0", "disagree on dependent quantisation"),
+        ([(bytes([1, 11, 32]), b"abc")], b"\1\0\0\0\1\2\2" + STEP + b"\0\0", "disagree on dependent quantisation"),
         ([INTEGER_STREAM], b"\1\0\0\x08\1\2\1\0\0", "a value that uint8 cannot"),
         ([INTEGER_STREAM], b"\1\0\0\6\1\2\2" + STEP + b"\0\0", "a step of 0.5 for dtype int32"),
         ([INTEGER_STREAM], b"\1\0\0\0\1\2\2" + struct.pack("<d", -1) + b"\0\0", "a step of -1.0"),
@@ -351,6 +363,14 @@ def test_a_minimal_file_by_hand():
     image = damage.put_together([INTEGER_STREAM], b"\1\0\0\6\1\2\1\0\0")
     np.testing.assert_array_equal(entropy_coding.decompress(image), [5, -6])
     assert entropy_coding.compress(np.array([5, -6], np.int32)) == image
+
+
+def test_a_trellis_stream():
+    np.testing.assert_array_equal(entropy_coding.decompress(trellis_image())["t"], (GRID * 0.5).astype(np.float32))
+    kept = entropy_coding.decompress(trellis_image(), quantized=True)["t"]
+    np.testing.assert_array_equal(kept.q, GRID)
+    (tensor,) = entropy_coding.inspect(trellis_image()).tensors
+    assert (tensor.coding, tensor.step, kept.step) == ("trellis", 0.5, 0.5)
 
 
 def test_a_scalar_with_an_empty_axis_order():

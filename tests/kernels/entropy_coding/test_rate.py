@@ -9,6 +9,9 @@ from kernels.entropy_coding import rate_exact, rate_static, rate_static_soft, st
 from tests.kernels.entropy_coding import cases, random_tensors
 
 
+HEADER_BITS = 20  # of a codeword without presets, about: flags, its end and padding
+
+
 def laplacian(size, scale, seed=0):
     return np.rint(np.random.default_rng(seed).laplace(0, scale, size)).astype(np.int32)
 
@@ -17,9 +20,9 @@ def laplacian(size, scale, seed=0):
 @pytest.mark.parametrize("scale", [0.1, 0.217, 0.5, 1.0, 3.0, 40.0])
 def test_close_to_the_codeword(scale, presets):
     q = laplacian((60, 1000), scale)
-    bits = 8 * stream_length(q, presets=presets)
-    assert abs(rate_exact(q, presets=presets) / bits - 1) < 0.01
-    if not presets:
+    bits = 8 * stream_length(q, presets=presets) - HEADER_BITS
+    assert abs(rate_exact(q, presets=presets) / bits - 1) < (0.02 if presets else 0.002)
+    if not presets and scale > 0.2:  # below, the cost of adaptation is a larger part of a few bits
         assert abs(float(rate_static(q)) / bits - 1) < 0.05
 
 
@@ -35,7 +38,7 @@ def test_scans_and_trellis(scan, dq):
 def test_both_implementations_give_the_same_bits():
     scan = jax.jit(jax.vmap(lambda q: rate_exact(q)))
     few = jax.jit(jax.vmap(lambda q: rate_exact(q, max_level=40)))
-    tensors = np.stack([cases.levels(200, density, 4, 3, seed=density) for density in (0, 50, 300, 1000)])
+    tensors = np.stack([cases.levels(200, density, 4, density) for density in (0, 50, 300, 1000)])
     tensors = np.clip(tensors, -40, 40)
     expected = rate_exact(list(tensors))
     np.testing.assert_allclose(scan(tensors), expected, rtol=1e-6)
@@ -51,8 +54,8 @@ def test_a_list_is_rated_tensor_by_tensor():
 
 def test_static_is_the_entropy_of_each_context():
     q = np.array([0, 0, 1, -2, 0, 1], np.int32)
-    # significance after 0: 0 0 1 1 (the first weight counts as after 0), after -: 0, after +: 1; signs after 0: + +, after +: -;
-    # "greater than 1": positive 0 0, negative 1; "greater than 2": negative 0. Only the first context is uncertain.
+    # Significance after 0: 0 0 1 1 (the first weight counts as after 0), after -: 0, after +: 1. Signs after 0: + +,
+    # after +: -. "Greater than 1": positive 0 0, negative 1; "greater than 2": negative 0. Only the first is uncertain.
     assert float(rate_static(q)) == pytest.approx(4.0, abs=1e-5)
 
 

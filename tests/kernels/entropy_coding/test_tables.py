@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from kernels.entropy_coding import constants, estimators, presets
+from kernels.entropy_coding import constants, estimators, places
 from tests.kernels.oracles import cabac
 from tests.kernels.oracles import presets as preset_oracle
+from tests.kernels.oracles import rdo as rdo_oracle
 
 # A preset's two estimators do not touch each other: the states that each can reach, whatever the bins.
 STATES = []
@@ -66,18 +67,19 @@ def test_costs_are_those_of_complementary_probabilities():
 @pytest.mark.parametrize("preset", range(9))
 def test_successors_and_costs_of_every_reachable_state(preset):
     fast_states, slow_states = STATES[preset]
-    fast_base = presets.FAST_START[preset] - 2 * cabac.PRESETS[preset][3]
-    slow_base = presets.SLOW_START[preset] - 2 * (cabac.PRESETS[preset][2] - 16 * cabac.PRESETS[preset][3])
+    fast_base = places.FAST_START[preset] - 2 * cabac.PRESETS[preset][3]
+    slow_base = places.SLOW_START[preset] - 2 * (cabac.PRESETS[preset][2] - 16 * cabac.PRESETS[preset][3])
     context = cabac.Context(preset)
     for value in (0, 1):
         for fast, slow in [(f, slow_states[0]) for f in fast_states] + [(fast_states[-1], s) for s in slow_states]:
             context.s0, context.s1 = fast, slow
             place = np.uint64(fast_base + 2 * fast), np.uint64(slow_base + 2 * slow)
-            index = presets.cost_index.py_func(*place)
-            assert presets.BIN_COST[value, index] == preset_oracle.bin_cost(context, value)
+            index = places.cost_index.py_func(*place)
+            assert places.BIN_COST[value, index] == preset_oracle.bin_cost(context, value)
+            assert places.EXPECTED_COST[value, index] == rdo_oracle.bin_cost(context, value)
             context.update(value)
-            assert presets.NEXT_FAST[value, place[0]] == fast_base + 2 * context.s0
-            assert presets.NEXT_SLOW[value, place[1]] == slow_base + 2 * context.s1
+            assert places.NEXT_FAST[value, place[0]] == fast_base + 2 * context.s0
+            assert places.NEXT_SLOW[value, place[1]] == slow_base + 2 * context.s1
 
 
 def test_even_levels_return_every_trellis_state():
