@@ -60,10 +60,10 @@ class CompressConfig:
         "weights of the squared errors, by tensor: a file as for --checkpoint (dc_v1: the run's sigma.safetensors)",
     )
     importance_is: str = config.field(
-        "sigma",
-        "sigma: posterior deviations, 1/sigma^2 weighs; weights: the weights themselves",
-        choices=("sigma", "weights"),
-    )
+        "sigma", "sigma: posterior deviations, 1/sigma^2 weighs; weights: the weights themselves; layers: only means over "
+        "tensors count, and give each its own step (for the output of sensitivity)",
+        choices=("sigma", "weights", "layers"),
+    )  # fmt: skip
     fold_batch_norm: float | None = config.field(
         None, "fold running statistics into scale and bias; the value is the network's epsilon (evaluation only)",
         exclusive_minimum=0.0,
@@ -109,7 +109,7 @@ class CompressConfig:
             )
         if self.search and self.rate_weight:
             raise ValueError("--search chooses the rate weight itself: give --rate_weights for its grid")
-        if not self.search and self.importance and not self.rate_weight:
+        if not self.search and self.importance and not self.rate_weight and self.importance_is != "layers":
             raise ValueError("--importance weighs errors against bits: it needs a --rate_weight above 0")
 
 
@@ -204,6 +204,8 @@ def importance_path(config: CompressConfig) -> pathlib.Path | None:
         return pathlib.Path(config.importance)
     if config.search != "dc_v1":
         return None
+    if config.importance_is != "sigma":
+        raise ValueError(f"--importance_is={config.importance_is} needs a file: give --importance")
     beside = pathlib.Path(config.checkpoint) / "sigma.safetensors"
     if not beside.is_file():
         raise ValueError(
@@ -221,13 +223,14 @@ def make_network(config: CompressConfig, tree: dict, importance: pathlib.Path | 
     if importance is not None:
         values = weight_files.flatten(checkpoint.load_tree(importance))
         quantization.check_names(tree, values, str(importance))
-        if config.search == "dc_v1" and config.importance_is == "sigma":
-            options["layer_steps"] = quantization.dc_v1_steps(tree, values)
-        options["importance"] = (
-            quantization.importance_from_sigma(values)
-            if config.importance_is == "sigma"
-            else {name: np.asarray(array, np.float64) for name, array in values.items()}
-        )
+        if config.importance_is == "layers":
+            options["layer_steps"] = quantization.equal_price_steps(tree, values)
+        elif config.importance_is == "sigma":
+            options["importance"] = quantization.importance_from_sigma(values)
+            if config.search == "dc_v1":
+                options["layer_steps"] = quantization.dc_v1_steps(tree, values)
+        else:
+            options["importance"] = {name: np.asarray(array, np.float64) for name, array in values.items()}
     return Network(tree, **options)
 
 

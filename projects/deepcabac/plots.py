@@ -15,16 +15,23 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
 
 BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#9aa5ad"
+STARS = (RED, "#7a4fa3", "#3f7d4e")  # chosen points
 MOST_LAYERS = 24  # bars or histograms in one picture; the rest is summed up or left out, and the caption says so
 
 
-def draw_rate_accuracy(
-    run: app.Run, search: Search, chosen: Candidate, original_bytes: int, name: str = "rate_accuracy"
-):
+def draw_rate_accuracy(run: app.Run, search: Search, chosen: Candidate, original_bytes: int):
     """Every evaluated candidate, the front, the network as it came, and the chosen point."""
+    figure, axis = plt.subplots(figsize=(6.2, 3.8), layout="constrained")
+    rate_accuracy(axis, search, {"chosen": chosen}, original_bytes)
+    caption = f"{len(search.evaluated())} candidates; chosen: the smallest file within the tolerance."
+    run.plot("rate_accuracy", figure, caption)
+    plt.close(figure)
+
+
+def rate_accuracy(axis, search: Search, chosen: Mapping[str, Candidate], original_bytes: int):
+    """Draws the candidates of a search into `axis`, each of `chosen` (name -> candidate) as a star."""
     reference = 100 * search.reference_accuracy
     tried, front = search.evaluated(), search.pareto()
-    figure, axis = plt.subplots(figsize=(6.2, 3.8), layout="constrained")
 
     def share(items):
         return [100 * item.bytes / original_bytes for item in items]
@@ -32,20 +39,19 @@ def draw_rate_accuracy(
     def accuracies(items):
         return [100 * search.accuracy(item) for item in items]
 
-    lowest = max(reference - 3, min(accuracies(tried)))
+    lowest = max(reference - 2.2, min(accuracies(tried)))
     axis.axhline(reference, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     axis.annotate(
-        f"uncompressed, {reference:.2f} %", (1, reference), xycoords=("axes fraction", "data"), xytext=(-4, 4),
-        textcoords="offset points", ha="right", color="#5f6a72", fontsize=8,
+        f"uncompressed, {reference:.2f} %", (0, reference), xycoords=("axes fraction", "data"), xytext=(4, 4),
+        textcoords="offset points", color="#5f6a72", fontsize=8,
     )  # fmt: skip
     axis.scatter(share(tried), accuracies(tried), s=10, color=GREY, linewidths=0, label="candidates")
     axis.plot(share(front), accuracies(front), color=BLUE, linewidth=1.4, marker=".", markersize=5, label="front")
-    point = (100 * chosen.bytes / original_bytes, 100 * search.accuracy(chosen))
-    axis.scatter(*[[value] for value in point], s=70, color=RED, marker="*", zorder=3, label="chosen")
-    axis.annotate(
-        f"{chosen.bytes:,} bytes\n{point[0]:.3f} %, accuracy {point[1]:.2f} %", point, xytext=(12, -30),
-        textcoords="offset points", color=RED, fontsize=8,
-    )  # fmt: skip
+    for (name, item), colour in zip(chosen.items(), STARS, strict=False):
+        size, level = share([item])[0], accuracies([item])[0]
+        text = f"{name}: {item.bytes:,} B,\n{size:.3g} %, accuracy {level:.2f} %"
+        axis.scatter([size], [level], s=75, color=colour, marker="*", zorder=3)
+        axis.annotate(text, (size, level), xytext=(10, -30), textcoords="offset points", color=colour, fontsize=8)
     visible = [value for value, level in zip(share(tried), accuracies(tried), strict=True) if level >= lowest]
     axis.set(
         xscale="log", xlim=(min(visible) / 1.15, max(visible) * 1.15), xlabel="file size (% of float32, log scale)",
@@ -54,9 +60,6 @@ def draw_rate_accuracy(
     _plain_ticks(axis)
     axis.legend(fontsize=8, loc="lower right", frameon=False)
     _tidy(axis)
-    caption = f"{len(tried)} candidates; chosen: the smallest file within the tolerance."
-    run.plot(name, figure, caption)
-    plt.close(figure)
 
 
 def draw_bits(run: app.Run, summary: Summary):
@@ -133,15 +136,22 @@ def draw_histograms(run: app.Run, before: Mapping, after: Mapping):
 
 def draw_baselines(run: app.Run, table: baselines.Table):
     """Bytes of every coder on the same integers, ours marked; float32 is named, not drawn."""
+    figure, axis = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
+    coder_bars(axis, table)
+    run.plot("baselines", figure, "The same integers by several coders; the whole file has names and check sums too.")
+    plt.close(figure)
+
+
+def coder_bars(axis, table: baselines.Table):
+    """Draws the bytes of every coder into `axis`, the smallest first."""
     sizes = {name: size for name, size in table.sizes.items() if size is not None and name != baselines.FLOAT32}
     names = sorted(sizes, key=lambda name: sizes[name])
     colours = [RED if name.startswith("ours") else GREY if name == baselines.ENTROPY else BLUE for name in names]
-    figure, axis = plt.subplots(figsize=(6.2, 0.9 + 0.32 * len(names)), layout="constrained")
     scale, unit = (1e6, "MB") if max(sizes.values()) >= 1e6 else (1e3, "kB")
     rows = range(len(names))
     axis.barh(rows, [sizes[name] / scale for name in names], color=colours, height=0.68)
     for row, name in zip(rows, names, strict=True):
-        text = f"{sizes[name]:,} B, {100 * sizes[name] / table.sizes[baselines.FLOAT32]:.3f} %"
+        text = f"{sizes[name]:,} B, {100 * sizes[name] / table.sizes[baselines.FLOAT32]:.3g} %"
         axis.annotate(
             text, (sizes[name] / scale, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
         )
@@ -149,8 +159,17 @@ def draw_baselines(run: app.Run, table: baselines.Table):
     axis.set_yticklabels(names, fontsize=8)
     axis.set_xlabel(f"size ({unit}; per cent of {table.sizes[baselines.FLOAT32]:,} B as float32)")
     _tidy(axis)
-    run.plot("baselines", figure, "The same integers by several coders; the whole file has names and check sums too.")
-    plt.close(figure)
+
+
+def result_picture(
+    search: Search, chosen: Mapping[str, Candidate], original_bytes: int, table: baselines.Table, title: str
+):
+    """Returns the figure of a published result: rate and accuracy on the left, other coders on the right."""
+    figure, axes = plt.subplots(1, 2, figsize=(11.4, 3.9), layout="constrained", width_ratios=(1, 1))
+    rate_accuracy(axes[0], search, chosen, original_bytes)
+    coder_bars(axes[1], table)
+    figure.suptitle(title, fontsize=11)
+    return figure
 
 
 def _tidy(axis) -> None:

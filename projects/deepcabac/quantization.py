@@ -40,7 +40,7 @@ class Network:
 
     Attributes:
       tree: nested dict of arrays.
-      layer_steps: name -> step of that tensor when `Rule.step` is 1 (DC-v1); empty: one step for all.
+      layer_steps: name -> step of that tensor when `Rule.step` is 1, of any float tensor; empty: one step for all.
       importance: name -> weights of the squared errors, in the unit of the weights; empty: 1.
       scan, jobs: options of the coder.
     """
@@ -66,7 +66,7 @@ def steps(network: Network, rule: Rule) -> dict[str, float]:
     """Returns name -> step of every tensor that is quantised."""
     found = {}
     for name, array in weight_files.flatten(network.tree).items():
-        if is_weight(array):
+        if is_weight(array) or name in network.layer_steps:
             found[name] = rule.step * network.layer_steps.get(name, 1.0)
         elif is_float(array) and rule.small_step is not None:
             found[name] = rule.small_step
@@ -147,6 +147,31 @@ def dc_v1_steps(tree: Mapping, sigma: Mapping[str, np.ndarray], extra_intervals:
             intervals = min(math.ceil(spread / float(s.min())), LARGEST_INTERVALS)
             found[name] = 2 * float((np.abs(w) + s / 2).max()) / (intervals + extra_intervals)
     return found
+
+
+def equal_price_steps(tree: Mapping, importance: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns name -> step at which every tensor pays the same rate for the same loss: mean importance ^ -1/2.
+
+    At high rate a step costs size * step^2 / 12 * importance of loss and -size * log2(step) bits, so that step^2 times
+    the mean importance is the same for all tensors. Scaled so that the weights' steps are, in the geometric mean, their
+    root mean squares. All-zero tensors get none.
+
+    Args:
+      tree: the weights.
+      importance: name -> loss of a unit error in each value, such as the diagonal of the Fisher information.
+    """
+    flat = weight_files.flatten(tree)
+    found, logs = {}, []
+    for name, values in importance.items():
+        mean = float(np.mean(values, dtype=np.float64)) if values.size else 0.0
+        if is_float(flat[name]) and flat[name].any():
+            if not (math.isfinite(mean) and mean > 0):
+                raise ValueError(f"the importances of {name!r} have mean {mean}; expected a finite number > 0")
+            found[name] = mean**-0.5
+            if flat[name].ndim > 1:
+                logs.append(math.log(_root_mean_square(flat[name]) / found[name]))
+    scale = math.exp(sum(logs) / len(logs)) if logs else 1.0
+    return {name: step * scale for name, step in found.items()}
 
 
 def check_names(tree: Mapping, values: Mapping[str, np.ndarray], what: str) -> None:
