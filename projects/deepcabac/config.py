@@ -82,3 +82,21 @@ def load_dataset(settings: TrainConfig) -> datasets.Dataset:
             raise ValueError(f"--train_images={count}, but {data.name} has {len(data.train_images)}: give at most that")
         data = dataclasses.replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count])
     return data
+
+
+def for_stand_in(settings: TrainConfig) -> TrainConfig:
+    """Returns settings that suit the thousand digits of scikit-learn where they stand in for a large data set.
+
+    They want more passes in smaller batches, and a KL term that does not outweigh so few images.
+    """
+    return dataclasses.replace(
+        settings,
+        epochs=60,
+        fine_tune_epochs=0,
+        batch_size=32,
+        learning_rate=2e-3,
+        decay_start=0.5,
+        kl_weight=0.1,
+        kl_start=5,
+        kl_warmup=20,
+    )

@@ -23,6 +23,8 @@ def main(config: TrainConfig, run: app.Run) -> dict:
     data = config_lib.load_dataset(config)
     if data.notice:
         run.log(data.notice)
+    if data.fallback_for:
+        config = config_lib.for_stand_in(config)
     train, validation = datasets.split_validation(data, config.validation_images)
     plan = steps.make_plan(config, len(train.images))
     graph, state = steps.initial_state(config, create_network(config, data), plan)

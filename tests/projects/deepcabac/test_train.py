@@ -166,6 +166,19 @@ def test_too_many_training_images_are_refused():
         config_lib.load_dataset(TrainConfig(dataset="digits", train_images=5000))
 
 
+@pytest.mark.slow
+def test_the_demo_learns_on_digits_where_there_is_no_mnist(tmp_path, monkeypatch):
+    for variable in ("DATA_DIR", "HAVEL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("HAVEL_MIRROR", "http://127.0.0.1:9/")  # refuses at once
+    (tmp_path / "DATA_DIR").mkdir()
+    config = TrainConfig(dataset="mnist", fallback="digits", epochs=25, batch_size=256, learning_rate=4e-3, shift=1)
+    result = train.main(config, run_directory.open_for_test(tmp_path / "run"))
+    assert result["dataset"] == "digits" and result["fallback_for"] == "mnist"
+    assert result["test_accuracy"] > 0.95
+    assert result["nonzero_percent"] < 5
+
+
 def start(path: pathlib.Path, **changes) -> subprocess.Popen:
     flags = [f"--{name}={value}" for name, value in (KILLED | changes).items()]
     command = [sys.executable, "-m", "projects.deepcabac.train", f"--run_dir={path}", "--noreport", *flags]
