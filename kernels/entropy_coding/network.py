@@ -15,8 +15,8 @@ import numpy as np
 
 from . import container
 from .constants import MAX_ABS_LEVEL
-from .container import CABAC_STREAM, INTEGERS, RAW, RAW_STREAM, UNIFORM, ZERO, Entry, Stream
-from .quantize import qp_to_step, quantize_rdo, quantize_uniform
+from .container import CABAC_STREAM, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
+from .quantize import qp_to_step, quantize_rdo, quantize_trellis, quantize_uniform
 from .tensor import Options, encode_levels, matrix_shape, plan
 from .tree import Empty, Quantized, flatten, path_name
 
@@ -32,6 +32,7 @@ def compress(
     small_step: float | None = None,
     qp: int | None = None,
     small_qp: int | None = None,
+    quantizer: str | None = None,
     rate_weight: float = 0.0,
     importance=None,
     n_unary: int = 11,
@@ -50,6 +51,9 @@ def compress(
       small_step: where `step` is a number, the step of float tensors of fewer axes (biases, statistics); None:
         lossless.
       qp, small_qp: the same as NNC quantisation parameters (`qp_to_step`), instead of the steps.
+      quantizer: "uniform" (nearest level), "rdo" (`quantize_rdo`) or "trellis" (`quantize_trellis`, for tensors with a
+        stream of their own; `step` is then that of its grid, half the distance of the levels of one state). By default
+        "rdo" where rate_weight > 0, else "uniform".
       rate_weight: price of a bit in squared steps for the rate-distortion decision (see `quantize_rdo`); 0: nearest
         neighbour.
       importance: weights of the squared errors, a tree of arrays with the names of the tensors they belong to.
@@ -65,6 +69,11 @@ def compress(
         raise ValueError(f"axes={axes!r} is neither 'auto' nor 'keep'")
     if not 0 <= rate_weight < math.inf:
         raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
+    if quantizer not in (None, "uniform", "rdo", "trellis"):
+        raise ValueError(f"quantizer={quantizer!r} is none of 'uniform', 'rdo', 'trellis'")
+    if quantizer == "uniform" and rate_weight > 0:
+        raise ValueError(f"quantizer='uniform' knows no rate_weight={rate_weight}: take 'rdo' or 'trellis'")
+    quantizer = quantizer or ("rdo" if rate_weight > 0 else "uniform")
     Options(n_unary, False, scan, 0, 1, 1)  # refuses unknown ones, whether or not a tensor will use them
     leaves = [(path, path_name(path), leaf) for path, leaf in flatten(tree)]
     names = {name for _, name, _ in leaves}
@@ -73,7 +82,7 @@ def compress(
         raise ValueError(f"two tensors are both called {next(n for n in every if every.count(n) > 1)!r}: rename one")
     rule = _step_rule(step, small_step, qp, small_qp, names)
     weights = {} if importance is None else _named(importance, names, "importance")
-    settings = _Settings(float(rate_weight), n_unary, scan, axes)
+    settings = _Settings(quantizer, float(rate_weight), n_unary, scan, axes)
     items = [_item(path, name, leaf, rule, weights.get(name)) for path, name, leaf in leaves]
 
     alone = [item for item in items if item.entry.coding in (INTEGERS, UNIFORM) and item.entry.size >= SHARED_SIZE]
@@ -94,6 +103,7 @@ def compress(
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:
+    quantizer: str
     rate_weight: float
     n_unary: int
     scan: int
@@ -145,27 +155,22 @@ def _item(path, name, leaf, rule, importance) -> _Item:
     return _Item(entry, array, importance=importance)
 
 
-def _levels(item: _Item, settings, order) -> np.ndarray:
+def _levels(item: _Item, settings, order, quantizer: str) -> np.ndarray:
     """Integers of a tensor in its coding order of axes."""
     array = item.array if order is None else np.ascontiguousarray(item.array.transpose(order))
     if item.entry.coding == INTEGERS or item.quantized:
         return array
     try:
-        if settings.rate_weight == 0:
+        if quantizer == "uniform":
             return quantize_uniform(array, item.entry.step)
         weight = item.importance
         if weight is not None:
             if np.shape(weight) != item.array.shape:
                 raise ValueError(f"importance has shape {np.shape(weight)}, the weights {item.array.shape}")
             weight = np.asarray(weight) if order is None else np.asarray(weight).transpose(order)
-        return quantize_rdo(
-            array,
-            item.entry.step,
-            settings.rate_weight,
-            importance=weight,
-            n_unary=settings.n_unary,
-            scan=settings.scan,
-        )
+        quantize = quantize_trellis if quantizer == "trellis" else quantize_rdo
+        options = {"importance": weight, "n_unary": settings.n_unary, "scan": settings.scan}
+        return quantize(array, item.entry.step, settings.rate_weight, **options)
     except ValueError as error:
         raise ValueError(f"tensor {item.entry.name!r}: {error}") from None
 
@@ -178,12 +183,13 @@ def _encode_alone(item: _Item, settings) -> Stream | None:
     best = None
     for order in orders:
         # The order of axes is judged on nearest-neighbour levels; the rate-distortion decision then follows that order.
-        levels = _levels(item, dataclasses.replace(settings, rate_weight=0.0), order)
+        levels = _levels(item, settings, order, "uniform")
         codeword = _plan(levels, settings)
         if best is None or codeword.bits < best.bits:
             best, entry.axes = codeword, order
-    if settings.rate_weight > 0 and entry.coding == UNIFORM and not item.quantized:
-        best = _plan(_levels(item, settings, entry.axes), settings)
+    if settings.quantizer != "uniform" and entry.coding == UNIFORM and not item.quantized:
+        entry.coding = TRELLIS if settings.quantizer == "trellis" else UNIFORM
+        best = _plan(_levels(item, settings, entry.axes, settings.quantizer), settings, entry.coding == TRELLIS)
     if not best.levels.any():
         entry.coding, entry.axes = ZERO, None
         return None
@@ -191,7 +197,7 @@ def _encode_alone(item: _Item, settings) -> Stream | None:
     if entry.coding == INTEGERS and len(data) >= entry.nbytes:
         entry.coding, entry.axes = RAW, None
         return None
-    return Stream(CABAC_STREAM, data, settings.n_unary, settings.scan, best.options.profile)
+    return Stream(CABAC_STREAM, data, settings.n_unary, settings.scan, best.options.profile, best.options.dq)
 
 
 @dataclasses.dataclass
@@ -202,12 +208,12 @@ class _Codeword:
     bits: float
 
 
-def _plan(levels: np.ndarray, settings) -> _Codeword:
+def _plan(levels: np.ndarray, settings, dq: bool = False) -> _Codeword:
     """A codeword not yet written: row skip where a row is all zero, presets, and the bits it will take."""
     height, width = matrix_shape(levels.shape)
     matrix = np.ascontiguousarray(levels, np.int32).reshape(height, width)
-    skip = height > 1 and width > 1 and not matrix.any(axis=1).all()
-    options = Options(settings.n_unary, False, settings.scan, int(skip), height, width)
+    skip = height > 1 and width > 1 and not matrix.any(axis=1).all() and not (dq and settings.scan)
+    options = Options(settings.n_unary, dq, settings.scan, int(skip), height, width)
     matrix = matrix.reshape(options.height, options.width)
     return _Codeword(matrix, options, *plan(matrix, options))
 
@@ -218,7 +224,7 @@ def _encode_shared(items, settings, streams: list[Stream]) -> None:
         members = []
         for item in items:
             if item.entry.coding == coding:
-                levels = _levels(item, settings, None)
+                levels = _levels(item, settings, None, "rdo" if settings.rate_weight > 0 else "uniform")
                 if levels.any():
                     members.append((item, levels.reshape(-1)))
                 else:

@@ -68,3 +68,25 @@ def test_bad_arguments():
         quantize_trellis(np.ones(3), 1.0, -1)
     with pytest.raises(ValueError, match="importance has shape"):
         quantize_trellis(np.ones(3), 1.0, 0.1, importance=np.ones(4))
+
+
+@pytest.mark.parametrize("scan", [0, 2])
+@pytest.mark.parametrize("rate_weight", [0.0, 0.2])
+def test_a_network_on_the_trellis(scan, rate_weight):
+    rng = np.random.default_rng(4)
+    tree = {"a": rng.laplace(0, 0.1, (70, 80)).astype(np.float32), "b": rng.normal(size=30).astype(np.float32)}
+    tree["a"][10:20] = 0
+    data = entropy_coding.compress(
+        tree, step=0.01, small_step=0.5, quantizer="trellis", rate_weight=rate_weight, scan=scan, jobs=2
+    )
+    assert [t.coding for t in entropy_coding.inspect(data).tensors] == ["trellis", "uniform"]
+    back = entropy_coding.decompress(data)
+    assert back["a"].shape == (70, 80) and not back["a"][10:20].any()
+    assert np.abs(back["b"] - tree["b"]).max() <= 0.25 + 0.5 * (rate_weight > 0)
+    # Candidates lie within two steps of the grid; a price allows zeros further off.
+    limit = 0.02 if rate_weight == 0 else 0.04
+    assert np.abs(back["a"] - tree["a"]).max() < limit
+    with pytest.raises(ValueError, match="quantizer='best'"):
+        entropy_coding.compress(tree, step=0.01, quantizer="best")
+    with pytest.raises(ValueError, match="knows no rate_weight"):
+        entropy_coding.compress(tree, step=0.01, quantizer="uniform", rate_weight=0.1)
