@@ -60,8 +60,8 @@ class CompressConfig:
         "weights of the squared errors, by tensor: a file as for --checkpoint (dc_v1: the run's sigma.safetensors)",
     )
     importance_is: str = config.field(
-        "sigma", "sigma: posterior deviations, 1/sigma^2 weighs; weights: the weights themselves; layers: only means over "
-        "tensors count, and give each its own step (for the output of sensitivity)",
+        "sigma", "sigma: posterior deviations, 1/sigma^2 weighs; weights: the weights themselves; layers: only means "
+        "over tensors count, and give each its own step (for the output of sensitivity)",
         choices=("sigma", "weights", "layers"),
     )  # fmt: skip
     fold_batch_norm: float | None = config.field(

@@ -1,0 +1,320 @@
+"""compress, decompress and inspect on small made-up networks: what they write and refuse, what a crash leaves."""
+
+import dataclasses
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from common import checkpoint, run_directory, weight_files
+from kernels import entropy_coding
+from projects.deepcabac import compress, decompress, inspect, quantization
+from projects.deepcabac.compress import CompressConfig
+from projects.deepcabac.quantization import Network, Rule
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+def made_up(seed=0, rows=60, columns=80) -> dict:
+    """A sparse layer, a dense one, biases and an integer."""
+    random = np.random.default_rng(seed)
+    sparse = random.laplace(0, 0.1, (rows, columns)) * (random.random((rows, columns)) < 0.2)
+    return {
+        "fc1": {"kernel": sparse.astype(np.float32), "bias": random.normal(0, 0.3, columns).astype(np.float32)},
+        "fc2": {"kernel": random.normal(0, 0.2, (columns, 10)).astype(np.float32), "bias": np.zeros(10, np.float32)},
+        "epoch": np.int32(7),
+    }
+
+
+@pytest.fixture
+def model(tmp_path) -> pathlib.Path:
+    path = tmp_path / "model.npz"
+    checkpoint.save_tree(path, made_up())
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_directory.open_for_test(tmp_path / "run")
+
+
+def config_for(model, **flags) -> CompressConfig:
+    return CompressConfig(checkpoint=str(model), output=str(model.parent / "model.dcb"), **flags)
+
+
+def command(verb, *flags, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"projects.deepcabac.{verb}", *flags],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["weights.npz", "weights.safetensors", "weights"])
+def test_there_and_back(form, model, run, tmp_path):
+    source = tmp_path / ("in_" + form)
+    checkpoint.save_tree(source, checkpoint.load_tree(model))
+    flags = config_for(source, step=0.02, small_relative_step=0.05, rate_weight=0.05)
+    result = compress.main(flags, run)
+    data = pathlib.Path(flags.output).read_bytes()
+    assert result["bytes"] == len(data) < 4 * (60 * 80 + 80 * 10 + 90)
+    output = tmp_path / ("out_" + form)
+    decompress.main(decompress.DecompressConfig(input=flags.output, output=str(output)), run)
+    before, after = (weight_files.flatten(checkpoint.load_tree(path)) for path in (model, output))
+    assert before.keys() == after.keys()
+    assert after["epoch"] == 7 and not after["fc2/bias"].any()
+    step = {"fc1/kernel": 0.02, "fc2/kernel": 0.02}
+    step["fc1/bias"] = 0.05 * float(np.sqrt(np.mean(np.square(before["fc1/bias"].astype(np.float64)))))
+    for name, size in step.items():
+        levels = after[name].astype(np.float64) / size
+        np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
+        nearest = np.rint(before[name].astype(np.float64) / size)
+        assert np.all(
+            (np.rint(levels) == nearest) | (np.rint(levels) == 0) | (np.abs(np.rint(levels)) == np.abs(nearest) - 1)
+        )
+    assert {"tensors", "baselines"} <= {path.stem for path in (run.path / "tables").glob("*.json")}
+    assert {"bits", "weights_before_after", "baselines"} <= {path.stem for path in run.plots.glob("*.png")}
+
+
+def test_qp_is_the_step_of_nnc(model, run):
+    flags = config_for(model, qp=-24, small_qp=-30)
+    compress.main(flags, run)
+    data = pathlib.Path(flags.output).read_bytes()
+    steps = {tensor.name: tensor.step for tensor in entropy_coding.inspect(data).tensors}
+    assert steps["fc1/kernel"] == 2.0**-6 and steps["fc1/bias"] == entropy_coding.qp_to_step(-30)
+
+
+def test_target_bytes_is_met_and_used(model, run):
+    sizes = {}
+    for target in (900, 1500, 3000):
+        flags = config_for(model, target_bytes=target)
+        result = compress.main(flags, run)
+        assert result["bytes"] == os.path.getsize(flags.output) <= target
+        sizes[target] = result
+        assert result["bytes"] > 0.97 * target
+    assert sizes[900]["weight_snr_db"] < sizes[1500]["weight_snr_db"] < sizes[3000]["weight_snr_db"]
+
+
+def test_target_bytes_takes_lossless_where_it_fits(model, run):
+    result = compress.main(config_for(model, target_bytes=1_000_000), run)
+    assert result["rule"] == "lossless" and result["weight_snr_db"] == "inf"
+
+
+def test_target_bytes_out_of_reach(model, run):
+    with pytest.raises(ValueError, match=r"cannot be reached.*takes \d+ bytes"):
+        compress.main(config_for(model, target_bytes=60), run)
+    assert not (model.parent / "model.dcb").exists()
+
+
+@pytest.mark.parametrize("target", [10.0, 25.0, 50.0])
+def test_target_snr_is_met_and_not_exceeded(target, model, run):
+    result = compress.main(config_for(model, target_snr=target), run)
+    assert target <= result["weight_snr_db"] < target + 0.5
+
+
+def test_importance_moves_errors_to_where_they_matter_less(model, run, tmp_path):
+    tree = checkpoint.load_tree(model)
+    sigma = np.full(tree["fc2"]["kernel"].shape, 1.0, np.float32)
+    sigma[:40] = 0.05
+    checkpoint.save_tree(tmp_path / "sigma.safetensors", {"fc2": {"kernel": sigma}})
+    flags = config_for(model, step=0.05, rate_weight=0.5, importance=str(tmp_path / "sigma.safetensors"))
+    compress.main(flags, run)
+    decoded = entropy_coding.decompress(pathlib.Path(flags.output).read_bytes())["fc2"]["kernel"]
+    errors = np.square(decoded - tree["fc2"]["kernel"]).mean(axis=1)
+    assert errors[:40].mean() < 0.5 * errors[40:].mean()
+
+
+def test_importance_of_another_shape(model, run, tmp_path):
+    checkpoint.save_tree(tmp_path / "sigma.npz", {"fc2": {"kernel": np.ones((3, 3), np.float32)}})
+    flags = config_for(model, step=0.05, rate_weight=0.5, importance=str(tmp_path / "sigma.npz"))
+    with pytest.raises(ValueError, match=r"'fc2/kernel' has shape \[3, 3\], in the checkpoint it is \[80, 10\]"):
+        compress.main(flags, run)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({}, "give one of --step"),
+        ({"step": 0.1, "qp": -3}, "not step and qp"),
+        ({"step": 0.1, "small_step": 0.1, "small_qp": 2}, "give one of small_step, small_qp"),
+        ({"step": 0.1, "importance": "x"}, "needs a --rate_weight"),
+        ({"search": "dc_v2", "small_step": 0.1}, "chooses small steps itself"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, words):
+    with pytest.raises(ValueError, match=words):
+        CompressConfig(checkpoint="a", output="b", **flags)
+
+
+def test_nan_is_named(tmp_path, run):
+    tree = made_up()
+    tree["fc1"]["kernel"][3, 4] = np.nan
+    checkpoint.save_tree(tmp_path / "bad.npz", tree)
+    with pytest.raises(ValueError, match="fc1/kernel.*NaN"):
+        compress.main(config_for(tmp_path / "bad.npz", step=0.1), run)
+
+
+def test_a_file_that_decodes_to_something_else_is_refused(model, run, monkeypatch):
+    """Verification stands between the bytes and their name."""
+    honest = quantization.encode
+
+    def wrong(network, rule):
+        tree = {**network.tree, "fc2": {**network.tree["fc2"], "kernel": -network.tree["fc2"]["kernel"]}}
+        return honest(dataclasses.replace(network, tree=tree), rule)
+
+    monkeypatch.setattr(quantization, "encode", wrong)
+    flags = config_for(model, step=0.02)
+    with pytest.raises(ValueError, match="'fc2/kernel' does not decode to what was written"):
+        compress.main(flags, run)
+    assert not pathlib.Path(flags.output).exists()
+
+
+def test_verify_compares_lossless_tensors_to_the_bit():
+    tree = made_up()
+    network, rule = Network(tree), Rule(0.02)
+    data = quantization.encode(network, rule)
+    quantization.verify(network, rule, data)
+    tree["fc1"]["bias"][0] = np.nextafter(tree["fc1"]["bias"][0], np.float32(9))
+    with pytest.raises(ValueError, match="'fc1/bias'"):
+        quantization.verify(network, rule, data)
+
+
+def test_inspect_shows_every_tensor_and_checks_sums(model, run, capsys):
+    flags = config_for(model, step=0.02)
+    compress.main(flags, run)
+    capsys.readouterr()
+    result = inspect.main(inspect.InspectConfig(input=flags.output, sort="bytes"), run)
+    text = capsys.readouterr().out
+    for name in ("fc1/kernel", "fc1/bias", "fc2/kernel", "fc2/bias", "epoch"):
+        assert name in text
+    assert "60x80" in text and f"{os.path.getsize(flags.output):,} bytes" in text
+    assert result["bytes"] == os.path.getsize(flags.output)
+    data = bytearray(pathlib.Path(flags.output).read_bytes())
+    data[len(data) // 2] ^= 4
+    pathlib.Path(flags.output).write_bytes(data)
+    with pytest.raises(ValueError, match=r"model\.dcb: "):
+        inspect.main(inspect.InspectConfig(input=flags.output), run)
+
+
+def test_decompress_bounds_its_output(model, run):
+    flags = config_for(model, step=0.02)
+    compress.main(flags, run)
+    asked = decompress.DecompressConfig(input=flags.output, output=str(model.parent / "y.npz"), max_output_bytes=1000)
+    with pytest.raises(ValueError, match="max_output_bytes=1000"):
+        decompress.main(asked, run)
+    assert not (model.parent / "y.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "words"),
+    [
+        ("compress", ["--checkpoint=nowhere.npz", "--output=x.dcb", "--step=0.1"], "nowhere.npz"),
+        ("compress", ["--checkpoint=nowhere.npz", "--output=x.dcb", "--steep=0.1"], "steep"),
+        ("compress", ["--checkpoint=a.npz", "--output=x.dcb", "--step=-1"], "more than 0"),
+        ("decompress", ["--input=nowhere.dcb", "--output=y.npz"], "nowhere.dcb"),
+        ("inspect", ["--input=nowhere.dcb"], "nowhere.dcb"),
+    ],
+)
+def test_one_clear_line(verb, flags, words, tmp_path):
+    run_dir = [] if verb == "inspect" else [f"--run_dir={tmp_path / 'run'}"]
+    done = command(verb, *flags, *run_dir)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode != 0 and len(lines) == 1 and words in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["compress", "decompress", "inspect", "tables", "demo", "sensitivity"])
+def test_help_explains_itself(verb):
+    done = command(verb, "--help")
+    assert done.returncode == 0 and f"projects.deepcabac.{verb}" in done.stdout
+    flags = {"decompress": "--max_output_bytes", "inspect": "--input", "tables": "--scale", "demo": "--tolerance"}
+    assert flags.get(verb, "--checkpoint") in done.stdout
+
+
+def test_a_full_disk_leaves_nothing(model, tmp_path):
+    """The limit on a file's size plays the full disk: writing the output fails half-way."""
+    random = np.random.default_rng(0)
+    checkpoint.save_tree(tmp_path / "large.npz", {"w": random.normal(size=(400, 300)).astype(np.float32)})
+    target = tmp_path / "out" / "model.dcb"
+    program = (
+        "import dataclasses, resource, sys, pathlib\n"
+        "from common import files, run_directory\n"
+        "from projects.deepcabac import compress\n"
+        "honest = files.write_atomically\n"
+        "def limited(path, data):\n"
+        "    if str(path).endswith('.dcb'):\n"
+        "        import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
+        "    honest(path, data)\n"
+        "files.write_atomically = limited\n"
+        "config = compress.CompressConfig(checkpoint=sys.argv[1], output=sys.argv[2], step=0.01)\n"
+        "try:\n"
+        "    compress.main(config, run_directory.open_for_test(sys.argv[3]))\n"
+        "except OSError as error:\n"
+        "    print('refused', error.errno); sys.exit(3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "large.npz"), str(target), str(tmp_path / "run")],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3 and "refused" in done.stdout, done.stdout + done.stderr
+    assert list(target.parent.iterdir()) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] > 20000
+
+
+def test_a_kill_leaves_nothing_under_the_name(tmp_path):
+    """SIGKILL while the temporary file is being written: the name is not there, and the same command succeeds after."""
+    checkpoint.save_tree(tmp_path / "model.npz", made_up())
+    target = tmp_path / "model.dcb"
+    program = (
+        "import os, sys, time, pathlib\n"
+        "from common import files, run_directory\n"
+        "from projects.deepcabac import compress\n"
+        "def dies(path, data):\n"
+        "    with files.beside(path) as temporary:\n"
+        "        temporary.write_bytes(data[: len(data) // 2])\n"
+        "        print('half', flush=True)\n"
+        "        time.sleep(60)\n"
+        "if sys.argv[4] == 'slow':\n"
+        "    honest = files.write_atomically\n"
+        "    files.write_atomically = lambda path, data: (dies if str(path).endswith('.dcb') else honest)(path, data)\n"
+        "config = compress.CompressConfig(checkpoint=sys.argv[1], output=sys.argv[2], step=0.01)\n"
+        "compress.main(config, run_directory.open_for_test(sys.argv[3]))\n"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path / "model.npz"), str(target), str(tmp_path / "run")]
+    process = subprocess.Popen([*arguments, "slow"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "half\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=100)
+    finally:
+        process.kill()
+        process.stdout.close()
+    assert not target.exists()
+    assert subprocess.run([*arguments, "quick"], cwd=ROOT, timeout=400, check=False).returncode == 0
+    assert entropy_coding.inspect(target.read_bytes()).tensors
+
+
+@pytest.mark.slow
+def test_random_kills_leave_the_whole_file_or_none(tmp_path):
+    """SIGKILL at random moments of the real command."""
+    random = np.random.default_rng(5)
+    checkpoint.save_tree(tmp_path / "model.npz", made_up())
+    target = tmp_path / "model.dcb"
+    for attempt in range(8):
+        target.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "projects.deepcabac.compress", f"--checkpoint={tmp_path / 'model.npz'}",
+             f"--output={target}", "--step=0.01", f"--run_dir={tmp_path / f'run{attempt}'}"],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(random.uniform(0.5, 12))
+        process.kill()
+        process.wait(timeout=100)
+        if target.exists():
+            entropy_coding.decompress(target.read_bytes())

@@ -1,0 +1,122 @@
+"""The search: it keeps its tolerance, finds what a full grid finds, and goes on after a kill to the same result."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from common import run_directory
+from kernels import entropy_coding
+from projects.deepcabac import quantization, search
+from projects.deepcabac.quantization import Network, Rule
+from projects.deepcabac.search import Candidate, Search
+
+RANDOM = np.random.default_rng(7)
+INPUTS = RANDOM.normal(size=(400, 24)).astype(np.float32)
+TREE = {
+    "kernel": (RANDOM.laplace(0, 0.3, (24, 6)) * (RANDOM.random((24, 6)) < 0.6)).astype(np.float32),
+    "bias": RANDOM.normal(0, 0.3, 6).astype(np.float32),
+}
+LABELS = np.argmax(INPUTS @ TREE["kernel"] + TREE["bias"] + RANDOM.normal(0, 0.4, (400, 6)), axis=1)
+OCTAVES, RATES = (-4.0, 1.0), (0.0, 0.03, 0.1)
+
+
+def correct(tree) -> np.ndarray:
+    return np.argmax(INPUTS @ tree["kernel"] + tree["bias"], axis=1) == LABELS
+
+
+def make(folder, evaluate=correct, tree=TREE) -> Search:
+    return Search(Network(tree, jobs=1), evaluate, folder / "candidates.jsonl", run_directory.open_for_test(folder))
+
+
+def test_it_keeps_the_tolerance_and_says_the_true_size(tmp_path):
+    found = make(tmp_path)
+    best = found.smallest(0.01, 0.0, OCTAVES, RATES)
+    data = quantization.encode(found.network, best.rule)
+    assert len(data) == best.bytes
+    accuracy = correct(entropy_coding.decompress(data)).mean()
+    assert accuracy == pytest.approx(found.accuracy(best)) and accuracy >= correct(TREE).mean() - 0.01 - 1e-12
+    assert len(found.evaluated()) < 120
+
+
+def test_it_is_at_least_as_good_as_its_grid(tmp_path):
+    found = make(tmp_path)
+    best = found.smallest(0.01, 0.0, OCTAVES, RATES)
+    unit = search.unit_step(found.network)
+    sizes = []
+    for octave, rate in itertools.product(np.arange(-4, 1.01, 0.5), RATES):
+        rule = Rule(search.rounded(unit * 2.0**octave), rate, None, search.FIRST_SMALL)
+        data = quantization.encode(found.network, rule)
+        if correct(entropy_coding.decompress(data)).mean() >= correct(TREE).mean() - 0.01 - 1e-12:
+            sizes.append(len(data))
+    assert best.bytes <= min(sizes)
+
+
+def test_more_tolerance_is_never_larger(tmp_path):
+    found = make(tmp_path)
+    sizes = [found.smallest(tolerance, 0.0, OCTAVES, RATES).bytes for tolerance in (0.0, 0.02, 0.1)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_caution_adds_standard_errors(tmp_path):
+    found = make(tmp_path)
+    candidate = Candidate(Rule(1.0), 10, lost=9, won=5)
+    differences = np.array([1.0] * 9 + [-1.0] * 5 + [0.0] * 386)
+    expected = differences.mean() + 2 * differences.std() / np.sqrt(400)
+    assert found.cautious_loss(candidate, 2.0) == pytest.approx(expected)
+
+
+def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
+    whole = make(tmp_path / "whole").smallest(0.01, 0.0, OCTAVES, RATES)
+    calls = 0
+
+    def dies(tree):
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise KeyboardInterrupt
+        return correct(tree)
+
+    folder = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        make(folder, dies).smallest(0.01, 0.0, OCTAVES, RATES)
+    cache = folder / "candidates.jsonl"
+    cache.write_text(cache.read_text() + '{"rule": {"step": 0.1, "rate_w')  # a row that the kill cut short
+    before = calls
+    resumed = make(folder, lambda tree: dies(tree) if calls < 12 else correct(tree))
+    assert len(resumed.evaluated()) == before - 2  # the reference, and the one that died, left no row
+    assert resumed.smallest(0.01, 0.0, OCTAVES, RATES) == whole
+    rows = [json.loads(line) for line in cache.read_text().splitlines()]
+    rules = [json.dumps(row["rule"]) for row in rows[1:] if row["lost"] is not None]
+    assert len(rules) == len(set(rules)), "a candidate was evaluated twice"
+
+
+def test_a_finished_search_evaluates_nothing_again(tmp_path):
+    first = make(tmp_path).smallest(0.01, 0.0, OCTAVES, RATES)
+    seen = []
+    again = make(tmp_path, lambda tree: seen.append(1) or correct(tree)).smallest(0.01, 0.0, OCTAVES, RATES)
+    assert again == first and len(seen) == 1  # the reference alone
+
+
+def test_another_network_begins_anew(tmp_path):
+    make(tmp_path).smallest(0.01, 0.0, OCTAVES, RATES)
+    other = {**TREE, "bias": TREE["bias"] + 1}
+    assert make(tmp_path, tree=other).evaluated() == []
+
+
+def test_the_front_has_no_dominated_candidate(tmp_path):
+    found = make(tmp_path)
+    found.smallest(0.01, 0.0, OCTAVES, RATES)
+    front = found.pareto()
+    for item in found.evaluated():
+        assert any(other.bytes <= item.bytes and found.accuracy(other) >= found.accuracy(item) for other in front)
+    assert all(a.bytes < b.bytes and found.accuracy(a) < found.accuracy(b) for a, b in itertools.pairwise(front))
+
+
+def test_out_of_reach_says_what_was_reached(tmp_path):
+    def strict(tree):
+        return np.ones(400, bool) if tree is TREE else np.zeros(400, bool)
+
+    with pytest.raises(ValueError, match=r"no candidate stays within 0\.01.*best has 0\.0000"):
+        make(tmp_path, strict).smallest(0.01, 0.0, OCTAVES, RATES)

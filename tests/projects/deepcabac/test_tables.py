@@ -1,0 +1,109 @@
+"""The tables and the demo end to end on tiny networks."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from common import app, run_directory
+from projects.deepcabac import compress, demo, published, tables, train
+from projects.deepcabac.compress import CompressConfig
+from projects.deepcabac.config import TrainConfig
+
+TINY = TrainConfig(
+    dataset="digits", width=0.1, epochs=6, batch_size=64, learning_rate=0.01, kl_weight=0.1, kl_start=1, kl_warmup=2
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> pathlib.Path:
+    """A run directory of a tiny training, as the app leaves it."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = run_directory.open_run(folder / "run", TINY, verb="deepcabac.train")
+    run.finish(train.main(TINY, run))
+    run.close()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("method", ["dc_v1", "dc_v2"])
+def test_search_from_a_run_directory(method, trained, tmp_path):
+    """Network, data and posterior deviations come from the run; accuracy is measured on both halves."""
+    run = run_directory.open_for_test(tmp_path)
+    flags = CompressConfig(
+        checkpoint=str(trained), output=str(tmp_path / "m.dcb"), search=method, tolerance=0.02, rate_weights=(0.0, 0.1)
+    )
+    result = compress.main(flags, run)
+    assert result["validation_accuracy"] >= result["validation_accuracy_before"] - 0.02 - 1e-9
+    assert result["percent_of_original"] < 20
+    assert result["dataset"] == "digits" and 0 <= result["test_accuracy"] <= 1
+    assert {"rate_accuracy", "bits", "baselines"} <= {path.stem for path in run.plots.glob("*.png")}
+    assert (run.checkpoints / "candidates.jsonl").is_file()
+
+
+def test_search_needs_to_know_the_network(trained, tmp_path):
+    flags = CompressConfig(checkpoint=str(trained / "model.safetensors"), output=str(tmp_path / "m"), search="dc_v2")
+    with pytest.raises(ValueError, match="give --model and --dataset"):
+        compress.main(flags, run_directory.open_for_test(tmp_path))
+
+
+def test_the_wrong_network_is_named(trained, tmp_path):
+    flags = CompressConfig(
+        checkpoint=str(trained), output=str(tmp_path / "m"), search="dc_v2", model="lenet5", width=0.1
+    )
+    with pytest.raises(ValueError, match="do not fit LeNet5"):
+        compress.main(flags, run_directory.open_for_test(tmp_path))
+
+
+def test_a_table_is_measured_once_and_published_with_its_picture(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "TRAINED", trained.parent)
+    monkeypatch.setattr(tables, "TINY", TINY)
+    run = run_directory.open_for_test(tmp_path / "run")
+    settings = tables.TablesConfig(table=("lenet", "coders"), scale="small", seeds=(0,))
+    result = tables.main(settings, run)
+    piece = json.loads((run.path / "pieces" / "lenet_300_100.json").read_text())
+    first = piece["points"]["accuracy first"]["seeds"][0]
+    assert result["lenet_300_100"]["percent_of_original"] == pytest.approx(first["percent"])
+    assert piece["points"]["half a point"]["seeds"][0]["bytes"] <= first["bytes"]
+    assert first["percent"] == pytest.approx(100 * first["bytes"] / piece["float32_bytes"])
+    assert piece["coders"]["ours, whole file"] == first["bytes"]
+
+    def never(*_):
+        raise AssertionError("a finished piece is measured again")
+
+    monkeypatch.setattr(tables, "measure", never)
+    assert tables.main(settings, run) == result
+
+    published.write("lenet_300_100", piece, run.plots / "lenet_300_100.png", tmp_path / "results")
+    text = published.rendered(tmp_path / "results")
+    assert "LeNet-300-100, digits" in text and f"{first['bytes']:,}" in text and "results/lenet_300_100.png" in text
+
+
+def test_flagfiles_of_the_full_tables_parse():
+    found = tables.experiments(tables.TablesConfig(scale="full"))
+    assert [experiment.name for experiment in found] == list(published.ORDER)
+    assert [len(experiment.trainings) for experiment in found] == [3, 3, 1, 0]
+    for experiment in found:
+        for method, options in experiment.searches.items():
+            if options.get("importance_is") != "layers":
+                CompressConfig(checkpoint="a", output="b", search=method, **options)
+
+
+@pytest.mark.slow
+def test_demo_end_to_end(tmp_path):
+    """The command behind `make demo`, on digits and a tiny network."""
+    flags = tmp_path / "tiny.flags"
+    names = ("dataset", "width", "epochs", "batch_size", "learning_rate", "kl_weight", "kl_start", "kl_warmup")
+    flags.write_text("".join(f"--{name}={getattr(TINY, name)}\n" for name in names))
+    with pytest.raises(SystemExit) as done:
+        app.run(demo.main, demo.DemoConfig, ["demo", f"--flags={flags}", f"--run_dir={tmp_path / 'demo'}"])
+    assert done.value.code == 0
+    result = json.loads((tmp_path / "demo" / "result.json").read_text())
+    assert result["dataset"] == "digits" and 0 < result["percent_of_original"] < 20
+    page = pathlib.Path(result["page"]).read_text()
+    assert page.count("<img") > 5
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tables.TablesConfig().scale = "full"
