@@ -66,7 +66,7 @@ def run(
     module = sys.modules[main.__module__]
     name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem
     if any(argument in ("--help", "-h", "-help", "--helpshort", "--helpfull") for argument in argv[1:]):
-        print(_help(name, module.__doc__, config_class))
+        _print_help(_help(name, module.__doc__, config_class))
         sys.exit(0)
     try:
         config, app_config = config_lib.parse(argv, config_class, AppConfig)
@@ -167,6 +167,13 @@ def _print_result(current: Run, note: str) -> None:
     sys.stdout.flush()
     if note:
         metrics.log(f"run directory: {current.path} ({note})")
+
+
+def _print_help(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader, a pager or `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help(name: str, docstring: str | None, config_class: type) -> str:
