@@ -72,15 +72,15 @@ def attempt(data: bytes, seed: int, limit: int = LIMIT) -> str:
 
 
 def run(first: int, last: int, sound: list[bytes]) -> dict:
-    """Damages and reads; returns counts of outcomes and the longest time in seconds."""
+    """Damages and reads; returns counts of outcomes and the longest processor time in seconds."""
     assert not any([attempt(image, 0) or attempt(image, 1) for image in sound])  # compiles, too
     read, longest, messages = 0, 0.0, {}
     for seed in range(first, last):
         rng = np.random.default_rng(seed)
         data = damage.damaged(sound[seed % len(sound)], rng)
-        start = time.perf_counter()
+        start = time.process_time()
         message = attempt(data, seed // len(sound))
-        longest = max(longest, time.perf_counter() - start)
+        longest = max(longest, time.process_time() - start)
         read += not message
         kind = "".join(letter for letter in message if letter.isalpha() or letter == " ")[:40]
         messages[kind] = messages.get(kind, 0) + 1
@@ -176,10 +176,10 @@ def test_deep_paths_with_long_names():
     tensors = damage.varint(count) + deep
     tensors += b"".join(b"\x3c\1\1" + damage.varint(i) + ZERO_TENSOR for i in range(1, count))
     data = damage.put_together([], tensors)
-    start = time.perf_counter()
+    start = time.process_time()
     peak = peak_of(lambda: entropy_coding.decompress(data, max_output_bytes=1 << 24))
     assert peak < 10 * len(data) + (1 << 24) + SLACK
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_very_many_streams():
@@ -189,11 +189,11 @@ def test_very_many_streams():
     tensors = damage.varint(count)
     tensors += b"".join(b"\0\1\2" + damage.varint(i) + b"\0\1\1\0" + damage.varint(i) + b"\0" for i in range(count))
     data = damage.put_together(streams, tensors)
-    start = time.perf_counter()
+    start = time.process_time()
     tree = entropy_coding.decompress(data, max_output_bytes=1 << 28, jobs=1)
     assert len(tree) == count or len(tree[0]) == 1
     entropy_coding.inspect(data, max_output_bytes=1 << 28, jobs=1)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_skipped_rows_of_a_trellis_in_blocks():
