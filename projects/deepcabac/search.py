@@ -27,6 +27,7 @@ SPACINGS = (
     (0.0625, 0.0625),
 )  # of the refinement: octaves of step, decades of rate weight
 LEAST_RATE = 0.003  # rate weights below it are tried as 0 only
+MOST_FINER = 6  # octaves below the grid, when nothing in it is accurate enough
 HOPELESS = 8  # losing so many tolerances, a walk towards coarser steps ends
 SMALL_STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of biases, scales and statistics, in root mean squares
 FIRST_SMALL = 0.125
@@ -132,11 +133,16 @@ class Search:
                     best = tried
                 if self.cautious_loss(tried, 0) > HOPELESS * max(tolerance, 0.0025):
                     break
+        for k in range(1, MOST_FINER + 1):
+            if best is None:  # finer steps than the grid's, of the small tensors too, until one fits
+                step = rounded(unit * 2.0 ** (octaves[0] - k))
+                tried = self._try(Rule(step, 0.0, None, FIRST_SMALL / 4**k))
+                best = tried if fits(tried) else None
         if best is None:
             most = max(self.evaluated(), key=self.accuracy)
             raise ValueError(
                 f"no candidate stays within {tolerance} of the accuracy {self.reference_accuracy:.4f}: the best has "
-                f"{self.accuracy(most):.4f} at {most.bytes} bytes; allow more, or start at finer steps (--step_octaves)"
+                f"{self.accuracy(most):.4f} at {most.bytes} bytes; allow more"
             )
         return best
 

@@ -25,6 +25,7 @@ TRAINED = pathlib.Path("runs") / "deepcabac.train"
 FLAGS = pathlib.Path(__file__).parent / "flags"
 # Name of a point -> (tolerance, caution): the first barely loses accuracy, the second is the paper's half a point.
 POINTS = {"accuracy first": (0.001, 1.0), "half a point": (0.005, 1.0)}
+LENET5_POINTS = {"accuracy first": (0.002, 1.0), "half a point": (0.005, 1.0)}  # chosen on images kept apart
 TINY = TrainConfig(
     dataset="digits", width=0.2, epochs=12, batch_size=32, learning_rate=3e-3, kl_weight=0.2, kl_start=2, kl_warmup=4
 )
@@ -74,9 +75,9 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
         return [Experiment("lenet_300_100", tiny, both, POINTS)] if "lenet" in settings.table else []
     found = []
     if "lenet" in settings.table:
-        for name in ("lenet_300_100", "lenet5"):
+        for name, points in (("lenet_300_100", POINTS), ("lenet5", LENET5_POINTS)):
             trainings = {seed: from_flagfile(name, seed) for seed in settings.seeds}
-            found.append(Experiment(name, trainings, both, POINTS))
+            found.append(Experiment(name, trainings, both, points))
     if "vgg" in settings.table:
         options = {"dc_v2": {"fold_batch_norm": 1e-5, "rate_weights": (0.03, 0.1)}}
         found.append(Experiment("small_vgg16", {0: from_flagfile("small_vgg16_quarter", 0)}, options, POINTS))

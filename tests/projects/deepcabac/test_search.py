@@ -114,6 +114,13 @@ def test_the_front_has_no_dominated_candidate(tmp_path):
     assert all(a.bytes < b.bytes and found.accuracy(a) < found.accuracy(b) for a, b in itertools.pairwise(front))
 
 
+def test_a_grid_that_is_too_coarse_is_left_for_finer_steps(tmp_path):
+    found = make(tmp_path)
+    best = found.smallest(0.0, 0.0, (2.0, 3.0), (0.1,))
+    assert found.accuracy(best) >= correct(TREE).mean()
+    assert best.rule.step < 4 * search.unit_step(found.network)
+
+
 def test_out_of_reach_says_what_was_reached(tmp_path):
     def strict(tree):
         return np.ones(400, bool) if tree is TREE else np.zeros(400, bool)
