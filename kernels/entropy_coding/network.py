@@ -152,6 +152,10 @@ def _item(path, name, leaf, rule, importance) -> _Item:
         step = rule(name, array)
         if step is not None and array.size:
             entry.coding, entry.step = UNIFORM, float(step)
+    if importance is not None:
+        importance = np.asarray(importance)
+        if importance.shape != array.shape:
+            raise ValueError(f"tensor {name!r}: importance has shape {importance.shape}, the weights {array.shape}")
     return _Item(entry, array, importance=importance)
 
 
@@ -164,10 +168,8 @@ def _levels(item: _Item, settings, order, quantizer: str) -> np.ndarray:
         if quantizer == "uniform":
             return quantize_uniform(array, item.entry.step)
         weight = item.importance
-        if weight is not None:
-            if np.shape(weight) != item.array.shape:
-                raise ValueError(f"importance has shape {np.shape(weight)}, the weights {item.array.shape}")
-            weight = np.asarray(weight) if order is None else np.asarray(weight).transpose(order)
+        if weight is not None and order is not None:
+            weight = weight.transpose(order)
         quantize = quantize_trellis if quantizer == "trellis" else quantize_rdo
         options = {"importance": weight, "n_unary": settings.n_unary, "scan": settings.scan}
         return quantize(array, item.entry.step, settings.rate_weight, **options)
@@ -181,10 +183,10 @@ def _encode_alone(item: _Item, settings) -> Stream | None:
     if settings.axes == "auto" and len(entry.shape) > 1 and 1 < entry.shape[-1] < entry.size:
         orders.append((len(entry.shape) - 1, *range(len(entry.shape) - 1)))
     best = None
+    # The order of axes is judged on nearest-neighbour levels; the rate-distortion decision then follows that order.
+    nearest = _levels(item, settings, None, "uniform")
     for order in orders:
-        # The order of axes is judged on nearest-neighbour levels; the rate-distortion decision then follows that order.
-        levels = _levels(item, settings, order, "uniform")
-        codeword = _plan(levels, settings)
+        codeword = _plan(nearest if order is None else nearest.transpose(order), settings)
         if best is None or codeword.bits < best.bits:
             best, entry.axes = codeword, order
     if settings.quantizer != "uniform" and entry.coding == UNIFORM and not item.quantized:

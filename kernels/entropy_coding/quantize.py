@@ -8,7 +8,9 @@ Divisions are in float64 and ties round away from zero, so that the integers do 
 import numpy as np
 
 from .constants import MAX_ABS_LEVEL
-from .tensor import Options, matrix_shape
+from .tensor import Options, matrix_shape, read_only
+
+_PIECE = 1 << 16  # values at a time
 
 
 def qp_to_step(qp: int, density: int = 2) -> float:
@@ -31,12 +33,14 @@ def quantize_uniform(w, step: float) -> np.ndarray:
       ValueError: w holds NaN or infinity, step is not positive and finite, or a level leaves the legal range.
     """
     w, step = _checked(w, step)
-    scaled = w.astype(np.float64) / step
-    # floor(|x| + 1/2) would round the largest double below 1/2 up; rint and its ties to even are mended instead.
-    rounded = np.rint(scaled)
-    ties = np.abs(scaled - np.trunc(scaled)) == 0.5
-    rounded = np.where(ties, np.trunc(scaled) + np.sign(scaled), rounded)
-    return rounded.astype(np.int32)
+    levels = np.empty(w.shape, np.int32)
+    flat_w, flat_levels = np.ascontiguousarray(w).reshape(-1), levels.reshape(-1)
+    for start in range(0, w.size, _PIECE):  # in pieces, so that no float64 copy of a large tensor is made
+        scaled = flat_w[start : start + _PIECE].astype(np.float64) / step
+        whole = np.trunc(scaled)
+        scaled -= whole  # exact, where adding a half and cutting off would round the largest double below 1/2 up
+        flat_levels[start : start + _PIECE] = whole + np.sign(scaled) * (np.abs(scaled) >= 0.5)
+    return levels
 
 
 def quantize_rdo(
@@ -60,17 +64,19 @@ def quantize_rdo(
     """
     w, step = _checked(w, step)
     importance = _checked_importance(w, rate_weight, importance)
+    options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
+    if rate_weight == 0:
+        return quantize_uniform(w, step)
     from . import presets, rdo
 
-    options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
     matrix = (options.height, options.width)
-    scaled = np.ascontiguousarray(w, np.float64).reshape(matrix) / step
-    weight = np.ones(matrix, np.float64) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
+    scaled = read_only(np.ascontiguousarray(w, np.float64).reshape(matrix) / step)
+    weight = np.ones((1, 1)) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
     chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
     for _ in range(2):
-        levels = rdo.decide(scaled, weight, float(rate_weight), n_unary, options.block, chosen)
+        levels = rdo.decide(scaled, read_only(weight), float(rate_weight), n_unary, options.block, chosen)
         skipped = (~levels.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
-        chosen = presets.choose(levels, n_unary, False, options.block, skipped, options.order)
+        chosen = presets.choose(read_only(levels), n_unary, False, options.block, skipped, options.order)
     return levels.reshape(w.shape)
 
 
@@ -94,7 +100,7 @@ def quantize_trellis(
     Raises:
       ValueError: as `quantize_rdo`.
     """
-    w, step = _checked(w, step)
+    w, step = _checked(w, step, 2)  # its candidates lie up to two steps further out
     importance = _checked_importance(w, rate_weight, importance)
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
@@ -110,13 +116,13 @@ def quantize_trellis(
     levels = np.empty(scaled.size, np.int32)
     chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
     for last in (rate_weight == 0, True):
-        found = trellis.decide(scaled, weight, float(rate_weight), n_unary, restarts, chosen)
+        found = trellis.decide(read_only(scaled), read_only(weight), float(rate_weight), n_unary, restarts, chosen)
         levels[slice(None) if order is None else order] = found
         if last:
             return levels.reshape(w.shape)
         matrix = levels.reshape(options.height, options.width)
         skipped = (~matrix.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
-        chosen = presets.choose(matrix, n_unary, True, options.block, skipped, options.order)
+        chosen = presets.choose(read_only(matrix), n_unary, True, options.block, skipped, options.order)
     raise AssertionError("the second pass returns")
 
 
@@ -140,8 +146,8 @@ def dequantize(q, step: float, dtype=np.float32) -> np.ndarray:
     q = np.asarray(q)
     out = np.empty(q.shape, dtype)
     flat_q, flat_out = np.ascontiguousarray(q).reshape(-1), out.reshape(-1)
-    for start in range(0, q.size, 1 << 16):  # in pieces, so that no float64 copy of a large tensor is made
-        piece = slice(start, start + (1 << 16))
+    for start in range(0, q.size, _PIECE):
+        piece = slice(start, start + _PIECE)
         flat_out[piece] = (flat_q[piece] * np.float64(step)).astype(dtype)
     return out
 
@@ -158,18 +164,19 @@ def _checked_importance(w, rate_weight, importance):
     return importance
 
 
-def _checked(w, step):
+def _checked(w, step, margin: int = 0):
     w = np.asarray(w)
     if w.dtype.kind not in "fV" and w.dtype.name not in ("bfloat16",):
         raise ValueError(f"weights must be floating point, not {w.dtype}; integers need no quantiser")
     if not (np.isfinite(step) and step > 0):
         raise ValueError(f"step={step} must be a finite number > 0")
     if w.size:
-        largest = float(max(w.max(), -w.min()))
+        with np.errstate(invalid="ignore"):  # bfloat16 warns of what is found below
+            largest = float(max(w.max(), -w.min()))
         if not np.isfinite(largest):
             bad = int(np.count_nonzero(~np.isfinite(w.astype(np.float32))))
             raise ValueError(f"the weights hold {bad} NaN or infinite values of {w.size}")
-        if largest / step > MAX_ABS_LEVEL:
+        if largest / step > MAX_ABS_LEVEL - margin:
             raise ValueError(
                 f"step={step} is too small for a largest weight of {largest}: the smallest legal step is "
                 f"{largest / MAX_ABS_LEVEL * (1 + 1e-5):.6g}"

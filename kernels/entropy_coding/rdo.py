@@ -62,7 +62,8 @@ def _move_magnitude(states, magnitude, negative, n_unary):
 
 @compiled
 def decide(scaled, importance, rate_weight, n_unary, block, presets):
-    """int32 [rows, columns] levels for scaled weights w / step and their importance, both float64 [rows, columns]."""
+    """int32 [rows, columns] levels for scaled weights w / step and their importance, both float64 [rows, columns]
+    (importance of size 1: the same for all)."""
     height, width = scaled.shape
     levels = np.zeros((height, width), np.int32)
     states = np.empty((presets.size, 2), np.uint64)
@@ -87,7 +88,7 @@ def decide(scaled, importance, rate_weight, n_unary, block, presets):
                     neighbour = 0 if previous == 0 else (1 if previous < 0 else 2)
                     best = np.int64(0)
                     if nearest:
-                        weight = importance[y, x]
+                        weight = importance[y, x] if importance.size > 1 else importance[0, 0]
                         lowest = weight * magnitude * magnitude + unit * _price(states, neighbour, 0)
                         start = _price(states, neighbour, 1) + _price(states, SIGN_CONTEXT + neighbour, negative)
                         for candidate in range(max(nearest - 1, 1), nearest + 1):

@@ -28,7 +28,8 @@ def decompress(
 
     Args:
       data: bytes-like, the whole file.
-      max_output_bytes: the most that the arrays may take together; a file that declares more is refused unread.
+      max_output_bytes: the most that the arrays may take together, each counted with 1 KiB of overhead; a file that
+        declares more is refused unread.
       quantized: return `Quantized(q, step, dtype)` for quantised tensors instead of floats. An all-zero tensor, which
         the file keeps no step for, is an array of zeros all the same.
       jobs: threads; by default one a core.

@@ -94,7 +94,7 @@ class Reader:
         from . import decoder
 
         self._decoder = decoder
-        self._data = _read_only(np.frombuffer(data, np.uint8))
+        self._data = read_only(np.frombuffer(data, np.uint8))
         self._options = options = Options(n_unary, dq, scan, profile, *matrix_shape(shape))
         self.height, self.width, self.edge = options.height, options.width, options.block or 1
         values = options.height if options.skips_rows else options.height * options.width
@@ -187,7 +187,7 @@ def checked_levels(q, n_unary, dq, scan, profile):
         if max(-low, high) > MAX_ABS_LEVEL:
             raise ValueError(f"level {high if high > -low else low} is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
     options = Options(n_unary, dq, scan, profile, *matrix_shape(q.shape))
-    levels = _read_only(np.require(q, np.int32, "CA").reshape(options.height, options.width))
+    levels = read_only(np.require(q, np.int32, "CA").reshape(options.height, options.width))
     if dq:
         from . import encoder
 
@@ -202,7 +202,7 @@ def checked_levels(q, n_unary, dq, scan, profile):
     return levels, options
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
+def read_only(array: np.ndarray) -> np.ndarray:
     """A view that is read-only always: the compiled core is specialised to read-only inputs, whoever owns them."""
     view = array.view()
     view.flags.writeable = False
@@ -238,7 +238,7 @@ def _run(levels, options, presets, out) -> int:
 
     skipped = skipped_rows(levels, options)
     return encoder.encode(
-        _read_only(levels),
+        read_only(levels),
         options.n_unary,
         options.dq,
         options.block,

@@ -8,7 +8,6 @@ import pytest
 from kernels.entropy_coding import rate_exact, rate_static, rate_static_soft, stream_length
 from tests.kernels.entropy_coding import cases, random_tensors
 
-
 HEADER_BITS = 20  # of a codeword without presets, about: flags, its end and padding
 
 
