@@ -55,6 +55,11 @@ class CompressConfig:
     rate_weight: float = config.field(
         0.0, "price of a bit in squared steps: 0 rounds to nearest, 0.1 is usual; --search chooses it", minimum=0.0
     )
+    quantizer: str | None = config.field(
+        None, "trellis: dependent quantisation of tensors of 2,048 values and more, on a grid of --step, half the "
+        "distance of levels; none: nearest level, or the rate-distortion decision where --rate_weight is above 0",
+        choices=("trellis",),
+    )  # fmt: skip
     importance: str | None = config.field(
         None,
         "weights of the squared errors, by tensor: a file as for --checkpoint (dc_v1: the run's sigma.safetensors)",
@@ -219,7 +224,7 @@ def make_network(config: CompressConfig, tree: dict, importance: pathlib.Path | 
     """Returns the tree with the steps and importances that the config takes from files."""
     if config.fold_batch_norm is not None:
         tree = quantization.fold_batch_norm(tree, config.fold_batch_norm)
-    options: dict[str, Any] = {"scan": config.scan, "jobs": config.jobs}
+    options: dict[str, Any] = {"scan": config.scan, "jobs": config.jobs, "quantizer": config.quantizer}
     if importance is not None:
         values = weight_files.flatten(checkpoint.load_tree(importance))
         quantization.check_names(tree, values, str(importance))
@@ -298,9 +303,10 @@ def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> No
     )
     plots.draw_bits(run, summary)
     plots.draw_histograms(run, network.tree, outcome.decoded)
-    table = baselines.measure(outcome.data)
-    run.table("baselines", *table.report())
-    plots.draw_baselines(run, table)
+    if network.quantizer is None:  # a trellis' integers only make sense to a coder that knows its states
+        table = baselines.measure(outcome.data)
+        run.table("baselines", *table.report())
+        plots.draw_baselines(run, table)
     if outcome.search is not None:
         search = outcome.search
         run.table(

@@ -42,7 +42,7 @@ class Network:
       tree: nested dict of arrays.
       layer_steps: name -> step of that tensor when `Rule.step` is 1, of any float tensor; empty: one step for all.
       importance: name -> weights of the squared errors, in the unit of the weights; empty: 1.
-      scan, jobs: options of the coder.
+      scan, jobs, quantizer: options of the coder.
     """
 
     tree: dict
@@ -50,6 +50,7 @@ class Network:
     importance: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     scan: int = 0
     jobs: int | None = None
+    quantizer: str | None = None
 
 
 def is_float(array: np.ndarray) -> bool:
@@ -85,9 +86,8 @@ def encode(network: Network, rule: Rule) -> bytes:
     options = {}
     if rule.rate_weight and network.importance:
         options["importance"] = weight_files.nest(scaled_importance(network, by_name))
-    return entropy_coding.compress(
-        network.tree, step=by_name, rate_weight=rule.rate_weight, scan=network.scan, jobs=network.jobs, **options
-    )
+    options |= {"scan": network.scan, "jobs": network.jobs, "quantizer": network.quantizer}
+    return entropy_coding.compress(network.tree, step=by_name, rate_weight=rule.rate_weight, **options)
 
 
 def scaled_importance(network: Network, by_name: Mapping[str, float]) -> dict[str, np.ndarray]:
@@ -251,7 +251,7 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
             raise ValueError(f"{name!r} decodes with step {found.step}, written was {by_name.get(name)}")
         if is_levels or name in by_name:
             levels = values if is_levels else np.zeros(array.shape, np.int32)  # all-zero tensors come back as arrays
-            same = _is_choice(array, levels, by_name[name], rule.rate_weight > 0)
+            same = _is_choice(array, levels, by_name[name], rule.rate_weight > 0, network.quantizer == "trellis")
         else:
             same = np.array_equal(
                 np.ascontiguousarray(values).view(np.uint8), np.ascontiguousarray(array).view(np.uint8)
@@ -267,8 +267,10 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
     return weight_files.nest(flat)
 
 
-def _is_choice(array: np.ndarray, levels: np.ndarray, step: float, rate_weighted: bool) -> bool:
+def _is_choice(array: np.ndarray, levels: np.ndarray, step: float, rate_weighted: bool, trellis: bool) -> bool:
     nearest = entropy_coding.quantize_uniform(array, step)
+    if trellis:  # four grid points around the weight, or zero, by the parity that the state allows
+        return bool(np.all((levels == 0) | ((np.abs(levels - nearest) <= 3) & (levels * np.sign(array) >= 0))))
     if not rate_weighted:
         return np.array_equal(levels, nearest)
     return bool(np.all((levels == nearest) | (levels == 0) | (levels == nearest - np.sign(nearest))))

@@ -252,7 +252,7 @@ def unit_step(network: Network) -> float:
 
 def fingerprint(network: Network) -> str:
     """Returns a check sum of everything in a network that decides the bytes."""
-    crc = zlib.crc32(f"{sorted(network.layer_steps.items())} {network.scan}".encode())
+    crc = zlib.crc32(f"{sorted(network.layer_steps.items())} {network.scan}{network.quantizer or ''}".encode())
     for name, array in sorted(
         (weight_files.flatten(network.tree) | {f"F {k}": v for k, v in network.importance.items()}).items()
     ):
