@@ -25,6 +25,8 @@ TRAINED = pathlib.Path("runs") / "deepcabac.train"
 FLAGS = pathlib.Path(__file__).parent / "flags"
 # Name of a point -> (tolerance, caution): the first barely loses accuracy, the second is the paper's half a point.
 POINTS = {"accuracy first": (0.001, 1.0), "half a point": (0.005, 1.0)}
+# Name of a point -> share of float32: the most accurate file, on images kept apart, that fits into it.
+BUDGETS = {"lenet_300_100": {"best in 1 %": 0.01}, "lenet5": {"best in 0.7 %": 0.007}}
 LENET5_POINTS = {"accuracy first": (0.002, 1.0), "half a point": (0.005, 1.0)}  # chosen on images kept apart
 TINY = TrainConfig(
     dataset="digits", width=0.2, epochs=12, batch_size=32, learning_rate=3e-3, kl_weight=0.2, kl_start=2, kl_warmup=4
@@ -59,12 +61,14 @@ class Experiment:
       trainings: seed -> its training; empty for a published network.
       searches: methods to try, each with flags of compress that differ from the default.
       points: name -> (tolerance, caution).
+      budgets: further points, name -> share of the original size.
     """
 
     name: str
     trainings: dict[int, TrainConfig]
     searches: dict[str, dict]
     points: dict[str, tuple[float, float]]
+    budgets: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def experiments(settings: TablesConfig) -> list[Experiment]:
@@ -77,7 +81,7 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
     if "lenet" in settings.table:
         for name, points in (("lenet_300_100", POINTS), ("lenet5", LENET5_POINTS)):
             trainings = {seed: from_flagfile(name, seed) for seed in settings.seeds}
-            found.append(Experiment(name, trainings, both, points))
+            found.append(Experiment(name, trainings, both, points, BUDGETS[name]))
     if "vgg" in settings.table:
         options = {"dc_v2": {"fold_batch_norm": 1e-5, "rate_weights": (0.03, 0.1)}}
         found.append(Experiment("small_vgg16", {0: from_flagfile("small_vgg16_quarter", 0)}, options, POINTS))
@@ -127,7 +131,7 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
 
 def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> dict:
     """Compresses every trained network of an experiment and returns its published form."""
-    rows: dict[str, list] = {point: [] for point in experiment.points}
+    rows: dict[str, list] = {point: [] for point in (*experiment.points, *experiment.budgets)}
     picture = coders = None
     sources = experiment.trainings or {0: None}
     for seed, training in sources.items():
@@ -145,8 +149,7 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> dic
     plots.plt.close(figure)
     points = {
         point: {
-            "tolerance": experiment.points[point][0],
-            "caution": experiment.points[point][1],
+            **asked_of(experiment, point),
             "mean_bytes": float(np.mean([row["bytes"] for row in seeds])),
             "mean_percent": float(np.mean([row["percent"] for row in seeds])),
             "mean_accuracy_before": float(np.mean([row["test_accuracy_before"] for row in seeds])),
@@ -197,6 +200,13 @@ def compress_all(experiment: Experiment, folder: pathlib.Path, seed: int, settin
             coders, drawn = baselines.measure(data), search
         if search is drawn:
             stars[point] = candidate
+    for point, share in experiment.budgets.items():
+        method, search, candidate = most_accurate(searches, share * original_bytes)
+        data = quantization.encode(search.network, candidate.rule)
+        after = judge.correct(quantization.verify(search.network, candidate.rule, data), "test")
+        rows[point] = row_of(seed, method, search, candidate, original_bytes, before, after)
+        if search is drawn:
+            stars[point] = candidate
     about = {
         "dataset": judge.data.name,
         "source": judge.data.description,
@@ -210,6 +220,34 @@ def compress_all(experiment: Experiment, folder: pathlib.Path, seed: int, settin
         "about": about,
         "picture": lambda title: plots.result_picture(drawn, stars, original_bytes, coders, title),
     }
+
+
+def asked_of(experiment: Experiment, point: str) -> dict:
+    """Returns what a result file says of how a point was chosen."""
+    if point in experiment.budgets:
+        return {"share_of_original": experiment.budgets[point]}
+    return dict(zip(("tolerance", "caution"), experiment.points[point], strict=True))
+
+
+def most_accurate(searches: dict, budget: float) -> tuple[str, Search, Candidate]:
+    """Returns (method, search, candidate): the most accurate on images kept apart of at most `budget` bytes; of equals
+    the largest, whose weights are closest to the original.
+
+    Raises:
+      ValueError: no candidate is that small.
+    """
+    fitting = [
+        (search.accuracy(candidate), candidate.bytes, method)
+        for method, (_, search) in searches.items()
+        for candidate in search.evaluated()
+        if candidate.bytes <= budget
+    ]
+    if not fitting:
+        raise ValueError(f"no candidate of the search has at most {budget:.0f} bytes")
+    _, size, method = max(fitting)
+    search = searches[method][1]
+    found = [c for c in search.evaluated() if c.bytes == size]
+    return method, search, max(found, key=search.accuracy)
 
 
 def row_of(seed, method, search: Search, candidate: Candidate, original_bytes: int, before, after) -> dict:
