@@ -92,7 +92,10 @@ class CompressConfig:
         0.005, "with --search: accuracy that may be lost on the images kept apart, as a share", minimum=0.0, maximum=1.0
     )
     caution: float = config.field(
-        0.0, "with --search: standard errors of the loss (paired by image) that are added to it", minimum=0.0
+        0.0,
+        "with --search: standard errors of the loss (paired by image) that are added to it; above 0, the luck of the "
+        "best among many candidates is discounted too",
+        minimum=0.0,
     )
     step_octaves: tuple[float, float] | None = config.field(
         None, "with --search: log2 of the finest and coarsest step of the first grid, over the root mean square of the "

@@ -37,7 +37,7 @@ def main(settings: DemoConfig, run: app.Run) -> dict:
     call(run, "train", trained, flagfile=flagfile, seed=settings.seed)
     call(
         run, "compress", compressed, checkpoint=trained, output=model, search=settings.search,
-        tolerance=settings.tolerance, rate_weights="0,0.03,0.1",
+        tolerance=settings.tolerance, caution=1.0, rate_weights="0,0.03,0.1",
     )  # fmt: skip
     call(run, "decompress", decoded, input=model, output=weights)
     subprocess.run([sys.executable, "-m", "projects.deepcabac.inspect", f"--input={model.absolute()}"],

@@ -45,7 +45,15 @@ def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:
 
 def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
     """Returns columns and rows: a row for each point of each network, means over seeds and every seed's numbers."""
-    columns = ["network, images", "point", "bytes", "% of float32", "accuracy before", "accuracy after", "each seed"]
+    columns = [
+        "network, images",
+        "point (tolerance)",
+        "bytes",
+        "% of float32",
+        "accuracy before",
+        "accuracy after",
+        "each seed",
+    ]
     rows = []
     for name, result in results.items():
         for point, found in result["points"].items():
@@ -57,7 +65,7 @@ def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[s
             rows.append(
                 [
                     f"{TITLES.get(name, name)}, {result['dataset']}",
-                    point,
+                    f"{point} ({100 * found['tolerance']:g})",
                     f"{found['mean_bytes']:,.0f}",
                     f"{found['mean_percent']:.3g}",
                     f"{100 * found['mean_accuracy_before']:.2f} %",
@@ -96,8 +104,9 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
     )
     parts.append(
-        "Whole files, everything in them counted. Settings were chosen on images kept apart, the test images looked at "
-        f"once for each point. Measured on {'; '.join(devices)}; commits and versions stand in `results/*.json`."
+        "Tolerance in points of accuracy on images kept apart, where every setting was chosen; accuracies on test images. "
+        "Sizes are whole files, everything in them counted. "
+        f"Measured on {'; '.join(devices)}; commits and versions stand in `results/*.json`."
     )
     parts.append("The integers of the first point (first seed), by other coders, in bytes:")
     parts.append(markdown(*coder_rows(results)))

@@ -31,6 +31,7 @@ MOST_FINER = 6  # octaves below the grid, when nothing in it is accurate enough
 HOPELESS = 8  # losing so many tolerances, a walk towards coarser steps ends
 SMALL_STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of biases, scales and statistics, in root mean squares
 FIRST_SMALL = 0.125
+ABOUT_THE_SAME = 0.08  # difference of the logarithms of two sizes
 SLACK = 1e-9  # accuracies are ratios of small integers; a rounding error must not decide
 
 
@@ -89,7 +90,8 @@ class Search:
 
         Args:
           tolerance: share of images, 0.005 for half a point.
-          caution: standard errors of the loss that must fit into the tolerance as well.
+          caution: standard errors of the loss that must fit into the tolerance as well. Above 0, luck is discounted
+            too: the best of many candidates looks better on these images than on others (see `expected_loss`).
           octaves: log2 of the finest and the coarsest step of the first grid, over `unit_step`.
           rate_weights: of the first grid.
 
@@ -108,7 +110,21 @@ class Search:
             best = self._small_steps(best, fits)
             best = self._refine(best, fits)
         self._progress = None
+        if caution > 0:
+            sound = [item for item in self.evaluated() if self.expected_loss(item, caution) <= tolerance + SLACK]
+            best = sound[0] if sound else max(self.evaluated(), key=self.accuracy)
         return best
+
+    def expected_loss(self, candidate: Candidate, caution: float) -> float:
+        """Cautious loss, but from the mean loss of the better half of the candidates of its size where that is more."""
+        near = [
+            item.lost - item.won
+            for item in self.evaluated()
+            if abs(math.log(item.bytes / candidate.bytes)) <= ABOUT_THE_SAME
+        ]
+        better_half = sorted(near)[: (len(near) + 1) // 2]
+        excess = sum(better_half) / len(better_half) - (candidate.lost - candidate.won)
+        return self.cautious_loss(candidate, caution) + max(excess, 0.0) / len(self._reference)
 
     def pareto(self) -> list[Candidate]:
         """Returns the candidates that no smaller file matches in accuracy, by size."""

@@ -67,6 +67,18 @@ def test_caution_adds_standard_errors(tmp_path):
     assert found.cautious_loss(candidate, 2.0) == pytest.approx(expected)
 
 
+def test_a_lucky_candidate_is_charged_with_its_neighbours(tmp_path):
+    found = make(tmp_path)
+    for size, lost in ((1000, 2), (1010, 8), (1020, 6), (990, 12), (2000, 0)):
+        rule = Rule(float(size))
+        found.candidates[rule] = Candidate(rule, size, lost, 0)
+    lucky = found.candidates[Rule(1000.0)]
+    # Of 2, 6, 8, 12 around it, the better half has the mean 4: two images more than its own 2.
+    assert found.expected_loss(lucky, 0.0) == pytest.approx(4 / 400)
+    assert found.expected_loss(found.candidates[Rule(990.0)], 0.0) == pytest.approx(12 / 400)
+    assert found.expected_loss(found.candidates[Rule(2000.0)], 0.0) == 0
+
+
 def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
     whole = make(tmp_path / "whole").smallest(0.01, 0.0, OCTAVES, RATES)
     calls = 0
