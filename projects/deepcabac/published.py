@@ -104,7 +104,7 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
     )
     parts.append(
-        "Tolerance in points of accuracy on images kept apart, where every setting was chosen; accuracies on test images. "
+        "Tolerance in points of accuracy on images kept apart, where settings were chosen; accuracies on test images. "
         "Sizes are whole files, everything in them counted. "
         f"Measured on {'; '.join(devices)}; commits and versions stand in `results/*.json`."
     )
