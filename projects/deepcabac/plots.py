@@ -49,9 +49,8 @@ def rate_accuracy(axis, search: Search, chosen: Mapping[str, Candidate], origina
     axis.plot(share(front), accuracies(front), color=BLUE, linewidth=1.4, marker=".", markersize=5, label="front")
     for (name, item), colour in zip(chosen.items(), STARS, strict=False):
         size, level = share([item])[0], accuracies([item])[0]
-        text = f"{name}: {item.bytes:,} B,\n{size:.3g} %, accuracy {level:.2f} %"
-        axis.scatter([size], [level], s=75, color=colour, marker="*", zorder=3)
-        axis.annotate(text, (size, level), xytext=(10, -30), textcoords="offset points", color=colour, fontsize=8)
+        text = f"{name}: {item.bytes:,} B, {size:.3g} %, accuracy {level:.2f} %"
+        axis.scatter([size], [level], s=75, color=colour, marker="*", zorder=3, label=text)
     visible = [value for value, level in zip(share(tried), accuracies(tried), strict=True) if level >= lowest]
     axis.set(
         xscale="log", xlim=(min(visible) / 1.15, max(visible) * 1.15), xlabel="file size (% of float32, log scale)",

@@ -65,7 +65,7 @@ def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[s
             rows.append(
                 [
                     f"{TITLES.get(name, name)}, {result['dataset']}",
-                    f"{point} ({100 * found['tolerance']:g})",
+                    point + (f" ({100 * found['tolerance']:g})" if "tolerance" in found else ""),
                     f"{found['mean_bytes']:,.0f}",
                     f"{found['mean_percent']:.3g}",
                     f"{100 * found['mean_accuracy_before']:.2f} %",
