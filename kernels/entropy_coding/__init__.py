@@ -9,10 +9,11 @@ from .quantize import dequantize, qp_to_step, quantize_rdo, quantize_trellis, qu
 from .rate import rate_exact, rate_static, rate_static_soft
 from .reading import Summary, TensorSummary, decompress, inspect, read_tensor
 from .tensor import MAX_ABS_LEVEL, decode_tensor, encode_tensor, stream_length
-from .tree import Quantized
+from .tree import Codebook, Quantized
 
 __all__ = [
     "MAX_ABS_LEVEL",
+    "Codebook",
     "Quantized",
     "Summary",
     "TensorSummary",

@@ -8,11 +8,13 @@ All numbers are little-endian; `varint` is LEB128. The header lists the streams,
     streams  varint count, each: u8 kind,
              [CABAC: u8 n_unary, u8 scan | profile << 4 | dq << 5], varint length, u32 CRC-32
     tensors  varint count, each: path, u8 dtype (or the code of an empty container), varint number of axes,
-             varint sizes, u8 coding, [uniform, trellis: f64 step], [all but zero: varint stream, u8 axis order]
+             varint sizes, u8 coding, [uniform, trellis: f64 step],
+             [codebook: varint number of values, varint place of label 0, the values],
+             [all but zero: varint stream, u8 axis order]
 
 A path repeats `varint` elements of the one before, then adds `varint` elements (u8 kind, varint length and UTF-8, or an
 index). Codings: 0 raw bytes, 1 integers, 2 uniform, 3 codebook, 4 trellis grid, 5 difference from a base, 6 all zero;
-3 and 5 are reserved. An axis order is 0 for as stored, or 1 and a permutation. Tensors that share a stream follow one
+5 is reserved. An axis order is 0 for as stored, or 1 and a permutation. Tensors that share a stream follow one
 another in it in the order of the list.
 
 Every read is bounded by the file; sizes are checked before anything is allocated.
@@ -70,6 +72,8 @@ class Entry:
     stream: int = -1
     axes: tuple[int, ...] | None = None
     empty: str | None = None
+    values: np.ndarray | None = None  # of a codebook, in the entry's dtype
+    zero: int = 0  # the place of label 0 among them
 
     @property
     def name(self) -> str:
@@ -129,6 +133,10 @@ def write(entries: list[Entry], streams: list[Stream]) -> bytes:
         header.append(entry.coding)
         if entry.coding in (UNIFORM, TRELLIS):
             header += struct.pack("<d", entry.step)
+        if entry.coding == CODEBOOK:
+            _put(header, entry.values.size)
+            _put(header, entry.zero)
+            header += entry.values.tobytes()
         if entry.coding != ZERO:
             _put(header, entry.stream)
             header += bytes([0]) if entry.axes is None else bytes([1, *entry.axes])
@@ -281,12 +289,22 @@ class _Header:
         # Empty tensors too: no axis may overflow what NumPy can address.
         if math.prod(max(n, 1) for n in shape) * entry.dtype.itemsize > 2**62:
             raise ValueError(f"tensor {entry.name!r} has an impossible shape {shape}")
-        if entry.coding not in (RAW, INTEGERS, UNIFORM, TRELLIS, ZERO):
+        if entry.coding not in (RAW, INTEGERS, UNIFORM, CODEBOOK, TRELLIS, ZERO):
             raise ValueError(f"tensor {entry.name!r} uses coding {entry.coding}, which this version does not read")
         if entry.coding in (UNIFORM, TRELLIS):
             entry.step = struct.unpack("<d", self.take(8))[0]
             if not (math.isfinite(entry.step) and entry.step > 0) or entry.dtype.kind in "iubc":
                 raise ValueError(f"tensor {entry.name!r} has a step of {entry.step} for dtype {entry.dtype}")
+        if entry.coding == CODEBOOK:
+            if entry.dtype.kind in "iubc":
+                raise ValueError(f"tensor {entry.name!r} of dtype {entry.dtype} cannot have a codebook")
+            count = self.varint("number of values", len(self.view))
+            entry.zero = self.varint("place of label 0", len(self.view))
+            if entry.zero >= count:
+                raise ValueError(f"tensor {entry.name!r} has label 0 at {entry.zero}, no place among {count} values")
+            entry.values = np.frombuffer(bytes(self.take(count * entry.dtype.itemsize)), entry.dtype)
+            if not np.isfinite(entry.values).all():
+                raise ValueError(f"tensor {entry.name!r} has NaN or infinite values in its codebook")
         if entry.coding == INTEGERS and entry.dtype.kind not in "iub":
             raise ValueError(f"tensor {entry.name!r} of dtype {entry.dtype} cannot be stored as integers")
         if entry.coding != ZERO:

@@ -15,10 +15,10 @@ import numpy as np
 
 from . import container
 from .constants import MAX_ABS_LEVEL
-from .container import CABAC_STREAM, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
+from .container import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
 from .quantize import qp_to_step, quantize_rdo, quantize_trellis, quantize_uniform
 from .tensor import Options, encode_levels, matrix_shape, plan
-from .tree import Empty, Quantized, flatten, path_name
+from .tree import Codebook, Empty, Quantized, flatten, path_name
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
 
@@ -43,8 +43,8 @@ def compress(
     """The bytes of a file that holds the tree. The same input gives the same bytes, whatever the number of jobs.
 
     Args:
-      tree: arrays (NumPy, JAX, or anything `numpy.asarray` takes), scalars and `Quantized` tensors in nested dicts,
-        lists, tuples and other registered pytrees (the last come back as dicts).
+      tree: arrays (NumPy, JAX, or anything `numpy.asarray` takes), scalars, `Quantized` and `Codebook` tensors in
+        nested dicts, lists, tuples and other registered pytrees (the last come back as dicts).
       step: quantisation step of the weights, in their unit. A number applies to float tensors of two or more axes; a
         mapping from names ("fc1/kernel") or a function of (name, array) gives any float tensor its step, and None or
         no entry means lossless. By default nothing is quantised.
@@ -85,7 +85,9 @@ def compress(
     settings = _Settings(quantizer, float(rate_weight), n_unary, scan, axes)
     items = [_item(path, name, leaf, rule, weights.get(name)) for path, name, leaf in leaves]
 
-    alone = [item for item in items if item.entry.coding in (INTEGERS, UNIFORM) and item.entry.size >= SHARED_SIZE]
+    alone = [
+        item for item in items if item.entry.coding in (INTEGERS, UNIFORM, CODEBOOK) and item.entry.size >= SHARED_SIZE
+    ]
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         # Large ones first, so that no thread starts on the largest when the others are done.
         futures = {id(i): pool.submit(_encode_alone, i, settings) for i in sorted(alone, key=lambda i: -i.entry.size)}
@@ -138,6 +140,8 @@ def _item(path, name, leaf, rule, importance) -> _Item:
                 f"tensor {name!r}: Quantized.q holds a value beyond the legal range |q| <= {MAX_ABS_LEVEL}"
             )
         return _Item(Entry(path, dtype, q.shape, UNIFORM, float(leaf.step)), q, True)
+    if isinstance(leaf, Codebook):
+        return _codebook_item(path, name, leaf)
     try:
         array = np.asarray(leaf)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -157,6 +161,28 @@ def _item(path, name, leaf, rule, importance) -> _Item:
         if importance.shape != array.shape:
             raise ValueError(f"tensor {name!r}: importance has shape {importance.shape}, the weights {array.shape}")
     return _Item(entry, array, importance=importance)
+
+
+def _codebook_item(path, name, leaf: Codebook) -> _Item:
+    labels, values = np.asarray(leaf.labels), np.ascontiguousarray(leaf.values)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    container.dtype_code(values.dtype)
+    if values.dtype.kind in "iubc" or values.ndim != 1 or not values.size:
+        raise TypeError(f"tensor {name!r}: Codebook.values must be floats [number of values], not {values.dtype} "
+                        f"{list(values.shape)}")  # fmt: skip
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"tensor {name!r}: Codebook.labels holds {labels.dtype}, not integers")
+    if not np.isfinite(values).all():
+        raise ValueError(f"tensor {name!r}: Codebook.values holds NaN or infinity")
+    zero = int(leaf.zero)
+    if not 0 <= zero < values.size:
+        raise ValueError(f"tensor {name!r}: Codebook.zero={zero} is no place among {values.size} values")
+    if labels.size and not (-zero <= int(labels.min()) and int(labels.max()) < values.size - zero):
+        raise ValueError(
+            f"tensor {name!r}: labels from {labels.min()} to {labels.max()} leave the codebook, which has values for "
+            f"{-zero} to {values.size - zero - 1}"
+        )
+    return _Item(Entry(path, values.dtype, labels.shape, CODEBOOK, values=values, zero=zero), labels, True)
 
 
 def _levels(item: _Item, settings, order, quantizer: str) -> np.ndarray:
@@ -192,7 +218,7 @@ def _encode_alone(item: _Item, settings) -> Stream | None:
     if settings.quantizer != "uniform" and entry.coding == UNIFORM and not item.quantized:
         entry.coding = TRELLIS if settings.quantizer == "trellis" else UNIFORM
         best = _plan(_levels(item, settings, entry.axes, settings.quantizer), settings, entry.coding == TRELLIS)
-    if not best.levels.any():
+    if not best.levels.any() and _zero_means_zero(entry):
         entry.coding, entry.axes = ZERO, None
         return None
     data = encode_levels(best.levels, best.options, best.presets)
@@ -200,6 +226,11 @@ def _encode_alone(item: _Item, settings) -> Stream | None:
         entry.coding, entry.axes = RAW, None
         return None
     return Stream(CABAC_STREAM, data, settings.n_unary, settings.scan, best.options.profile, best.options.dq)
+
+
+def _zero_means_zero(entry) -> bool:
+    """Whether a tensor of zero levels may be stored as zeros: not if its codebook gives them another value."""
+    return entry.coding != CODEBOOK or not entry.values[entry.zero].tobytes().strip(b"\0")
 
 
 @dataclasses.dataclass
@@ -222,12 +253,12 @@ def _plan(levels: np.ndarray, settings, dq: bool = False) -> _Codeword:
 
 def _encode_shared(items, settings, streams: list[Stream]) -> None:
     """Small tensors end to end: one codeword for the quantised, one for the integers, one stream of raw bytes."""
-    for coding in (UNIFORM, INTEGERS):
+    for codings in ((UNIFORM, CODEBOOK), (INTEGERS,)):
         members = []
         for item in items:
-            if item.entry.coding == coding:
+            if item.entry.coding in codings:
                 levels = _levels(item, settings, None, "rdo" if settings.rate_weight > 0 else "uniform")
-                if levels.any():
+                if levels.any() or not _zero_means_zero(item.entry):
                     members.append((item, levels.reshape(-1)))
                 else:
                     item.entry.coding = ZERO

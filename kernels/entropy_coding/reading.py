@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import container
-from .container import INTEGERS, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry
+from .container import CODEBOOK, INTEGERS, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry
 from .quantize import dequantize
 from .tensor import Reader, matrix_shape, pieces
-from .tree import Empty, Quantized, unflatten
+from .tree import Codebook, Empty, Quantized, unflatten
 
 _PIECE = 1 << 16  # values decoded at a time
 DEFAULT_MAX_OUTPUT_BYTES = 1 << 33
@@ -30,8 +30,8 @@ def decompress(
       data: bytes-like, the whole file.
       max_output_bytes: the most that the arrays may take together, each counted with 1 KiB of overhead; a file that
         declares more is refused unread.
-      quantized: return `Quantized(q, step, dtype)` for quantised tensors instead of floats. An all-zero tensor, which
-        the file keeps no step for, is an array of zeros all the same.
+      quantized: return `Quantized(q, step, dtype)` or `Codebook(labels, values, zero)` for quantised tensors instead of
+        floats. An all-zero tensor, which the file keeps neither for, is an array of zeros all the same.
       jobs: threads; by default one a core.
 
     Raises:
@@ -115,7 +115,7 @@ def inspect(data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, jobs: int
     for entry, (_, leaf) in zip(entries, decoded, strict=True):
         if entry.empty is not None:
             continue
-        values = leaf.q if isinstance(leaf, Quantized) else leaf
+        values = leaf.q if isinstance(leaf, Quantized) else leaf.labels if isinstance(leaf, Codebook) else leaf
         shared = entry.stream >= 0 and len(members[entry.stream]) > 1
         stored = 0.0
         if entry.stream >= 0:
@@ -226,10 +226,23 @@ def _read_member(reader: Reader, entry: Entry, quantized: bool):
             for i, line in enumerate(values):
                 start = (row + i) * width + column
                 target.flat[start : start + columns] = line
-    return Quantized(out, entry.step, entry.dtype) if keep_integers else out
+    if not keep_integers:
+        return out
+    if entry.coding != CODEBOOK:
+        return Quantized(out, entry.step, entry.dtype)
+    _check_labels(out, entry)
+    return Codebook(out, entry.values, entry.zero)
+
+
+def _check_labels(labels, entry: Entry) -> None:
+    if labels.size and not (-entry.zero <= int(labels.min()) and int(labels.max()) < entry.values.size - entry.zero):
+        raise ValueError(f"it holds a label that its codebook of {entry.values.size} values has no value for")
 
 
 def _converted(levels, entry: Entry) -> np.ndarray:
+    if entry.coding == CODEBOOK:
+        _check_labels(levels, entry)
+        return entry.values[levels.astype(np.int64) + entry.zero]
     if entry.coding != INTEGERS:
         with np.errstate(over="ignore"):
             return dequantize(levels, entry.step, entry.dtype)

@@ -34,9 +34,38 @@ class Quantized:
     dtype: np.dtype = np.dtype(np.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class Codebook:
+    """A tensor whose weights share a few values: value = values[label + zero]. A leaf for `compress`, and what
+    `decompress` returns on request instead of floats.
+
+    Labels are coded as integers, so rank them: 0 for the commonest value (as a rule 0.0), the other values below and
+    above it in their order.
+
+    Attributes: labels, integers of any shape, -zero <= label < len(values) - zero; values, floats [number of values],
+    in the dtype of the tensor; zero, the place of label 0 among them, by default that of the value 0.0.
+    """
+
+    labels: np.ndarray
+    values: np.ndarray
+    zero: int | None = None
+
+    def __post_init__(self):
+        values = np.asarray(self.values)
+        if self.zero is None:
+            found = np.flatnonzero(values == 0) if values.ndim == 1 else ()
+            if len(found) != 1:
+                raise ValueError(f"the codebook has {len(found)} values of 0.0: say which value label 0 means (zero=)")
+            object.__setattr__(self, "zero", int(found[0]))
+
+    def weights(self) -> np.ndarray:
+        """The tensor itself, in the dtype of the values."""
+        return np.asarray(self.values)[np.asarray(self.labels, np.int64) + self.zero]
+
+
 def flatten(tree) -> list[tuple[tuple, object]]:
     """(path, leaf) in a fixed order: dicts by sorted key, sequences by index. Leaves: arrays, scalars, Quantized,
-    Empty."""
+    Codebook, Empty."""
     leaves = []
     _walk(tree, (), leaves)
     return leaves
@@ -57,7 +86,7 @@ def _walk(node, path, leaves):
         children, empty = [(("tuple", i), child) for i, child in enumerate(node)], "tuple"
     elif node is None:
         children, empty = [], "none"
-    elif isinstance(node, (Quantized, Empty)) or hasattr(node, "__array__") or np.isscalar(node):
+    elif isinstance(node, (Quantized, Codebook, Empty)) or hasattr(node, "__array__") or np.isscalar(node):
         leaves.append((path, node))
         return
     else:

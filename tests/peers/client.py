@@ -1,7 +1,7 @@
 """Starts a peer's server in its own environment and talks to it, so that one run can alternate our calls and theirs.
 
-    with client.open_peer("nncodec") as peer:
-        stream = peer.encode(q, n_unary=11, presets=True)
+with client.open_peer("nncodec") as peer:
+    stream = peer.encode(q, n_unary=11, presets=True)
 """
 
 import contextlib

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kernels import entropy_coding
-from kernels.entropy_coding import Quantized
+from kernels.entropy_coding import Codebook, Quantized
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
 
 LIMIT = 1 << 20  # max_output_bytes of the damaged files
@@ -30,6 +30,7 @@ def images() -> list[bytes]:
         entropy_coding.compress([sample["integers"][7], sample["mask"]]),
         entropy_coding.compress(np.float32(3)),
         trellis_image(),
+        entropy_coding.compress(trees.codebooks(), step=1 / 64),
     ]
 
 
@@ -64,7 +65,7 @@ def attempt(data: bytes, seed: int, limit: int = LIMIT) -> str:
         return message
     total = 0
     for leaf in leaves(tree):
-        array = leaf.q if isinstance(leaf, Quantized) else leaf
+        array = leaf.q if isinstance(leaf, Quantized) else leaf.labels if isinstance(leaf, Codebook) else leaf
         assert isinstance(array, np.ndarray)
         total += array.size
     assert total <= limit
@@ -316,7 +317,13 @@ STEP = struct.pack("<d", 0.5)
     [
         ([], b"\0", "at least one leaf"),
         ([], b"\1\0\0\x20\0\6", "unknown dtype 32"),
-        ([], b"\1\0\0\0\1\5\3", "coding 3, which this version does not read"),
+        ([], b"\1\0\0\0\1\5\5", "coding 5, which this version does not read"),
+        ([], b"\1\0\0\6\1\5\3", "int32 cannot have a codebook"),
+        ([], b"\1\0\0\0\1\5\3\0\0", "no place among 0 values"),
+        ([], b"\1\0\0\0\1\5\3\2\2" + bytes(8), "no place among 2 values"),
+        ([], b"\1\0\0\0\1\5\3\2\1" + bytes(7), "middle of a field"),
+        ([], b"\1\0\0\0\1\5\3\2\1" + struct.pack("<2f", 1, np.inf), "NaN or infinite"),
+        ([INTEGER_STREAM], b"\1\0\0\0\1\2\3\2\1" + struct.pack("<2f", 1, 2) + b"\0\0", "has no value for"),
         ([], b"\1\0\0\0\1\5\x09", "coding 9"),
         ([], b"\2\0\0\0\0\6\0\0\0\0\6", "occurs twice"),
         ([], b"\2\0\1\0\1a\0\0\6\0\1\4\1a\0\0\6", "occurs twice"),

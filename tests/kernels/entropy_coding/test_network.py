@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies
 
 from kernels import entropy_coding
-from kernels.entropy_coding import Quantized, container
+from kernels.entropy_coding import Codebook, Quantized, container
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
 
 FLOATS = ["float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
@@ -182,6 +182,13 @@ def test_a_flax_module_state():
         ({"a": Quantized(ARRAY, 0.0)}, ValueError, "'a'.*step=0.0"),
         ({"a": Quantized(ARRAY, np.nan)}, ValueError, "'a'.*step=nan"),
         ({"a": Quantized(ARRAY, 1.0, np.int32)}, TypeError, "'a'.*dtype=int32"),
+        ({"a": Codebook(np.array([0, 3]), np.array([-1.0, 0, 1]))}, ValueError, "'a'.*from 0 to 3.*for -1 to 1"),
+        ({"a": Codebook(np.array([0, -2]), np.array([-1.0, 0, 1]))}, ValueError, "'a'.*from -2 to 0.*for -1 to 1"),
+        ({"a": Codebook(np.array([0.0]), np.array([-1.0, 0, 1]))}, TypeError, "'a'.*float64, not integers"),
+        ({"a": Codebook(np.array([0]), np.array([0, 1]))}, TypeError, "'a'.*not int64"),
+        ({"a": Codebook(np.array([0]), np.zeros((1, 1)), 0)}, TypeError, r"'a'.*not float64 \[1, 1\]"),
+        ({"a": Codebook(np.array([0]), np.array([0, np.nan]))}, ValueError, "'a'.*NaN or infinity"),
+        ({"a": Codebook(np.array([0]), np.array([0.0, 1]), 2)}, ValueError, "'a'.*zero=2 is no place among 2"),
     ],
 )
 def test_trees_that_are_refused(tree, error, message):
@@ -473,3 +480,30 @@ def test_a_zero_tensor_has_no_step():
     kept = entropy_coding.decompress(data, quantized=True)
     same(kept["a"], np.zeros((3, 4), np.float16))
     assert isinstance(kept["b"], Quantized) and kept["b"].q.dtype == np.int32
+
+
+def test_codebooks():
+    tree = trees.codebooks()
+    data = entropy_coding.compress(tree)
+    weights = {name: leaf.weights() if isinstance(leaf, Codebook) else leaf for name, leaf in tree.items()}
+    same(entropy_coding.decompress(data), weights)
+    same(entropy_coding.read_tensor(data, "small"), weights["small"])
+    kept = entropy_coding.decompress(data, quantized=True)
+    for name in ("alone", "small", "half", "one value"):
+        same(kept[name].labels, tree[name].labels.astype(np.int32))
+        same(kept[name].values, tree[name].values)
+        assert kept[name].zero == tree[name].zero
+    same(kept["zero"], np.zeros((50, 50), np.float32))  # a codebook of no use is not kept
+    # Labels cost what integers cost; beside them the values and a few bytes of the header.
+    integers = entropy_coding.compress({"alone": tree["alone"].labels})
+    assert len(entropy_coding.compress({"alone": tree["alone"]})) == len(integers) + tree["alone"].values.nbytes + 2
+    summary = {tensor.name: tensor for tensor in entropy_coding.inspect(data).tensors}
+    assert summary["alone"].coding == "codebook" and summary["alone"].step is None
+    assert summary["alone"].nonzero == np.count_nonzero(tree["alone"].labels)
+
+
+def test_a_codebook_says_which_value_label_0_means():
+    with pytest.raises(ValueError, match="has 0 values of 0.0"):
+        Codebook(np.array([0]), np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match="has 2 values of 0.0"):
+        Codebook(np.array([0]), np.array([0.0, -0.0]))

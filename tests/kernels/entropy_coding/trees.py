@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 
-from kernels.entropy_coding import Quantized
+from kernels.entropy_coding import Codebook, Quantized
 from tests.kernels.entropy_coding import cases
 
 
@@ -29,4 +29,17 @@ def sample():
         "quantized": Quantized(cases.levels(64, 700, 1, 9).reshape(8, 8), 0.5),
         "complex": np.array([1 + 2j], np.complex64),
         "big": np.array([2**63, 5], np.uint64),
+    }
+
+
+def codebooks():
+    """Tensors of a few values: alone and small, several dtypes, label 0 for 0.0 and for another value."""
+    values = np.array([-0.75, -0.25, 0, 0.125, 1, 3], np.float32)
+    return {
+        "alone": Codebook(np.clip(cases.levels(2400, 300, 1, 10).reshape(3, 40, 20), -2, 3), values),
+        "small": Codebook(np.clip(cases.levels(64, 700, 1, 11).reshape(8, 8), -2, 3).astype(np.int8), values),
+        "half": Codebook(cases.levels(30, 500, 0, 12) > 0, np.array([-1, 1], np.float16), 0),
+        "one value": Codebook(np.zeros((50, 50), int), np.array([0.5], ml_dtypes.bfloat16), 0),
+        "zero": Codebook(np.zeros((50, 50), int), values),
+        "plain": weights((30,), 13),
     }
