@@ -97,6 +97,10 @@ class CompressConfig:
         "best among many candidates is discounted too",
         minimum=0.0,
     )
+    views: int = config.field(
+        1, "with --search on imagenet_samples: judge on so many views, moved and mirrored, of each photograph",
+        minimum=1, maximum=len(evaluation.VIEWS),
+    )  # fmt: skip
     step_octaves: tuple[float, float] | None = config.field(
         None, "with --search: log2 of the finest and coarsest step of the first grid, over the root mean square of the "
         "nonzero weights (dc_v2: -4,1) or over the layer's Delta at S = 0 (dc_v1: -1,4)",
@@ -196,7 +200,8 @@ def make_search(config: CompressConfig, network: Network, judge: evaluation.Eval
         lambda tree: judge.correct(tree, "validation"),
         run.checkpoints / "candidates.jsonl",
         run,
-        f"{config.search} on {len(judge.validation.images)} images kept apart",
+        f"{config.search} on {len(judge.validation.images) // judge.views} images kept apart",
+        judge.views,
     )
 
 
@@ -250,7 +255,7 @@ def make_evaluator(config: CompressConfig) -> evaluation.Evaluator | None:
     }
     if "model" not in settings or "dataset" not in settings:
         return None
-    return evaluation.create(**settings)
+    return evaluation.create(**settings, views=config.views)
 
 
 def describe(

@@ -15,6 +15,8 @@ from common import datasets, models
 from common.models.efficientnet import CPU_BATCH, preprocess
 
 BATCH = 500  # images
+# Views of a photograph: pixels down and right (within the 16 that the centre crop leaves beside it), mirrored or not.
+VIEWS = ((0, 0, False), (0, 0, True), (16, 16, False), (-16, -16, True), (16, -16, True), (-16, 16, False))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Evaluator:
       module: untrained, to check names and shapes of a tree against.
       apply: (tree, inputs) -> logits.
       preprocess: uint8 images -> inputs.
-      validation, test: images and labels.
+      validation, test: images and labels; validation may hold `views` of each image, view by view.
       batch_size: images at a time.
       data: where the images come from.
     """
@@ -37,6 +39,7 @@ class Evaluator:
     test: datasets.Split
     batch_size: int
     data: datasets.Dataset
+    views: int = 1
 
     def check(self, tree: Mapping) -> None:
         """Raises ValueError when the tree does not fit the network."""
@@ -61,6 +64,7 @@ def create(
     *,
     width: float = 1.0,
     validation_images: int | None = None,
+    views: int = 1,
     fallback: str | None = None,
 ) -> Evaluator:
     """Returns the evaluator of a network on a data set.
@@ -70,11 +74,15 @@ def create(
       dataset: a name of common.datasets. Even photographs of `imagenet_samples` are for validation.
       width: factor on channels.
       validation_images: the last training images, as many as `train` kept apart (None: its default).
+      views: photographs for validation are seen so many times, moved and mirrored, which lessens the luck of the draw.
       fallback: "digits" to take scikit-learn's where the data set cannot be had.
     """
     data = datasets.load(dataset, fallback=fallback, **({"size": 28} if dataset == "digits" else {}))
     if dataset == "imagenet_samples":
         validation, test = (datasets.Split(data.test_images[i::2], data.test_labels[i::2]) for i in (0, 1))
+        validation = seen_from(validation, views)
+    elif views != 1:
+        raise ValueError(f"views={views}: only imagenet_samples have the margin to be moved in; {dataset} has one view")
     else:
         _, validation = datasets.split_validation(data, validation_images)
         test = datasets.Split(data.test_images, data.test_labels)
@@ -89,7 +97,19 @@ def create(
         test,
         CPU_BATCH if is_published else BATCH,
         data,
+        views,
     )
+
+
+def seen_from(split: datasets.Split, views: int) -> datasets.Split:
+    """Returns the photographs in the first `views` of VIEWS, end to end, view by view."""
+    if not 1 <= views <= len(VIEWS):
+        raise ValueError(f"views={views}: choose 1 to {len(VIEWS)}")
+    images = [
+        np.roll(split.images[:, :, ::-1] if mirrored else split.images, (down, right), axis=(1, 2))
+        for down, right, mirrored in VIEWS[:views]
+    ]
+    return datasets.Split(np.concatenate(images), np.tile(split.labels, views))
 
 
 def settings_of(run_directory: pathlib.Path) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Search:
         cache: pathlib.Path,
         run: app.Run,
         description: str = "search",
+        views: int = 1,
     ):
         """
         Args:
@@ -63,11 +64,12 @@ class Search:
           cache: file of known candidates, a JSON object a line; made when missing, begun anew for another network.
           run: for progress.
           description: shown with the progress.
+          views: an image comes so many times in `correct`; its answers count as one observation.
         """
         self.network, self._correct, self._cache, self._run = network, correct, pathlib.Path(cache), run
-        self._description, self._progress = description, None
+        self._description, self._views, self._progress = description, views, None
         self.candidates: dict[Rule, Candidate] = {}
-        self._identity = fingerprint(network)
+        self._identity = fingerprint(network) + (f" {views} views" if views > 1 else "")
         self._read_cache()
         self._reference = correct(network.tree)
         self.reference_accuracy = float(self._reference.mean())
@@ -78,10 +80,11 @@ class Search:
         return right / len(self._reference)
 
     def cautious_loss(self, candidate: Candidate, caution: float) -> float:
-        """Accuracy lost, as a share, and `caution` standard errors of that (of the mean of -1, 0, 1 an image)."""
+        """Accuracy lost, as a share, and `caution` standard errors of that (of the mean of -1, 0, 1 an image; views of
+        one image are not taken for independent)."""
         count, net = len(self._reference), candidate.lost - candidate.won
         variance = (candidate.lost + candidate.won) / count - (net / count) ** 2
-        return net / count + caution * math.sqrt(variance / count)
+        return net / count + caution * math.sqrt(variance * self._views / count)
 
     def smallest(
         self, tolerance: float, caution: float, octaves: tuple[float, float], rate_weights: Sequence[float]

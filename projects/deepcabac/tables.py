@@ -89,7 +89,7 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
     if "efficientnet" in settings.table:
         options = {
             "fold_batch_norm": PUBLISHED_EPSILON, "importance_is": "layers", "rate_weights": (0.0, 0.03),
-            "step_octaves": (-5.0, -3.0),
+            "step_octaves": (-5.5, -4.0), "views": 4,
         }  # fmt: skip
         found.append(Experiment("efficientnet_lite0", {}, {"dc_v1": options}, HALF_A_POINT))
     return found
@@ -182,6 +182,7 @@ def compress_all(experiment: Experiment, folder: pathlib.Path, seed: int, settin
             cache,
             run,
             f"{experiment.name} seed {seed} {method}",
+            judge.views,
         )
         searches[method] = (chosen, search)
     before, rows, stars, coders = judge.correct(original, "test"), {}, {}, None
@@ -212,7 +213,11 @@ def compress_all(experiment: Experiment, folder: pathlib.Path, seed: int, settin
         "dataset": judge.data.name,
         "source": judge.data.description,
         "float32_bytes": coders.sizes[baselines.FLOAT32],
-        "images": {"kept_apart": len(judge.validation.images), "test": len(judge.test.images)},
+        "images": {
+            "kept_apart": len(judge.validation.images) // judge.views,
+            "views": judge.views,
+            "test": len(judge.test.images),
+        },
         "coder_versions": dict(coders.versions),
     }
     return {

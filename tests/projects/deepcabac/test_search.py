@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from common import run_directory
+from common import datasets, run_directory
 from kernels import entropy_coding
-from projects.deepcabac import quantization, search
+from projects.deepcabac import evaluation, quantization, search
 from projects.deepcabac.quantization import Network, Rule
 from projects.deepcabac.search import Candidate, Search
 
@@ -139,3 +139,27 @@ def test_out_of_reach_says_what_was_reached(tmp_path):
 
     with pytest.raises(ValueError, match=r"no candidate stays within 0\.01.*best has 0\.0000"):
         make(tmp_path, strict).smallest(0.01, 0.0, OCTAVES, RATES)
+
+
+def test_views_of_an_image_are_one_observation(tmp_path):
+    """Twice the same answers: the same loss and the same standard error, so the same choice."""
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    once.mkdir(), twice.mkdir()
+    best = make(once).smallest(0.01, 1.0, OCTAVES, RATES)
+    doubled = Search(
+        Network(TREE, jobs=1), lambda tree: np.tile(correct(tree), 2), twice / "c.jsonl",
+        run_directory.open_for_test(twice), views=2,
+    )  # fmt: skip
+    assert doubled.smallest(0.01, 1.0, OCTAVES, RATES).rule == best.rule
+
+
+def test_views_of_photographs():
+    images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
+    seen = evaluation.seen_from(datasets.Split(images, np.array([3, 5])), 3)
+    assert seen.labels.tolist() == [3, 5] * 3
+    np.testing.assert_array_equal(seen.images[:2], images)
+    np.testing.assert_array_equal(seen.images[2:4], images[:, :, ::-1])
+    # The centre crop of a moved view is another crop of the same photograph, without what wraps around.
+    np.testing.assert_array_equal(seen.images[4:, 16:240, 16:240], images[:, :224, :224])
+    with pytest.raises(ValueError, match="views=7: choose 1 to 6"):
+        evaluation.seen_from(datasets.Split(images, np.array([3, 5])), 7)
