@@ -1,0 +1,113 @@
+"""The flags of `train`: network and data, the relaxation and its schedules, the rate, and what follows the training."""
+
+import dataclasses
+
+from common import config
+from projects.entropy_training.pretrain import DATASETS, MODELS, PretrainConfig
+
+PARAMETRISATIONS = ("proximity", "theta", "ste")
+RATES = ("entropy", "conditional", "static")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One entropy-constrained training. Epochs are passes over the training images without those kept apart."""
+
+    model: str = config.field("lenet_300_100", "network", choices=MODELS)
+    width: float = config.field(1.0, "factor on the number of channels and hidden units", exclusive_minimum=0.0)
+    dataset: str = config.field("mnist", "images", choices=DATASETS)
+    seed: int = config.field(0, "of noise, order and shifts of the images, and of the pretraining", minimum=0)
+    validation_images: int | None = config.field(
+        None, "last training images, kept apart to choose settings (none: 5,000, or a fifth of a small set)", minimum=1
+    )
+    batch_size: int = config.field(128, "images a step", minimum=1)
+    shift: int = config.field(0, "training images move by up to so many pixels each way", minimum=0)
+    flip: bool = config.field(False, "half of the training images are mirrored left to right")
+
+    checkpoint: str | None = config.field(
+        None, "network to start from: a run directory of pretrain, .safetensors, .npz (none: pretrains one first)"
+    )
+    pretrain_epochs: int = config.field(30, "passes of that pretraining", minimum=1)
+    pretrain_rate: float = config.field(1e-3, "its learning rate", exclusive_minimum=0.0)
+
+    parametrisation: str = config.field(
+        "proximity",
+        "of soft labels: by distance from a latent weight, by free logits (theta; small networks), or none: hard "
+        "weights with straight-through gradients (ste)",
+        choices=PARAMETRISATIONS,
+    )
+    levels: int = config.field(
+        33, "centroids of a layer, odd", minimum=3, check=lambda k: None if k % 2 else "an odd number: one is 0"
+    )
+    epochs: int = config.field(30, "passes of entropy-constrained training", minimum=1)
+    learning_rate: float = config.field(1e-3, "of Adam, on latent weights and biases", exclusive_minimum=0.0)
+    centroid_rate: float = config.field(0.1, "learning rate of centroids, in units of learning_rate", minimum=0.0)
+    decay_start: float = config.field(
+        0.5, "share of the epochs after which the learning rate falls linearly to 0", minimum=0.0, maximum=1.0
+    )
+    sharpness: tuple[float, float] = config.field(
+        (2.0, 40.0),
+        "beta d^2 / 2 at the start and at the end, d the gap of the grid; it rises geometrically",
+        exclusive_minimum=0.0,
+    )
+    sharpening_end: float = config.field(
+        1.0, "share of the epochs at which it reaches the end", exclusive_minimum=0.0, maximum=1.0
+    )
+    table_points: int = config.field(1024, "places of the table of soft labels", minimum=64)
+    linear_noise: bool = config.field(True, "noise of soft labels on the outputs of dense layers")
+    convolution_noise: str = config.field(
+        "weights",
+        "noise of soft labels in convolutions: on every output, one draw of weights a batch (cheaper), none",
+        choices=("outputs", "weights", "none"),
+    )
+
+    alpha: float = config.field(
+        0.1, "weight of the rate: 1 is the literal description length, in nats an example", minimum=0.0
+    )
+    alpha_warmup: int = config.field(5, "epochs over which it rises from 0", minimum=0)
+    rate: str = config.field(
+        "entropy",
+        "bits in the loss: zero-order, knowing whether the weight before is 0, or the coder's contexts (static)",
+        choices=RATES,
+    )
+    sparsity_prior: float = config.field(
+        0.0,
+        "zeros that are counted beside those of a layer, as a share of its weights: zeros become cheaper",
+        minimum=0,
+    )
+    target_bytes: int | None = config.field(
+        None, "rate target: alpha follows by dual ascent so that the relaxed size reaches it", minimum=1
+    )
+    ascent_rate: float = config.field(2e-4, "step of that ascent a training step", exclusive_minimum=0.0)
+
+    harden_weight: float = config.field(
+        1.0, "price of a bit when labels become hard, in units of the most probable label's 2 ln 2 / beta", minimum=0.0
+    )
+    tune_epochs: int = config.field(3, "passes that tune biases, norms and centroids with frozen labels", minimum=0)
+    tune_rate: float = config.field(1e-3, "learning rate at their start; it falls linearly to 0", exclusive_minimum=0.0)
+    small_tolerance: float = config.field(
+        0.0005, "share of images kept apart that coarser biases and norms may lose", minimum=0.0
+    )
+    checkpoint_steps: int = config.field(1000, "steps between two checkpoints", minimum=1, identity=False)
+
+    def __post_init__(self):
+        if self.sharpness[1] < self.sharpness[0]:
+            raise ValueError(f"--sharpness={self.sharpness[0]},{self.sharpness[1]} falls: give the smaller first")
+        if self.rate != "entropy" and self.parametrisation == "theta" and self.model == "small_vgg16":
+            raise ValueError("--parametrisation=theta holds a number a weight and centroid: choose proximity")
+
+
+def pretraining(settings: TrainConfig) -> PretrainConfig:
+    """Returns the floating-point training that a training without a checkpoint starts with."""
+    return PretrainConfig(
+        model=settings.model,
+        width=settings.width,
+        dataset=settings.dataset,
+        seed=settings.seed,
+        validation_images=settings.validation_images,
+        epochs=settings.pretrain_epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.pretrain_rate,
+        shift=settings.shift,
+        flip=settings.flip,
+    )

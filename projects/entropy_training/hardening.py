@@ -1,0 +1,202 @@
+"""From soft labels to hard ones, and the tuning of what stays free: centroids, biases and norms."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from common import app, augmentation, metrics, models, training, weight_files
+from common.models import layers
+from kernels import entropy
+from projects.entropy_training import model, pretrain
+from projects.entropy_training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """A network of hard labels.
+
+    Attributes:
+      labels: layer name -> int32 of the kernel's shape.
+      centroids: layer name -> float32 [K], the middle one 0.
+      rest: path -> array of everything that is no kernel: biases, norms, running statistics.
+    """
+
+    labels: Mapping[str, np.ndarray]
+    centroids: Mapping[str, np.ndarray]
+    rest: Mapping[str, np.ndarray]
+
+    def tree(self) -> dict:
+        """The weights as nested dicts, for the plain network."""
+        kernels = {f"{name}/kernel": self.centroids[name][labels] for name, labels in self.labels.items()}
+        return weight_files.nest({**self.rest, **kernels})
+
+
+def harden(network: nnx.Module, settings: TrainConfig, sharpness: float, run: app.Run, iterations: int = 1) -> Labelled:
+    """Returns the network with a label for every weight: the most probable one, priced with the shares of the labels.
+
+    Args:
+      network: with latent weights.
+      settings: `harden_weight` scales the price of a bit, 2 ln 2 / beta.
+      sharpness: beta d^2 / 2 of the labels so far.
+      run: for a warning where all labels of a layer are equal.
+      iterations: of `entropy.ecsq`, which also moves the centroids; 1 keeps them.
+    """
+    tree, grids = model.stored_trees(network)
+    flat, labels, centroids = weight_files.flatten(tree), {}, {}
+    for name, layer in model.coded_layers(network).items():
+        kernel, grid = flat.pop(f"{name}/kernel"), grids[name].astype(np.float32)
+        if hasattr(layer, "logits"):
+            labels[name], centroids[name] = np.asarray(jnp.argmax(layer.logits[...], axis=-1), np.int32), grid
+        else:
+            price = settings.harden_weight * 2 * entropy.LN2 / float(model.beta_of(jnp.asarray(grid), sharpness))
+            shares = np.bincount(entropy.assign(kernel, grid, np.ones(len(grid)), 0.0).reshape(-1), minlength=len(grid))
+            labels[name] = entropy.assign(kernel, grid, shares / kernel.size, price)
+            centroids[name] = grid
+            if iterations > 1:
+                used = np.bincount(labels[name].reshape(-1), minlength=len(grid)) > 0
+                used[len(grid) // 2] = True
+                kept = np.flatnonzero(used)
+                found, moved, _ = entropy.ecsq(
+                    kernel, rate_weight=price, iterations=iterations, centroids=grid[kept], name=name
+                )
+                labels[name], centroids[name] = kept[found].astype(np.int32), grid.copy()
+                centroids[name][kept] = moved
+        if iterations > 1 and not np.ptp(labels[name]):
+            run.log(f"warning: all weights of {name} have the same label; it is stored in 0 bits")
+    return Labelled(labels, centroids, flat)
+
+
+class TuneState(NamedTuple):
+    """What a tuning step changes: free parameters, running statistics, Adam's moments; key and finished steps."""
+
+    parameters: Any
+    centroids: dict[str, jax.Array]
+    statistics: Any
+    optimizer: Any
+    key: jax.Array
+    done: jax.Array
+
+
+def tune(labelled: Labelled, settings: TrainConfig, data, train, run: app.Run) -> Labelled:
+    """Returns the network with tuned centroids, biases and norms; the labels stay. Kept in `run.path`/tune."""
+    if settings.tune_epochs == 0:
+        return labelled
+    network = models.from_tree(pretrain.create_network(settings, data), labelled.tree())
+    is_kernel = functools.partial(_is_kernel_of, labelled.labels)
+    graph, kernels, parameters, statistics = nnx.split(network, is_kernel, nnx.Param, ...)
+    labels = {name: jnp.asarray(value) for name, value in labelled.labels.items()}
+    epoch = len(train.images) // settings.batch_size
+    optimizer = optax.adam(optax.linear_schedule(settings.tune_rate, 0.0, settings.tune_epochs * epoch))
+    preprocess = models.standardise(data.mean, data.std)
+    centroids = {name: jnp.asarray(value) for name, value in labelled.centroids.items()}
+
+    def assemble(free, statistics, labels):
+        network = nnx.merge(graph, kernels, free[0], statistics, copy=True)
+        for name, layer in _weight_layers(network).items():
+            grid = free[1][name].at[free[1][name].shape[0] // 2].set(0.0)
+            layer.kernel[...] = grid[labels[name]]
+        return network
+
+    def step(state: TuneState, batch):
+        def loss_function(free):
+            network = assemble(free, state.statistics, labels)
+            network.train()
+            logits = network(images)
+            cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"]).mean()
+            hits = jnp.mean(jnp.argmax(logits, axis=-1) == batch["labels"])
+            statistics = nnx.split(network, is_kernel, nnx.Param, ...)[3]
+            return cross_entropy, (statistics, {"cross_entropy": cross_entropy, "train_accuracy": hits})
+
+        key = jax.random.fold_in(state.key, state.done)
+        images = preprocess(augmentation.augment(key, batch["images"], settings.shift, settings.flip))
+        free = (state.parameters, state.centroids)
+        (_, (statistics, found)), gradient = jax.value_and_grad(loss_function, has_aux=True)(free)
+        updates, moments = optimizer.update(gradient, state.optimizer, free)
+        parameters, grids = optax.apply_updates(free, updates)
+        return TuneState(parameters, grids, statistics, moments, state.key, state.done + 1), found
+
+    state = TuneState(
+        parameters,
+        centroids,
+        statistics,
+        optimizer.init((parameters, centroids)),
+        jax.random.key(settings.seed + 1, impl="rbg"),
+        jnp.int32(0),
+    )
+    folder = run.path / "tune"
+    folder.mkdir(exist_ok=True)
+    state = training.train(
+        dataclasses.replace(run, path=folder, metrics=metrics.Metrics(folder / "metrics.csv")),
+        step,
+        state,
+        {"images": train.images, "labels": train.labels},
+        epochs=settings.tune_epochs,
+        batch_size=settings.batch_size,
+        seed=settings.seed + 1,
+        log_every=epoch,
+        checkpoint_steps=settings.checkpoint_steps,
+        description="tune",
+    )
+    network = assemble((state.parameters, state.centroids), state.statistics, labels)
+    flat = weight_files.flatten(models.to_tree(network))
+    rest = {path: value for path, value in flat.items() if path not in _kernel_paths(labelled.labels)}
+    grids = {name: np.array(value, np.float32) for name, value in state.centroids.items()}
+    for grid in grids.values():
+        grid[len(grid) // 2] = 0.0
+    return Labelled(labelled.labels, grids, rest)
+
+
+def fresh_statistics(labelled: Labelled, settings: TrainConfig, data, images: np.ndarray, batch_size: int = 250):
+    """Returns the network with running statistics measured anew, with hard weights, over training images."""
+    network = models.from_tree(pretrain.create_network(settings, data), labelled.tree())
+    norms = [norm for _, norm in nnx.iter_modules(network) if isinstance(norm, layers.BatchNorm)]
+    if not norms:
+        return labelled
+    for norm in norms:
+        norm.momentum = 0.0
+    graph, parameters, statistics = nnx.split(network, nnx.Param, ...)
+    preprocess = models.standardise(data.mean, data.std)
+
+    @jax.jit
+    def measure(parameters, statistics, batch):
+        network = nnx.merge(graph, parameters, statistics, copy=True)
+        network.train()
+        network(preprocess(batch))
+        return nnx.split(network, nnx.Param, ...)[2]
+
+    starts = range(0, len(images) // batch_size * batch_size, batch_size)
+    found = [jax.device_get(measure(parameters, statistics, images[start : start + batch_size])) for start in starts]
+    mean = jax.tree.map(lambda *values: np.mean(values, axis=0, dtype=np.float64).astype(np.float32), *found)
+    flat = weight_files.flatten(models.to_tree(nnx.merge(graph, parameters, mean)))
+    rest = {path: value for path, value in flat.items() if path not in _kernel_paths(labelled.labels)}
+    return dataclasses.replace(labelled, rest=rest)
+
+
+def make_judge(settings: TrainConfig, data) -> Callable:
+    """Returns `(weights, split) -> bool [images]`, which images the plain network with these weights gets right."""
+    apply = models.apply_function(pretrain.create_network(settings, data))
+    preprocess = models.standardise(data.mean, data.std)
+    return lambda weights, split: models.evaluate(apply, weights, *split, preprocess=preprocess).correct
+
+
+def _kernel_paths(labels: Mapping[str, Any]) -> set[str]:
+    return {f"{name}/kernel" for name in labels}
+
+
+def _is_kernel_of(labels: Mapping[str, Any], path, variable) -> bool:
+    return "/".join(map(str, path)) in _kernel_paths(labels)
+
+
+def _weight_layers(network: nnx.Module) -> dict[str, nnx.Module]:
+    return {
+        "/".join(map(str, path)): layer
+        for path, layer in nnx.iter_modules(network)
+        if isinstance(layer, (layers.Linear, layers.Conv))
+    }

@@ -1,0 +1,193 @@
+"""Layers whose weights are soft labels of a few centroids while they train, put into the networks of common.models.
+
+A layer's `kernel` is the latent weight v, `centroids` its grid. `soften` gives every layer the mean and the variance of
+its soft labels for one step, and returns the bits of these labels; without them a layer is the plain one.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from common import models, weight_files
+from common.models import layers
+from kernels import entropy, local_reparametrization, soft_table
+from projects.entropy_training import rates
+
+
+class Centroids(nnx.Param):
+    """The values [K] that a layer's weights may take; the middle one is and stays 0."""
+
+
+class Logits(nnx.Param):
+    """Free soft labels [*kernel, K] of the theta parametrisation, before the softmax."""
+
+
+class Drawn(NamedTuple):
+    """A layer's weights for one step. Attributes: mean, variance (None: exact), key (None: no noise), on_outputs."""
+
+    mean: jax.Array
+    variance: jax.Array | None = None
+    key: jax.Array | None = None
+    on_outputs: bool = True
+
+
+class CodedLinear(layers.Linear):
+    """A dense layer that takes what is `drawn` for its kernel, where something is."""
+
+    def __init__(self, in_features: int, out_features: int, *, levels: int, has_logits: bool, rngs, **options):
+        super().__init__(in_features, out_features, rngs=rngs, **options)
+        _add_labels(self, levels, has_logits)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.drawn is None:
+            return super().__call__(x)
+        drawn = Drawn(*self.drawn)
+        bias = None if self.bias is None else self.bias[...]
+        return local_reparametrization.dense(x, drawn.mean, drawn.variance, bias, drawn.key)
+
+
+class CodedConv(layers.Conv):
+    """A convolution that takes what is `drawn` for its kernel, where something is."""
+
+    def __init__(self, in_features: int, out_features: int, kernel_size, *, levels, has_logits, rngs, **options):
+        super().__init__(in_features, out_features, kernel_size, rngs=rngs, **options)
+        _add_labels(self, levels, has_logits)
+
+    def __call__(self, x: jax.Array, *, layout: str = "NHWC") -> jax.Array:
+        if self.drawn is None:
+            return super().__call__(x, layout=layout)
+        drawn = Drawn(*self.drawn)
+        bias = None if self.bias is None else layers.per_channel(self.bias[...], layout)
+        mean, key = drawn.mean, drawn.key
+        if key is not None and not drawn.on_outputs:
+            deviation = jnp.sqrt(drawn.variance + local_reparametrization.TINY)
+            mean, key = mean + deviation * jax.random.normal(key, mean.shape), None
+        convolve = functools.partial(layers.conv2d, stride=self.stride, padding=self.padding, layout=layout)
+        return local_reparametrization.convolution(x, mean, drawn.variance, bias, key, convolve=convolve)
+
+
+def _add_labels(layer: nnx.Module, levels: int, has_logits: bool) -> None:
+    layer.centroids = Centroids(jnp.zeros(levels))
+    if has_logits:
+        layer.logits = Logits(jnp.zeros((*layer.kernel.shape, levels)))
+    layer.drawn = nnx.data(None)
+
+
+def coded_options(name: str, levels: int, *, has_logits: bool = False) -> dict[str, Any]:
+    """Returns the options of models.create that put coded layers into the network `name`."""
+    options = {"linear": functools.partial(CodedLinear, levels=levels, has_logits=has_logits)}
+    if name != "lenet_300_100":
+        options["conv"] = functools.partial(CodedConv, levels=levels, has_logits=has_logits)
+    return options
+
+
+def coded_layers(network: nnx.Module) -> dict[str, nnx.Module]:
+    """Returns name -> layer of every coded layer, the name as in a tree of weights: "fc1"."""
+    found = {
+        "/".join(map(str, path)): layer
+        for path, layer in nnx.iter_modules(network)
+        if isinstance(layer, (CodedLinear, CodedConv))
+    }
+    return dict(sorted(found.items()))
+
+
+def start_from(network: nnx.Module, weights: dict, sharpness: float) -> nnx.Module:
+    """Puts trained weights into a coded network, with symmetric grids over the range of each kernel.
+
+    Raises:
+      ValueError: the weights do not fit the network, or a kernel cannot have a grid (the message names it).
+    """
+    flat = weight_files.flatten(weights)
+    for name, layer in coded_layers(network).items():
+        kernel = flat.get(f"{name}/kernel")
+        if kernel is None or not np.isfinite(kernel).all() or not np.any(kernel):
+            raise ValueError(f"{name}/kernel must be there, finite and not all zero, to lay a grid over its values")
+        levels = layer.centroids.shape[0]
+        grid = entropy.symmetric_grid(float(np.abs(kernel).max()), levels).astype(np.float32)
+        flat[f"{name}/centroids"] = grid
+        if hasattr(layer, "logits"):
+            flat[f"{name}/logits"] = -sharpness * np.square((kernel[..., None] - grid) / (grid[1] - grid[0]))
+    return models.from_tree(network, weight_files.nest(flat))
+
+
+def beta_of(centroids: jax.Array, sharpness: jax.Array | float) -> jax.Array:
+    """Returns beta for a sharpness beta d^2 / 2, d the mean gap between neighbouring centroids."""
+    gap = (jnp.max(centroids) - jnp.min(centroids)) / (centroids.shape[0] - 1)
+    return jax.lax.stop_gradient(2 * sharpness / jnp.square(jnp.maximum(gap, 1e-12)))
+
+
+class Softening(NamedTuple):
+    """How labels are softened. Attributes: parametrisation, rate, prior, points (see the flags), and of noise."""
+
+    parametrisation: str
+    rate: str
+    prior: float
+    points: int
+    linear_noise: bool
+    convolution_noise: str
+
+
+def soften(network: nnx.Module, how: Softening, sharpness: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+    """Gives every coded layer the weights of one step; returns name -> bits of its labels."""
+    found = {}
+    for index, (name, layer) in enumerate(coded_layers(network).items()):
+        noise = how.linear_noise if isinstance(layer, CodedLinear) else how.convolution_noise != "none"
+        layer_key = jax.random.fold_in(key, index) if noise and how.parametrisation != "ste" else None
+        mean, variance, counts = _labels(layer, how, sharpness)
+        on_outputs = isinstance(layer, CodedLinear) or how.convolution_noise == "outputs"
+        layer.drawn = Drawn(mean, None if layer_key is None else variance, layer_key, on_outputs)
+        found[name] = rates.bits(how.rate, rates.with_prior(counts, how.prior))
+    return found
+
+
+def harden(network: nnx.Module) -> None:
+    """Takes what `soften` gave away again: the layers are plain, their weights the latent ones."""
+    for layer in coded_layers(network).values():
+        layer.drawn = None
+
+
+def _labels(layer, how: Softening, sharpness):
+    """Returns mean, variance (None for ste) of the weights, and expected counts [contexts, K] of the labels."""
+    kernel, centroids = layer.kernel[...], layer.centroids[...]
+    levels = centroids.shape[0]
+    members = jnp.asarray(rates.context_members(how.rate, levels))
+    if how.parametrisation == "theta":
+        soft = jax.nn.softmax(layer.logits[...], axis=-1)
+        flat = soft.reshape(-1, levels)
+        before = _shifted(flat @ members.T)
+        return *entropy.moments(soft, centroids), before.T @ flat
+    table = soft_table.tabulate(centroids, beta_of(centroids, sharpness), how.points)
+    place = soft_table.locate(table, kernel)
+    if len(members) == 1:
+        counts = soft_table.expected_counts(table, place)[None]
+    else:
+        context = [soft_table.lookup(table.probabilities @ row, place).reshape(-1) for row in members]
+        before = _shifted(jnp.stack(context, axis=1))
+        counts = jnp.stack([soft_table.expected_counts(table, place, before[:, s]) for s in range(len(members))])
+    if how.parametrisation == "ste":
+        nearest = jnp.argmax(table.probabilities, axis=1)
+        index = place.index + (jax.lax.stop_gradient(place.fraction) > 0.5)
+        hard = centroids[nearest.at[index].get(mode="promise_in_bounds")]
+        return hard + kernel - jax.lax.stop_gradient(kernel), None, counts
+    mean, variance = soft_table.lookup_moments(table, place)
+    return mean, variance, counts
+
+
+def _shifted(context: jax.Array) -> jax.Array:
+    """Contexts [n, S] of the weights from those that they give to the next; the first weight comes after a zero."""
+    return jnp.concatenate([jnp.zeros((1, context.shape[1]), context.dtype).at[0, 0].set(1), context[:-1]])
+
+
+def stored_trees(network: nnx.Module) -> tuple[dict, dict[str, np.ndarray]]:
+    """Returns (tree of the plain network with latent kernels, layer name -> centroids), NumPy arrays.
+
+    Under theta the kernels are the means of the soft labels.
+    """
+    flat = weight_files.flatten(models.to_tree(network))
+    centroids = {path.removesuffix("/centroids"): value for path, value in flat.items() if path.endswith("/centroids")}
+    plain = {path: value for path, value in flat.items() if not path.endswith(("/centroids", "/logits"))}
+    return weight_files.nest(plain), centroids

@@ -1,0 +1,104 @@
+"""Pictures of an entropy-constrained training: curves, centroids, predicted bits; and the trade-off over alpha."""
+
+import matplotlib
+import numpy as np
+
+from common import app, metrics
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
+
+BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#8a8a8a"
+
+
+def draw(run: app.Run, labelled, rows: list[dict], counted) -> None:
+    """Writes the pictures of a finished training to `run.plots`.
+
+    Args:
+      run: with its metrics.csv.
+      labelled: the hard network.
+      rows: of train.predicted_bits.
+      counted: sizes.Sizes of it.
+    """
+    if run.is_main:
+        draw_curves(run, metrics.read(run.metrics.path)[1])
+        draw_centroids(run, labelled)
+        draw_bits(run, rows)
+
+
+def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (steps, values) of one column of metrics.csv, where it has values."""
+    found = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+    return tuple(np.array(found).reshape(-1, 2).T)
+
+
+def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
+    """Accuracy of soft and hard network above, size by three counts below, over steps."""
+    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained")
+    for name, label, colour in (
+        ("relaxed_accuracy", "soft, with noise (training images)", GREY),
+        ("hard_accuracy", "hard (images kept apart)", RED),
+    ):
+        done, values = series(rows, name)
+        above.plot(done, 100 * (1 - values), color=colour, marker=".", label=label)
+    above.set_yscale("log")
+    above.set_ylabel("error (%)")
+    above.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    above.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    above.tick_params(which="minor", labelsize=7)
+    above.legend(fontsize=8)
+    for name, label, colour in (
+        ("relaxed_bits", "bits in the loss", GREY),
+        ("entropy_bits", "entropy of hard labels", BLUE),
+        ("stream_bits", "true streams", RED),
+    ):
+        done, values = series(rows, name)
+        below.plot(done, values / 8000, color=colour, marker=".", label=label)
+    below.set_yscale("log")
+    below.set_ylabel("weights (kB)")
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    below.set_xlabel("step")
+    below.legend(fontsize=8)
+    run.plot("training", figure, "Error and size during entropy-constrained training; the streams are really coded.")
+    plt.close(figure)
+
+
+def draw_centroids(run: app.Run, labelled) -> None:
+    """How many weights take each centroid, layer by layer."""
+    count = len(labelled.labels)
+    columns = min(4, count)
+    height = -(-count // columns)
+    figure, axes = plt.subplots(
+        height, columns, figsize=(2.7 * columns, 2.2 * height), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    for axis, (name, labels) in zip(axes.flat, labelled.labels.items(), strict=False):
+        grid = labelled.centroids[name]
+        counts = np.bincount(labels.reshape(-1), minlength=len(grid))
+        used = counts > 0
+        colours = [GREY if value == 0 else BLUE for value in grid[used]]
+        width = 0.5 * np.min(np.diff(np.sort(grid[used]))) if used.sum() > 1 else 0.1
+        axis.bar(grid[used], counts[used], width=max(width, 0.01 * np.ptp(grid)), color=colours)
+        axis.set_yscale("log")
+        axis.set_title(f"{name}: {counts[grid != 0].sum():,} of {labels.size:,}", fontsize=8)
+        axis.tick_params(labelsize=7)
+    run.plot("centroids", figure, "Weights at each centroid (grey: zero), and how many of a layer are not zero.")
+    plt.close(figure)
+
+
+def draw_bits(run: app.Run, rows: list[dict]) -> None:
+    """Predicted over true bits of each layer."""
+    figure, axis = plt.subplots(figsize=(1.6 + 0.9 * max(len(rows), 3), 3.2), layout="constrained")
+    place = np.arange(len(rows))
+    for shift, (name, label, colour) in enumerate(
+        (("entropy", "zero-order entropy", GREY), ("static", "static rate", BLUE), ("exact", "exact rate", RED))
+    ):
+        ratio = [row[name] / row["codeword"] if row["codeword"] else 1.0 for row in rows]
+        axis.plot(place + 0.12 * (shift - 1), ratio, "o", color=colour, label=label)
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set_xticks(place, [f"{row['layer']}\n{row['codeword'] // 8:,} B" for row in rows], fontsize=7)
+    axis.set_ylabel("predicted / true bits")
+    axis.legend(fontsize=8)
+    run.plot("bits", figure, "Bits of each layer's labels by three predictions, over those of its codeword.")
+    plt.close(figure)

@@ -1,0 +1,152 @@
+"""The file of a network of hard labels, and every other way to count its bits.
+
+Kernels become codebooks (labels as signed ranks, and the values of the ranks), biases and norms integers on a grid each,
+running statistics part of their norm. What the file holds is what is evaluated.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from common import weight_files
+from kernels import entropy, entropy_coding
+from kernels.entropy_coding import Codebook, Quantized
+from projects.entropy_training.hardening import Labelled
+
+FLOAT_BITS = 32
+SMALL_STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)  # of biases and norms, in root mean squares
+EPSILON = 1e-5  # of common.models.layers.BatchNorm
+GAP_BITS = range(2, 17)
+
+
+def fold_statistics(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns biases and norms with running statistics in their scale and bias: mean 0 and variance 1 - epsilon stay.
+
+    Two vectors of a norm are then enough, and its outputs the same up to rounding.
+    """
+    folded = dict(rest)
+    for path, variance in rest.items():
+        if path.endswith("/var"):
+            norm = path.removesuffix("/var")
+            factor = rest[f"{norm}/scale"].astype(np.float64) / np.sqrt(variance.astype(np.float64) + EPSILON)
+            folded[f"{norm}/scale"] = factor.astype(np.float32)
+            folded[f"{norm}/bias"] = (rest[f"{norm}/bias"] - factor * rest[f"{norm}/mean"]).astype(np.float32)
+            folded[f"{norm}/mean"] = np.zeros_like(variance)
+            folded[path] = np.full_like(variance, 1 - EPSILON)
+    return folded
+
+
+def coded_leaves(labelled: Labelled, relative_step: float | None) -> dict[str, object]:
+    """Returns path -> leaf as the coder takes it: codebooks for kernels, for the rest `Quantized` or floats.
+
+    Args:
+      labelled: the network.
+      relative_step: of biases and norms, in units of the root mean square of each; None keeps them as floats.
+    """
+    leaves: dict[str, object] = {}
+    for name, labels in labelled.labels.items():
+        leaves[f"{name}/kernel"] = Codebook(*entropy.labels_to_levels(labels, labelled.centroids[name]))
+    rest = fold_statistics(labelled.rest) if relative_step is not None else labelled.rest
+    for path, values in rest.items():
+        if np.ptp(values) == 0 and values.size > 1:
+            leaves[path] = Codebook(np.zeros(values.shape, np.int32), values.reshape(-1)[:1].astype(np.float32), 0)
+        elif relative_step is None:
+            leaves[path] = values
+        else:
+            step = relative_step * float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+            levels = entropy_coding.quantize_uniform(values, step)
+            leaves[path] = Quantized(levels, step)
+    return leaves
+
+
+def write(labelled: Labelled, accuracy: Callable[[dict], float], tolerance: float) -> tuple[bytes, dict, float | None]:
+    """Returns (file, decoded weights, relative step): the coarsest biases and norms that lose at most `tolerance`.
+
+    Args:
+      labelled: the network.
+      accuracy: of decoded weights, on images kept apart.
+      tolerance: share of them that may be lost against exact biases and norms.
+    """
+    best = encode(labelled, None)
+    wanted = accuracy(best[1]) - tolerance - 1e-9
+    for step in SMALL_STEPS:
+        data, decoded = encode(labelled, step)
+        if accuracy(decoded) >= wanted:
+            return data, decoded, step
+    return *best, None
+
+
+def encode(labelled: Labelled, relative_step: float | None) -> tuple[bytes, dict]:
+    """Returns (file, decoded weights).
+
+    Raises:
+      RuntimeError: the file does not decode to the labels and centroids that went in.
+    """
+    leaves = coded_leaves(labelled, relative_step)
+    data = entropy_coding.compress(weight_files.nest(leaves))
+    decoded = entropy_coding.decompress(data)
+    found = weight_files.flatten(decoded)
+    for path, leaf in leaves.items():
+        if isinstance(leaf, Codebook) and not np.array_equal(found[path], leaf.weights()):
+            raise RuntimeError(f"{path} does not decode to the weights that were coded")
+    return data, decoded
+
+
+def label_streams(labelled: Labelled) -> dict[str, int]:
+    """Returns layer name -> bytes of its labels in a file that holds nothing else."""
+    empty = len(entropy_coding.compress({}))
+    return {
+        name: len(entropy_coding.compress({name: entropy.labels_to_levels(labels, labelled.centroids[name])[0]}))
+        - empty
+        for name, labels in labelled.labels.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Bits of one network by five counts (see `measure`), and how many values it has."""
+
+    values: int
+    entropy: float
+    huffman: float
+    cabac: float
+    csr: float
+    file: float
+
+    def ratios(self) -> dict[str, float]:
+        """Times smaller than 32 bits for each value."""
+        whole = FLOAT_BITS * self.values
+        return {name: whole / getattr(self, name) for name in ("entropy", "huffman", "cabac", "csr", "file")}
+
+
+def measure(labelled: Labelled, data: bytes) -> Sizes:
+    """Returns all sizes in bits. Everything is counted: grids, tables, and 32 bits for every value without a label.
+
+    entropy: n H of each layer's labels. huffman: canonical code words, and 8 bits of length a symbol. cabac: the streams
+    of the labels in our container. csr: gaps between nonzero weights in words of the best width, filled up where a gap
+    is wider, and an index a nonzero weight. file: the whole file, in which biases and norms are coded too.
+    """
+    excluded = FLOAT_BITS * sum(values.size for values in labelled.rest.values())
+    totals = dict.fromkeys(("entropy", "huffman", "cabac", "csr"), float(excluded))
+    streams = label_streams(labelled)
+    for name, labels in labelled.labels.items():
+        counts = np.bincount(labels.reshape(-1), minlength=len(labelled.centroids[name]))
+        used = int(np.count_nonzero(counts))
+        grid = FLOAT_BITS * used
+        totals["entropy"] += entropy.empirical_bits(labels, len(counts)) + grid
+        totals["huffman"] += float(counts @ entropy.huffman_lengths(counts)) + grid + 8 * used
+        totals["cabac"] += 8 * streams[name] + grid
+        totals["csr"] += csr_bits(labels != len(counts) // 2, used - 1) + grid
+    values = sum(labels.size for labels in labelled.labels.values()) + excluded // FLOAT_BITS
+    return Sizes(values, **totals, file=8.0 * len(data))
+
+
+def csr_bits(nonzero: np.ndarray, symbols: int) -> float:
+    """Bits of positions as gaps in words of fixed width, with a filler where one is too wide, and of an index each."""
+    places = np.flatnonzero(nonzero)
+    gaps = np.diff(places, prepend=-1) - 1
+    index = max(int(symbols) - 1, 0).bit_length()
+    return float(
+        min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS) if len(gaps) else 0
+    )
