@@ -3,10 +3,11 @@
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
 Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 75 stopped at a
-checkpoint by SIGTERM (the same command goes on), 130 Ctrl-C.
+checkpoint by SIGTERM (the same command goes on), 76 another process of the run went away, 130 Ctrl-C.
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 import sys
@@ -22,6 +23,9 @@ from common.run_directory import Run
 __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "try again"
+EXIT_LOST_PEER = 76
+CHECK = "--check_flags="  # asked by the launcher: FILE holds command lines; are they any good?
+EXIT_CODES = "HAVEL_EXIT_CODES"  # a folder where each process of a launched run leaves its exit code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,8 @@ class AppConfig:
     report: bool = config_lib.field(True, "write report.html at the end")
     distributed: str = config_lib.field(
         "auto",
-        "start jax.distributed: auto does in a Slurm step of several tasks, or where JAX_COORDINATOR_ADDRESS is set",
+        "start jax.distributed: auto does in a Slurm step of several tasks, under launch.run with several processes, "
+        "or where JAX_COORDINATOR_ADDRESS is set",
         choices=("auto", "always", "never"),
     )
     debug: bool = config_lib.field(False, "show a traceback for every error")
@@ -61,28 +66,70 @@ def run(
         argv: the command line, `sys.argv` by default.
         transient: for a verb that only looks: it runs every time, and leaves nothing unless `--run_dir` is given.
     """
+    code: Any = 1
+    try:
+        code = _run(main, config_class, list(sys.argv if argv is None else argv), transient)
+    except SystemExit as stop:
+        code = stop.code
+    _leave(code)
+
+
+def _leave(code: Any) -> NoReturn:
+    """Ends the process. One of several that fails does not wait for the others, which may wait for it."""
+    from common import mesh
+
+    number = 0 if code is None else code if isinstance(code, int) else 1
+    if folder := os.environ.get(EXIT_CODES):
+        rank = os.environ.get("SLURM_PROCID") or os.environ.get("JAX_PROCESS_ID") or "0"
+        try:
+            (pathlib.Path(folder) / rank).write_text(f"{number}\n")
+        except OSError:
+            pass
+    if number not in (0, EXIT_PREEMPTED) and not mesh.is_single_process():
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(number)
+    sys.exit(code)
+
+
+def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list[str], transient: bool) -> int:
     memory.keep_freed_memory()  # before JAX starts its threads
-    argv = list(sys.argv if argv is None else argv)
     module = sys.modules[main.__module__]
     name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem
     if any(argument in ("--help", "-h", "-help", "--helpshort", "--helpfull") for argument in argv[1:]):
         _print_help(_help(name, module.__doc__, config_class))
-        sys.exit(0)
+        return 0
+    verb = name.removeprefix("projects.")
+    if len(argv) == 2 and argv[1].startswith(CHECK):
+        print(json.dumps(_check_all(pathlib.Path(argv[1].removeprefix(CHECK)), config_class, verb)))
+        return 0
     try:
         config, app_config = config_lib.parse(argv, config_class, AppConfig)
         config = config_lib.validate(config)
     except config_lib.FlagError as error:
         _fail(str(error), 2)
-    verb = name.removeprefix("projects.")
     argv = ["python", "-m", name, *argv[1:]]
     if transient and app_config.run_dir is None:
         with tempfile.TemporaryDirectory(prefix="havel-") as folder:
             app_config = dataclasses.replace(app_config, run_dir=folder, report=False)
-            code = _open_and_call(main, config, app_config, verb, argv, quiet=True)
-    else:
-        app_config = dataclasses.replace(app_config, overwrite=app_config.overwrite or transient)
-        code = _open_and_call(main, config, app_config, verb, argv, quiet=transient)
-    sys.exit(code)
+            return _open_and_call(main, config, app_config, verb, argv, quiet=True)
+    app_config = dataclasses.replace(app_config, overwrite=app_config.overwrite or transient)
+    return _open_and_call(main, config, app_config, verb, argv, quiet=transient)
+
+
+def _check_all(path: pathlib.Path, config_class: type, verb: str) -> list[dict]:
+    """Returns for each command line in a JSON file its run directory, or what is wrong with it."""
+    answers = []
+    for flags in json.loads(path.read_text()):
+        try:
+            config, app_config = config_lib.parse([verb, *flags], config_class, AppConfig)
+            default = run_directory.default_path(config_lib.validate(config), verb)
+            answers.append({"run_dir": str(app_config.run_dir or default), "error": None})
+        except config_lib.FlagError as error:
+            answers.append({"run_dir": None, "error": str(error)})
+    return answers
 
 
 def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequence[str], quiet: bool) -> int:
@@ -96,6 +143,8 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
     options = {"verb": verb, "argv": argv, "overwrite": app_config.overwrite, "trackers": app_config.trackers}
     try:
         current = mesh.open_on_every_process(lambda: run_directory.open_run(path, config, **options), path)
+    except mesh.PeerError as error:
+        _fail(str(error), EXIT_LOST_PEER)
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
     try:
@@ -110,6 +159,8 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
 
 
 def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int:
+    from common import mesh
+
     use_compilation_cache()
     try:
         device = provenance.device()
@@ -120,12 +171,17 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
     except Preempted as stop:
         current.stop("interrupted")
         current.log(f"{stop}; the same command goes on from here")
+        mesh.wait_for_all("stopped")  # whoever leaves first may take the others with it
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         current.stop("interrupted")
         current.log("interrupted; the same command goes on from the last checkpoint")
         return 130
     except Exception as error:
+        if mesh.is_loss_of_peer(error):
+            current.stop("interrupted")
+            _print_error(f"another process of this run went away ({_one_line(error)[:300]})")
+            return EXIT_LOST_PEER
         current.stop("failed")
         return _report_error(error, app_config, current)
     if current.is_main:

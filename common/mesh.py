@@ -1,4 +1,7 @@
-"""Devices, meshes, sharding and several processes: the few helpers that data-parallel programs share."""
+"""Devices, meshes, sharding and several processes: the few helpers that data-parallel programs share.
+
+Several processes are started by `launch.run`, by srun or by hand; each runs the same program, and process 0 writes.
+"""
 
 import os
 import pathlib
@@ -10,14 +13,22 @@ from common import metrics
 from common.run_directory import Run
 
 
-def wants_distributed(environment: Mapping[str, str] | None = None) -> bool:
-    """Returns whether this process is one of several: a task of a Slurm step, or told a coordinator by JAX's variable.
+class PeerError(RuntimeError):
+    """Another process of this run could not go on; it says why itself."""
 
-    SLURM_NTASKS alone says nothing: a batch script sees it too, and would wait for tasks that are not there.
+
+def wants_distributed(environment: Mapping[str, str] | None = None) -> bool:
+    """Returns whether this process is one of several.
+
+    JAX_NUM_PROCESSES decides (`launch.run` on one machine sets it), else the number of tasks of the Slurm step, else
+    whether there is a coordinator. SLURM_NTASKS alone says nothing: a batch script sees it too, and would wait for
+    tasks that are not there.
     """
     environment = os.environ if environment is None else environment
-    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
-    return (tasks.isdigit() and int(tasks) > 1) or bool(environment.get("JAX_COORDINATOR_ADDRESS"))
+    for variable in ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS"):
+        if environment.get(variable, "").isdigit():
+            return int(environment[variable]) > 1
+    return bool(environment.get("JAX_COORDINATOR_ADDRESS"))
 
 
 def start_distributed(mode: str = "auto") -> None:
@@ -30,7 +41,39 @@ def start_distributed(mode: str = "auto") -> None:
         import jax
 
         if not jax.distributed.is_initialized():
-            jax.distributed.initialize()
+            jax.distributed.initialize(**_place_among_processes(os.environ))
+
+
+def _place_among_processes(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what `jax.distributed.initialize` cannot find out by itself.
+
+    Raises:
+        ValueError: a variable that is no number.
+    """
+    if (count := environment.get("JAX_NUM_PROCESSES")) is not None:
+        index = environment.get("JAX_PROCESS_ID", "")
+        if not count.isdigit() or not index.isdigit():
+            raise ValueError(f"JAX_NUM_PROCESSES={count!r} and JAX_PROCESS_ID={index!r}: expected two numbers")
+        deactivate = {"cluster_detection_method": "deactivate"}
+        return {"num_processes": int(count), "process_id": int(index)} | deactivate
+    devices = slurm_devices(environment)
+    return {"local_device_ids": devices} if devices else {}
+
+
+def slurm_devices(environment: Mapping[str, str]) -> list[int]:
+    """Returns the devices that a task of a Slurm step takes of those on its node: an equal share; [] where it has none.
+
+    JAX by itself gives each task one device, which would leave the others of a node idle.
+    """
+    try:
+        gpus = int(environment["SLURM_GPUS_ON_NODE"])
+        tasks, local = int(environment["SLURM_NTASKS_PER_NODE"]), int(environment["SLURM_LOCALID"])
+    except (KeyError, ValueError):
+        return []
+    if tasks < 1 or gpus % tasks or environment.get("JAX_LOCAL_DEVICE_IDS"):
+        return []
+    share = gpus // tasks
+    return list(range(local * share, (local + 1) * share))
 
 
 def is_single_process() -> bool:
@@ -47,7 +90,8 @@ def open_on_every_process(open_run: Callable[[], Run], path: pathlib.Path) -> Ru
         path: the run directory, seen by every process.
 
     Raises:
-        ValueError, OSError: what `open_run` raised, on process 0; RuntimeError on the others.
+        ValueError, OSError: what `open_run` raised, on process 0.
+        PeerError: on the others, when it did.
     """
     if is_single_process():
         return open_run()
@@ -67,9 +111,54 @@ def open_on_every_process(open_run: Callable[[], Run], path: pathlib.Path) -> Ru
     if run is not None:
         return run
     if state == 2:
-        raise RuntimeError("process 0 could not open the run directory")
+        raise PeerError("process 0 could not open the run directory")
     quiet = metrics.Metrics(path / "metrics.csv", enabled=False)
     return Run(path, quiet, is_main=False, result={} if state else None)
+
+
+def wait_for_all(name: str) -> None:
+    """Returns once every process of the run has come here; at once for one process."""
+    if not is_single_process():
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def broadcast_bytes(data: bytes) -> bytes:
+    """Returns on every process the bytes that process 0 gave; the others' are passed over."""
+    if is_single_process():
+        return data
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    data = data if jax.process_index() == 0 else b""
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    content = np.zeros(size, np.uint8)
+    content[: len(data)] = np.frombuffer(data, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8).tobytes()
+
+
+def reached_stop(step: int) -> bool:
+    """Returns whether all processes are to stop after this step, because one of them got SIGTERM.
+
+    JAX's preemption service makes them agree on a step; each has to ask after every step. Several processes only.
+    """
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+def is_loss_of_peer(error: BaseException) -> bool:
+    """Returns whether an error in one of several processes comes from another that is gone."""
+    if is_single_process():
+        return False
+    import jax
+
+    if isinstance(error, PeerError):
+        return True
+    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
+    return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(own)
 
 
 def make_mesh(**axes: int) -> Any:
@@ -124,3 +213,60 @@ def shard_batch(batch: Any, mesh: Any, axis: str = "data") -> Any:
         if np.ndim(leaf) == 0 or leaf.shape[0] % size:
             raise ValueError(f"a batch array of shape {list(np.shape(leaf))} does not split over {size} devices")
     return jax.device_put(batch, batch_sharding(mesh, axis))
+
+
+def replicate(tree: Any, mesh: Any) -> Any:
+    """Returns the arrays and keys of a tree as whole copies on every device of a mesh.
+
+    Args:
+        tree: arrays that every process has with the same values; those that span processes already stay as they are.
+        mesh: over the devices of all processes.
+    """
+    import jax
+    import numpy as np
+
+    whole = replicated(mesh)
+
+    def placed(leaf):
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return leaf
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.device_put(np.asarray(jax.random.key_data(leaf)), whole)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return jax.device_put(np.asarray(leaf), whole)
+
+    return jax.tree.map(placed, tree)
+
+
+def to_local(tree: Any) -> Any:
+    """Returns a tree whose replicated arrays are this process's own copies; arrays that are split stay as they are."""
+    import jax
+
+    def local(leaf):
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or not leaf.is_fully_replicated:
+            return leaf
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.random.key_data(leaf).addressable_data(0)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return leaf.addressable_data(0)
+
+    return jax.tree.map(local, tree)
+
+
+def take_rows(arrays: Any, indices: Any, sharding: Any) -> Any:
+    """Returns the rows `indices` of host arrays as global arrays; a process reads only the rows of its own devices.
+
+    Args:
+        arrays: a tree of NumPy arrays [examples, ...], memory-mapped ones too; the same on every process.
+        indices: int [batch], the same on every process.
+        sharding: of the batch.
+    """
+    import jax
+
+    def rows(array):
+        shape = (len(indices), *array.shape[1:])
+        return jax.make_array_from_callback(
+            shape, sharding, lambda index: array[indices[index[0]]][(slice(None), *index[1:])]
+        )
+
+    return jax.tree.map(rows, arrays)

@@ -19,6 +19,7 @@ from common import files, metrics, provenance
 
 FORMAT = "havel run 1"  # in meta.json: tells our directories from others
 LOCK = ".lock"
+LAUNCH = "launch"  # the launcher's own folder: how often and where the run was started, and what it printed
 DISCARDED = "discarded"  # status while an overwritten run is being removed
 
 
@@ -267,7 +268,7 @@ def _acquire(path: pathlib.Path) -> int:
 def _foreign(path: pathlib.Path) -> str:
     """Names what lies in a directory without meta.json and cannot come from a run that was killed while it began."""
     names = sorted(item.name for item in path.iterdir())
-    names = [name for name in names if name not in (LOCK, "flags.txt") and not re.fullmatch(r"\..*\.tmp", name)]
+    names = [name for name in names if name not in (LOCK, LAUNCH, "flags.txt") and not re.fullmatch(r"\..*\.tmp", name)]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
@@ -314,7 +315,7 @@ def _discard(path: pathlib.Path, meta: Mapping) -> None:
     """Removes everything a run left; killed half-way, the next opening goes on with it."""
     files.write_json(path / "meta.json", {**meta, "status": DISCARDED})
     for item in path.iterdir():
-        if item.name not in (LOCK, "meta.json"):
+        if item.name not in (LOCK, LAUNCH, "meta.json"):
             files.remove(item)
 
 

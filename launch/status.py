@@ -1,0 +1,182 @@
+"""How the jobs of a sweep stand, from their run directories and from the engine; waiting for them."""
+
+import collections
+import dataclasses
+import pathlib
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from launch import local, records, slurm
+from launch.records import Submission
+from launch.sweep import Job, LaunchError, Sweep
+
+ENGINES = {"local": local, "slurm": slurm}
+QUEUED, RUNNING, NEW = "queued", "running", "not submitted"
+ALIVE = (QUEUED, RUNNING)
+BAD = (records.FAILED, records.LOST)
+TAIL_BYTES = 16384
+NOISE = re.compile(r"(\d+: )?(srun|slurmstepd|slurmd)[:\[]|(\d+: )?\[Gloo\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class JobState:
+    """A job and how it stands.
+
+    Attributes:
+      job: which.
+      state: "queued", "running", "finished", "failed", "lost", "preempted", "cancelled" or "not submitted".
+      detail: where it runs, or why it ended, in a few words.
+      starts: how often it was started.
+      submission: the last that it was part of.
+    """
+
+    job: Job
+    state: str
+    detail: str
+    starts: int
+    submission: Submission | None
+
+
+def survey(sweep: Sweep) -> list[JobState]:
+    """Returns how each job stands, in the order of the sweep.
+
+    Raises:
+        LaunchError: the engine cannot be asked.
+    """
+    latest: dict[str, Submission] = {}
+    for submission in records.submissions(sweep):
+        latest |= {job.name: submission for job in submission.jobs}
+    asked: dict[pathlib.Path, dict[str, tuple[str, str]]] = {}
+    found = []
+    for job in sweep.jobs:
+        entries = records.attempts(job)
+        starts = sum(entry["event"] == "start" for entry in entries)
+        submission = latest.get(job.name)
+        if records.is_finished(job):
+            state, detail = records.FINISHED, ""
+        elif submission is None:
+            state, detail = NEW, ""
+        else:
+            if submission.path not in asked:
+                asked[submission.path] = ENGINES[submission.engine].states(submission)
+            state, detail = _state(job, submission, asked[submission.path].get(job.name))
+        found.append(JobState(job, state, detail, starts, submission))
+    return found
+
+
+def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tuple[str, str]:
+    own = [entry for entry in records.attempts(job) if entry["submission"] == submission.number]
+    last = own[-1] if own else None
+    if last and last["event"] == "end" and not last.get("again"):
+        if last["outcome"] == records.FINISHED:
+            return records.FAILED, "it ended well, but left no result.json: is it a verb of common.app?"
+        return last["outcome"], last.get("note") or _why(job, submission, last)
+    if live and live[0] in ALIVE:
+        return live[0], live[1] + (f", {step}" if live[0] == RUNNING and (step := _step(job)) else "")
+    if submission.is_cancelled:
+        return records.CANCELLED, ""
+    ending = f" ({live[1]})" if live else ""
+    if last and last["event"] == "start":
+        return records.LOST, f"it began on {last.get('place')} and ended without a word{ending}"
+    if last:
+        return records.LOST, f"it was to start again and is no longer in the queue{ending}"
+    if live:
+        return records.FAILED, f"{live[1]}; {error_of(job, submission) or 'it never began'}"
+    return records.LOST, error_of(job, submission) or "it never began and is no longer in the queue"
+
+
+def _why(job: Job, submission: Submission, end: dict) -> str:
+    if end["outcome"] in BAD:
+        codes = ", ".join("killed" if code is None or code < 0 else str(code) for code in end.get("codes", []))
+        return error_of(job, submission) or f"exit code {codes}"
+    return ""
+
+
+def _step(job: Job) -> str:
+    """Returns the last step that the metrics speak of."""
+    lines = _tail(pathlib.Path(job.run_dir) / "metrics.csv").splitlines()
+    found = [line.split(",")[0] for line in lines if line.split(",")[0].isdigit()]
+    return f"step {found[-1]}" if found else ""
+
+
+def _tail(path: pathlib.Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def error_of(job: Job, submission: Submission | None) -> str:
+    """Returns the line of a job's log that says best why it ended: the last that speaks of an error, else the last."""
+    texts = [_tail(records.log_path(job))]
+    if submission is not None and job in submission.jobs:
+        texts.append(_tail(submission.beside(f".{submission.jobs.index(job)}.log")))
+    for text in texts:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        quiet = [line for line in lines if not NOISE.match(line)]
+        telling = [line for line in quiet if re.search(r"(?i)\berror\b|[a-z]Error\b|exception", line)]
+        for candidates in (telling, quiet, lines):
+            if candidates:
+                return candidates[-1][:300]
+    return ""
+
+
+def table(states: Sequence[JobState]) -> str:
+    """Returns the table that people read, with a summary and what to do about jobs that went wrong."""
+    width = max([len("job"), *(len(item.job.name) for item in states)])
+    width = min(width, 60)
+    lines = [f"{'job':{width}}  {'state':13}  starts  "]
+    for item in states:
+        lines.append(f"{item.job.name:{width}}  {item.state:13}  {item.starts:6}  {item.detail}".rstrip())
+    lines.append(summary(states))
+    wrong = [item for item in states if item.state in BAD]
+    for item in wrong[:3]:
+        lines.append(f"log: {records.log_path(item.job)}")
+    if len(wrong) > 3:
+        lines.append(f"({len(wrong) - 3} more jobs went wrong; python -m launch.run log FOLDER JOB shows one)")
+    return "\n".join(lines)
+
+
+def summary(states: Sequence[JobState]) -> str:
+    """Returns for example "8 jobs: 6 finished, 1 running, 1 failed"."""
+    counts = collections.Counter(item.state for item in states)
+    order = (records.FINISHED, RUNNING, QUEUED, records.STOPPED, records.CANCELLED, *BAD, NEW)
+    parts = [f"{counts[state]} {state}" for state in order if counts[state]]
+    return f"{len(states)} job{'s' if len(states) != 1 else ''}: " + ", ".join(parts)
+
+
+def wait(sweep: Sweep, timeout: float, interval: float, say: Callable[[str], None]) -> list[JobState]:
+    """Returns how the jobs stand once none is queued or running any more, or the time is up.
+
+    Args:
+        sweep: which.
+        timeout: seconds, infinity for as long as it takes.
+        interval: seconds between two looks.
+        say: gets a line whenever the counts have changed.
+    """
+    deadline, before = time.monotonic() + timeout, ""
+    while True:
+        try:
+            states = survey(sweep)
+        except LaunchError as error:  # a controller that restarts is no reason to stop waiting
+            if time.monotonic() >= deadline:
+                raise
+            say(f"{error}; asking again")
+        else:
+            if (line := summary(states)) != before:
+                say(line)
+            before = line
+            if not any(item.state in ALIVE for item in states) or time.monotonic() >= deadline:
+                return states
+        time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
+
+
+def exit_code(states: Sequence[JobState]) -> int:
+    """Returns 0 when all jobs have finished, 75 when some are still to come, 1 when some went wrong."""
+    if any(item.state in BAD for item in states):
+        return 1
+    return 0 if all(item.state == records.FINISHED for item in states) else records.PREEMPTED

@@ -1,0 +1,102 @@
+"""One job inside a batch script of Slurm: `python -m launch.task SUBMISSION_FILE`, written there by `launch.slurm`.
+
+It starts the job's processes with srun, writes down how they ended, and asks Slurm to queue the job again after a
+preemption, or, a bounded number of times, after it lost a process. Exit codes are those of the verb; 75: queued again.
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from common import files
+from launch import records, slurm
+from launch.records import Submission
+from launch.sweep import Job, LaunchError
+
+REQUEUE_SECONDS = 120.0  # for Slurm to end this script once it has agreed to queue the job again
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code of the batch script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the job's processes get them from Slurm; this one outlives them
+        signal.signal(number, lambda *_: None)
+    submission = records.read_submission(pathlib.Path(argv[1]))
+    job = submission.jobs[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    if records.is_finished(job):
+        return 0
+    identity = os.environ["SLURM_JOB_ID"]
+    place = f"Slurm {_printed_id()} on {os.environ.get('SLURM_JOB_NODELIST', '?')}"
+    records.note_start(job, submission.number, place)
+    codes = run(submission, job)
+    result = records.outcome(codes)
+    if result != records.FINISHED and (submission.is_cancelled or _is_cancelled(identity)):
+        records.note_end(job, submission.number, records.CANCELLED, codes, False)
+        return records.INTERRUPTED
+    again = records.goes_on(job, result, submission.number, submission.options["max_restarts"])
+    records.note_end(job, submission.number, result, codes, again)
+    if again:
+        return _again(identity)
+    known = [code for code in codes if code is not None and 0 < code < 256]
+    return 0 if result == records.FINISHED else max(known, default=1)
+
+
+def run(submission: Submission, job: Job) -> list[int | None]:
+    """Runs the job's processes; returns their exit codes, None for one that was killed before it could say."""
+    options = submission.options
+    count = options["nodes"] * options["processes_per_node"]
+    reports = job.folder / "exit_codes"
+    files.remove(reports)
+    reports.mkdir(parents=True)
+    command = ["srun", "--kill-on-bad-exit=1", "--wait=0", "--mpi=none", f"--nodes={options['nodes']}"]
+    command += [f"--ntasks={count}", f"--ntasks-per-node={options['processes_per_node']}"]
+    if options["cpus"]:
+        command.append(f"--cpus-per-task={options['cpus']}")  # srun does not take it over from sbatch
+    if count > 1:
+        command.append("--label")
+    command += [sys.executable, "-m", *job.argv]
+    with records.log_path(job).open("ab") as log:
+        environment = os.environ | {"HAVEL_EXIT_CODES": str(reports)}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        code = process.wait()
+    codes = [_report(reports / str(rank)) for rank in range(count)]
+    if code in range(1, 128) and None in codes and records.outcome(codes) == records.LOST:
+        codes.append(code)  # it ended in silence, but by itself: a module that does not import, a node without Python
+    return codes
+
+
+def _report(path: pathlib.Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None
+
+
+def _is_cancelled(identity: str) -> bool:
+    """Returns whether Slurm itself was told to end the job (scancel)."""
+    with contextlib.suppress(LaunchError):
+        return slurm.state_of(identity) == "CANCELLED"
+    return False
+
+
+def _again(identity: str) -> int:
+    try:
+        slurm.requeue(identity)
+    except LaunchError as error:
+        print(f"could not be queued again: {error}; submit it again by hand", file=sys.stderr, flush=True)
+        return records.PREEMPTED
+    time.sleep(REQUEUE_SECONDS)
+    return records.PREEMPTED
+
+
+def _printed_id() -> str:
+    """Returns the name that squeue and scancel use: 12, or 12_3 in an array."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
