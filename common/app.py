@@ -120,15 +120,17 @@ def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list
 
 
 def _check_all(path: pathlib.Path, config_class: type, verb: str) -> list[dict]:
-    """Returns for each command line in a JSON file its run directory, or what is wrong with it."""
+    """Returns for each command line in a JSON file its run directory and identity, or what is wrong with it."""
     answers = []
     for flags in json.loads(path.read_text()):
         try:
             config, app_config = config_lib.parse([verb, *flags], config_class, AppConfig)
-            default = run_directory.default_path(config_lib.validate(config), verb)
-            answers.append({"run_dir": str(app_config.run_dir or default), "error": None})
+            config = config_lib.validate(config)
+            default = run_directory.default_path(config, verb)
+            identity = config_lib.config_hash(config)
+            answers.append({"run_dir": str(app_config.run_dir or default), "identity": identity, "error": None})
         except config_lib.FlagError as error:
-            answers.append({"run_dir": None, "error": str(error)})
+            answers.append({"run_dir": None, "identity": None, "error": str(error)})
     return answers
 
 

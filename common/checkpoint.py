@@ -1,11 +1,14 @@
 """Checkpoints of a run, and weights on disk. The one file that touches Orbax.
 
 `Checkpointer` keeps the last states of a training run, each whole or not there, and gives back the newest whole one to
-the bit. `load_tree` and `save_tree` read and write weights by what the path is: a directory (Orbax), `.safetensors`,
-`.npz` (see `weight_files`), or a run directory, whose `model.safetensors` it is.
+the bit; of several processes the first writes, and tells the others what it reads. `load_tree` and `save_tree` read and
+write weights by what the path is: a directory (Orbax), `.safetensors`, `.npz` (see `weight_files`), or a run directory,
+whose `model.safetensors` it is.
 """
 
+import json
 import logging
+import math
 import os
 import pathlib
 import re
@@ -16,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from common import files, weight_files
+from common import files, mesh, weight_files
 
 KEEP = 2  # checkpoints: the newest, and one more in case it is damaged
 EMPTY_MARK = ":empty:"  # Orbax cannot hold arrays without elements: "name:empty:float32" holds the shape instead
@@ -38,7 +41,8 @@ class Checkpointer:
     def save(self, step: int, state: Any) -> None:
         """Writes the state after `step` steps and waits for it; older checkpoints than the last `keep` go.
 
-        Write the metrics of the step first: a run that comes back will not compute them again.
+        Write the metrics of the step first: a run that comes back will not compute them again. All processes of a run
+        call it after the same step.
 
         Raises:
             ValueError: a leaf is not made of numbers.
@@ -46,6 +50,11 @@ class Checkpointer:
         if self.metrics is not None:
             self.metrics.flush()
         leaves = _storable(state)
+        if mesh.is_first_process():
+            self._write(step, leaves)
+        mesh.wait_for_all(f"checkpoint {step}")
+
+    def _write(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
         path = self.directory / f"{step:08d}"
         if path.exists():
             files.remove(path)
@@ -65,6 +74,22 @@ class Checkpointer:
         Raises:
             ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.
         """
+        if mesh.is_single_process():
+            found = self._newest()
+        else:
+            found = self._agreed()
+        if found is None:
+            if self.metrics is not None:
+                self.metrics.cut_back(-1)
+            return None
+        step, leaves, path = found
+        state = _like(template, leaves, path)
+        if self.metrics is not None:
+            self.metrics.cut_back(step)
+        return step, state
+
+    def _newest(self) -> tuple[int, dict[str, np.ndarray], pathlib.Path] | None:
+        """Returns step, leaves and path of the newest whole checkpoint on disk."""
         for step in reversed(self.steps()):
             path = self.directory / f"{step:08d}"
             try:
@@ -78,13 +103,24 @@ class Checkpointer:
                 reason = " ".join(str(error).split())[:200]
                 logging.getLogger(__name__).warning("checkpoint %s is damaged and skipped: %s", path, reason)
                 continue
-            state = _like(template, leaves, path)
-            if self.metrics is not None:
-                self.metrics.cut_back(step)
-            return step, state
-        if self.metrics is not None:
-            self.metrics.cut_back(-1)
+            return step, leaves, path
         return None
+
+    def _agreed(self) -> tuple[int, dict[str, np.ndarray], pathlib.Path] | None:
+        """Returns what process 0 finds, on every process: the others may not see its disk, or see it late."""
+        found = self._newest() if mesh.is_first_process() else None
+        step, leaves, path = found or (-1, {}, self.directory)
+        kinds = [(name, array.dtype.name, array.shape) for name, array in leaves.items()]
+        step, path, kinds = json.loads(mesh.broadcast_bytes(json.dumps([step, str(path), kinds]).encode()))
+        data = mesh.broadcast_bytes(b"".join(array.tobytes() for array in leaves.values()))
+        if step < 0:
+            return None
+        received, start = {}, 0
+        for name, dtype, shape in kinds:
+            count = math.prod(shape)
+            array = np.frombuffer(data, np.dtype(dtype), count, start).reshape(shape)
+            received[name], start = array, start + array.nbytes
+        return step, received, pathlib.Path(path)
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
@@ -105,11 +141,22 @@ def _storable(state: Any) -> dict[str, np.ndarray]:
     import jax
 
     leaves = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named_leaves(state).items()}
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        leaves = multihost_utils.process_allgather(leaves, tiled=True)
+    if not mesh.is_single_process():
+        leaves = {name: _whole(leaf) for name, leaf in leaves.items()}
     return {name: weight_files.as_array(leaf, name) for name, leaf in jax.device_get(leaves).items()}
+
+
+def _whole(leaf: Any) -> Any:
+    """Returns an array that spans processes as one on this host; a collective where it is split."""
+    import jax
+
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        return leaf
+    if leaf.is_fully_replicated:
+        return leaf.addressable_data(0)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def _checksum(leaves: Mapping[str, np.ndarray]) -> int:
@@ -154,7 +201,9 @@ def _placed(leaf: Any, found: np.ndarray, is_key: bool) -> Any:
     if isinstance(leaf, (np.ndarray, np.generic)):
         return found if isinstance(leaf, np.ndarray) else found[()]
     if is_key:
-        return jax.random.wrap_key_data(jax.numpy.array(found), impl=jax.random.key_impl(leaf))
+        spans = not leaf.is_fully_addressable if isinstance(leaf, jax.Array) else False
+        data = jax.device_put(found, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(found)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     sharding = getattr(leaf, "sharding", None)
     # A copy: the host array must not be shared with a buffer that a training step donates.
     return jax.device_put(found, sharding, may_alias=False) if sharding else jax.numpy.array(found)
@@ -289,8 +338,22 @@ def _orbax() -> Any:
 
 def _orbax_save(path: pathlib.Path, tree: Mapping) -> None:
     ocp = _orbax()
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer(ocp) as checkpointer:
         checkpointer.save(path.resolve(), tree)
+
+
+def _checkpointer(ocp: Any) -> Any:
+    """Returns an Orbax checkpointer that concerns this process alone, whichever of several it is."""
+    if mesh.is_single_process():
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    import jax
+
+    index = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _orbax_load(path: pathlib.Path) -> Any:
@@ -298,7 +361,7 @@ def _orbax_load(path: pathlib.Path) -> Any:
     import jax
 
     ocp = _orbax()
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer(ocp) as checkpointer:
         metadata = checkpointer.metadata(path.resolve()).item_metadata
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
         return checkpointer.restore(path.resolve(), restore_args=kinds)

@@ -5,6 +5,7 @@ Several processes are started by `launch.run`, by srun or by hand; each runs the
 
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -82,6 +83,11 @@ def is_single_process() -> bool:
     return jax is None or not jax.distributed.is_initialized() or jax.process_count() == 1
 
 
+def is_first_process() -> bool:
+    """Returns whether this process writes what the run leaves: it works alone, or is number 0."""
+    return is_single_process() or sys.modules["jax"].process_index() == 0
+
+
 def open_on_every_process(open_run: Callable[[], Run], path: pathlib.Path) -> Run:
     """Returns the run that process 0 opens, and for the others one that writes nothing but agrees on its result.
 
@@ -139,6 +145,16 @@ def broadcast_bytes(data: bytes) -> bytes:
     return np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8).tobytes()
 
 
+def broadcast_flag(flag: bool) -> bool:
+    """Returns on every process what process 0 says."""
+    if is_single_process():
+        return flag
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
+
+
 def reached_stop(step: int) -> bool:
     """Returns whether all processes are to stop after this step, because one of them got SIGTERM.
 
@@ -155,7 +171,7 @@ def is_loss_of_peer(error: BaseException) -> bool:
         return False
     import jax
 
-    if isinstance(error, PeerError):
+    if isinstance(error, PeerError) or re.search(r"\b(Gloo|NCCL|RCCL)\b|closed by peer|coordination", str(error), re.I):
         return True
     own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
     return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(own)
@@ -190,6 +206,17 @@ def batch_sharding(mesh: Any, axis: str = "data") -> Any:
     import jax
 
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axis))
+
+
+def check_split(batch_size: int, sharding: Any) -> None:
+    """Raises ValueError when a batch does not split evenly over the devices of its sharding."""
+    try:
+        sharding.shard_shape((batch_size,))
+    except ValueError:
+        count = sharding.mesh.size
+        raise ValueError(
+            f"batch_size {batch_size} does not split evenly over {count} devices; take a multiple of {count}"
+        ) from None
 
 
 def replicated(mesh: Any) -> Any:

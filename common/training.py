@@ -1,7 +1,8 @@
 """The loop most projects want: a jitted step over shuffled batches, with checkpoints, resume, metrics and progress.
 
 A run killed at any moment and started again ends with the same numbers, to the bit on CPU: everything that decides the
-next step is in the checkpoint, or follows from (seed, epoch). A project with other needs writes its own loop.
+next step is in the checkpoint, or follows from (seed, epoch). Several processes share each batch and compute the same
+numbers as one, up to rounding. A project with other needs writes its own loop.
 """
 
 import math
@@ -13,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from common import mesh
 from common.app import Preempted
 from common.checkpoint import Checkpointer
-from common.mesh import is_single_process
 from common.run_directory import Run
 
 State = Any
@@ -49,26 +50,32 @@ def train(
     A last batch that would be short is left out of its epoch. Rows of `metrics.csv` hold the mean of each metric over
     the steps since the row before, under "step" the number of finished steps; the sums stay on the device in between.
 
+    Under several processes each takes its share of every batch, and reads no other rows of `arrays`; `step` still sees
+    the whole batch and averages over it. What `evaluate` gets and what is returned are copies of the process's own.
+    Random numbers in a step are those of one process with threefry keys (JAX's default), not with "rbg" keys.
+
     Args:
         run: where checkpoints and metrics go.
         step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
             the state, or are folded from a counter in it.
         state: the state to begin with, a pytree of arrays and keys.
-        arrays: a pytree of arrays [examples, ...] that fit on the device; a batch has the same structure with
-            [batch_size, ...].
+        arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one
+            process they fit on its device; several leave them on the host (memory-mapped, if they are large).
         epochs, batch_size: counts of at least 1.
         seed: decides the order of the examples.
-        evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last; its scalars get a row.
+        evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
+            scalars get a row.
         log_every: steps between rows, also at the end of an epoch.
-        checkpoint_seconds: at most this long between checkpoints, when a step ends (one process only); the end of
-            the training writes one too.
+        checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row
+            is written); the end of the training writes one too.
         checkpoint_steps: also after every so many steps.
-        batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; the state as it comes.
+        batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
+            processes all of theirs. The state as it comes, or copied to all devices of several processes.
         description: the word beside the progress.
 
     Raises:
-        Preempted: SIGTERM arrived; the checkpoint is written.
-        ValueError: arrays of different lengths, or fewer examples than a batch.
+        Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
+        ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
     """
     import jax
 
@@ -81,61 +88,75 @@ def train(
     epoch_steps = size // batch_size
     total = epochs * epoch_steps
 
+    if not (alone := mesh.is_single_process()) and batch_sharding is None:
+        batch_sharding = mesh.batch_sharding(mesh.make_mesh())
+    if batch_sharding is not None:
+        mesh.check_split(batch_size, batch_sharding)
     advance, totals = _make_advance(step, state, arrays, batch_size, batch_sharding)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
     state, counted, first = _strong(state), 0, 0
+    if not alone:
+        state, totals = mesh.replicate((state, totals), batch_sharding.mesh)
     if restored := checkpointer.restore_latest((state, totals, counted)):
         first, (state, totals, counted) = restored
         run.log(f"resumed after step {first} of {total}")
-    arrays = jax.device_put(arrays)
 
-    alone = is_single_process()  # several processes write a checkpoint together: only a count of steps unites them
     saved, saved_at = first, time.monotonic()
     order, order_epoch = None, -1
-    with _Termination() as termination, run.progress(total, description, first) as progress:
+    with _Termination(alone) as termination, run.progress(total, description, first) as progress:
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
             if epoch != order_epoch:
                 order, order_epoch = permutation(seed, epoch, size), epoch
-            state, totals = advance(state, totals, arrays, order[position * batch_size : (position + 1) * batch_size])
+            state, totals = advance(state, totals, order[position * batch_size : (position + 1) * batch_size])
             counted += 1
             progress.update(1)
 
             ends_epoch = position == epoch_steps - 1
-            if done % log_every == 0 or ends_epoch:
+            has_row = done % log_every == 0 or ends_epoch
+            if has_row:
                 means = {name: float(value) / counted for name, value in jax.device_get(totals).items()}
                 totals, counted = jax.tree.map(jax.numpy.zeros_like, totals), 0
                 if ends_epoch and evaluate is not None and ((epoch + 1) % evaluate_every == 0 or done == total):
-                    means |= {name: np.asarray(value) for name, value in evaluate(state).items()}
+                    means |= {name: np.asarray(value) for name, value in evaluate(mesh.to_local(state)).items()}
                 run.metrics.write(done, **means)
                 progress.update(0, **means)
 
             # After the row of this step, so that a resumed run neither repeats nor misses it.
-            is_time = alone and time.monotonic() - saved_at >= checkpoint_seconds
+            is_time = time.monotonic() - saved_at >= checkpoint_seconds
+            if not alone:  # clocks differ: process 0 decides, where all of them wait for the device anyway
+                is_time = has_row and mesh.broadcast_flag(is_time)
             is_step = checkpoint_steps is not None and done % checkpoint_steps == 0
-            if done > saved and (is_time or is_step or done == total or termination.asked):
+            stops = termination.after(done)
+            if done > saved and (is_time or is_step or done == total or stops):
                 checkpointer.save(done, (state, totals, counted))
                 saved, saved_at = done, time.monotonic()
-            if termination.asked and done < total:
+            if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
-    return state
+    return mesh.to_local(state)
 
 
 def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Callable, dict[str, Any]]:
-    """Returns the jitted `(state, totals, arrays, indices) -> (state, totals)`, and totals of zero.
+    """Returns the compiled `(state, totals, indices) -> (state, totals)`, and totals of zero.
 
-    Examples are gathered on the device, so that a step costs one dispatch and no copy of a batch from the host.
+    One process gathers examples on the device, so that a step costs one dispatch and no copy of a batch from the host;
+    several gather their own on the host.
     """
     import jax
     import jax.numpy as jnp
 
-    def advance(state, totals, arrays, indices):
+    real = jnp.result_type(float)  # sums in float64 where JAX has it enabled
+
+    def advance(state, totals, batch):
+        state, metrics = step(state, batch)
+        totals = {name: totals[name] + jnp.asarray(value, real) for name, value in metrics.items()}
+        return _strong(state), totals
+
+    def gather(state, totals, arrays, indices):
         batch = jax.tree.map(lambda array: _rows(array, indices), arrays)
         if batch_sharding is not None:
             batch = jax.lax.with_sharding_constraint(batch, batch_sharding)
-        state, metrics = step(state, batch)
-        totals = {name: totals[name] + jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
-        return _strong(state), totals
+        return advance(state, totals, batch)
 
     batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
     before = jax.eval_shape(_strong, state)
@@ -149,7 +170,19 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
     for name, value in metrics.items():
         if value.shape != ():
             raise ValueError(f"metric {name!r} has shape {list(value.shape)}: a step returns scalars")
-    return jax.jit(advance, donate_argnums=(0, 1)), {name: jnp.zeros((), jnp.float32) for name in metrics}
+    totals = {name: jnp.zeros((), real) for name in metrics}
+    if mesh.is_single_process():
+        compiled, on_device = jax.jit(gather, donate_argnums=(0, 1)), jax.device_put(arrays)
+        return lambda state, totals, indices: compiled(state, totals, on_device, indices), totals
+    compiled, on_host = jax.jit(advance, donate_argnums=(0, 1)), jax.tree.map(_on_host, arrays)
+    return (
+        lambda state, totals, indices: compiled(state, totals, mesh.take_rows(on_host, indices, batch_sharding)),
+        totals,
+    )
+
+
+def _on_host(array: Any) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else np.asarray(array)
 
 
 def _rows(array: Any, indices: Any) -> Any:
@@ -172,13 +205,20 @@ def _strong(tree: Any) -> Any:
 
 
 class _Termination:
-    """Notes SIGTERM instead of dying of it, while a loop runs in the main thread."""
+    """Notes SIGTERM instead of dying of it, while a loop runs in the main thread.
 
-    def __init__(self):
-        self.asked = False
+    Of several processes JAX takes the signal, and all of them stop after the same step.
+    """
+
+    def __init__(self, alone: bool):
+        self.asked, self._alone = False, alone
+
+    def after(self, step: int) -> bool:
+        """Returns whether the loop stops after this step; ask once after each."""
+        return self.asked if self._alone else mesh.reached_stop(step)
 
     def __enter__(self):
-        self._is_main_thread = threading.current_thread() is threading.main_thread()
+        self._is_main_thread = self._alone and threading.current_thread() is threading.main_thread()
         if self._is_main_thread:
             self._previous = signal.signal(signal.SIGTERM, self._note)
         return self

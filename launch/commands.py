@@ -17,8 +17,8 @@ from launch.sweep import LaunchError
 CHECK_SECONDS = 300.0  # the first import on a cold file system of a cluster is slow
 
 
-def check(commands: Sequence[Sequence[str]], directory: str) -> list[str]:
-    """Returns the run directory of each command line, as the verb takes it.
+def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, str]]:
+    """Returns for each command line the run directory that it names or would take, and a hash of what it computes.
 
     Args:
         commands: what follows `python -m`, the module first; all of one module.
@@ -53,7 +53,7 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[str]:
     if bad:
         more = f" (and {len(bad) - 1} of the other {len(commands) - 1} jobs)" if len(bad) > 1 else ""
         raise LaunchError(f"{module} refuses a command line: {bad[0][1]}{more}; nothing was launched")
-    return [answer["run_dir"] for answer in answers]
+    return [(answer["run_dir"], answer["identity"]) for answer in answers]
 
 
 def _why_not(module: str, done: subprocess.CompletedProcess, directory: str) -> str:

@@ -157,7 +157,7 @@ def read_submission(path: pathlib.Path) -> Submission:
     entry = files.read_json(path)
     if not isinstance(entry, dict) or "jobs" not in entry:
         raise ValueError(f"{path} is not a submission of launch.run, or is damaged")
-    jobs = tuple(Job(job["name"], job["run_dir"], tuple(job["argv"]), job["flags"]) for job in entry["jobs"])
+    jobs = tuple(Job(**{**job, "argv": tuple(job["argv"])}) for job in entry["jobs"])
     names = ("number", "engine", "options", "directory", "handle")
     return Submission(path, jobs=jobs, **{name: entry[name] for name in names})
 

@@ -129,8 +129,8 @@ def make_sweep(options: LaunchConfig, command: Sequence[str]) -> Sweep:
     if options.sweep is None and options.sweep_file is None:
         if options.sweep_dir:
             raise LaunchError("--sweep_dir is for sweeps; a single run is put where --run_dir after the verb says")
-        (run_dir,) = commands.check([[module, *arguments]], directory)
-        job = sweep_lib.single_job(module, arguments, pathlib.Path(run_dir))
+        ((run_dir, identity),) = commands.check([[module, *arguments]], directory)
+        job = sweep_lib.single_job(module, arguments, pathlib.Path(run_dir), identity)
         return Sweep(pathlib.Path(job.run_dir), module, arguments, directory, stated, (job,))
     if any(argument.split("=")[0].lstrip("-") == "run_dir" for argument in arguments):
         raise LaunchError(
@@ -140,7 +140,8 @@ def make_sweep(options: LaunchConfig, command: Sequence[str]) -> Sweep:
     points = sweep_lib.read_list(pathlib.Path(options.sweep_file)) if points is None else points
     folder = pathlib.Path(options.sweep_dir or sweep_lib.default_folder(module, arguments, points)).absolute()
     jobs = sweep_lib.make_jobs(module, arguments, points, folder)
-    commands.check([job.argv for job in jobs], directory)
+    answers = commands.check([job.argv for job in jobs], directory)
+    jobs = [dataclasses.replace(job, identity=own) for job, (_, own) in zip(jobs, answers, strict=True)]
     return Sweep(folder, module, arguments, directory, stated, tuple(jobs))
 
 

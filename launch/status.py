@@ -53,7 +53,7 @@ def survey(sweep: Sweep) -> list[JobState]:
         entries = records.attempts(job)
         starts = sum(entry["event"] == "start" for entry in entries)
         submission = latest.get(job.name)
-        if records.is_finished(job):
+        if records.is_finished(job) and not (entries and entries[-1]["event"] == "start"):
             state, detail = records.FINISHED, ""
         elif submission is None:
             state, detail = NEW, ""
@@ -61,6 +61,8 @@ def survey(sweep: Sweep) -> list[JobState]:
             if submission.path not in asked:
                 asked[submission.path] = ENGINES[submission.engine].states(submission)
             state, detail = _state(job, submission, asked[submission.path].get(job.name))
+            if records.is_finished(job) and state != RUNNING:  # its last word was lost, its result was not
+                state, detail = records.FINISHED, ""
         found.append(JobState(job, state, detail, starts, submission))
     return found
 

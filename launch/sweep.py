@@ -37,12 +37,14 @@ class Job:
       run_dir: absolute path.
       argv: what follows `python -m`: the module and its flags, `--run_dir` among them.
       flags: the swept flags, name -> text.
+      identity: hash of what it computes, by the verb's own word.
     """
 
     name: str
     run_dir: str
     argv: tuple[str, ...]
     flags: Point = dataclasses.field(default_factory=dict)
+    identity: str = ""
 
     @property
     def folder(self) -> pathlib.Path:
@@ -171,11 +173,11 @@ def make_jobs(module: str, arguments: Sequence[str], points: Sequence[Point], fo
     return jobs
 
 
-def single_job(module: str, arguments: Sequence[str], run_dir: pathlib.Path) -> Job:
+def single_job(module: str, arguments: Sequence[str], run_dir: pathlib.Path, identity: str) -> Job:
     """Returns the only job of a launch without a sweep; its run directory is that of the verb run by hand."""
     path = str(run_dir.absolute())
     rest = [argument for argument in arguments if _flag_of(argument) != "run_dir"]
-    return Job(run_dir.name, path, (module, *_placed([*rest, f"--run_dir={path}"], path)))
+    return Job(run_dir.name, path, (module, *_placed([*rest, f"--run_dir={path}"], path)), {}, identity)
 
 
 def _placed(arguments: Sequence[str], run_dir: str) -> list[str]:
@@ -245,7 +247,8 @@ def load(folder: str | pathlib.Path) -> Sweep:
             "name the folder that was printed when it was launched"
         )
     jobs = tuple(
-        Job(job["name"], str(path / job["run_dir"]), tuple(job["argv"]), dict(job["flags"])) for job in entry["jobs"]
+        Job(job["name"], str(path / job["run_dir"]), tuple(job["argv"]), dict(job["flags"]), job["identity"])
+        for job in entry["jobs"]
     )
     return Sweep(path, entry["module"], tuple(entry["arguments"]), entry["directory"], entry["options"], jobs)
 
@@ -254,15 +257,18 @@ def merge(new: Sweep) -> Sweep:
     """Returns `new` with the jobs that its folder knows already before its own.
 
     Raises:
-        LaunchError: the folder holds a sweep of another command.
+        LaunchError: a job of the same name computes something else there.
     """
     if not (new.place / "sweep.json").exists():
         return new
     old = load(new.folder)
-    if (old.module, old.arguments) != (new.module, new.arguments):
+    identities = {job.name: job.identity for job in old.jobs}
+    changed = [job.name for job in new.jobs if identities.get(job.name, job.identity) != job.identity]
+    if changed or old.module != new.module:
+        what = f"{changed[0]} was launched" if changed else "jobs were launched"
         raise LaunchError(
-            f"{new.folder} holds launches of another command ({' '.join((old.module, *old.arguments))[:200]}); "
-            "choose another --sweep_dir, or --overwrite to forget them"
+            f"{what} into {new.folder} by another command: python -m {' '.join((old.module, *old.arguments))[:300]}; "
+            "choose another folder (--sweep_dir, or --run_dir of a single run), or --overwrite to forget what is there"
         )
     known = {job.name for job in new.jobs}
     return dataclasses.replace(new, jobs=(*(job for job in old.jobs if job.name not in known), *new.jobs))
