@@ -7,7 +7,8 @@ registers are `span` and `register`, which holds 9 + `extra` bits of the codewor
 import numpy as np
 
 from .constants import PREFIX_CONTEXTS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
-from .estimators import STEPS, compiled, inlined, lps_width, neighbour_class, renorm, reset_contexts, step_estimators
+from .estimators import compiled, inlined, neighbour_class, renorm
+from .places import bin_index, lps_width, moved, reset_contexts
 
 # Status of the decoder: zero is success, the others name what is wrong with the stream.
 DECODED, OVERRUN, LEVEL_TOO_LARGE, BAD_END = 0, 1, 2, 3
@@ -35,22 +36,19 @@ def _refill(data, position, register, extra):
 def _decode_bin(contexts, context, span, register, extra, position, data):
     """One context-coded bin; `register` holds 9 + extra bits of the codeword less what is already subtracted."""
     context = np.uint64(context)  # unsigned: no test for a negative index
-    fast = contexts[context, 0]
-    slow = contexts[context, 1]
-    state = 16 * fast + slow
-    width = lps_width(state, span)
+    places = contexts[context]
+    index = bin_index(places)
+    width = lps_width(index, span)
     span -= width
     scaled = span << extra
     lps = (scaled - 1 - register) >> 63  # -1 where the register lies in the less probable part, else 0
     register -= scaled & lps
     span += (width - span) & lps
-    value = (1 + (state >> 63)) ^ (lps & 1)
+    value = np.int64(index >> np.uint64(9)) ^ (lps & 1)
     shift = renorm(span)
     span <<= shift
     extra -= shift
-    fast, slow = step_estimators(fast, slow, contexts[context, 2], contexts[context, 3], value)
-    contexts[context, 0] = fast
-    contexts[context, 1] = slow
+    contexts[context] = moved(places, np.uint64(value))
     if extra < 8:
         position, register, extra = _refill(data, position, register, extra)
     return value, span, register, extra, position
@@ -103,17 +101,14 @@ def _decode_magnitude(contexts, neighbour, n_unary, span, register, extra, posit
 @compiled
 def _decode_zeros(contexts, row, column, right, span, register, extra, position, data):
     """Decodes the run of zeros after a zero, up to the first other level, whose significance bin it has then read."""
-    fast = contexts[0, 0]
-    slow = contexts[0, 1]
-    fast_shift = contexts[0, 2]
-    slow_shift = contexts[0, 3]
+    places = contexts[0]
     found = 0
     while column < right:
-        state = 16 * fast + slow
-        width = lps_width(state, span)
+        index = bin_index(places)
+        width = lps_width(index, span)
         span -= width
         scaled = span << extra
-        value = 1 if state >= 0 else 0
+        value = np.int64(index >> np.uint64(9))
         if register >= scaled:
             register -= scaled
             span = width
@@ -128,16 +123,13 @@ def _decode_zeros(contexts, row, column, right, span, register, extra, position,
             if position > data.size + 8:
                 break  # far beyond the end: the caller sees the position
         if value:
-            fast += STEPS[np.uint64(16 + (fast >> 3))] >> fast_shift
-            slow += STEPS[np.uint64(16 + (slow >> 7))] >> slow_shift
+            places = moved(places, np.uint64(1))
             found = 1
             break
-        fast -= STEPS[np.uint64(16 + ((-fast) >> 3))] >> fast_shift
-        slow -= STEPS[np.uint64(16 + ((-slow) >> 7))] >> slow_shift
+        places = moved(places, np.uint64(0))
         row[column] = 0
         column += 1
-    contexts[0, 0] = fast
-    contexts[0, 1] = slow
+    contexts[0] = places
     return column, found, span, register, extra, position
 
 
@@ -148,7 +140,7 @@ SPAN, REGISTER, EXTRA, POSITION, STATE, PREVIOUS, NUM_REGISTERS = 0, 1, 2, 3, 4,
 @compiled
 def start_decoding(data, profile, order, presets, skipped, registers):
     """Reads the codeword's header: fills presets (uint8 [contexts]), skipped (uint8 [rows]) and the registers."""
-    contexts = np.empty((presets.size, 4), np.int64)
+    contexts = np.empty(presets.size, np.uint32)
     presets[:] = 0
     reset_contexts(contexts, presets)
     limit = data.size + 8

@@ -10,7 +10,8 @@ written). They travel through the functions as plain integers so that LLVM keeps
 import numpy as np
 
 from .constants import SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
-from .estimators import STEPS, compiled, inlined, lps_width, neighbour_class, renorm, reset_contexts, step_estimators
+from .estimators import compiled, inlined, neighbour_class, renorm
+from .places import bin_index, lps_width, moved, reset_contexts
 
 
 @compiled
@@ -35,21 +36,18 @@ def _flush(out, position, low, pending):
 @inlined
 def _encode_bin(contexts, context, value, span, low, pending, position, out):
     context = np.uint64(context)  # unsigned: no test for a negative index
-    fast = contexts[context, 0]
-    slow = contexts[context, 1]
-    state = 16 * fast + slow
-    width = lps_width(state, span)
+    places = contexts[context]
+    index = bin_index(places)
+    width = lps_width(index, span)
     span -= width
-    lps = -(value ^ (1 + (state >> 63)))  # -1 where the value is the less probable one, else 0
+    lps = -(value ^ np.int64(index >> np.uint64(9)))  # -1 where the value is the less probable one, else 0
     low += span & lps
     span += (width - span) & lps
     shift = renorm(span)
     span <<= shift
     low <<= shift
     pending += shift
-    fast, slow = step_estimators(fast, slow, contexts[context, 2], contexts[context, 3], value)
-    contexts[context, 0] = fast
-    contexts[context, 1] = slow
+    contexts[context] = moved(places, np.uint64(value))
     if pending >= 40:
         position, low, pending = _flush(out, position, low, pending)
     return span, low, pending, position
@@ -97,15 +95,12 @@ def _encode_magnitude(contexts, level, neighbour, n_unary, span, low, pending, p
 @compiled
 def _encode_zeros(contexts, row, column, right, span, low, pending, position, out):
     """The run of zeros that starts at `column` after a zero: one context, its state held in registers."""
-    fast = contexts[0, 0]
-    slow = contexts[0, 1]
-    fast_shift = contexts[0, 2]
-    slow_shift = contexts[0, 3]
+    places = contexts[0]
     while column < right and row[column] == 0:
-        state = 16 * fast + slow
-        width = lps_width(state, span)
+        index = bin_index(places)
+        width = lps_width(index, span)
         span -= width
-        if state >= 0:
+        if index >= 512:
             low += span
             span = width
             shift = renorm(span)
@@ -114,13 +109,11 @@ def _encode_zeros(contexts, row, column, right, span, low, pending, position, ou
         span <<= shift
         low <<= shift
         pending += shift
-        fast -= STEPS[np.uint64(16 + ((-fast) >> 3))] >> fast_shift
-        slow -= STEPS[np.uint64(16 + ((-slow) >> 7))] >> slow_shift
+        places = moved(places, np.uint64(0))
         if pending >= 40:
             position, low, pending = _flush(out, position, low, pending)
         column += 1
-    contexts[0, 0] = fast
-    contexts[0, 1] = slow
+    contexts[0] = places
     return column, span, low, pending, position
 
 
@@ -135,7 +128,7 @@ def encode(levels, n_unary, dq, block, profile, use_skip, skipped, order, preset
     Returns the number of bits that the codeword has before its padding.
     """
     height, width = levels.shape
-    contexts = np.empty((presets.size, 4), np.int64)
+    contexts = np.empty(presets.size, np.uint32)
     reset_contexts(contexts, presets)
     span, low, pending, position = 510, 0, 1, 0
     if profile == 1:

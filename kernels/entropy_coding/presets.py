@@ -8,15 +8,16 @@ import numpy as np
 
 from .constants import COST_UNIT, NUM_PRESETS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
 from .estimators import compiled, inlined
-from .places import BIN_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START, cost_index
+from .places import BIN_COST, NEXT_FAST, NEXT_SLOW, START
 
-# Bins of a context wait in a buffer of this length, so that a trial state stays in registers while it reads them.
-_BUFFER = 1024
-
+# So many weights are turned into bins before any is charged. A weight has no two bins in one context: so many bins fit.
+_CHUNK = 2048
 
 # Columns of the trial table [contexts, 9, 5]. Presets of equal rates soon reach equal states and differ by a constant
 # from then on: the later one is dropped from the active list and remembers its leader and the difference.
 _FAST, _SLOW, _COST, _LEADER, _ACTIVE = 0, 1, 2, 3, 4
+_FAST_START = (START >> np.uint32(16)).astype(np.int64)
+_SLOW_START = (START & np.uint32(0xFFFF)).astype(np.int64)
 
 
 @compiled
@@ -25,8 +26,8 @@ def _restart(trials, active):
     for context in range(trials.shape[0]):
         active[context] = NUM_PRESETS
         for preset in range(NUM_PRESETS):
-            trials[context, preset, _FAST] = FAST_START[preset]
-            trials[context, preset, _SLOW] = SLOW_START[preset]
+            trials[context, preset, _FAST] = _FAST_START[preset]
+            trials[context, preset, _SLOW] = _SLOW_START[preset]
             trials[context, preset, _LEADER] = preset
             trials[context, preset, _ACTIVE] = preset
 
@@ -52,47 +53,59 @@ def _merge(trial, active):
     return kept
 
 
+@inlined
+def _charge(fast, slow, value):
+    """Places of both estimators after a bin, and its cost."""
+    index = (fast + fast + (slow >> np.uint64(3))) & np.uint64(1023)
+    return np.uint64(NEXT_FAST[value, fast]), np.uint64(NEXT_SLOW[value, slow]), BIN_COST[value, index]
+
+
 @compiled
 def _drain(trial, active, bins):
-    """Charges the waiting bins to every active trial state of one context; three states at a time hide the latency of
-    the table look-ups (a short last group repeats its first state and forgets the copies). Returns the active count."""
+    """Charges bins to every active trial state of one context; three states at a time hide the latency of the
+    look-ups, more no longer fit the registers (a short last group repeats a state and forgets the copies)."""
     for first in range(0, active, 3):
         a = trial[first, _ACTIVE]
-        b = trial[first + 1, _ACTIVE] if first + 1 < active else a
-        c = trial[first + 2, _ACTIVE] if first + 2 < active else a
+        b = trial[min(first + 1, active - 1), _ACTIVE]
+        c = trial[min(first + 2, active - 1), _ACTIVE]
         fast_a, slow_a = np.uint64(trial[a, _FAST]), np.uint64(trial[a, _SLOW])
         fast_b, slow_b = np.uint64(trial[b, _FAST]), np.uint64(trial[b, _SLOW])
         fast_c, slow_c = np.uint64(trial[c, _FAST]), np.uint64(trial[c, _SLOW])
-        cost_a = cost_b = cost_c = 0
+        cost_a = cost_b = cost_c = np.int64(0)
         for i in range(bins.size):
             value = np.uint64(bins[i])
-            cost_a += BIN_COST[value, cost_index(fast_a, slow_a)]
-            cost_b += BIN_COST[value, cost_index(fast_b, slow_b)]
-            cost_c += BIN_COST[value, cost_index(fast_c, slow_c)]
-            fast_a = np.uint64(NEXT_FAST[value, fast_a])
-            fast_b = np.uint64(NEXT_FAST[value, fast_b])
-            fast_c = np.uint64(NEXT_FAST[value, fast_c])
-            slow_a = np.uint64(NEXT_SLOW[value, slow_a])
-            slow_b = np.uint64(NEXT_SLOW[value, slow_b])
-            slow_c = np.uint64(NEXT_SLOW[value, slow_c])
+            fast_a, slow_a, cost = _charge(fast_a, slow_a, value)
+            cost_a += cost
+            fast_b, slow_b, cost = _charge(fast_b, slow_b, value)
+            cost_b += cost
+            fast_c, slow_c, cost = _charge(fast_c, slow_c, value)
+            cost_c += cost
         trial[a, _FAST], trial[a, _SLOW] = fast_a, slow_a
         trial[a, _COST] += cost_a
-        if b != a:
+        if first + 1 < active:
             trial[b, _FAST], trial[b, _SLOW] = fast_b, slow_b
             trial[b, _COST] += cost_b
-        if c != a:
+        if first + 2 < active:
             trial[c, _FAST], trial[c, _SLOW] = fast_c, slow_c
             trial[c, _COST] += cost_c
-    return _merge(trial, active)
 
 
 @compiled
-def _settle(trials, active, buffer, waiting):
-    """Empties all buffers and turns the differences of merged presets back into costs (leaders come first)."""
-    for context in range(trials.shape[0]):
-        if waiting[context]:
-            _drain(trials[context], active[context], buffer[context, : waiting[context]])
+def _drain_all(trials, active, buffer, waiting):
+    """Charges all bins that wait and empties the buffers."""
+    for context in range(waiting.size):
+        count = np.int64(waiting[context])
+        if count:
+            _drain(trials[context], active[context], buffer[context, :count])
+            if active[context] > 1:
+                active[context] = _merge(trials[context], active[context])
             waiting[context] = 0
+
+
+@compiled
+def _settle(trials):
+    """Turns the differences of merged presets back into costs (leaders come first)."""
+    for context in range(trials.shape[0]):
         for preset in range(NUM_PRESETS):
             leader = trials[context, preset, _LEADER]
             if leader != preset:
@@ -100,15 +113,46 @@ def _settle(trials, active, buffer, waiting):
 
 
 @inlined
-def _add(trials, active, buffer, waiting, context, value):
+def _add(buffer, waiting, context, value):
     """Appends one bin to its context's buffer."""
     count = waiting[context]
     buffer[context, count] = value
-    count += 1
-    if count == _BUFFER:
-        active[context] = _drain(trials[context], active[context], buffer[context])
-        count = 0
-    waiting[context] = count
+    waiting[context] = count + np.uint64(1)
+
+
+@compiled
+def _collect(row, x, stop, previous, state, dq, n_unary, buffer, waiting):
+    """Puts the bins of row[x:stop] into the buffers; returns the last level and the trellis state."""
+    while x < stop:
+        level = np.int64(row[x])
+        if dq:
+            odd = state & 1
+            level = (level + odd) >> 1 if level > 0 else -((odd - level) >> 1) if level < 0 else level
+        neighbour = np.uint64(0 if previous == 0 else (1 if previous < 0 else 2))
+        _add(buffer, waiting, np.uint64(3 * state) + neighbour, 1 if level else 0)
+        if level:
+            negative = np.uint64(1 if level < 0 else 0)
+            magnitude = abs(level)
+            _add(buffer, waiting, np.uint64(SIGN_CONTEXT) + neighbour, negative)
+            context = np.uint64(UNARY_CONTEXT) + negative
+            for _ in range(min(magnitude - 1, n_unary)):
+                _add(buffer, waiting, context, 1)
+                context += np.uint64(2)
+            if magnitude <= n_unary:
+                _add(buffer, waiting, context, 0)
+            else:
+                context = np.uint64(UNARY_CONTEXT + 2 * n_unary)
+                rest = (magnitude - n_unary) >> 1
+                while rest:
+                    _add(buffer, waiting, context, 1)
+                    context += np.uint64(1)
+                    rest >>= 1
+                _add(buffer, waiting, context, 0)
+        previous = level
+        if dq:
+            state = STATE_TRANSITIONS[state, level & 1]
+        x += 1
+    return previous, state
 
 
 @compiled
@@ -117,71 +161,40 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
     height, width = levels.shape
     trials = np.zeros((num_contexts, NUM_PRESETS, 5), np.int64)
     active = np.empty(num_contexts, np.int64)  # presets still told apart
-    buffer = np.empty((num_contexts, _BUFFER), np.uint8)
-    waiting = np.zeros(num_contexts, np.int64)
+    buffer = np.empty((num_contexts, _CHUNK), np.uint8)
+    waiting = np.zeros(num_contexts, np.uint64)
     _restart(trials, active)
     block_height = block if block else max(height, 1)
     block_width = block if block else max(width, 1)
-    prefix = UNARY_CONTEXT + 2 * n_unary
     state = 0
-    previous = 0
+    previous = np.int64(0)
+    room = _CHUNK
     for top in range(0, height, block_height):
         if top:
-            _settle(trials, active, buffer, waiting)
+            _drain_all(trials, active, buffer, waiting)
+            _settle(trials)
             _restart(trials, active)
+            room = _CHUNK
             # The neighbour is kept here, unlike in the coder: nncodec's search does so, and its bytes are the measure.
         for left in range(0, width, block_width):
+            right = min(left + block_width, width)
             for y in range(top, min(top + block_height, height)):
                 if skipped[y]:
                     if dq:
                         for _ in range(width % ZERO_CYCLE):
                             state = STATE_TRANSITIONS[state, 0]
                     continue
-                row = levels[y]
-                right = min(left + block_width, width)
                 x = left
                 while x < right:
-                    level = np.int64(row[x])
-                    if dq:
-                        odd = state & 1
-                        level = (level + odd) >> 1 if level > 0 else -((odd - level) >> 1) if level < 0 else level
-                    elif level == 0 and previous == 0:
-                        count = waiting[0]
-                        while x < right and row[x] == 0:
-                            buffer[0, count] = 0
-                            count += 1
-                            x += 1
-                            if count == _BUFFER:
-                                active[0] = _drain(trials[0], active[0], buffer[0])
-                                count = 0
-                        waiting[0] = count
-                        continue
-                    neighbour = 0 if previous == 0 else (1 if previous < 0 else 2)
-                    _add(trials, active, buffer, waiting, 3 * state + neighbour, 1 if level else 0)
-                    if level:
-                        negative = 1 if level < 0 else 0
-                        magnitude = abs(level)
-                        _add(trials, active, buffer, waiting, SIGN_CONTEXT + neighbour, negative)
-                        for n in range(min(magnitude, n_unary)):
-                            _add(
-                                trials,
-                                active,
-                                buffer,
-                                waiting,
-                                UNARY_CONTEXT + 2 * n + negative,
-                                1 if magnitude > n + 1 else 0,
-                            )
-                        if magnitude > n_unary:
-                            bits = 0
-                            while (magnitude - n_unary) >> (bits + 1):
-                                bits += 1
-                            for j in range(bits + 1):
-                                _add(trials, active, buffer, waiting, prefix + j, 1 if j < bits else 0)
-                    previous = level
-                    if dq:
-                        state = STATE_TRANSITIONS[state, level & 1]
-                    x += 1
-    _settle(trials, active, buffer, waiting)
+                    stop = min(right, x + room)
+                    previous, state = _collect(levels[y], x, stop, previous, state, dq, n_unary, buffer, waiting)
+                    room -= stop - x
+                    x = stop
+                    if room == 0:
+                        _drain_all(trials, active, buffer, waiting)
+                        room = _CHUNK
+    _drain_all(trials, active, buffer, waiting)
+    _settle(trials)
     return trials[:, :, _COST].copy()
 
 

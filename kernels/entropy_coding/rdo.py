@@ -8,26 +8,18 @@ import numpy as np
 
 from .constants import COST_UNIT, SIGN_CONTEXT, UNARY_CONTEXT
 from .estimators import compiled, inlined
-from .places import EXPECTED_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START, cost_index
-
-
-@compiled
-def _restart(states, presets):
-    for context in range(states.shape[0]):
-        states[context, 0] = FAST_START[presets[context]]
-        states[context, 1] = SLOW_START[presets[context]]
+from .places import EXPECTED_COST, bin_index, moved, reset_contexts
 
 
 @inlined
-def _price(states, context, value):
+def _price(contexts, context, value):
     """Cost of a bin, in units of 2^-15 bit."""
-    return EXPECTED_COST[value, cost_index(states[context, 0], states[context, 1])]
+    return EXPECTED_COST[value, bin_index(contexts[context])]
 
 
 @inlined
-def _move(states, context, value):
-    states[context, 0] = NEXT_FAST[value, states[context, 0]]
-    states[context, 1] = NEXT_SLOW[value, states[context, 1]]
+def _move(contexts, context, value):
+    contexts[context] = moved(contexts[context], value)
 
 
 @compiled
@@ -66,15 +58,15 @@ def decide(scaled, importance, rate_weight, n_unary, block, presets):
     (importance of size 1: the same for all)."""
     height, width = scaled.shape
     levels = np.zeros((height, width), np.int32)
-    states = np.empty((presets.size, 2), np.uint64)
-    _restart(states, presets)
+    states = np.empty(presets.size, np.uint32)
+    reset_contexts(states, presets)
     unit = rate_weight * COST_UNIT
     block_height = block if block else max(height, 1)
     block_width = block if block else max(width, 1)
     previous = 0
     for top in range(0, height, block_height):
         if top:
-            _restart(states, presets)
+            reset_contexts(states, presets)
             previous = 0
         for left in range(0, width, block_width):
             for y in range(top, min(top + block_height, height)):

@@ -104,7 +104,7 @@ class Reader:
                 f"{self._data.size} bytes cannot hold a tensor of shape {tuple(shape)}: cut off, or a wrong shape"
             )
         self._presets = options.no_presets()
-        self._contexts = np.empty((options.num_contexts, 4), np.int64)
+        self._contexts = np.empty(options.num_contexts, np.uint32)
         self._skipped = np.zeros(options.height, np.uint8)
         self._registers = np.zeros(decoder.NUM_REGISTERS, np.int64)
         self._row = self._column = 0

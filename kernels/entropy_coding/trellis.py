@@ -9,13 +9,9 @@ import numpy as np
 
 from .constants import COST_UNIT, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
 from .estimators import compiled, inlined
-from .places import EXPECTED_COST, FAST_START, NEXT_FAST, NEXT_SLOW, SLOW_START
+from .places import EXPECTED_COST, START, bin_index, moved
 
-# A context's two places in one uint32: fast above, slow below.
-_NEXT_FAST = (NEXT_FAST.astype(np.uint32) << np.uint32(16)).astype(np.uint32)
-_NEXT_SLOW = NEXT_SLOW.astype(np.uint32)
 _COST = EXPECTED_COST.astype(np.float64) * COST_UNIT
-_START = ((FAST_START.astype(np.uint32) << np.uint32(16)) | SLOW_START.astype(np.uint32)).astype(np.uint32)
 
 # The two edges into each state: (state left, parity of the level).
 _EDGES = np.array(
@@ -26,14 +22,12 @@ _INFINITE = 1e300
 
 @inlined
 def _bits(states, context, value):
-    places = states[context]
-    return _COST[value, ((places >> np.uint32(16)) + ((places & np.uint32(0xFFFF)) >> np.uint32(4))) & np.uint32(1023)]
+    return _COST[value, bin_index(states[context])]
 
 
 @inlined
 def _move(states, context, value):
-    places = states[context]
-    states[context] = _NEXT_FAST[value, places >> np.uint32(16)] | _NEXT_SLOW[value, places & np.uint32(0xFFFF)]
+    states[context] = moved(states[context], value)
 
 
 @compiled
@@ -111,7 +105,7 @@ def decide(scaled, importance, rate_weight, n_unary, restarts, presets):
         if i == position:
             for s in range(8):
                 for c in range(num_contexts):
-                    slots[s, c] = _START[presets[c]]
+                    slots[s, c] = START[presets[c]]
                 neighbour[s] = 0
             position = restarts[next_restart]
             next_restart += 1
