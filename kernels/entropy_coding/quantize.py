@@ -73,8 +73,10 @@ def quantize_rdo(
     scaled = read_only(np.ascontiguousarray(w, np.float64).reshape(matrix) / step)
     weight = np.ones((1, 1)) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
     chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
-    for _ in range(2):
+    for last in (False, True):
         levels = rdo.decide(scaled, read_only(weight), float(rate_weight), n_unary, options.block, chosen)
+        if last:
+            break
         skipped = (~levels.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
         chosen = presets.choose(read_only(levels), n_unary, False, options.block, skipped, options.order)
     return levels.reshape(w.shape)
@@ -115,8 +117,13 @@ def quantize_trellis(
         weight = weight[order] if weight.size > 1 else weight
     levels = np.empty(scaled.size, np.int32)
     chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
+    scaled, weight = read_only(scaled), read_only(weight)
+    used = trellis.used_contexts(max(scaled.max(initial=0), -scaled.min(initial=0)), n_unary, options.num_contexts)
     for last in (rate_weight == 0, True):
-        found = trellis.decide(read_only(scaled), read_only(weight), float(rate_weight), n_unary, restarts, chosen)
+        if rate_weight == 0:
+            found = trellis.nearest(scaled, weight)
+        else:
+            found = trellis.decide(scaled, weight, float(rate_weight), n_unary, restarts, chosen, used)
         levels[slice(None) if order is None else order] = found
         if last:
             return levels.reshape(w.shape)

@@ -9,206 +9,231 @@ import numpy as np
 
 from .constants import COST_UNIT, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
 from .estimators import compiled, inlined
-from .places import EXPECTED_COST, START, bin_index, moved
+from .places import START
+from .prices import magnitude_price, move, move_magnitude, price, two_prices
 
-_COST = EXPECTED_COST.astype(np.float64) * COST_UNIT
-
-# The two edges into each state: (state left, parity of the level).
-_EDGES = np.array(
-    [[(s, p) for s in range(8) for p in (0, 1) if STATE_TRANSITIONS[s, p] == t] for t in range(8)], np.int64
-)
-_INFINITE = 1e300
-
-
-@inlined
-def _bits(states, context, value):
-    return _COST[value, bin_index(states[context])]
+# The two edges into each state, by the state left and the parity of the level.
+_LEFT = np.array([[s for s in range(8) for p in (0, 1) if STATE_TRANSITIONS[s, p] == t] for t in range(8)], np.uint64)
+_PARITY = np.array([[p for s in range(8) for p in (0, 1) if STATE_TRANSITIONS[s, p] == t] for t in range(8)], np.uint64)
+_IMPOSSIBLE = 1e300
+_ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
 @inlined
-def _move(states, context, value):
-    states[context] = moved(states[context], value)
-
-
-@compiled
-def _magnitude_bits(states, magnitude, negative, n_unary):
-    """Bits of the unary flags and the remainder of a magnitude >= 1."""
-    bits = 0.0
-    for n in range(min(magnitude, n_unary)):
-        bits += _bits(states, UNARY_CONTEXT + 2 * n + negative, 1 if magnitude > n + 1 else 0)
-    if magnitude > n_unary:
-        length = 0
-        while (magnitude - n_unary) >> (length + 1):
-            length += 1
-        prefix = UNARY_CONTEXT + 2 * n_unary
-        for j in range(length + 1):
-            bits += _bits(states, prefix + j, 1 if j < length else 0)
-        bits += length
-    return bits
-
-
-@compiled
-def _move_level(states, state, neighbour, magnitude, negative, n_unary):
-    """Updates a survivor's contexts by the level that it codes in the state it leaves."""
-    _move(states, 3 * state + neighbour, 1 if magnitude else 0)
-    if magnitude == 0:
-        return
-    _move(states, SIGN_CONTEXT + neighbour, negative)
-    for n in range(min(magnitude, n_unary)):
-        _move(states, UNARY_CONTEXT + 2 * n + negative, 1 if magnitude > n + 1 else 0)
-    if magnitude > n_unary:
-        length = 0
-        while (magnitude - n_unary) >> (length + 1):
-            length += 1
-        prefix = UNARY_CONTEXT + 2 * n_unary
-        for j in range(length + 1):
-            _move(states, prefix + j, 1 if j < length else 0)
+def _first(magnitude):
+    """The lowest of the four grid integers around a scaled magnitude that are candidates beside 0."""
+    return max(np.int64(magnitude) - 1, 1)
 
 
 @inlined
-def _candidate(magnitude, residue):
-    """The grid integer of this residue mod 4 among the four consecutive ones around a scaled magnitude."""
-    first = max(np.int64(magnitude) - 1, 1)
+def _candidate(magnitude, odd, parity):
+    """The candidate that a state (odd or even) may take for a level of this parity."""
+    residue = (1 if parity else 3) if odd else (2 if parity else 0)
+    first = _first(magnitude)
     return first + ((residue - first) & 3)
 
 
 @compiled
-def decide(scaled, importance, rate_weight, n_unary, restarts, presets):
+def nearest(scaled, importance):
+    """int32 [n] grid integers for scaled weights w / step (float64 [n], in coding order) of the least squared error.
+
+    importance: weights of the squared errors, float64 [n] or of size 1 for all.
+    """
+    count = scaled.size
+    # Bit t: the edge that the survivor in state t came by. Bits 8 and 9: even states left by an even level (odd states)
+    # rather took 0.
+    decisions = np.empty(count, np.uint16)
+    cost = np.full(8, _IMPOSSIBLE)
+    cost[0] = 0.0
+    new_cost = np.empty(8)
+    error = np.empty(4)
+    for i in range(count):
+        magnitude = abs(scaled[i])
+        weight = importance[i] if importance.size > 1 else importance[0]
+        first = _first(magnitude)
+        for k in range(4):
+            distance = magnitude - (first + k)
+            error[np.uint64((first + k) & 3)] = weight * distance * distance
+        zero = weight * magnitude * magnitude
+        even, odd = error[0], error[3]
+        bits = np.uint64(0)
+        if zero <= even:
+            bits |= np.uint64(256)
+            even = zero
+        if zero <= odd:
+            bits |= np.uint64(512)
+            odd = zero
+        for t in range(8):
+            costs_a = cost[_LEFT[t, 0]] + _edge_error(_LEFT[t, 0], _PARITY[t, 0], even, error[2], odd, error[1])
+            costs_b = cost[_LEFT[t, 1]] + _edge_error(_LEFT[t, 1], _PARITY[t, 1], even, error[2], odd, error[1])
+            if costs_b < costs_a:
+                bits |= np.uint64(1 << t)
+            new_cost[t] = min(costs_a, costs_b)
+        cost, new_cost = new_cost, cost
+        decisions[i] = bits
+    levels = np.empty(count, np.int32)
+    state = np.uint64(np.argmin(cost))
+    for i in range(count - 1, -1, -1):
+        bits = np.uint64(decisions[i])
+        edge = (bits >> state) & _ONE
+        left, parity = _LEFT[state, edge], _PARITY[state, edge]
+        if parity == 0 and (bits >> np.uint64(8 + (left & _ONE))) & _ONE:
+            levels[i] = 0
+        else:
+            grid = _candidate(abs(scaled[i]), left & _ONE, parity)
+            levels[i] = -grid if scaled[i] < 0 else grid
+        state = left
+    return levels
+
+
+@inlined
+def _edge_error(left, parity, even_even, even_odd, odd_even, odd_odd):
+    """Squared error of the best candidate on an edge: from an even or odd state, by an even or odd level."""
+    if left & _ONE:
+        return odd_odd if parity else odd_even
+    return even_odd if parity else even_even
+
+
+@compiled
+def decide(scaled, importance, rate_weight, n_unary, restarts, presets, used):
     """int32 [n] grid integers for scaled weights w / step (float64 [n], in coding order) that lower
     sum F (w / step - x)^2 + rate_weight * bits.
 
     importance: F, float64 [n], or of size 1 for all. restarts: increasing positions at which contexts and neighbour
-    start anew (rows of blocks), ending with n. presets: uint8 [contexts].
+    start anew (rows of blocks), ending with n. presets: uint8 [contexts]. used: no level needs a context beyond these.
     """
     count = scaled.size
-    num_contexts = presets.size
-    # decisions[i, t]: state left (bits 3 to 5) and the choice (0: zero; 1: the nonzero candidate).
-    decisions = np.empty((count, 8), np.uint8)
-    slots = np.empty((8, num_contexts), np.uint32)
-    slot = np.arange(8)
-    new_slot = np.empty(8, np.int64)
-    cost = np.full(8, _INFINITE)
+    unit = rate_weight * COST_UNIT
+    # Two bits a state: the edge that the survivor came by, and whether its level is not 0.
+    decisions = np.empty(count, np.uint16)
+    contexts = np.empty(8 * used, np.uint32)
+    offset = np.arange(8).astype(np.uint64) * np.uint64(used)  # of each survivor's contexts
+    new_offset = np.empty(8, np.uint64)
+    cost = np.full(8, _IMPOSSIBLE)
     cost[0] = 0.0
     new_cost = np.empty(8)
     neighbour = np.zeros(8, np.int64)
     new_neighbour = np.empty(8, np.int64)
     edge_cost = np.empty((8, 2))
-    choice = np.empty((8, 2), np.uint8)
-    chosen_edge = np.empty(8, np.int64)
-    users = np.empty(8, np.int64)
-    free = np.empty(8, np.int64)
-    distortion = np.empty(4)
-    candidates = np.empty(4, np.int64)
+    edge_level = np.empty((8, 2), np.int64)  # magnitude of the level on an edge
+    came_from = np.empty(8, np.uint64)
+    level = np.empty(8, np.int64)
+    successors = np.empty(8, np.int64)
+    free = np.empty(8, np.uint64)
     next_restart = 0
     position = 0
     for i in range(count):
         if i == position:
             for s in range(8):
-                for c in range(num_contexts):
-                    slots[s, c] = START[presets[c]]
+                for c in range(used):
+                    contexts[s * used + c] = START[presets[c]]
                 neighbour[s] = 0
             position = restarts[next_restart]
             next_restart += 1
-        value = scaled[i]
-        negative = 1 if value < 0 else 0
-        magnitude = abs(value)
+        negative = 1 if scaled[i] < 0 else 0
+        magnitude = abs(scaled[i])
         weight = importance[i] if importance.size > 1 else importance[0]
-        for r in range(4):
-            candidates[r] = _candidate(magnitude, r)
-            error = magnitude - candidates[r]
-            distortion[r] = weight * error * error
-        zero_distortion = weight * magnitude * magnitude
+        zero_error = weight * magnitude * magnitude
+        first = _first(magnitude)
+        # The two candidates of even states, then of odd states: the lower one's level, and both errors.
+        even_grid, odd_grid = first + (first & 1), first | 1
+        even_level, odd_level = even_grid >> 1, (odd_grid + 1) >> 1
+        even_error, next_even_error = magnitude - even_grid, magnitude - even_grid - 2
+        odd_error, next_odd_error = magnitude - odd_grid, magnitude - odd_grid - 2
+        even_error, next_even_error = weight * even_error * even_error, weight * next_even_error * next_even_error
+        odd_error, next_odd_error = weight * odd_error * odd_error, weight * next_odd_error * next_odd_error
         for s in range(8):
-            if cost[s] >= _INFINITE:
-                edge_cost[s, 0] = edge_cost[s, 1] = _INFINITE
-                continue
-            states = slots[slot[s]]
-            odd = s & 1
+            start = offset[s]
             near = neighbour[s]
-            zero = cost[s] + zero_distortion
-            even_residue = 3 if odd else 0
-            odd_residue = 1 if odd else 2
-            even = cost[s] + distortion[even_residue]
-            other = cost[s] + distortion[odd_residue]
-            if rate_weight > 0.0:
-                zero += rate_weight * _bits(states, 3 * s + near, 0)
-                start = _bits(states, 3 * s + near, 1) + _bits(states, SIGN_CONTEXT + near, negative)
-                other += rate_weight * (
-                    start + _magnitude_bits(states, (candidates[odd_residue] + odd) >> 1, negative, n_unary)
-                )
-                if even < zero:
-                    even += rate_weight * (
-                        start + _magnitude_bits(states, (candidates[even_residue] + odd) >> 1, negative, n_unary)
-                    )
-            if even < zero:
-                edge_cost[s, 0] = even
-                choice[s, 0] = 1
+            significance = start + np.uint64(3 * s + near)
+            if s & 1:
+                low, low_error, high_error = odd_level, odd_error, next_odd_error
             else:
-                edge_cost[s, 0] = zero
-                choice[s, 0] = 0
-            edge_cost[s, 1] = other
-            choice[s, 1] = 1
-        users[:] = 0
+                low, low_error, high_error = even_level, even_error, next_even_error
+            zero = zero_error + unit * price(contexts, significance, _ZERO)
+            sign = price(contexts, significance, _ONE)
+            sign += price(contexts, start + np.uint64(SIGN_CONTEXT + near), np.uint64(negative))
+            if low & 1:  # the higher level is even and competes with 0
+                if high_error < zero:
+                    low_price, high_price = two_prices(contexts, start, low, negative, n_unary)
+                    even = high_error + unit * (sign + high_price)
+                else:
+                    low_price = magnitude_price(contexts, start, low, negative, n_unary)
+                    even = zero
+                odd = low_error + unit * (sign + low_price)
+                odd_choice, even_choice = low, low + 1
+            else:
+                low_price, high_price = two_prices(contexts, start, low, negative, n_unary)
+                even = low_error + unit * (sign + low_price)
+                odd = high_error + unit * (sign + high_price)
+                odd_choice, even_choice = low + 1, low
+            if zero <= even:
+                even, even_choice = zero, 0
+            edge_cost[s, 0] = cost[s] + even
+            edge_cost[s, 1] = cost[s] + odd
+            edge_level[s, 0] = even_choice
+            edge_level[s, 1] = odd_choice
+            successors[s] = 0
+        bits = np.uint64(0)
         for t in range(8):
-            first = edge_cost[_EDGES[t, 0, 0], _EDGES[t, 0, 1]]
-            second = edge_cost[_EDGES[t, 1, 0], _EDGES[t, 1, 1]]
-            edge = 0 if first <= second else 1
-            chosen_edge[t] = edge
-            new_cost[t] = min(first, second)
-            left = _EDGES[t, edge, 0]
-            decisions[i, t] = left << 3 | choice[left, _EDGES[t, edge, 1]]
-            if new_cost[t] < _INFINITE:
-                users[left] += 1
-        # A survivor with one successor hands its contexts on; with two, the second gets a copy in a slot that is free.
+            a, b = edge_cost[_LEFT[t, 0], _PARITY[t, 0]], edge_cost[_LEFT[t, 1], _PARITY[t, 1]]
+            edge = _ONE if b < a else _ZERO
+            new_cost[t] = min(a, b)
+            left = _LEFT[t, edge]
+            came_from[t] = left
+            level[t] = edge_level[left, _PARITY[t, edge]]
+            successors[left] += 1
+            bits |= (edge | (_TWO if level[t] else _ZERO)) << np.uint64(2 * t)
+        decisions[i] = bits
+        # A survivor with one successor hands its contexts on; with two, the second gets a copy in a place that is free.
         spare = 0
         for s in range(8):
-            if users[s] == 0:
-                free[spare] = slot[s]
+            if successors[s] == 0:
+                free[spare] = offset[s]
                 spare += 1
         for t in range(8):
-            if new_cost[t] >= _INFINITE:
-                continue
-            left = _EDGES[t, chosen_edge[t], 0]
-            if users[left] == 2:
+            left = came_from[t]
+            source = offset[left]
+            if successors[left] == 2:
+                successors[left] = 1
                 spare -= 1
-                new_slot[t] = free[spare]
-                target = slots[new_slot[t]]
-                source = slots[slot[left]]
-                for c in range(num_contexts):
-                    target[c] = source[c]
-                users[left] = 1
+                target = free[spare]
+                for c in range(np.uint64(used)):
+                    contexts[target + c] = contexts[source + c]
+                source = target
+            new_offset[t] = source
+        for t in range(8):
+            left = came_from[t]
+            near = neighbour[left]
+            start = new_offset[t]
+            significance = start + np.uint64(3) * left + np.uint64(near)
+            if level[t]:
+                move(contexts, significance, _ONE)
+                move_magnitude(contexts, start, near, level[t], negative, n_unary)
+                new_neighbour[t] = 2 - negative
             else:
-                new_slot[t] = slot[left]
-        for t in range(8):
-            if new_cost[t] >= _INFINITE:
-                spare -= 1
-                new_slot[t] = free[spare]
-                continue
-            left = _EDGES[t, chosen_edge[t], 0]
-            parity = _EDGES[t, chosen_edge[t], 1]
-            level = np.int64(0)
-            if choice[left, parity]:
-                odd = left & 1
-                residue = (1 if parity else 3) if odd else (2 if parity else 0)
-                level = (candidates[residue] + odd) >> 1
-            if rate_weight > 0.0:
-                _move_level(slots[new_slot[t]], left, neighbour[left], level, negative, n_unary)
-            new_neighbour[t] = 0 if level == 0 else (1 if negative else 2)
-        for t in range(8):
-            slot[t] = new_slot[t]
-            neighbour[t] = new_neighbour[t]
-            cost[t] = new_cost[t]
+                move(contexts, significance, _ZERO)
+                new_neighbour[t] = 0
+        offset, new_offset = new_offset, offset
+        neighbour, new_neighbour = new_neighbour, neighbour
+        cost, new_cost = new_cost, cost
     levels = np.empty(count, np.int32)
-    state = np.int64(np.argmin(cost))
+    state = np.uint64(np.argmin(cost))
     for i in range(count - 1, -1, -1):
-        decision = np.int64(decisions[i, state])
-        left = decision >> 3
-        if decision & 1:
-            parity = 1 if STATE_TRANSITIONS[left, 1] == state else 0
-            residue = (1 if parity else 3) if left & 1 else (2 if parity else 0)
-            grid = _candidate(abs(scaled[i]), residue)
+        bits = np.uint64(decisions[i]) >> (_TWO * state)
+        edge = bits & _ONE
+        left = _LEFT[state, edge]
+        levels[i] = 0
+        if bits & _TWO:
+            grid = _candidate(abs(scaled[i]), left & _ONE, _PARITY[state, edge])
             levels[i] = -grid if scaled[i] < 0 else grid
-        else:
-            levels[i] = 0
         state = left
     return levels
+
+
+def used_contexts(largest: float, n_unary: int, num_contexts: int) -> int:
+    """Number of contexts, from the first, that levels for scaled magnitudes up to `largest` can need."""
+    level = int(largest) // 2 + 3
+    if level <= n_unary:
+        return UNARY_CONTEXT + 2 * level
+    return min(UNARY_CONTEXT + 2 * n_unary + (level - n_unary).bit_length() + 1, num_contexts)
