@@ -59,10 +59,12 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
 def _why_not(module: str, done: subprocess.CompletedProcess, directory: str) -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
     last = lines[-1].strip()
-    if f"No module named {module!r}" in last or re.search(rf"No module named '?{re.escape(module)}", last):
-        return f"there is no verb {module} in {directory}; verbs are modules such as projects.deepcabac.train"
-    if re.search(r"No module named '?" + re.escape(module.rpartition(".")[0] or module), last):
-        return f"there is no verb {module}: {last.rpartition(': ')[2]}; launch from the root of the checkout"
+    absent = re.search(r"No module named '?([\w.]+)", last)
+    if absent and f"{module}.".startswith(f"{absent.group(1)}."):
+        return (
+            f"there is no verb {module} in {directory} (no module {absent.group(1)}): launch from the root of the "
+            "checkout; a verb is a module such as projects.deepcabac.train"
+        )
     if done.returncode == 0:
         return f"{module} is no verb: it does not end in common.app.run(main, Config)"
     return f"{module} does not import: {last} (python -m {module} --help shows where)"

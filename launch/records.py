@@ -21,6 +21,8 @@ INTERRUPTED = 130  # Ctrl-C
 TERMINATED = (-15, 143)
 MOST_PREEMPTIONS = 1000  # of one submission: a job that never gets anywhere must end some day
 
+BY_SLURM = "slurm"  # whether another attempt follows an end: Slurm had decided on the job, and its queue tells
+
 FINISHED, FAILED, LOST, STOPPED, CANCELLED = "finished", "failed", "lost", "preempted", "cancelled"
 
 
@@ -55,8 +57,10 @@ def note_start(job: Job, submission: int, place: str, **entries: Any) -> None:
     _append(job, {"event": "start", "submission": submission, "place": place, **entries})
 
 
-def note_end(job: Job, submission: int, result: str, codes: Sequence[int | None], again: bool, note: str = "") -> None:
-    """Writes how an attempt ended and whether another follows by itself."""
+def note_end(
+    job: Job, submission: int, result: str, codes: Sequence[int | None], again: bool | str, note: str = ""
+) -> None:
+    """Writes how an attempt ended and whether another follows by itself (True, False or `BY_SLURM`)."""
     entry = {"event": "end", "submission": submission, "outcome": result, "codes": list(codes), "again": again}
     _append(job, entry | ({"note": note} if note else {}))
 

@@ -41,7 +41,7 @@ class LaunchConfig:
         None, "folder of the sweep; by default runs/<project>.<verb>/sweep_<hash of the command>"
     )
     dry_run: bool = config_lib.field(False, "print what would be submitted, and leave nothing")
-    overwrite: bool = config_lib.field(False, "forget a sweep of another command in --sweep_dir, with all its runs")
+    overwrite: bool = config_lib.field(False, "start afresh: remove what earlier launches into the same folder left")
     detach: bool = config_lib.field(False, "local: return at once and let the jobs run on; status and cancel find them")
     parallel: int | None = config_lib.field(
         None, "jobs at a time (local: 1; slurm: as many as the cluster takes)", minimum=1
@@ -113,7 +113,7 @@ def launch(options: LaunchConfig, command: Sequence[str]) -> int:
     if options.dry_run:
         return _dry_run(sweep, options)
     with _alone(sweep):
-        if options.overwrite and (sweep.place / "sweep.json").exists():
+        if options.overwrite:
             _forget(sweep)
         return submit(sweep_lib.merge(sweep), options, [job.name for job in sweep.jobs])
 
@@ -125,14 +125,16 @@ def make_sweep(options: LaunchConfig, command: Sequence[str]) -> Sweep:
         LaunchError: anything about it that cannot be.
     """
     module, arguments, directory = command[0], tuple(command[1:]), os.getcwd()
-    stated = dataclasses.asdict(options)
+    stated, given = dataclasses.asdict(options), {argument.split("=")[0].lstrip("-") for argument in arguments}
+    if "overwrite" in given:
+        raise LaunchError("--overwrite after the verb would start afresh at every restart; give it before the --")
     if options.sweep is None and options.sweep_file is None:
         if options.sweep_dir:
             raise LaunchError("--sweep_dir is for sweeps; a single run is put where --run_dir after the verb says")
         ((run_dir, identity),) = commands.check([[module, *arguments]], directory)
         job = sweep_lib.single_job(module, arguments, pathlib.Path(run_dir), identity)
         return Sweep(pathlib.Path(job.run_dir), module, arguments, directory, stated, (job,))
-    if any(argument.split("=")[0].lstrip("-") == "run_dir" for argument in arguments):
+    if "run_dir" in given:
         raise LaunchError(
             "--run_dir is one directory for all jobs of the sweep; give --sweep_dir before the -- instead"
         )
@@ -201,15 +203,19 @@ def _alone(sweep: Sweep) -> Iterator[None]:
 
 
 def _forget(sweep: Sweep) -> None:
-    """Removes what an earlier sweep left: its record and its runs; refuses while they are under way."""
+    """Removes what an earlier launch left: its record and its runs; refuses while they are under way."""
+    if not (sweep.place / "sweep.json").exists():
+        return
     old = sweep_lib.load(sweep.folder)
     if alive := [item.job.name for item in status.survey(old) if item.state in status.ALIVE]:
         raise LaunchError(f"--overwrite: {len(alive)} jobs are under way, such as {alive[0]}; cancel them first")
+    kept = (sweep.place, sweep.place / ".lock")
     for job in old.jobs:
-        if pathlib.Path(job.run_dir) != sweep.folder:
-            files.remove(pathlib.Path(job.run_dir))
+        for item in pathlib.Path(job.run_dir).glob("*"):
+            if item not in kept:
+                files.remove(item)
     for item in sweep.place.iterdir():
-        if item.name != ".lock":
+        if item not in kept:
             files.remove(item)
 
 

@@ -23,6 +23,7 @@ from launch.sweep import Job, LaunchError, Sweep
 
 COMMAND_SECONDS = 60.0  # for one command of Slurm; a busy controller may take ten
 CANCEL_SECONDS = 120.0  # for all processes of a cancelled job to go: longer than Slurm's own KillWait
+SIGNAL_SLACK = 60.0  # Slurm may send a signal so much earlier than asked
 DEFAULT_ARRAY = 1001  # Slurm's own MaxArraySize
 LIVE = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING")
 AT_WORK = ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "SUSPENDED", "STOPPED", "RESIZING")
@@ -37,11 +38,11 @@ def check(options: Any) -> None:
         )
     if options.detach:
         raise LaunchError("--detach is for --engine=local; a job in a queue waits for nobody")
-    seconds = _seconds(options.time) if options.time else math.inf
-    if seconds <= 2 * options.grace:
+    seconds = seconds_of(options.time) if options.time else math.inf
+    if seconds <= 2 * options.grace + SIGNAL_SLACK:
         raise LaunchError(
-            f"--time={options.time}: jobs are asked to stop --grace={options.grace:g} s before their limit; give them "
-            "more than twice that"
+            f"--time={options.time}: jobs are asked to stop --grace={options.grace:g} s before their limit, or up to a "
+            f"minute earlier; give them more than {2 * options.grace + SIGNAL_SLACK:.0f} s"
         )
     try:
         shlex.split(options.sbatch or "")
@@ -49,7 +50,7 @@ def check(options: Any) -> None:
         raise LaunchError(f"--sbatch={options.sbatch!r}: {error}") from None
 
 
-def _seconds(limit: str) -> float:
+def seconds_of(limit: str) -> float:
     """Returns the seconds of a time limit in any of Slurm's forms: 90, 90:30, 1:30:00, 1-12, 1-12:30, 1-12:30:00.
 
     Raises:

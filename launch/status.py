@@ -79,6 +79,8 @@ def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tu
     if submission.is_cancelled:
         return records.CANCELLED, ""
     ending = f" ({live[1]})" if live else ""
+    if last and last.get("again") == records.BY_SLURM:
+        return records.CANCELLED, live[1] if live else "by Slurm, or by somebody through Slurm's own commands"
     if last and last["event"] == "start":
         return records.LOST, f"it began on {last.get('place')} and ended without a word{ending}"
     if last:

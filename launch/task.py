@@ -34,12 +34,14 @@ def main(argv: Sequence[str]) -> int:
     records.note_start(job, submission.number, place)
     codes = run(submission, job)
     result = records.outcome(codes)
-    if result != records.FINISHED and (submission.is_cancelled or _is_cancelled(identity)):
+    if result != records.FINISHED and submission.is_cancelled:
         records.note_end(job, submission.number, records.CANCELLED, codes, False)
         return records.INTERRUPTED
     again = records.goes_on(job, result, submission.number, submission.options["max_restarts"])
+    if again and not _is_running(identity):
+        again = records.BY_SLURM
     records.note_end(job, submission.number, result, codes, again)
-    if again:
+    if again is True:
         return _again(identity)
     known = [code for code in codes if code is not None and 0 < code < 256]
     return 0 if result == records.FINISHED else max(known, default=1)
@@ -75,14 +77,19 @@ def _report(path: pathlib.Path) -> int | None:
     return None
 
 
-def _is_cancelled(identity: str) -> bool:
-    """Returns whether Slurm itself was told to end the job (scancel)."""
+def _is_running(identity: str) -> bool:
+    """Returns whether Slurm has not decided on the job yet.
+
+    It has when the job was cancelled by scancel, which must stay so, or preempted without time to end by itself: then
+    it is in the queue again already.
+    """
     with contextlib.suppress(LaunchError):
-        return slurm.state_of(identity) == "CANCELLED"
-    return False
+        return slurm.state_of(identity) in ("RUNNING", "")
+    return True
 
 
 def _again(identity: str) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Slurm ends this script now; the sooner, the sooner others may run
     try:
         slurm.requeue(identity)
     except LaunchError as error:

@@ -74,6 +74,7 @@ class Box:
     """A Slurm that runs in `folder`; `environment` is what its commands need."""
 
     folder: pathlib.Path
+    user: str = getpass.getuser()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -119,8 +120,8 @@ def up(folder: pathlib.Path) -> Box:
     down(folder)
     for name in (".", "state", *(f"spool.{node}" for node in NODES)):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    ports = _free_ports(3)
-    text = CONFIGURATION.format(user=getpass.getuser(), folder=folder, ports=ports, cpus=CPUS, grace=GRACE_SECONDS)
+    ports = free_ports(3)
+    text = CONFIGURATION.format(user=box.user, folder=folder, ports=ports, cpus=CPUS, grace=GRACE_SECONDS)
     (folder / "slurm.conf").write_text(text)
     (folder / "environment.sh").write_text(f"export SLURM_CONF={folder}/slurm.conf PATH=$PATH:/usr/sbin:/usr/bin\n")
     key = folder / "munge.key"
@@ -209,7 +210,8 @@ def _wait_for(ready, box: Box, name: str) -> None:
         time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Returns ports of the loopback address that nobody listens on."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
