@@ -1,8 +1,8 @@
 """The entropy of quantised weights, its differentiable relaxation, and quantisation that weighs bits against errors.
 
-n weights share K centroids, one of them exactly 0; a label says which centroid a weight takes. Soft labels P [n, K] make
-the size n H(mean of P) a function that gradients can lower: entropy-constrained training, Wiedemann et al.,
-arXiv:1812.07520. Sizes are in bits. Fast forms for training, independent of K: soft_table.py.
+n weights share K centroids, one of them exactly 0; a label says which centroid a weight takes. Soft labels P [n, K]
+make the size n H(mean of P) a function that gradients can lower: entropy-constrained training, Wiedemann et al.,
+arXiv:1812.07520. Sizes are in bits. Forms for training whose time does not grow with K: soft_table.py.
 """
 
 import functools
@@ -208,7 +208,7 @@ def ecsq(
     """Entropy-constrained scalar quantisation: labels, centroids and shares that lower MSE + rate_weight * H.
 
     Labels by `assign`, shares from counts, centroids as means of their members (the zero stays 0, one without members
-    stays where it is); the cost never rises. rate_weight = 0 is Lloyd's algorithm. Source: Chou, Lookabaugh, Gray, 1989.
+    stays where it is); the cost never rises. rate_weight = 0 is Lloyd's algorithm. Source: Chou et al., 1989.
 
     Args:
       weights: any shape, float.

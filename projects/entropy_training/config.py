@@ -50,8 +50,8 @@ class TrainConfig:
         "beta d^2 / 2 at the start and at the end, d the gap of the grid; it rises geometrically",
         exclusive_minimum=0.0,
     )
-    sharpening_end: float = config.field(
-        1.0, "share of the epochs at which it reaches the end", exclusive_minimum=0.0, maximum=1.0
+    sharpening: tuple[float, float] = config.field(
+        (0.5, 1.0), "shares of the epochs between which it rises", minimum=0.0, maximum=1.0
     )
     table_points: int = config.field(1024, "places of the table of soft labels", minimum=64)
     linear_noise: bool = config.field(True, "noise of soft labels on the outputs of dense layers")
@@ -93,6 +93,8 @@ class TrainConfig:
     def __post_init__(self):
         if self.sharpness[1] < self.sharpness[0]:
             raise ValueError(f"--sharpness={self.sharpness[0]},{self.sharpness[1]} falls: give the smaller first")
+        if self.sharpening[1] <= self.sharpening[0]:
+            raise ValueError(f"--sharpening={self.sharpening[0]},{self.sharpening[1]} is no interval: give it a length")
         if self.rate != "entropy" and self.parametrisation == "theta" and self.model == "small_vgg16":
             raise ValueError("--parametrisation=theta holds a number a weight and centroid: choose proximity")
 

@@ -38,38 +38,38 @@ class Labelled:
         return weight_files.nest({**self.rest, **kernels})
 
 
-def harden(network: nnx.Module, settings: TrainConfig, sharpness: float, run: app.Run, iterations: int = 1) -> Labelled:
-    """Returns the network with a label for every weight: the most probable one, priced with the shares of the labels.
+def harden(network: nnx.Module, settings: TrainConfig, sharpness: float, run: app.Run, iterations: int = 0) -> Labelled:
+    """Returns the network with a label for every weight: its most probable one, or what `entropy.ecsq` makes of it.
 
     Args:
       network: with latent weights.
-      settings: `harden_weight` scales the price of a bit, 2 ln 2 / beta.
+      settings: `harden_weight` scales the price of a bit, 2 ln 2 / beta for the most probable label; without soft
+        labels (ste) the nearest centroid is what the network was trained with.
       sharpness: beta d^2 / 2 of the labels so far.
       run: for a warning where all labels of a layer are equal.
-      iterations: of `entropy.ecsq`, which also moves the centroids; 1 keeps them.
+      iterations: of `ecsq` on the means of the soft labels, which also moves the centroids; 0 keeps them.
     """
     tree, grids = model.stored_trees(network)
     flat, labels, centroids = weight_files.flatten(tree), {}, {}
     for name, layer in model.coded_layers(network).items():
         kernel, grid = flat.pop(f"{name}/kernel"), grids[name].astype(np.float32)
+        levels = len(grid)
         if hasattr(layer, "logits"):
-            labels[name], centroids[name] = np.asarray(jnp.argmax(layer.logits[...], axis=-1), np.int32), grid
+            found = np.asarray(jnp.argmax(layer.logits[...], axis=-1), np.int32)
         else:
-            price = settings.harden_weight * 2 * entropy.LN2 / float(model.beta_of(jnp.asarray(grid), sharpness))
-            shares = np.bincount(entropy.assign(kernel, grid, np.ones(len(grid)), 0.0).reshape(-1), minlength=len(grid))
-            labels[name] = entropy.assign(kernel, grid, shares / kernel.size, price)
-            centroids[name] = grid
-            if iterations > 1:
-                used = np.bincount(labels[name].reshape(-1), minlength=len(grid)) > 0
-                used[len(grid) // 2] = True
-                kept = np.flatnonzero(used)
-                found, moved, _ = entropy.ecsq(
-                    kernel, rate_weight=price, iterations=iterations, centroids=grid[kept], name=name
+            weight = 0.0 if settings.parametrisation == "ste" else settings.harden_weight
+            price = weight * 2 * entropy.LN2 / float(model.beta_of(jnp.asarray(grid), sharpness))
+            shares = np.bincount(entropy.assign(kernel, grid, np.ones(levels), 0.0).reshape(-1), minlength=levels)
+            found = entropy.assign(kernel, grid, shares / kernel.size, price)
+            if iterations and price > 0:
+                kept = np.union1d(np.unique(found), levels // 2)
+                found, grid[kept], _ = entropy.ecsq(
+                    grid[found], rate_weight=price, iterations=iterations, centroids=grid[kept], name=name
                 )
-                labels[name], centroids[name] = kept[found].astype(np.int32), grid.copy()
-                centroids[name][kept] = moved
-        if iterations > 1 and not np.ptp(labels[name]):
+                found = kept[found].astype(np.int32)
+        if iterations and not np.ptp(found):
             run.log(f"warning: all weights of {name} have the same label; it is stored in 0 bits")
+        labels[name], centroids[name] = found, grid
     return Labelled(labels, centroids, flat)
 
 

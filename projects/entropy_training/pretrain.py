@@ -43,7 +43,7 @@ class PretrainConfig:
 
 
 class State(NamedTuple):
-    """Parameters, running statistics, Adam's moments, the key of shifts (a step folds its number in), finished steps."""
+    """Parameters, running statistics, Adam's moments, the key of shifts (folded with the step), finished steps."""
 
     parameters: Any
     statistics: Any

@@ -1,6 +1,6 @@
 """The file of a network of hard labels, and every other way to count its bits.
 
-Kernels become codebooks (labels as signed ranks, and the values of the ranks), biases and norms integers on a grid each,
+Kernels become codebooks (labels as signed ranks, and the values of the ranks), biases and norms integers on a grid,
 running statistics part of their norm. What the file holds is what is evaluated.
 """
 
@@ -123,9 +123,9 @@ class Sizes:
 def measure(labelled: Labelled, data: bytes) -> Sizes:
     """Returns all sizes in bits. Everything is counted: grids, tables, and 32 bits for every value without a label.
 
-    entropy: n H of each layer's labels. huffman: canonical code words, and 8 bits of length a symbol. cabac: the streams
-    of the labels in our container. csr: gaps between nonzero weights in words of the best width, filled up where a gap
-    is wider, and an index a nonzero weight. file: the whole file, in which biases and norms are coded too.
+    entropy: n H of each layer's labels. huffman: canonical code words, and 8 bits of length a symbol. cabac: the
+    streams of the labels in our container. csr: gaps between nonzero weights in words of the best width, filled up
+    where a gap is wider, and an index a nonzero weight. file: the whole file, in which biases and norms are coded too.
     """
     excluded = FLOAT_BITS * sum(values.size for values in labelled.rest.values())
     totals = dict.fromkeys(("entropy", "huffman", "cabac", "csr"), float(excluded))

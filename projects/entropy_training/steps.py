@@ -86,7 +86,8 @@ def make_optimizer(settings: TrainConfig, plan: Plan) -> optax.GradientTransform
 def sharpness_at(settings: TrainConfig, plan: Plan, done: jax.Array | int) -> jax.Array:
     """Returns beta d^2 / 2 at a step: a geometric rise."""
     start, end = settings.sharpness
-    progress = jnp.clip(done / (settings.sharpening_end * plan.total), 0.0, 1.0)
+    first, last = settings.sharpening
+    progress = jnp.clip((done / plan.total - first) / (last - first), 0.0, 1.0)
     return start * (end / start) ** progress
 
 

@@ -1,8 +1,9 @@
 """Trains a network with the bits of its weights in the loss, hardens and tunes it, and writes it as a file.
 
-Pretraining in floating point (or --checkpoint), entropy-constrained training, hard labels, tuning of biases, norms and
-centroids with the labels frozen, the file `model.dcb` through the arithmetic coder; the accuracies reported are those of
-the decoded weights. Settings are chosen on training images kept apart; test images are looked at once, at the end.
+Pretraining in floating point (or --checkpoint), entropy-constrained training, hard labels, tuning of biases, norms
+and centroids with the labels frozen, the file `model.dcb` through the arithmetic coder; the accuracies reported are
+those of the decoded weights. Settings are chosen on training images kept apart; test images are looked at once, at the
+end.
 """
 
 import dataclasses
