@@ -5,7 +5,7 @@ tree = decompress(data)
 """
 
 from .network import compress
-from .quantize import dequantize, qp_to_step, quantize_rdo, quantize_trellis, quantize_uniform
+from .quantize import dequantize, fitted_step, qp_to_step, quantize_rdo, quantize_trellis, quantize_uniform
 from .rate import rate_exact, rate_static, rate_static_soft
 from .reading import Summary, TensorSummary, decompress, inspect, read_tensor
 from .tensor import MAX_ABS_LEVEL, decode_tensor, encode_tensor, stream_length
@@ -22,6 +22,7 @@ __all__ = [
     "decompress",
     "dequantize",
     "encode_tensor",
+    "fitted_step",
     "inspect",
     "qp_to_step",
     "quantize_rdo",

@@ -1,4 +1,4 @@
-"""How the core is compiled, and the processor's instruction for renormalisation. Everything compiled releases the GIL."""
+"""How the core is compiled (everything releases the GIL), and the processor's instruction for renormalisation."""
 
 import numba
 import numba.core.cgutils

@@ -6,7 +6,7 @@ header bits, ties keep the lower index, and at each row of blocks the trial stat
 
 import numpy as np
 
-from .constants import COST_UNIT, NUM_PRESETS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
+from .constants import NUM_PRESETS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
 from .estimators import compiled, inlined
 from .places import BIN_COST, NEXT_FAST, NEXT_SLOW, START
 
@@ -203,11 +203,6 @@ def choose(levels, n_unary, dq, block, skipped, order) -> np.ndarray:
 
     Args: as `encoder.encode`; order are the contexts that the header signals.
     """
-    return choose_with_cost(levels, n_unary, dq, block, skipped, order)[0]
-
-
-def choose_with_cost(levels, n_unary, dq, block, skipped, order) -> tuple[np.ndarray, float]:
-    """The presets of `choose`, and the bits of all context-coded bins of the levels under them (no bypass bins)."""
     levels = levels.view()
     levels.flags.writeable = False  # always, so that there is one specialisation
     num_contexts = int(order[-1]) + 4
@@ -215,4 +210,4 @@ def choose_with_cost(levels, n_unary, dq, block, skipped, order) -> tuple[np.nda
     total[:, 1:] += 3 << 15
     chosen = np.zeros(num_contexts, np.uint8)
     chosen[order] = np.argmin(total[order], axis=1)
-    return chosen, float(total[order].min(axis=1).sum()) * COST_UNIT
+    return chosen

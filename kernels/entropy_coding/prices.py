@@ -18,6 +18,7 @@ def price(contexts, context, value):
 
 @inlined
 def move(contexts, context, value):
+    """The context after a bin."""
     contexts[context] = moved(contexts[context], value)
 
 

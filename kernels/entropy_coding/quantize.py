@@ -115,22 +115,55 @@ def quantize_trellis(
     if order is not None:
         scaled = scaled[order]
         weight = weight[order] if weight.size > 1 else weight
-    levels = np.empty(scaled.size, np.int32)
-    chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
     scaled, weight = read_only(scaled), read_only(weight)
     used = trellis.used_contexts(max(scaled.max(initial=0), -scaled.min(initial=0)), n_unary, options.num_contexts)
-    for last in (rate_weight == 0, True):
-        if rate_weight == 0:
-            found = trellis.nearest(scaled, weight)
-        else:
-            found = trellis.decide(scaled, weight, float(rate_weight), n_unary, restarts, chosen, used)
-        levels[slice(None) if order is None else order] = found
-        if last:
-            return levels.reshape(w.shape)
-        matrix = levels.reshape(options.height, options.width)
-        skipped = (~matrix.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
-        chosen = presets.choose(read_only(matrix), n_unary, True, options.block, skipped, options.order)
-    raise AssertionError("the second pass returns")
+
+    def decide(chosen):
+        return trellis.decide(scaled, weight, float(rate_weight), n_unary, restarts, chosen, used)
+
+    def starts(levels):
+        """Presets that suit levels in coding order."""
+        nothing_skipped = np.zeros(options.height, np.uint8)
+        matrix = read_only(_put_back(levels, order).reshape(options.height, options.width))
+        return presets.choose(matrix, n_unary, True, options.block, nothing_skipped, options.order)
+
+    # The starting states that suit the levels of least error suit those with rate as well; not so where most become 0.
+    levels = trellis.nearest(scaled, weight)
+    if rate_weight > 0:
+        if 2 * np.count_nonzero(levels) < levels.size:
+            levels = decide(options.no_presets())
+        levels = decide(starts(levels))
+    return _put_back(levels, order).reshape(w.shape)
+
+
+def _put_back(levels, order) -> np.ndarray:
+    """Levels in coding order, in storage order."""
+    if order is None:
+        return levels
+    stored = np.empty_like(levels)
+    stored[order] = levels
+    return stored
+
+
+def fitted_step(w, q, step: float, *, importance=None) -> float:
+    """The step at which levels reconstruct weights with the least squared error, sum F w q / sum F q^2.
+
+    Args:
+      w: real weights of any shape.
+      q: their levels, which were decided with `step`.
+      step: returned where the levels say nothing (all zero) or the best step is not positive.
+      importance: F, of the shape of w; 1 everywhere by default.
+    """
+    product = square = 0.0
+    w, q = np.ascontiguousarray(w).reshape(-1), np.ascontiguousarray(q).reshape(-1)
+    weights = None if importance is None else np.ascontiguousarray(importance).reshape(-1)
+    for start in range(0, q.size, _PIECE):
+        levels = q[start : start + _PIECE].astype(np.float64)
+        weighted = levels if weights is None else levels * weights[start : start + _PIECE]
+        product += float(np.vdot(w[start : start + _PIECE].astype(np.float64), weighted))
+        square += float(np.vdot(levels, weighted))
+    best = product / square if square > 0 else 0.0
+    return best if 0 < best < np.inf else float(step)
 
 
 def _coding_order(options) -> tuple[np.ndarray | None, np.ndarray]:

@@ -33,7 +33,7 @@ def encode_tensor(
       ValueError: a value is out of range or has the wrong parity, or an option is unknown.
     """
     levels, options = checked_levels(q, n_unary, dq, scan, profile)
-    chosen = _choose_presets(levels, options) if presets else options.no_presets()
+    chosen = plan(levels, options) if presets else options.no_presets()
     return encode_levels(levels, options, chosen)
 
 
@@ -42,7 +42,7 @@ def stream_length(
 ) -> int:
     """Length in bytes of what `encode_tensor` with the same arguments returns, without writing it."""
     levels, options = checked_levels(q, n_unary, dq, scan, profile)
-    chosen = _choose_presets(levels, options) if presets else options.no_presets()
+    chosen = plan(levels, options) if presets else options.no_presets()
     return (_run(levels, options, chosen, np.empty(0, np.uint8)) + 7) // 8
 
 
@@ -216,21 +216,18 @@ def skipped_rows(levels, options) -> np.ndarray:
     return (~levels.any(axis=1)).astype(np.uint8)
 
 
-def _choose_presets(levels, options) -> np.ndarray:
-    return plan(levels, options)[0]
+def skip_bits(skipped) -> float:
+    """About what the flags of skipped rows cost: their entropy."""
+    p = float(skipped.mean()) if skipped.size else 0.0
+    return -skipped.size * (p * math.log2(p) + (1 - p) * math.log2(1 - p)) if 0 < p < 1 else 0.0
 
 
-def plan(levels, options) -> tuple[np.ndarray, float]:
-    """Presets for checked levels [height, width], and an estimate of the context-coded bits of the codeword."""
+def plan(levels, options) -> np.ndarray:
+    """Presets for checked levels [height, width]."""
     from . import presets
 
     skipped = skipped_rows(levels, options)
-    chosen, bits = presets.choose_with_cost(levels, options.n_unary, options.dq, options.block, skipped, options.order)
-    zero_rows = int(skipped.sum())
-    if 0 < zero_rows < options.height:  # the flags cost about their entropy
-        p = zero_rows / options.height
-        bits -= options.height * (p * np.log2(p) + (1 - p) * np.log2(1 - p))
-    return chosen, bits
+    return presets.choose(levels, options.n_unary, options.dq, options.block, skipped, options.order)
 
 
 def _run(levels, options, presets, out) -> int:

@@ -153,3 +153,20 @@ def test_the_price_of_a_level_is_its_cost_in_the_stream():
     assert (
         abs(total / preset_oracle.UNIT - 8 * entropy_coding.stream_length(q)) < 59 * 3 + 60
     )  # the header of 59 contexts
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_fitted_step_is_the_best_one(weighted):
+    rng = np.random.default_rng(11)
+    w = rng.laplace(0, 1, (300, 301)).astype(np.float32)
+    importance = rng.exponential(1, w.shape) if weighted else None
+    q = entropy_coding.quantize_rdo(w, 0.9, 0.3, importance=importance)
+    best = entropy_coding.fitted_step(w, q, 0.9, importance=importance)
+
+    def error(step):
+        return ((1 if importance is None else importance) * (w.astype(np.float64) - step * q) ** 2).sum()
+
+    assert error(best) < 0.999 * error(0.9)
+    assert error(best) < min(error(best * 0.9999), error(best * 1.0001))
+    assert entropy_coding.fitted_step(w, 0 * q, 0.9) == 0.9  # nothing to fit
+    assert entropy_coding.fitted_step(w, -q, 0.9) == 0.9  # the best would be negative
