@@ -89,7 +89,9 @@ def test_metrics_and_pictures(finished):
 
 
 def test_magnitude_pruning_reaches_its_density(tmp_path):
-    config = dataclasses.replace(TINY, method="magnitude", density=0.2, pruning_interval=5, learning_rate=3e-3)
+    config = dataclasses.replace(
+        TINY, method="magnitude", density=0.2, pruning_interval=5, learning_rate=1.5e-3, epochs=24
+    )
     result = train.main(config, run_directory.open_for_test(tmp_path))
     assert result["nonzero_percent"] == pytest.approx(20, abs=0.1)
     assert result["validation_accuracy"] > 0.75
