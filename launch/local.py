@@ -73,12 +73,16 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: Any) -> list[Submission]:
                 [sys.executable, "-m", "launch.local", str(path)], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, start_new_session=True, env=os.environ | {"PYTHONPATH": _path_with_us()},
             )  # fmt: skip
+        _DETACHED.append(runner)
         began = time.monotonic()
         while not (path.with_suffix(".started")).exists():
             if runner.poll() is not None or time.monotonic() - began > START_SECONDS:
                 raise LaunchError(f"the runner of {path} did not start; see {path.with_suffix('.log')}")
             time.sleep(0.02)
     return [submission]
+
+
+_DETACHED: list[subprocess.Popen] = []  # never waited for: they outlive this process
 
 
 def _path_with_us() -> str:

@@ -23,7 +23,7 @@ SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
 
 def loopback_environments(count: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Returns for each of `count` processes the variables by which `common.mesh` joins them; {} for one alone.
+    """Returns for each of `count` processes the variables by which `common.mesh` joins them, or knows one to be alone.
 
     Args:
         count: processes of the job.
@@ -31,7 +31,7 @@ def loopback_environments(count: int, gpus: Sequence[str] = ()) -> list[dict[str
     """
     shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     if count == 1:
-        return [shared]
+        return [{"JAX_NUM_PROCESSES": "1"} | shared]
     address = f"127.0.0.1:{_free_port()}"
     shared |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address}
     environments = []

@@ -52,9 +52,11 @@ def goes_on(job: Job, result: str, submission: int, max_restarts: int) -> bool:
     return result == STOPPED and sum(entry["outcome"] == STOPPED for entry in ends) < MOST_PREEMPTIONS
 
 
-def note_start(job: Job, submission: int, place: str, **entries: Any) -> None:
+def note_start(job: Job, submission: int, place: str) -> None:
     """Writes that an attempt begins; `place` says where, for people."""
-    _append(job, {"event": "start", "submission": submission, "place": place, **entries})
+    log = log_path(job)
+    size = log.stat().st_size if log.exists() else 0
+    _append(job, {"event": "start", "submission": submission, "place": place, "log_from": size})
 
 
 def note_end(

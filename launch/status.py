@@ -91,10 +91,14 @@ def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tu
 
 
 def _why(job: Job, submission: Submission, end: dict) -> str:
-    if end["outcome"] in BAD:
-        codes = ", ".join("killed" if code is None or code < 0 else str(code) for code in end.get("codes", []))
-        return error_of(job, submission) or f"exit code {codes}"
-    return ""
+    if end["outcome"] not in BAD:
+        return ""
+    codes = [code for code in end.get("codes", []) if code != 0]
+    words = [
+        f"killed by signal {-code}" if code and code < 0 else f"exit code {code}" for code in codes if code is not None
+    ]
+    ending = ", ".join(dict.fromkeys(words + ["killed"] * (None in codes)))
+    return error_of(job, submission, end["outcome"] == records.FAILED) or ending
 
 
 def _step(job: Job) -> str:
@@ -104,26 +108,30 @@ def _step(job: Job) -> str:
     return f"step {found[-1]}" if found else ""
 
 
-def _tail(path: pathlib.Path) -> str:
+def _tail(path: pathlib.Path, start: int = 0) -> str:
     try:
         with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
+            size = file.seek(0, 2)
+            file.seek(max(start if start <= size else 0, size - TAIL_BYTES))
             return file.read().decode(errors="replace")
     except OSError:
         return ""
 
 
-def error_of(job: Job, submission: Submission | None) -> str:
-    """Returns the line of a job's log that says best why it ended: the last that speaks of an error, else the last."""
-    texts = [_tail(records.log_path(job))]
-    if submission is not None and job in submission.jobs:
+def error_of(job: Job, submission: Submission, any_line: bool = True) -> str:
+    """Returns the line of the last attempt's log that says best why it ended.
+
+    That is the last that speaks of an error; with `any_line` else the last at all, also of Slurm's own log.
+    """
+    starts = [entry for entry in records.attempts(job) if entry["event"] == "start"]
+    texts = [_tail(records.log_path(job), starts[-1].get("log_from", 0))] if starts else []
+    if job in submission.jobs:
         texts.append(_tail(submission.beside(f".{submission.jobs.index(job)}.log")))
     for text in texts:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         quiet = [line for line in lines if not NOISE.match(line)]
         telling = [line for line in quiet if re.search(r"(?i)\berror\b|[a-z]Error\b|exception", line)]
-        for candidates in (telling, quiet, lines):
+        for candidates in (telling, quiet, lines) if any_line else (telling,):
             if candidates:
                 return candidates[-1][:300]
     return ""

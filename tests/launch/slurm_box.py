@@ -91,7 +91,11 @@ class Box:
         return done.stdout
 
     def release(self) -> None:
-        """Lets jobs that were queued again start now: Slurm holds them back for about two minutes."""
+        """Lets jobs that were queued again start now: Slurm holds them back for about two minutes.
+
+        Not within the same second: the permission to run that was withdrawn with the first start would still be so.
+        """
+        time.sleep(2.5)
         for line in self.command("squeue", "--noheader", "--array", "--format=%i %T %r").splitlines():
             identity, state, reason = (line.split() + ["", ""])[:3]
             if state == "PENDING" and reason == "BeginTime":
@@ -154,6 +158,8 @@ def down(folder: pathlib.Path) -> None:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
+    for started in _STARTED:
+        started.poll()
     if found := processes(box):
         raise RuntimeError(f"processes of the box in {folder} do not end: {found}")
 
@@ -194,10 +200,14 @@ def _is_up(box: Box) -> bool:
 
 def _daemon(box: Box, name: str, *arguments: str) -> None:
     with (box.folder / f"{name}.out").open("ab") as output:
-        subprocess.Popen(
+        started = subprocess.Popen(
             [name, *arguments], env=box.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True, cwd=box.folder,
         )  # fmt: skip
+    _STARTED.append(started)
+
+
+_STARTED: list[subprocess.Popen] = []  # by this process, to be reaped
 
 
 def _wait_for(ready, box: Box, name: str) -> None:
