@@ -201,10 +201,12 @@ def _placed(leaf: Any, found: np.ndarray, is_key: bool) -> Any:
     if isinstance(leaf, (np.ndarray, np.generic)):
         return found if isinstance(leaf, np.ndarray) else found[()]
     if is_key:
-        spans = not leaf.is_fully_addressable if isinstance(leaf, jax.Array) else False
-        data = jax.device_put(found, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(found)
+        spans = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        data = mesh.place(found, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(found)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     sharding = getattr(leaf, "sharding", None)
+    if sharding is not None and not sharding.is_fully_addressable:
+        return mesh.place(found, sharding)
     # A copy: the host array must not be shared with a buffer that a training step donates.
     return jax.device_put(found, sharding, may_alias=False) if sharding else jax.numpy.array(found)
 

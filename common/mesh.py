@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -248,21 +249,36 @@ def replicate(tree: Any, mesh: Any) -> Any:
     Args:
         tree: arrays that every process has with the same values; those that span processes already stay as they are.
         mesh: over the devices of all processes.
+
+    Raises:
+        ValueError: this process has other values than process 0.
     """
     import jax
     import numpy as np
 
-    whole = replicated(mesh)
+    whole, checksum = replicated(mesh), 0
 
     def placed(leaf):
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = jax.device_put(np.asarray(jax.random.key_data(leaf)), whole)
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-        return jax.device_put(np.asarray(leaf), whole)
+            return jax.random.wrap_key_data(placed(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        nonlocal checksum
+        array = np.asarray(leaf)
+        checksum = zlib.crc32(array.tobytes(), checksum)
+        return place(array, whole)
 
-    return jax.tree.map(placed, tree)
+    copies = jax.tree.map(placed, tree)
+    if broadcast_bytes(checksum.to_bytes(4, "big")) != checksum.to_bytes(4, "big"):
+        raise ValueError("the processes of this run begin with different values: make them from the seed alone")
+    return copies
+
+
+def place(array: Any, sharding: Any) -> Any:
+    """Returns a host array that every process has as a global array; nothing is compared, so that NaN may be in it."""
+    import jax
+
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def to_local(tree: Any) -> Any:

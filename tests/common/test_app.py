@@ -45,6 +45,8 @@ def main(config: Config, run: app.Run) -> dict:
         raise app.Preempted("SIGTERM: checkpoint written after step 1 of 2")
     if config.fail == "interrupt":
         raise KeyboardInterrupt
+    if config.fail == "exit":
+        raise SystemExit(7)
     if config.output:
         files.write_atomically(config.output, "weights")
         run.outputs(config.output)
@@ -188,3 +190,33 @@ def test_program_fills_the_cache_and_help_imports_no_jax(tmp_path, request):
     imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
     assert "Trains a small network" in shown.stdout and "absl.flags" in imported
     assert not imported & {"jax", "flax", "matplotlib", "orbax.checkpoint", "pandas"}
+
+
+def test_command_lines_are_checked_without_running_anything(call, tmp_path, capfd):
+    lines = [["--seed=3"], ["--seed=x"], ["--what=1"], ["--run_dir=here", "--seed=4"], ["--fail=never"]]
+    (tmp_path / "lines").write_text(json.dumps(lines))
+    with pytest.raises(SystemExit) as caught:
+        app.run(main, Config, ["test_app.py", f"--check_flags={tmp_path / 'lines'}"])
+    output, errors = capfd.readouterr()
+    answers = json.loads(output)
+    assert not caught.value.code and not errors and not calls and not pathlib.Path("runs").exists()
+    assert [bool(answer["error"]) for answer in answers] == [False, True, True, False, True]
+    assert answers[0]["run_dir"].endswith(config.config_hash(Config(seed=3))) and answers[3]["run_dir"] == "here"
+    assert answers[0]["identity"] != answers[3]["identity"] == config.config_hash(Config(seed=4))
+    assert "an integer of at least 0" in answers[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [((), 0), (("--fail=value",), 1), (("--fail=type",), 1), (("--fail=preempted",), 75), (("--fail=interrupt",), 130),
+     (("--seed=x",), 2), (("--fail=exit",), 7)],
+)  # fmt: skip
+def test_a_launched_process_leaves_its_exit_code(call, tmp_path, monkeypatch, flags, code):
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    monkeypatch.setenv("HAVEL_EXIT_CODES", str(folder))
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    found, _, _ = call(*flags)
+    assert (folder / "3").read_text() == f"{found}\n" == f"{code}\n"
+    monkeypatch.setenv("HAVEL_EXIT_CODES", str(tmp_path / "not_there"))
+    assert call(*flags, "--overwrite")[0] == code

@@ -110,6 +110,9 @@ def test_two_processes_agree_and_one_writes(tmp_path, request):
         ({"SLURM_STEP_NUM_TASKS": "1"}, False),
         ({"SLURM_STEP_NUM_TASKS": "4"}, True),
         ({"JAX_COORDINATOR_ADDRESS": "host:1234"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "host:1234", "SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"JAX_NUM_PROCESSES": "1", "SLURM_STEP_NUM_TASKS": "4", "JAX_COORDINATOR_ADDRESS": "host:1234"}, False),
+        ({"JAX_NUM_PROCESSES": "2", "SLURM_STEP_NUM_TASKS": "1"}, True),  # launch.run inside of a Slurm job
     ],
 )
 def test_who_starts_jax_distributed(variables, wanted):

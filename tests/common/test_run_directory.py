@@ -263,3 +263,13 @@ def test_tables_and_names(tmp_path):
         run.table("coders", ["coder", "bytes"], [["ours"]])
     with pytest.raises(ValueError, match="'../coders'"):
         run.table("../coders", [], [])
+
+
+def test_what_the_launcher_left_is_kept(tmp_path):
+    """The launcher writes the command and the log before the run begins; they stay when it starts afresh."""
+    path = tmp_path / "run"
+    (path / "launch").mkdir(parents=True)
+    (path / "launch" / "log.txt").write_text("began")
+    finish(path)
+    with opened(path, Config(seed=1), overwrite=True):
+        assert (path / "launch" / "log.txt").read_text() == "began" and not (path / "metrics.csv").exists()

@@ -1,0 +1,66 @@
+"""Two processes of one run, on loopback: who reads what, who writes, and what comes back from a checkpoint."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from common import mesh
+
+PROGRAM = pathlib.Path(__file__).with_name("two_processes.py")
+
+
+def test_two_processes(tmp_path, request):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = {"PYTHONPATH": str(request.config.rootpath), "JAX_PLATFORMS": "cpu", "JAX_NUM_PROCESSES": "2"}
+    shared |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(tmp_path)],
+            env=os.environ | shared | {"JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        for index in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    rows = (tmp_path / "train" / "metrics.csv").read_text().splitlines()
+    assert rows[0] == "step,noise,first" and len(rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices"),
+    [
+        ({}, []),
+        ({"SLURM_GPUS_ON_NODE": "4", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}, [0, 1, 2, 3]),
+        ({"SLURM_GPUS_ON_NODE": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_LOCALID": "1"}, [2, 3]),
+        ({"SLURM_GPUS_ON_NODE": "4", "SLURM_NTASKS_PER_NODE": "3", "SLURM_LOCALID": "1"}, []),  # left to JAX
+        ({"SLURM_GPUS_ON_NODE": "gpu:4", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}, []),
+    ],
+)
+def test_a_task_takes_its_share_of_the_devices_of_its_node(variables, devices):
+    assert mesh.slurm_devices(variables) == devices
+
+
+def test_place_among_processes():
+    place = mesh._place_among_processes({"JAX_NUM_PROCESSES": "3", "JAX_PROCESS_ID": "2", "SLURM_PROCID": "7"})
+    assert (place["num_processes"], place["process_id"]) == (3, 2)
+    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES='3' and JAX_PROCESS_ID='': expected two numbers"):
+        mesh._place_among_processes({"JAX_NUM_PROCESSES": "3"})
+
+
+def test_one_process_waits_for_nobody():
+    mesh.wait_for_all("anything")
+    assert mesh.broadcast_bytes(b"x") == b"x" and mesh.broadcast_flag(True) and mesh.is_first_process()
+    assert not mesh.is_loss_of_peer(RuntimeError("Gloo"))

@@ -1,0 +1,124 @@
+"""One of two processes of `test_processes.py`: `python two_processes.py FOLDER`, its place told by JAX_PROCESS_ID.
+
+Each part asserts for itself; a failure ends this process and, through the lost connection, the other.
+"""
+
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common import mesh, run_directory, training
+from common.checkpoint import Checkpointer
+
+RANK = None
+
+
+class Recorder(np.ndarray):
+    """An array on the host that notes which rows were read."""
+
+    seen: set
+
+    def __getitem__(self, index):
+        if isinstance(index, np.ndarray):
+            self.seen.update(index.tolist())
+            return np.asarray(self).__getitem__(index)
+        return super().__getitem__(index)
+
+
+def reads_only_its_part(folder):
+    """Each process reads its half of every batch, and both end with the state of one process."""
+    images = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32).view(Recorder)
+    images.seen = set()
+    sums = []
+
+    def step(state, batch):
+        return {"sum": state["sum"] * 0.9 + batch.mean(0), "key": jax.random.split(state["key"], 1)[0]}, {
+            "noise": jax.random.normal(state["key"], (8, 3)).sum() + batch.sum()
+        }
+
+    state = {"sum": jnp.zeros(3), "key": jax.random.key(3)}
+    run = run_directory.open_for_test(folder / "train", is_main=RANK == 0)
+    if RANK:
+        run.metrics.close()
+    final = training.train(
+        run, step, state, images, epochs=1, batch_size=8, seed=5, log_every=1,
+        evaluate=lambda state: sums.append(np.asarray(state["sum"])) or {"first": state["sum"][0]},
+    )  # fmt: skip
+    order = training.permutation(5, 0, 24).reshape(3, 2, 4)
+    assert images.seen == set(order[:, RANK].ravel().tolist()), "rows of the other process were read"
+    expected, key = np.zeros(3), jax.random.key(3)
+    for batch in order.reshape(3, 8):
+        expected, key = expected * 0.9 + np.asarray(images).take(batch, 0).mean(0), jax.random.split(key, 1)[0]
+    np.testing.assert_allclose(final["sum"], expected, rtol=1e-5)
+    assert (jax.random.key_data(final["key"]) == jax.random.key_data(key)).all()
+    assert final["sum"].is_fully_addressable and len(sums) == 1, "what comes back is the process's own"
+
+
+def refuses_uneven_batches(folder):
+    run = run_directory.open_for_test(folder / f"uneven{RANK}")
+    try:
+        training.train(run, lambda s, b: (s, {}), jnp.zeros(1), np.zeros((9, 1)), epochs=1, batch_size=3, seed=0)
+    except ValueError as error:
+        assert "batch_size 3 does not split evenly over 2 devices; take a multiple of 2" in str(error)
+    else:
+        raise AssertionError("an uneven batch was accepted")
+
+
+def checkpoints(folder):
+    """Whole and split arrays, keys and numbers come back to the bit; process 1 has no disk of its own in common."""
+    line = mesh.make_mesh()
+    whole = np.array([-0.0, np.nan, 1e-45, 3.0], np.float32)
+    split = np.arange(6, dtype=np.int64).astype(np.int32)
+    state = mesh.replicate({"whole": whole, "key": jax.random.key(7), "half": jnp.ones(3, jnp.bfloat16) / 3}, line)
+    state["split"] = jax.make_array_from_callback((6,), mesh.batch_sharding(line), lambda index: split[index])
+    state["empty"] = mesh.replicate(np.zeros((0, 2), np.float32), line)
+    state["count"] = 5
+    own = folder / ("checkpoints" if RANK == 0 else "elsewhere")
+    checkpointer = Checkpointer(own)
+    assert checkpointer.restore_latest(state) is None
+    checkpointer.save(1, state)
+    checkpointer.save(2, state | {"count": 6})
+    if RANK:
+        assert not own.exists(), "only process 0 writes"
+    else:
+        for path in own.glob("00000002/**/*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    mesh.wait_for_all("damaged")
+    step, found = checkpointer.restore_latest(state)
+    assert step == 1 and found["count"] == 5, "the newest is damaged, both take the one before"
+    for name in ("whole", "half", "split", "empty"):
+        assert found[name].sharding == state[name].sharding and found[name].dtype == state[name].dtype, name
+        for left, right in zip(found[name].addressable_shards, state[name].addressable_shards, strict=True):
+            assert np.asarray(left.data).tobytes() == np.asarray(right.data).tobytes(), name
+    assert (jax.random.normal(mesh.to_local(found)["key"], (3,)) == jax.random.normal(jax.random.key(7), (3,))).all()
+    assert mesh.broadcast_bytes(b"from 0" if RANK == 0 else b"from another, longer") == b"from 0"
+    assert mesh.broadcast_bytes(b"") == b"" and mesh.broadcast_flag(RANK == 0) and not mesh.broadcast_flag(RANK == 1)
+
+
+def refuses_different_beginnings(folder):
+    try:
+        mesh.replicate({"w": np.full(2, RANK, np.float32)}, mesh.make_mesh())
+    except ValueError as error:
+        assert RANK == 1 and "begin with different values: make them from the seed alone" in str(error)
+    else:
+        assert RANK == 0, "process 1 began with other values than process 0, and nobody noticed"
+
+
+def tells_losses_from_errors(folder):
+    assert mesh.is_loss_of_peer(jax.errors.JaxRuntimeError("UNAVAILABLE: peer"))
+    assert mesh.is_loss_of_peer(ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
+    assert not mesh.is_loss_of_peer(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 3 GiB"))
+    assert not mesh.is_loss_of_peer(ValueError("weights of shape [3]"))
+
+
+if __name__ == "__main__":
+    mesh.start_distributed()
+    RANK = jax.process_index()
+    parts = (reads_only_its_part, refuses_uneven_batches, refuses_different_beginnings, checkpoints)
+    for part in (*parts, tells_losses_from_errors):
+        part(pathlib.Path(sys.argv[1]))
+        mesh.wait_for_all(part.__name__)
