@@ -2,9 +2,8 @@
 
 `rate_exact` runs the coder's probability states and charges every bin what the coder spends on it on average;
 `rate_static` charges each context the entropy of all its bins at once; `rate_static_soft` is its differentiable form
-for
-soft assignments. Source: DeepCABAC (arXiv:1907.11900) and ISO/IEC 15938-17, whose own cost table is up to 1 % too low.
-Headers (9 bytes a codeword, three bits more for every preset) are not counted.
+for soft assignments. Source: DeepCABAC (arXiv:1907.11900) and ISO/IEC 15938-17, whose own cost table is up to 1 % too
+low. Headers (9 bytes a codeword, three bits more for every preset) are not counted.
 """
 
 import math
@@ -34,8 +33,9 @@ def rate_exact(
       q: one integer tensor, or a list of tensors of any shapes (candidates, layers), rated in parallel.
       n_unary, dq, scan: coder options, see `encode_tensor`.
       presets: charge the best starting states, as `encode_tensor` chooses them, instead of the neutral ones.
-      implementation: None takes "compiled" for concrete arrays (CPU threads) and "xla" for JAX tracers; "xla" is a scan
-        over the weights that jits and vmaps, for scan 0 without presets and dq.
+      implementation: None takes "compiled" for concrete arrays (CPU threads) and "xla" for JAX tracers; "xla" is a loop
+        over the weights that jits and vmaps (over tensors or candidates, which is what makes it fast), to the same
+        bits, for scan 0 without presets and dq. A list is padded to a few sizes, so that there are few compilations.
       max_level: for "xla", a bound on |q| that the caller knows: fewer contexts are then carried along.
       jobs: threads of "compiled"; by default one a core.
 
@@ -50,9 +50,11 @@ def rate_exact(
     if implementation == "xla" or (implementation is None and _is_traced(q)):
         if presets or dq or scan:
             raise ValueError("the XLA form rates scan 0 without presets and dependent quantisation")
-        from . import rate_xla
+        from . import rate_scan
 
-        return rate_xla.exact(q, n_unary, max_level)
+        if isinstance(q, (list, tuple)) and not any(_is_traced(one) for one in q):
+            return rate_scan.exact_list(q, n_unary, max_level)
+        return rate_scan.exact(q, n_unary, max_level)
     if not isinstance(q, (list, tuple)):
         return _compiled_bits(q, n_unary, presets, dq, scan)
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
@@ -69,14 +71,14 @@ def rate_static(q, *, n_unary: int = 11, max_level: int | None = None):
       n_unary: number of unary flags.
       max_level: a bound on |q|; values beyond it are rated as if they were it. Needed under jit, else found.
     """
-    from . import rate_xla
+    from . import rate_counts
 
     if max_level is None:
         if _is_traced(q):
             raise ValueError("rate_static under jit needs max_level, a bound on |q|, for the number of its contexts")
         q = np.asarray(q)
         max_level = int(np.abs(q.astype(np.int64)).max()) if q.size else 0
-    return rate_xla.static(q, n_unary, max_level)
+    return rate_counts.static(q, n_unary, max_level)
 
 
 def rate_static_soft(probabilities, levels, *, n_unary: int = 11):
@@ -89,9 +91,9 @@ def rate_static_soft(probabilities, levels, *, n_unary: int = 11):
       levels: the integer that each choice stands for, a sequence of Python ints.
       n_unary: number of unary flags.
     """
-    from . import rate_xla
+    from . import rate_counts
 
-    return rate_xla.static_soft(probabilities, tuple(int(level) for level in levels), n_unary)
+    return rate_counts.static_soft(probabilities, tuple(int(level) for level in levels), n_unary)
 
 
 def _is_traced(q) -> bool:

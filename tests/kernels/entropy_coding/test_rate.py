@@ -1,5 +1,9 @@
 """Rate estimates against the codeword, against each other and against counts; gradients against finite differences."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,10 +44,44 @@ def test_both_implementations_give_the_same_bits():
     tensors = np.stack([cases.levels(200, density, 4, density) for density in (0, 50, 300, 1000)])
     tensors = np.clip(tensors, -40, 40)
     expected = rate_exact(list(tensors))
-    np.testing.assert_allclose(scan(tensors), expected, rtol=1e-6)
-    np.testing.assert_allclose(few(tensors), expected, rtol=1e-6)
+    expected = expected.astype(np.float32)
+    np.testing.assert_array_equal(scan(tensors), expected)
+    np.testing.assert_array_equal(few(tensors), expected)
     wide = np.array([0, 5, -(2**31 - 14), 2**31 - 14, 0, 0, 12, -13, 1000], np.int32)
-    np.testing.assert_allclose(rate_exact(wide, implementation="xla"), rate_exact(wide), rtol=1e-6)
+    assert float(rate_exact(wide, implementation="xla")) == np.float32(rate_exact(wide))
+
+
+def test_xla_lists_of_any_sizes_and_batches_of_batches():
+    sizes = ((0,), 1), ((1,), 3), ((7, 9), 1), ((50, 41), 20), (3000, 0.2)
+    tensors = [laplacian(shape, scale) for shape, scale in sizes]
+    expected = rate_exact(tensors).astype(np.float32)
+    np.testing.assert_array_equal(rate_exact(tensors, implementation="xla").astype(np.float32), expected)
+    q = laplacian((2, 3, 500), 0.7)
+    nested = jax.jit(jax.vmap(jax.vmap(rate_exact)))(q)
+    expected = np.array([[rate_exact(one) for one in row] for row in q], np.float32)
+    np.testing.assert_array_equal(nested, expected)
+    steps = np.array([1.0, 2.0], np.float32)
+    candidates = jax.vmap(lambda step: rate_exact(jnp.round(q[0, 0] / step).astype(jnp.int32)))(steps)
+    np.testing.assert_array_equal(candidates, np.float32([rate_exact(np.rint(q[0, 0] / s).astype(int)) for s in steps]))
+
+
+def test_a_batch_over_a_mesh():
+    code = """
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from kernels.entropy_coding import rate_exact
+q = np.rint(np.random.default_rng(0).laplace(0, 1, (6, 300))).astype(np.int32)
+expected = np.array([rate_exact(one) for one in q], np.float32)
+mesh = jax.make_mesh((2,), ("candidates",), axis_types=(jax.sharding.AxisType.Auto,))
+split = PartitionSpec("candidates")
+placed = jax.device_put(q, NamedSharding(mesh, split))
+for rate in (jax.vmap(rate_exact), jax.shard_map(jax.vmap(rate_exact), mesh=mesh, in_specs=split, out_specs=split)):
+    bits = jax.jit(rate)(placed)
+    assert len(bits.sharding.device_set) == 2, bits.sharding
+    np.testing.assert_array_equal(bits, expected)
+"""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 
 def test_a_list_is_rated_tensor_by_tensor():

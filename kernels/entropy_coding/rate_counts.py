@@ -1,18 +1,10 @@
-"""The rate estimates as JAX functions: a scan over the weights (exact), and reductions over counts (static).
-
-Contexts do not touch one another, and a weight touches each at most once: the exact form carries all contexts of a
-tensor
-as one vector and moves those that the weight touches. vmap adds tensors or candidates as a leading axis of that vector.
-"""
+"""The static rate estimates as JAX functions: every context's bins counted, and charged their entropy."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from .constants import STEP_TABLE
-from .places import EXPECTED_COST
 
 
 def _num_unary(n_unary: int, max_level: int) -> int:
@@ -48,39 +40,6 @@ def _bins(q, previous, n_unary: int, max_level: int):
         values.append(longer)
         bypass = jnp.sum(longer, axis=-1, dtype=jnp.int32)
     return jnp.concatenate(touched, -1), jnp.concatenate(values, -1), bypass
-
-
-def exact(q, n_unary: int, max_level: int | None):
-    """float32 bits of one tensor of integers, see `rate.rate_exact`."""
-    q = jnp.asarray(q).reshape(-1).astype(jnp.int32)
-    return _exact(q, n_unary, 2**31 - 14 if max_level is None else max_level)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _exact(q, n_unary, max_level):
-    steps = jnp.asarray(STEP_TABLE, jnp.int32)
-    costs = jnp.asarray(EXPECTED_COST[:, ::16].reshape(-1), jnp.int32)  # one entry a bucket of (state >> 7) + 32
-    contexts = 6 + 2 * _num_unary(n_unary, max_level) + _num_prefix(n_unary, max_level)
-
-    def weight(carry, pair):
-        fast, slow, high, low = carry
-        level, previous = pair
-        touched, value, bypass = _bins(level, previous, n_unary, max_level)
-        bucket = ((16 * fast + slow) >> 7) + 32
-        cost = jnp.where(touched, costs[bucket + 64 * value], 0)
-        sign = jnp.where(value, 1, -1)
-        move = jnp.where(touched, sign, 0)
-        fast += move * (steps[16 + ((sign * fast) >> 3)] >> 5)
-        slow += move * (steps[16 + ((sign * slow) >> 7)] >> 4)
-        # Bits and 2^-15 bits apart: 32-bit integers hold any tensor exactly.
-        low += jnp.sum(cost, dtype=jnp.int32)
-        return (fast, slow, high + bypass + (low >> 15), low & 32767), None
-
-    zero = jnp.int32(0) * (q[0] if q.size else 0)  # of the type of q's axes under vmap
-    start = (jnp.zeros(contexts, jnp.int32) + zero, jnp.zeros(contexts, jnp.int32) + zero, zero, zero)
-    previous = jnp.concatenate([jnp.zeros(1, jnp.int32), q[:-1]])
-    (_, _, high, low), _ = jax.lax.scan(weight, start, (q, previous), unroll=4)
-    return high.astype(jnp.float32) + low.astype(jnp.float32) / 32768
 
 
 def static(q, n_unary: int, max_level: int):
