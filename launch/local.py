@@ -146,8 +146,8 @@ def _attempts(submission, job, gpus, stop, say, follow) -> str:
                 watch,
             )  # fmt: skip
         result = records.outcome(codes)
-        if submission.is_cancelled and result != records.FINISHED:
-            result = records.CANCELLED
+        if stop.is_set() and result != records.FINISHED:  # killed after its grace: it was asked to stop all the same
+            result = records.CANCELLED if submission.is_cancelled else records.STOPPED
         again = not stop.is_set() and records.goes_on(job, result, number, options["max_restarts"])
         records.note_end(job, number, result, codes, again)
         seconds = time.monotonic() - began

@@ -249,7 +249,8 @@ def _wait(sweep: Sweep, options: VerbConfig) -> int:
 
 def _cancel(sweep: Sweep, options: VerbConfig) -> int:
     before = [item for item in status.survey(sweep) if item.state in status.ALIVE]
-    for submission in records.submissions(sweep):
+    alive = {item.submission.path: item.submission for item in before if item.submission is not None}
+    for submission in alive.values():
         files.write_atomically(submission.beside(".cancelled"), "")  # first: nothing of it starts again
         status.ENGINES[submission.engine].cancel(submission)
     _say(f"cancelled {len(before)} job{'s' if len(before) != 1 else ''}; " + status.summary(status.survey(sweep)))

@@ -25,7 +25,7 @@ DAEMONS = ("munged", "slurmctld", "slurmd", "slurmstepd")
 NODES = ("n0", "n1")
 CPUS = 8  # that each node claims, however many there are
 GRACE_SECONDS = 30  # between the request to stop and the kill, when "high" takes the nodes
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 DEFAULT_FOLDER = pathlib.Path(tempfile.gettempdir()) / f"havel-slurm-{os.getuid()}"
 
