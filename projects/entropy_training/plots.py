@@ -102,3 +102,47 @@ def draw_bits(run: app.Run, rows: list[dict]) -> None:
     axis.legend(fontsize=8)
     run.plot("bits", figure, "Bits of each layer's labels by three predictions, over those of its codeword.")
     plt.close(figure)
+
+
+def trade_off(curve: list[dict], chosen: dict[str, list[dict]], title: str) -> plt.Figure:
+    """Returns sizes and accuracies on images kept apart, a colour a method; chosen files are filled.
+
+    Args:
+      curve: rows with method, seed, bytes, validation_accuracy.
+      chosen: method -> rows that the tables show.
+      title: of the picture.
+    """
+    styles = {
+        "ect": ("ECT over alpha", RED, "o"),
+        "ste": ("straight-through", "#7a4fa3", "s"),
+        "magnitude": ("magnitude pruning + DC-v2", BLUE, "^"),
+        "lloyd": ("weighted Lloyd", "#3f8f5b", "v"),
+        "uniform": ("uniform (DC-v2)", GREY, "."),
+    }
+    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for method, (label, colour, marker) in styles.items():
+        rows = [row for row in curve if row["method"] == method]
+        for index, seed in enumerate(sorted({row["seed"] for row in rows})):
+            points = sorted(
+                (row["bytes"] / 1000, 100 * row["validation_accuracy"]) for row in rows if row["seed"] == seed
+            )
+            line = "-" if method in ("ect", "ste") else ""
+            axis.plot(
+                *zip(*points, strict=True), line, marker=marker, color=colour, markerfacecolor="none", alpha=0.7,
+                linewidth=0.8, label=None if index else label,
+            )  # fmt: skip
+        best = chosen.get(method, [])
+        axis.plot(
+            [row["bytes"] / 1000 for row in best], [100 * row["validation_accuracy"] for row in best], marker,
+            color=colour, markersize=8,
+        )  # fmt: skip
+    reference = 100 * np.mean([row["float_validation_accuracy"] for row in curve])
+    axis.axhline(reference, color="black", linewidth=0.8)
+    axis.set_ylim(reference - 2.5, reference + 0.5)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set(
+        xlabel="file (kB)", ylabel="accuracy, images kept apart (%)", title=f"{title}: line = float, filled = chosen"
+    )
+    axis.legend(fontsize=8)
+    return figure
