@@ -111,16 +111,27 @@ def text(table: Table) -> str:
 
 
 def split(table: Table) -> tuple[list[int], list[tuple[str, Any]]]:
-    """Returns the indices of columns that differ between finished jobs, and (name, value) of results that do not."""
+    """Returns the indices of columns that differ between finished jobs, and (name, value) of results that do not.
+
+    A result that only repeats a flag is in neither.
+    """
     finished = [row for row in table.rows if row[1] == records.FINISHED]
-    shown, same = [0, 1, *range(2, 2 + len(table.flags))], []
+    flags = range(2, 2 + len(table.flags))
+    shown, same = [0, 1, *flags], []
     for index in range(2 + len(table.flags), len(table.columns)):
         values = [json.dumps(row[index]) for row in finished]
         if len(finished) > 1 and len(set(values)) == 1:
-            same.append((table.columns[index], finished[0][index]))
-        else:
+            same.append((table.columns[index], "none" if values[0] == "null" else finished[0][index]))
+        elif not any(all(_same_number(row[flag], row[index]) for row in finished) for flag in flags):
             shown.append(index)
     return shown, same
+
+
+def _same_number(flag: str, value: Any) -> bool:
+    try:
+        return _is_number(value) and float(flag) == value
+    except ValueError:
+        return False
 
 
 def parse_pareto(text: str, table: Table) -> list[tuple[str, bool]]:

@@ -44,7 +44,7 @@ def start(*argv, **environment) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def until(condition, seconds: float = 60.0, what: str = "it"):
+def until(condition, seconds: float = 120.0, what: str = "it"):
     """Returns what `condition` returns once that is true; fails after some seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -54,7 +54,7 @@ def until(condition, seconds: float = 60.0, what: str = "it"):
 
 
 def processes_with(text: str) -> list[int]:
-    """Returns the processes that have a text in their command line, but for this one."""
+    """Returns the other processes that have a text in their command line (a zero byte stands between arguments)."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         try:

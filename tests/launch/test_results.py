@@ -56,6 +56,12 @@ def test_terminal_folds_what_is_the_same_for_all(tmp_path, states):
     assert len(text.splitlines()[0]) <= results.CONSOLE_WIDTH
 
 
+def test_results_that_repeat_a_flag_are_in_the_csv_only(tmp_path):
+    states = [state(tmp_path, f"a={a}", {"a": a}, {"rule/a": float(a), "b": 2 * float(a)}) for a in ("0.5", "1e-3")]
+    table = results.collect(states)
+    assert table.results == ("rule/a", "b") and [table.columns[i] for i in results.split(table)[0][2:]] == ["a", "b"]
+
+
 def test_page_shows_front_failures_and_links_and_is_safe(tmp_path, states):
     (tmp_path / "two" / "report.html").write_text("")
     (tmp_path / "<b>&" / "report.html").write_text("")

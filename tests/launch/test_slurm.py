@@ -4,17 +4,20 @@ import json
 import os
 import pathlib
 import signal
+import sys
+import threading
 
 import numpy as np
 import pytest
 
 from common import metrics
-from launch import records, sweep
-from tests.launch.conftest import processes_with, until
+from launch import processes, records, sweep
+from tests.launch.conftest import ROOT, processes_with, until
 
 TOY, LIGHT = "tests.launch.toy", "tests.launch.light"
 WAIT = ("--timeout=120", "--interval=0.5")
 LONG = ("--x64", "--epochs=40", "--noreport")  # 200 steps in float64
+SHORT = ("--epochs=4", "--noreport")  # 20 steps in float32
 
 
 def finish(launch, box, folder, code=0):
@@ -48,22 +51,18 @@ def waiting(box):
 
 def at_work(path, rows=5):
     """Waits until a toy has trained some steps."""
-    until(lambda: (path / "metrics.csv").exists() and len(rows_of(path)) >= rows, 60, "the first steps")
+    until(lambda: (path / "metrics.csv").exists() and len(rows_of(path)) >= rows, 120, "the first steps")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The curves of one process that nobody disturbs, and a place for those of two nodes."""
-    import subprocess
-    import sys
-
-    from tests.launch.conftest import ROOT
-
+    """Runs that nobody disturbs: of one process, and of two on this machine without Slurm."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    for name, flags in (("float64", LONG), ("float32", ("--epochs=4", "--noreport"))):
+    for name, count, flags in (("float64", 1, LONG), ("float32", 1, SHORT), ("shared", 2, LONG)):
+        environments = [own | {"JAX_PLATFORMS": "cpu"} for own in processes.loopback_environments(count)]
         command = [sys.executable, "-m", TOY, f"--run_dir={folder / name}", *flags]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120, capture_output=True)
+        codes = processes.run_group(command, environments, folder / "log", str(ROOT), threading.Event(), 10)
+        assert codes == [0] * count, (folder / "log").read_text()
     return folder
 
 
@@ -72,6 +71,12 @@ def assert_same_curve(found, expected, tolerance, steps):
     for name in ("loss", "whole_loss"):
         left, right = ([float(row[name]) for row in rows if row[name]] for rows in (found, expected))
         np.testing.assert_allclose(left, right, rtol=tolerance, atol=0)
+
+
+def assert_same_run(path, undisturbed):
+    """To the bit: what was computed, and what was told on the way."""
+    for name in ("metrics.csv", "result.json"):
+        assert (path / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
 def test_sweep_of_eight_is_one_array_and_gives_the_table_of_the_local_engine(launch, box, tmp_path):
@@ -104,7 +109,7 @@ def test_two_nodes_train_like_one_process(launch, box, tmp_path, undisturbed):
     assert_same_curve(rows_of(path), rows_of(undisturbed / "float64"), 1e-9, 200)
 
     path = tmp_path / "float32"
-    launch("--engine=slurm", "--nodes=2", "--", TOY, "--epochs=4", "--noreport", f"--run_dir={path}")
+    launch("--engine=slurm", "--nodes=2", "--", TOY, *SHORT, f"--run_dir={path}")
     finish(launch, box, path)
     assert_same_curve(rows_of(path), rows_of(undisturbed / "float32"), 1e-5, 20)
 
@@ -115,7 +120,7 @@ def test_preempted_job_goes_on_exactly(launch, box, tmp_path, undisturbed):
     assert launch("--engine=slurm", *flags)[0] == 0
     at_work(path)
     box.command("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-    until(lambda: waiting(box), 60, "the preemption")
+    until(lambda: waiting(box), 120, "the preemption")
     assert ends_of(path) == [("preempted", True)]
     assert "queued" in launch("status", path)[1]
     rows = len(rows_of(path))
@@ -125,20 +130,20 @@ def test_preempted_job_goes_on_exactly(launch, box, tmp_path, undisturbed):
     finish(launch, box, path)
     assert ends_of(path) == [("preempted", True), ("finished", False)]
     assert f"resumed after step {rows} of 200" in (path / "launch" / "log.txt").read_text()
-    assert_same_curve(rows_of(path), rows_of(undisturbed / "float64"), 1e-9, 200)
+    assert_same_run(path, undisturbed / "shared")
 
 
 def test_killed_worker_stops_its_peer_and_the_job_goes_on_exactly(launch, box, tmp_path, undisturbed):
     path = tmp_path / "run"
     launch("--engine=slurm", "--nodes=2", "--", TOY, *LONG, "--kill_rank=1", f"--run_dir={path}")
-    until(lambda: waiting(box), 90, "the queueing after the loss")
+    until(lambda: waiting(box), 120, "the queueing after the loss")
     assert ends_of(path) == [("lost", True)]
     assert not processes_with(str(path)), "the peer of a killed worker lives on"
     box.release()
     finish(launch, box, path)
     assert ends_of(path) == [("lost", True), ("finished", False)]
     assert "resumed after step 5 of 200" in (path / "launch" / "log.txt").read_text()
-    assert_same_curve(rows_of(path), rows_of(undisturbed / "float64"), 1e-9, 200)
+    assert_same_run(path, undisturbed / "shared")
 
 
 def test_cancel_leaves_no_process(launch, box, tmp_path):
@@ -179,8 +184,6 @@ def test_wrong_command_fails_with_its_error_in_status_and_alone_starts_again(lau
 
 def test_a_job_whose_python_is_gone_says_so(launch, box, tmp_path, monkeypatch):
     """It fails before any process of ours begins: only Slurm's own log can tell."""
-    import sys
-
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     from launch import run
     from launch.run import LaunchConfig
@@ -203,7 +206,7 @@ def test_losses_are_bounded(launch, box, tmp_path):
     path = tmp_path / "run"
     flags = ("--max_restarts=1", "--nodes=2", "--", TOY, *LONG, "--kill_rank=0", "--kill_always", f"--run_dir={path}")
     launch("--engine=slurm", *flags)
-    until(lambda: waiting(box), 90, "the queueing after the loss")
+    until(lambda: waiting(box), 120, "the queueing after the loss")
     box.release()
     assert launch("wait", path, *WAIT)[0] == 1
     assert ends_of(path) == [("lost", True), ("lost", False)]
@@ -225,7 +228,7 @@ def test_a_batch_script_that_is_killed_is_told(launch, box, tmp_path):
     path = tmp_path / "run"
     launch("--engine=slurm", "--sbatch=--no-requeue", "--", TOY, "--epochs=2000", "--pause=0.2", f"--run_dir={path}")
     at_work(path)
-    for identity in processes_with("launch.task"):
+    for identity in processes_with(f"launch.task\0{path}"):
         os.kill(identity, signal.SIGKILL)
     assert launch("wait", path, *WAIT)[0] == 1
     assert "ended without a word" in launch("status", path)[1]
