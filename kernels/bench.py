@@ -1,8 +1,7 @@
 """Runs the benchmark of every kernel and writes the results: python -m kernels.bench [ROOM...] [--output DIR]
 
 A room's bench.py has `run(bench)`, which times its kernels on named shapes against the strongest form of each peer.
-Ours
-and theirs alternate within one run, the median of at least five repeats is quoted, and every row goes to
+Ours and theirs alternate within one run, the median of at least five repeats is quoted, and every row goes to
 ROOM/bench.<device>.json with the device, the versions and the commit. A peer whose environment is missing is left out
 and said so.
 """

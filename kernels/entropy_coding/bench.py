@@ -1,8 +1,7 @@
 """Benchmark of the arithmetic coder against nncodec's C++ coder, on the same integers in the same run.
 
 The floor of a serial coder is the chain from one span to the next: shift, add, multiply, shift, subtract, compare,
-shift:
-about 9 cycles a context-coded bin however many units a core has; the clock is measured by a chain of multiplications.
+shift: about 9 cycles a context-coded bin however many units a core has; a chain of multiplications measures the clock.
 `bins` below counts context-coded bins. Peers: `make peers-nncodec`.
 """
 
@@ -14,7 +13,16 @@ import time
 
 import numpy as np
 
-from . import compress, decode_tensor, decompress, encode_tensor, quantize_rdo, quantize_uniform
+from . import (
+    bench_network,
+    bench_quantizers,
+    bench_rate,
+    compress,
+    decode_tensor,
+    decompress,
+    encode_tensor,
+    quantize_uniform,
+)
 
 CYCLES_PER_BIN = 9
 CHAIN_LATENCY = 4  # cycles of an integer multiplication and an exclusive or on current x86-64 and Arm cores
@@ -39,8 +47,11 @@ def run(bench) -> None:
     with nncodec() as peer:
         for name, make in SHAPES.items():
             coder(bench, peer, name, make(), hertz)
+        bench_quantizers.run(bench, peer)
     threads(bench)
     start_up(bench)
+    bench_rate.run(bench, hertz, context_bins)
+    bench_network.run(bench)
 
 
 def coder(bench, peer, name: str, q: np.ndarray, hertz: float) -> None:
@@ -96,9 +107,6 @@ def threads(bench) -> None:
     weights = np.random.default_rng(0).laplace(0, 0.05, (1000, 1000)).astype(np.float32)
     bench.compare(
         "quantize_uniform", {"ours": lambda: _drop(quantize_uniform(weights, 0.05))}, unit="w", work=weights.size
-    )
-    bench.compare(
-        "quantize_rdo", {"ours": lambda: _drop(quantize_rdo(weights, 0.05, 0.1))}, unit="w", work=weights.size
     )
 
 

@@ -13,11 +13,10 @@ from . import container
 from .constants import COST_UNIT, MAX_ABS_LEVEL
 from .container import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
 from .quantize import fitted_step, quantize_rdo, quantize_trellis, quantize_uniform
-from .tensor import Options, encode_levels, matrix_shape, plan, read_only, skip_bits, skipped_rows
+from .tensor import Options, encode_levels, matrix_shape, plan, read_only, sample, skip_bits, skipped_rows
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
-_RUN, _RUNS = 1 << 14, 8  # the cost of an order of axes is measured on so many runs of so many weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,9 +238,7 @@ def _price(levels: np.ndarray, settings: Settings) -> float:
     from . import rate_core
 
     matrix, options = _matrix(levels, settings)
-    if options.height == 1 and options.width > 2 * _RUN * _RUNS:
-        starts = np.linspace(0, options.width - _RUN, _RUNS).astype(np.int64)
-        matrix = np.concatenate([matrix[:, start : start + _RUN] for start in starts], axis=1)
+    matrix = sample(matrix, options)
     skipped = skipped_rows(matrix, options)
     flat = read_only(matrix)
     bits = rate_core.cost(flat, settings.n_unary, False, options.block, skipped, options.no_presets()) * COST_UNIT

@@ -8,7 +8,7 @@ Divisions are in float64 and ties round away from zero, so that the integers do 
 import numpy as np
 
 from .constants import MAX_ABS_LEVEL
-from .tensor import Options, matrix_shape, read_only
+from .tensor import Options, matrix_shape, read_only, sample
 
 _PIECE = 1 << 16  # values at a time
 
@@ -49,7 +49,8 @@ def quantize_rdo(
     """int32 levels that lower sum F (w / step - q)^2 + rate_weight * bits, decided greedily in coding order.
 
     Each weight chooses among 0, the nearest level and the one below it in magnitude, at the price that the coder's
-    contexts set at that moment. Two passes: the second starts from the presets that suit the first one's levels.
+    contexts set at that moment. The contexts start from the presets that suit the levels of a first pass (over an
+    eighth of a large tensor).
 
     Args:
       w: real weights of any shape.
@@ -67,19 +68,19 @@ def quantize_rdo(
     options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
     if rate_weight == 0:
         return quantize_uniform(w, step)
-    from . import presets, rdo
+    from . import rdo
 
     matrix = (options.height, options.width)
     scaled = read_only(np.ascontiguousarray(w, np.float64).reshape(matrix) / step)
     weight = np.ones((1, 1)) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
-    chosen, nothing_skipped = options.no_presets(), np.zeros(options.height, np.uint8)
-    for last in (False, True):
-        levels = rdo.decide(scaled, read_only(weight), float(rate_weight), n_unary, options.block, chosen)
-        if last:
-            break
-        skipped = (~levels.any(axis=1)).astype(np.uint8) if options.skips_rows else nothing_skipped
-        chosen = presets.choose(read_only(levels), n_unary, False, options.block, skipped, options.order)
-    return levels.reshape(w.shape)
+
+    def decide(chosen, end=None):
+        return rdo.decide(
+            scaled[:, :end], read_only(weight[:, :end]), float(rate_weight), n_unary, options.block, chosen
+        )
+
+    levels = decide(options.no_presets(), _lead(options))
+    return decide(_starting_states(levels, options)).reshape(w.shape)
 
 
 def quantize_trellis(
@@ -106,7 +107,7 @@ def quantize_trellis(
     importance = _checked_importance(w, rate_weight, importance)
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
-    from . import presets, trellis
+    from . import trellis
 
     options = Options(n_unary, True, scan, profile, *matrix_shape(w.shape))
     order, restarts = _coding_order(options)
@@ -118,22 +119,29 @@ def quantize_trellis(
     scaled, weight = read_only(scaled), read_only(weight)
     used = trellis.used_contexts(max(scaled.max(initial=0), -scaled.min(initial=0)), n_unary, options.num_contexts)
 
-    def decide(chosen):
-        return trellis.decide(scaled, weight, float(rate_weight), n_unary, restarts, chosen, used)
+    def decide(chosen, end=None):
+        ends = restarts if end is None else np.array([end])
+        return trellis.decide(scaled[:end], weight[:end], float(rate_weight), n_unary, ends, chosen, used)
 
-    def starts(levels):
-        """Presets that suit levels in coding order."""
-        nothing_skipped = np.zeros(options.height, np.uint8)
-        matrix = read_only(_put_back(levels, order).reshape(options.height, options.width))
-        return presets.choose(matrix, n_unary, True, options.block, nothing_skipped, options.order)
-
-    # The starting states that suit the levels of least error suit those with rate as well; not so where most become 0.
-    levels = trellis.nearest(scaled, weight)
-    if rate_weight > 0:
-        if 2 * np.count_nonzero(levels) < levels.size:
-            levels = decide(options.no_presets())
-        levels = decide(starts(levels))
+    if rate_weight == 0:
+        return _put_back(trellis.nearest(scaled, weight), order).reshape(w.shape)
+    first = _put_back(decide(options.no_presets(), _lead(options)), order)
+    levels = decide(_starting_states(first.reshape(options.height, -1), options))
     return _put_back(levels, order).reshape(w.shape)
+
+
+def _lead(options) -> int | None:
+    """How much of one long row the first pass is run on; None: all of a matrix."""
+    return max(options.width >> 3, min(options.width, 1 << 14)) if options.height == 1 else None
+
+
+def _starting_states(matrix, options) -> np.ndarray:
+    """Presets that suit levels [height, width] in storage order."""
+    from . import presets
+
+    skipped = (~matrix.any(axis=1)).astype(np.uint8) if options.skips_rows else np.zeros(options.height, np.uint8)
+    seen = read_only(np.ascontiguousarray(sample(matrix, options)))
+    return presets.choose(seen, options.n_unary, options.dq, options.block, skipped, options.order)
 
 
 def _put_back(levels, order) -> np.ndarray:

@@ -61,7 +61,7 @@ def rate_exact(
         return np.array(list(pool.map(lambda one: _compiled_bits(one, n_unary, presets, dq, scan), q)))
 
 
-def rate_static(q, *, n_unary: int = 11, max_level: int | None = None):
+def rate_static(q, *, n_unary: int = 11):
     """Bits of integers if every context coded its bins at their overall frequencies: a float32 scalar, jittable.
 
     Adaptation costs a stream a little more, changing statistics can cost it less; within about 5 % on large tensors.
@@ -69,16 +69,10 @@ def rate_static(q, *, n_unary: int = 11, max_level: int | None = None):
     Args:
       q: integers of any shape, read in storage order (scan 0).
       n_unary: number of unary flags.
-      max_level: a bound on |q|; values beyond it are rated as if they were it. Needed under jit, else found.
     """
     from . import rate_counts
 
-    if max_level is None:
-        if _is_traced(q):
-            raise ValueError("rate_static under jit needs max_level, a bound on |q|, for the number of its contexts")
-        q = np.asarray(q)
-        max_level = int(np.abs(q.astype(np.int64)).max()) if q.size else 0
-    return rate_counts.static(q, n_unary, max_level)
+    return rate_counts.static(q, n_unary)
 
 
 def rate_static_soft(probabilities, levels, *, n_unary: int = 11):

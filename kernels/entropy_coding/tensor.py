@@ -12,6 +12,7 @@ import numpy as np
 from . import constants
 
 MAX_ABS_LEVEL = constants.MAX_ABS_LEVEL
+_RUN, _RUNS = 1 << 14, 8  # a sample of a very large tensor: so many runs of so many values
 
 
 def encode_tensor(
@@ -214,6 +215,17 @@ def skipped_rows(levels, options) -> np.ndarray:
     if not options.skips_rows:
         return np.zeros(levels.shape[0], np.uint8)
     return (~levels.any(axis=1)).astype(np.uint8)
+
+
+def sample(matrix: np.ndarray, options) -> np.ndarray:
+    """Runs of a very large matrix of levels that is coded as one row, end to end; others whole. For decisions that cost
+    more time than the last bits are worth."""
+    if options.height > 1 or options.width <= 2 * _RUN * _RUNS:
+        return matrix
+    if options.dq:  # the states of the trellis follow from all levels before
+        return matrix[:, : _RUN * _RUNS]
+    starts = np.linspace(0, options.width - _RUN, _RUNS).astype(np.int64)
+    return np.concatenate([matrix[:, start : start + _RUN] for start in starts], axis=1)
 
 
 def skip_bits(skipped) -> float:

@@ -126,5 +126,3 @@ def test_bad_arguments():
         rate_exact(np.ones(3, int), implementation="pallas")
     with pytest.raises(ValueError, match="scan 0"):
         rate_exact(np.ones((3, 3), int), implementation="xla", scan=1)
-    with pytest.raises(ValueError, match="needs max_level"):
-        jax.jit(rate_static)(jnp.ones(3, int))
