@@ -136,8 +136,9 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     parts = [
         readme.markdown(*method_rows(results)),
         f"Chosen, for each method and seed: the smallest file that loses at most {tolerance:g} points on the images "
-        "kept apart; accuracies are on test images, of the decoded weights. Sizes are whole files against 32 bits for every "
-        f"value; ± is the deviation over seeds. Measured on {'; '.join(devices)}; commits stand in `results/*.json`.",
+        "kept apart; accuracies are on test images, of the decoded weights. Sizes are whole files against 32 bits for "
+        "every value; ± is the deviation over seeds. "
+        f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`.",
         "ECT over alpha:",
         readme.markdown(*curve_rows(results)),
         "The first seed's file by every way to count, in bytes (32 bits for each bias in all but the last):",

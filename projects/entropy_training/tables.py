@@ -1,8 +1,8 @@
 """The results of entropy-constrained training beside its baselines: LeNet-300-100, LeNet5, Small-VGG16.
 
 --scale=small trains a tiny LeNet on scikit-learn's digits, to see it all work in about a minute. --scale=full trains
-what is missing in runs/ (hours). Every network, seed, method and alpha is a piece that is kept: a killed run goes on with
-the next. --publish puts results into the project's `results/`.
+what is missing in runs/ (hours). Every network, seed, method and alpha is a piece that is kept: a killed run goes on
+with the next. --publish puts results into the project's `results/`.
 """
 
 import dataclasses
@@ -73,15 +73,15 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             "lenet_300_100",
             from_flagfile("lenet_300_100", TrainConfig),
             from_flagfile("pretrain_lenet_300_100", PretrainConfig),
-            {0: (0.0, 0.1, 0.3, 0.5, 1.0), 1: (0.3, 0.5, 1.0), 2: (0.3, 0.5, 1.0)},
-            {0: (0.3, 1.0)},
+            {0: (0.3, 0.2, 0.4, 0.0, 0.1, 1.0), 1: (0.3, 0.2, 0.4), 2: (0.3, 0.2, 0.4)},
+            {0: (0.1, 0.3)},
             {0: (0.03, 0.05, 0.1)},
         ),
         "lenet5": Experiment(
             "lenet5",
             from_flagfile("lenet5", TrainConfig),
             from_flagfile("pretrain_lenet5", PretrainConfig),
-            {0: (0.3,), 1: (0.3,), 2: (0.3,)},
+            {0: (0.5,), 1: (0.5,), 2: (0.5,)},
             {},
             {0: (0.02,)},
         ),
@@ -126,9 +126,13 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
     """Trains or finds every piece of an experiment; returns its published form and pictures."""
     base = pathlib.Path("runs") if settings.scale == "full" else run.path / "runs"
     curve: list[dict] = []
+    starts = {seed: starting_point(experiment, seed, base, run) for seed in experiment.alphas}
+    trainings = {
+        seed: dataclasses.replace(experiment.training, seed=seed, checkpoint=str(start))
+        for seed, start in starts.items()
+    }
     for seed, alphas in experiment.alphas.items():
-        start = starting_point(experiment, seed, base, run)
-        training = dataclasses.replace(experiment.training, seed=seed, checkpoint=str(start))
+        training = trainings[seed]
         trained = [("ect", alpha, dataclasses.replace(training, alpha=alpha)) for alpha in alphas]
         trained += [
             ("ste", alpha, straight_through(dataclasses.replace(training, alpha=alpha)))
@@ -138,8 +142,11 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
             name = f"{experiment.name}_seed{seed}_{method}_{alpha:g}"
             folder, result = finished("train", train.main, asked, base, name, run)
             curve.append(row_of(result, method, seed, alpha, folder))
-        densities = experiment.densities.get(seed, ())
-        curve += piece(run, f"{experiment.name}_seed{seed}", lambda t=training, d=densities: baseline_rows(t, d, run))
+    for seed, training in trainings.items():
+        name = f"{experiment.name}_seed{seed}"
+        curve += piece(run, name, functools.partial(baseline_rows, training, None, run))
+        for density in experiment.densities.get(seed, ()):
+            curve += piece(run, f"{name}_{density:g}", functools.partial(baseline_rows, training, density, run))
     chosen = {method: choose(curve, method) for method in published.METHODS}
     means = {method: mean_of(rows) for method, rows in chosen.items() if rows}
     first = chosen["ect"][0]
@@ -229,8 +236,11 @@ def row_of(result: dict, method: str, seed: int, alpha: float, folder: pathlib.P
     }
 
 
-def baseline_rows(training: TrainConfig, densities: tuple[float, ...], run: app.Run) -> list[dict]:
-    """Returns a row for every candidate of the baselines on the network that a training starts from."""
+def baseline_rows(training: TrainConfig, density: float | None, run: app.Run) -> list[dict]:
+    """Returns a row for every candidate on the network that a training starts from, the best with its test accuracy.
+
+    Without a density: uniform steps and weighted Lloyd. With one: uniform steps after pruning to this share of weights.
+    """
     data = pretrain.load_dataset(training.dataset)
     split, validation = datasets.split_validation(data, training.validation_images)
     test = datasets.Split(data.test_images, data.test_labels)
@@ -253,15 +263,15 @@ def baseline_rows(training: TrainConfig, densities: tuple[float, ...], run: app.
                 "test_accuracy": accuracy(tried.decoded, test) if tried is best else None,
             })  # fmt: skip
 
-    add("uniform", baselines.uniform(weights, accuracy, least))
-    add("lloyd", baselines.lloyd(weights, accuracy, least))
-    pruned_candidates = []
-    for density in densities:
+    if density is None:
+        add("uniform", baselines.uniform(weights, accuracy, least))
+        add("lloyd", baselines.lloyd(weights, accuracy, least))
+    else:
         name = f"prune_{training.model}_seed{training.seed}_{density:g}"
-        pruned = baselines.prune(weights, training, density, data, split, run, name)
-        pruned_candidates += baselines.uniform(pruned, accuracy, least)
-    if pruned_candidates:
-        add("magnitude", pruned_candidates)
+        add(
+            "magnitude",
+            baselines.uniform(baselines.prune(weights, training, density, data, split, run, name), accuracy, least),
+        )
     return rows
 
 

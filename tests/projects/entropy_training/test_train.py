@@ -165,7 +165,9 @@ def test_folded_statistics_give_the_same_outputs():
 
 def test_a_collapse_stops_with_a_sentence(finished, tmp_path):
     whole, _ = finished
-    settings = dataclasses.replace(TINY, checkpoint=str(whole.path / "pretrain"), alpha=1e4, alpha_warmup=0, epochs=3)
+    settings = dataclasses.replace(
+        TINY, checkpoint=str(whole.path / "pretrain"), alpha=1e4, alpha_warmup=0, learning_rate=0.05
+    )
     with pytest.raises(ValueError, match="every weight became 0: give a smaller --alpha"):
         train.main(settings, run_directory.open_for_test(tmp_path))
 
