@@ -5,6 +5,9 @@ Uniform reconstruction w = step * q; nearest neighbour, or the greedy rate-disto
 Divisions are in float64 and ties round away from zero, so that the integers do not depend on the weights' dtype.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from .constants import MAX_ABS_LEVEL
@@ -44,8 +47,16 @@ def quantize_uniform(w, step: float) -> np.ndarray:
 
 
 def quantize_rdo(
-    w, step: float, rate_weight: float, *, importance=None, n_unary: int = 11, scan: int = 0, profile: int = 0
-) -> np.ndarray:
+    w,
+    step,
+    rate_weight,
+    *,
+    importance=None,
+    n_unary: int = 11,
+    scan: int = 0,
+    profile: int = 0,
+    jobs: int | None = None,
+):
     """int32 levels that lower sum F (w / step - q)^2 + rate_weight * bits, decided greedily in coding order.
 
     Each weight chooses among 0, the nearest level and the one below it in magnitude, at the price that the coder's
@@ -53,16 +64,21 @@ def quantize_rdo(
     eighth of a large tensor).
 
     Args:
-      w: real weights of any shape.
+      w: real weights of any shape; or a list of tensors (layers, or one tensor several times as candidates), decided in
+        parallel, for which step, rate_weight and importance may be lists as well. Returns a list then.
       step: quantisation step, > 0.
       rate_weight: price of a bit in squared steps, >= 0. ln(2) / 6 = 0.1155 is the slope of a uniform quantiser at high
         rate; 0 gives the nearest level.
       importance: F, of the shape of w, >= 0 (1 / sigma^2 for DC-v1, up to a factor); 1 everywhere by default.
       n_unary, scan, profile: as for `encode_tensor`.
+      jobs: threads, over tensors and, with a block scan, over the rows of blocks of each; by default one a core.
 
     Raises:
       ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value.
     """
+    if isinstance(w, (list, tuple)):
+        options = {"n_unary": n_unary, "scan": scan, "profile": profile}
+        return _many(quantize_rdo, w, step, rate_weight, importance, jobs, options)
     w, step = _checked(w, step)
     importance = _checked_importance(w, rate_weight, importance)
     options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
@@ -74,18 +90,25 @@ def quantize_rdo(
     scaled = read_only(np.ascontiguousarray(w, np.float64).reshape(matrix) / step)
     weight = np.ones((1, 1)) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
 
-    def decide(chosen, end=None):
-        return rdo.decide(
-            scaled[:, :end], read_only(weight[:, :end]), float(rate_weight), n_unary, options.block, chosen
-        )
+    def decide(chosen, end=None, rows=slice(None)):
+        parts = scaled[rows, :end], read_only(weight[rows, :end] if weight.size > 1 else weight)
+        return rdo.decide(*parts, float(rate_weight), n_unary, options.block, chosen)
 
-    levels = decide(options.no_presets(), _lead(options))
-    return decide(_starting_states(levels, options)).reshape(w.shape)
+    def decide_all(chosen):
+        bands = _bands(options, jobs or os.cpu_count())
+        if len(bands) < 2:
+            return decide(chosen)
+        with ThreadPoolExecutor(len(bands)) as pool:  # contexts start anew at each row of blocks
+            return np.concatenate(list(pool.map(lambda rows: decide(chosen, rows=rows), bands)))
+
+    levels = decide(options.no_presets(), _lead(options)) if _lead(options) else decide_all(options.no_presets())
+    return decide_all(_starting_states(levels, options)).reshape(w.shape)
 
 
 def quantize_trellis(
-    w, step: float, rate_weight: float = 0.0, *, importance=None, n_unary: int = 11, scan: int = 0, profile: int = 0
-) -> np.ndarray:
+    w, step, rate_weight=0.0, *, importance=None, n_unary: int = 11, scan: int = 0, profile: int = 0,
+    jobs: int | None = None,
+):  # fmt: skip
     """int32 grid integers of dependent quantisation, w ~ step * x, for `encode_tensor(x, dq=True)`.
 
     Viterbi over the eight states of the trellis for the least sum of F (w / step - x)^2 + rate_weight * bits; every
@@ -94,15 +117,19 @@ def quantize_trellis(
     4/3 as large at high rate.
 
     Args:
-      w: real weights of any shape.
+      w: real weights of any shape, or a list of tensors, as for `quantize_rdo`. (Rows of blocks follow one another: the
+        trellis runs through them.)
       step: step of the grid, > 0.
       rate_weight: price of a bit in squared steps, >= 0; 4 * 0.7 * ln(2) / 6 = 0.32 is the codec's balance, 0 the
         least error.
-      importance, n_unary, scan, profile: as for `quantize_rdo`; profile 1 needs scan 0.
+      importance, n_unary, scan, profile, jobs: as for `quantize_rdo`; profile 1 needs scan 0.
 
     Raises:
       ValueError: as `quantize_rdo`.
     """
+    if isinstance(w, (list, tuple)):
+        options = {"n_unary": n_unary, "scan": scan, "profile": profile}
+        return _many(quantize_trellis, w, step, rate_weight, importance, jobs, options)
     w, step = _checked(w, step, 2)  # its candidates lie up to two steps further out
     importance = _checked_importance(w, rate_weight, importance)
     if profile and scan:
@@ -128,6 +155,34 @@ def quantize_trellis(
     first = _put_back(decide(options.no_presets(), _lead(options)), order)
     levels = decide(_starting_states(first.reshape(options.height, -1), options))
     return _put_back(levels, order).reshape(w.shape)
+
+
+def _many(quantize, tensors, step, rate_weight, importance, jobs, options) -> list[np.ndarray]:
+    """One quantiser over a list of tensors on threads; scalars belong to all of them."""
+    given = {"step": step, "rate_weight": rate_weight, "importance": importance}
+    for name, value in given.items():
+        if not isinstance(value, (list, tuple)):
+            given[name] = [value] * len(tensors)
+        elif len(value) != len(tensors):
+            raise ValueError(
+                f"{name} has {len(value)} entries for {len(tensors)} tensors: give one each, or one for all"
+            )
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        return list(
+            pool.map(
+                lambda w, step, rate, weight: quantize(w, step, rate, importance=weight, jobs=1, **options),
+                tensors, *given.values(),
+            )
+        )  # fmt: skip
+
+
+def _bands(options, count: int) -> list[slice]:
+    """Rows of a matrix in a block scan as up to `count` runs of whole rows of blocks."""
+    if not options.block or count < 2:
+        return []
+    rows = -(-options.height // options.block)
+    edges = np.unique(np.linspace(0, rows, min(count, rows) + 1).astype(int)) * options.block
+    return [slice(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def _lead(options) -> int | None:

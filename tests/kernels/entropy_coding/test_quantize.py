@@ -170,3 +170,24 @@ def test_the_fitted_step_is_the_best_one(weighted):
     assert error(best) < min(error(best * 0.9999), error(best * 1.0001))
     assert entropy_coding.fitted_step(w, 0 * q, 0.9) == 0.9  # nothing to fit
     assert entropy_coding.fitted_step(w, -q, 0.9) == 0.9  # the best would be negative
+
+
+@pytest.mark.parametrize("quantize", [entropy_coding.quantize_rdo, entropy_coding.quantize_trellis])
+def test_lists_of_tensors_and_candidates(quantize):
+    tensors = [laplace((30, 40), 1), laplace((7,), 2), laplace((70, 9), 3)]
+    steps, importance = [0.5, 1.0, 0.7], [None, np.arange(7.0), None]
+    found = quantize(tensors, steps, 0.1, importance=importance, scan=1, jobs=2)
+    for w, step, weight, q in zip(tensors, steps, importance, found, strict=True):
+        np.testing.assert_array_equal(q, quantize(w, step, 0.1, importance=weight, scan=1, jobs=1))
+    for q, price in zip(quantize([tensors[0]] * 2, 0.5, [0.0, 0.4]), (0.0, 0.4), strict=True):
+        np.testing.assert_array_equal(q, quantize(tensors[0], 0.5, price))
+    with pytest.raises(ValueError, match="step has 2 entries for 3 tensors"):
+        quantize(tensors, [1.0, 2.0], 0.1)
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 50])
+def test_rows_of_blocks_are_decided_in_parallel(jobs):
+    w, importance = laplace((75, 41), 9), np.random.default_rng(3).uniform(0, 2, (75, 41))
+    expected = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=1)
+    found = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=jobs)
+    np.testing.assert_array_equal(found, expected)
