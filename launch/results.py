@@ -21,6 +21,7 @@ from launch.sweep import RUN_DIR, LaunchError, Sweep
 
 CONSOLE_WIDTH = 150
 LONGEST_CELL = 24
+ONE_COLUMN = "max-width: 46rem; grid-template-columns: 1fr"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +175,7 @@ def front(table: Table, axes: Sequence[tuple[str, bool]]) -> list[tuple[float, f
 
 
 def write(sweep: Sweep, states: Sequence[JobState], pareto: str | None = None) -> tuple[Table, pathlib.Path]:
-    """Writes `results.csv` and `report.html` into the folder of a sweep; returns the table and the page's path.
+    """Writes `results.csv`, `provenance.json` and `report.html` into a sweep's folder; returns table and page's path.
 
     Args:
         sweep: which.
@@ -194,6 +195,8 @@ def write(sweep: Sweep, states: Sequence[JobState], pareto: str | None = None) -
     single = len(sweep.jobs) == 1 and pathlib.Path(sweep.jobs[0].run_dir) == sweep.folder
     page = sweep.folder / ("launch.html" if single else "report.html")  # a run has its own report there
     files.write_atomically(sweep.folder / "results.csv", csv_text(table))
+    command = records.command_text((sweep.module, *sweep.arguments))
+    files.write_json(sweep.folder / "provenance.json", {"command": command} | provenance(states))
     files.write_atomically(page, _page(sweep, states, table, picture))
     return table, page
 
@@ -237,25 +240,35 @@ def draw(path: pathlib.Path, table: Table, axes: Sequence[tuple[str, bool]], edg
     return path
 
 
-def _page(sweep: Sweep, states: Sequence[JobState], table: Table, picture: str) -> str:
+def provenance(states: Sequence[JobState]) -> dict[str, Any]:
+    """Returns where the numbers of a table come from: devices, commits, days and the seconds of all jobs together."""
     metas = [files.read_json(pathlib.Path(item.job.run_dir) / "meta.json") or {} for item in states]
-    devices = sorted({str(meta["device"]) for meta in metas if meta.get("device")})
-    commits = sorted({str(meta["commit"])[:10] + (" (changed)" if meta.get("dirty") else "") for meta in metas
-                      if meta.get("commit")})  # fmt: skip
-    seconds = sum(meta.get("seconds") or 0 for meta in metas)
-    dates = sorted(str(meta["ended"])[:10] for meta in metas if meta.get("ended"))
-    facts = [status.summary(states), ", ".join(devices), f"{seconds:.0f} s of computing", " to ".join(dict.fromkeys(
-        [*dates[:1], *dates[-1:]])), ("commit " + ", ".join(commits)) if commits else ""]  # fmt: skip
+    commits = {str(meta["commit"])[:10] + (" (changed)" if meta.get("dirty") else ""): None for meta in metas
+               if meta.get("commit")}  # fmt: skip
+    return {
+        "devices": sorted({str(meta["device"]) for meta in metas if meta.get("device")}),
+        "commits": list(commits),
+        "days": sorted({str(meta["ended"])[:10] for meta in metas if meta.get("ended")}),
+        "seconds": round(sum(meta.get("seconds") or 0 for meta in metas), 1),
+    }
+
+
+def _page(sweep: Sweep, states: Sequence[JobState], table: Table, picture: str) -> str:
+    origin = provenance(states)
+    days = [*origin["days"][:1], *origin["days"][1:][-1:]]
+    facts = [status.summary(states), ", ".join(origin["devices"]), f"{origin['seconds']:.0f} s of computing"]
+    facts += [" to ".join(days), ("commit " if origin["commits"] else "") + ", ".join(origin["commits"])]
     title = f"{sweep.module.removeprefix('projects.')}: a sweep"
     shown, same = split(table)
-    columns = [table.columns[i] for i in shown] + (["front"] if table.front is not None else [])
-    rows = [
-        [row[i] for i in shown] + ([("yes" if row[0] in table.front else "")] if table.front is not None else [])
-        for row in table.rows
-    ]
+    columns = [table.columns[i] for i in shown]
+    rows = [[row[i] for i in shown] for row in table.rows]
+    if table.front is not None:
+        columns.insert(2, "front")
+        for row in rows:
+            row.insert(2, "yes" if row[0] in table.front else "")
     body = f'<header><h1>{parts.escape(title)}</h1><p class="facts">'
     body += " · ".join(parts.escape(fact) for fact in facts if fact) + "</p></header>"
-    body += f"<h3>Front</h3>{picture}" if picture else ""
+    body += f'<h3>Front</h3><div class="plots" style="{ONE_COLUMN}">{picture}</div>' if picture else ""
     body += "<h3>Jobs</h3>" + _linked(parts.table(columns, rows), sweep, states)
     body += ("<h3>The same for all</h3>" + parts.table(["result", "value"], same)) if same else ""
     wrong = [[item.job.name, item.state, item.detail] for item in states if item.state in status.BAD]

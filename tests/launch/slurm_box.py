@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 COMMANDS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 INSTALL = "needs a Slurm to try on: apt-get install slurm-wlm munge"
-DAEMONS = ("munged", "slurmctld", "slurmd", "slurmstepd")
+DAEMONS = ("munged", "slurmctld", "slurmscriptd", "slurmd", "slurmstepd")
 NODES = ("n0", "n1")
 CPUS = 8  # that each node claims, however many there are
 GRACE_SECONDS = 30  # between the request to stop and the kill, when "high" takes the nodes
