@@ -11,7 +11,7 @@ from __future__ import annotations
 from flax import nnx
 
 from common.models.efficientnet import EfficientNetLite0
-from common.models.evaluation import Evaluation, evaluate, standardise
+from common.models.evaluation import Evaluation, evaluate, evaluate_many, standardise
 from common.models.lenet import LeNet5, LeNet300100
 from common.models.trees import apply_function, count, from_tree, to_tree
 from common.models.vgg import SmallVGG16
@@ -32,6 +32,7 @@ __all__ = [
     "count",
     "create",
     "evaluate",
+    "evaluate_many",
     "from_tree",
     "input_shape",
     "standardise",

@@ -7,7 +7,7 @@ What comes back holds the verdict on every image, which paired comparisons of tw
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -54,17 +54,54 @@ def evaluate(
     if len(images) == 0 or labels.shape != (len(images),):
         raise ValueError(f"evaluate needs images and one label each; found {len(images)} and shape {labels.shape}.")
     tree = jax.device_put(dict(tree))
+    batches = _batches(images, labels, batch_size)
+    verdicts = [_correct(apply, preprocess, top, tree, batch, truth) for batch, truth in batches]
+    correct = np.concatenate([np.asarray(verdict) for verdict in verdicts])[: len(images)]
+    return Evaluation(float(correct.mean()), correct)
+
+
+def evaluate_many(
+    apply: Callable[[Mapping, jax.Array], jax.Array],
+    trees: Sequence[Mapping],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] | None = None,
+    batch_size: int = 500,
+    top: int = 1,
+) -> np.ndarray:
+    """Classifies `images` with several trees of weights at once: bool `[trees, images]`, which are correct.
+
+    The trees become one more axis of all arrays (`jax.vmap`), split over the devices where their number is a multiple
+    of it. Args and errors as in `evaluate`, for trees of equal shapes.
+    """
+    labels = np.asarray(labels)
+    if not trees or len(images) == 0 or labels.shape != (len(images),):
+        raise ValueError(
+            f"evaluate_many needs trees, images and one label each; found {len(trees)} trees, {len(images)} images and "
+            f"labels of shape {labels.shape}."
+        )
+    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *map(dict, trees))
+    if len(jax.devices()) > 1 and len(trees) % len(jax.devices()) == 0:
+        mesh = jax.make_mesh((len(jax.devices()),), ("trees",), axis_types=(jax.sharding.AxisType.Auto,))
+        stacked = jax.device_put(stacked, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("trees")))
+    else:
+        stacked = jax.device_put(stacked)
+    batches = _batches(images, labels, batch_size)
+    verdicts = [_correct_many(apply, preprocess, top, stacked, batch, truth) for batch, truth in batches]
+    return np.concatenate([np.asarray(verdict) for verdict in verdicts], axis=1)[:, : len(images)]
+
+
+def _batches(images, labels, batch_size):
+    """Yields images and labels a batch at a time, the last one filled up with zeros."""
     batch_size = min(batch_size, len(images))
-    verdicts = []
     for start in range(0, len(images), batch_size):
         batch, truth = images[start : start + batch_size], labels[start : start + batch_size].astype(np.int32)
         missing = batch_size - len(batch)
         if missing:
             batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
             truth = np.concatenate([truth, np.zeros(missing, truth.dtype)])
-        verdicts.append(_correct(apply, preprocess, top, tree, batch, truth))
-    correct = np.concatenate([np.asarray(verdict) for verdict in verdicts])[: len(images)]
-    return Evaluation(float(correct.mean()), correct)
+        yield batch, truth
 
 
 def standardise(mean, std) -> Callable[[jax.Array], jax.Array]:
@@ -92,3 +129,9 @@ def _correct(apply, preprocess, top, tree, images, labels):
     earlier = jnp.arange(logits.shape[1]) < labels[:, None]
     before = jnp.sum((logits > own) | ((logits == own) & earlier), axis=1)
     return (before < top) & jnp.all(jnp.isfinite(logits), axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _correct_many(apply, preprocess, top, trees, images, labels):
+    one = functools.partial(_correct, apply, preprocess, top)
+    return jax.vmap(one, in_axes=(0, None, None))(trees, images, labels)

@@ -6,14 +6,13 @@ for soft assignments. Source: DeepCABAC (arXiv:1907.11900) and ISO/IEC 15938-17,
 low. Headers (9 bytes a codeword, three bits more for every preset) are not counted.
 """
 
-import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from .constants import COST_UNIT
-from .tensor import checked_levels, skipped_rows
+from .tensor import checked_levels, skip_bits, skipped_rows
 
 
 def rate_exact(
@@ -23,6 +22,7 @@ def rate_exact(
     presets: bool = False,
     dq: bool = False,
     scan: int = 0,
+    profile: int = 0,
     implementation: str | None = None,
     max_level: int | None = None,
     jobs: int | None = None,
@@ -31,11 +31,11 @@ def rate_exact(
 
     Args:
       q: one integer tensor, or a list of tensors of any shapes (candidates, layers), rated in parallel.
-      n_unary, dq, scan: coder options, see `encode_tensor`.
+      n_unary, dq, scan, profile: coder options, see `encode_tensor`.
       presets: charge the best starting states, as `encode_tensor` chooses them, instead of the neutral ones.
       implementation: None takes "compiled" for concrete arrays (CPU threads) and "xla" for JAX tracers; "xla" is a loop
         over the weights that jits and vmaps (over tensors or candidates, which is what makes it fast), to the same
-        bits, for scan 0 without presets and dq. A list is padded to a few sizes, so that there are few compilations.
+        bits, for scan 0 of profile 0 without presets and dq. A list is padded to a few sizes: few compilations.
       max_level: for "xla", a bound on |q| that the caller knows: fewer contexts are then carried along.
       jobs: threads of "compiled"; by default one a core.
 
@@ -48,17 +48,17 @@ def rate_exact(
     if implementation not in (None, "compiled", "xla"):
         raise ValueError(f"implementation={implementation!r} is neither 'compiled' nor 'xla'")
     if implementation == "xla" or (implementation is None and _is_traced(q)):
-        if presets or dq or scan:
-            raise ValueError("the XLA form rates scan 0 without presets and dependent quantisation")
+        if presets or dq or scan or profile:
+            raise ValueError("the XLA form rates scan 0 of profile 0 without presets and dependent quantisation")
         from . import rate_scan
 
         if isinstance(q, (list, tuple)) and not any(_is_traced(one) for one in q):
             return rate_scan.exact_list(q, n_unary, max_level)
         return rate_scan.exact(q, n_unary, max_level)
     if not isinstance(q, (list, tuple)):
-        return _compiled_bits(q, n_unary, presets, dq, scan)
+        return _compiled_bits(q, n_unary, presets, dq, scan, profile)
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        return np.array(list(pool.map(lambda one: _compiled_bits(one, n_unary, presets, dq, scan), q)))
+        return np.array(list(pool.map(lambda one: _compiled_bits(one, n_unary, presets, dq, scan, profile), q)))
 
 
 def rate_static(q, *, n_unary: int = 11):
@@ -96,13 +96,14 @@ def _is_traced(q) -> bool:
     return "jax" in sys.modules and isinstance(q, sys.modules["jax"].core.Tracer)
 
 
-def _compiled_bits(q, n_unary, presets, dq, scan) -> float:
+def _compiled_bits(q, n_unary, presets, dq, scan, profile) -> float:
     from . import presets as preset_search
     from . import rate_core
 
-    levels, options = checked_levels(q, n_unary, dq, scan, 0)
+    levels, options = checked_levels(q, n_unary, dq, scan, profile)
     skipped = skipped_rows(levels, options)
     chosen = options.no_presets()
     if presets:
         chosen = preset_search.choose(levels, n_unary, options.dq, options.block, skipped, options.order)
-    return math.fsum([rate_core.cost(levels, n_unary, options.dq, options.block, skipped, chosen) * COST_UNIT])
+    bits = rate_core.cost(levels, n_unary, options.dq, options.block, skipped, chosen) * COST_UNIT
+    return float(bits + skip_bits(skipped))

@@ -60,7 +60,11 @@ def read_tensor(data, name: str, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_B
 
 @dataclasses.dataclass(frozen=True)
 class TensorSummary:
-    """What a file says of one tensor. `stored_bytes` of tensors that share a stream is their part of it by size."""
+    """What a file says of one tensor.
+
+    `stored_bytes` of tensors that share a stream is their part of it by size. `coder` holds the options of a stream of
+    its own, as `encode_tensor` and `rate_exact` take them; `axes` the order in which axes are coded (None as stored).
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -70,6 +74,8 @@ class TensorSummary:
     nonzero: int
     stored_bytes: float
     shares_stream: bool
+    axes: tuple[int, ...] | None = None
+    coder: dict | None = None
 
     @property
     def size(self) -> int:
@@ -123,11 +129,18 @@ def inspect(data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, jobs: int
         tensors.append(TensorSummary(
             entry.name, entry.shape, entry.dtype.name, container.CODING_NAMES[entry.coding],
             entry.step if entry.coding in (UNIFORM, TRELLIS) else None, int(np.count_nonzero(values)), stored,
-            shared,
+            shared, entry.axes, _coder_options(entry, streams, shared),
         ))  # fmt: skip
     total, payload = len(memoryview(data).cast("B")), sum(len(stream.data) for stream in streams)
     original = sum(entry.nbytes for entry in entries)
     return Summary(container.VERSION, total, total - payload, original, tuple(tensors))
+
+
+def _coder_options(entry: Entry, streams, shared: bool) -> dict | None:
+    if shared or entry.stream < 0 or streams[entry.stream].kind == RAW_STREAM:
+        return None
+    stream = streams[entry.stream]
+    return {"n_unary": stream.n_unary, "dq": stream.dq, "scan": stream.scan, "profile": stream.profile}
 
 
 def _decode(entries, wanted, streams, quantized, jobs) -> list:

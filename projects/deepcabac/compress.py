@@ -15,11 +15,13 @@ import numpy as np
 from common import app, checkpoint, config, files, weight_files
 from kernels import entropy_coding
 from projects.deepcabac import config as train_config
-from projects.deepcabac import evaluation, quantization, targets
+from projects.deepcabac import evaluation, outcomes, quantization, targets
+from projects.deepcabac.outcomes import Outcome
 from projects.deepcabac.quantization import Network, Rule
 from projects.deepcabac.search import STEP_OCTAVES, Candidate, Search
 
 WAYS = ("step", "qp", "target_bytes", "target_snr", "search")
+BALANCE = math.log(2) / 6  # -dD/dR of a uniform quantiser at high rate, in squared steps a bit
 SMALL_BY_DEFAULT = 1 / 64  # small_relative_step with a target: about 47 dB, hardly seen in the outputs
 
 
@@ -52,13 +54,14 @@ class CompressConfig:
         None, "the same as a share of each tensor's root mean square; 1/64 with a target, searched for with --search",
         exclusive_minimum=0.0,
     )  # fmt: skip
-    rate_weight: float = config.field(
-        0.0, "price of a bit in squared steps: 0 rounds to nearest, 0.1 is usual; --search chooses it", minimum=0.0
-    )
+    rate_weight: float | None = config.field(
+        None, "price of a bit in squared steps: 0 rounds to nearest; --search chooses it (none: 0, but with "
+        "--quantizer=rdo 0.1155, the balance of a uniform quantiser; 0.32 is that of the trellis)", minimum=0.0,
+    )  # fmt: skip
     quantizer: str | None = config.field(
-        None, "trellis: dependent quantisation of tensors of 2,048 values and more, on a grid of --step, half the "
-        "distance of levels; none: nearest level, or the rate-distortion decision where --rate_weight is above 0",
-        choices=("trellis",),
+        None, "uniform: nearest level; rdo: greedy rate-distortion decision; trellis: dependent quantisation on a grid "
+        "of --step, half the distance of levels (none: uniform, or rdo where --rate_weight is above 0)",
+        choices=("uniform", "rdo", "trellis"),
     )  # fmt: skip
     importance: str | None = config.field(
         None,
@@ -101,6 +104,9 @@ class CompressConfig:
         1, "with --search on imagenet_samples: judge on so many views, moved and mirrored, of each photograph",
         minimum=1, maximum=len(evaluation.VIEWS),
     )  # fmt: skip
+    candidates_at_once: int = config.field(
+        1, "with --search: candidates evaluated in one call, over the devices that there are", minimum=1
+    )
     step_octaves: tuple[float, float] | None = config.field(
         None, "with --search: log2 of the finest and coarsest step of the first grid, over the root mean square of the "
         "nonzero weights (dc_v2: -4,1) or over the layer's Delta at S = 0 (dc_v1: -1,4)",
@@ -121,25 +127,19 @@ class CompressConfig:
             )
         if self.search and self.rate_weight:
             raise ValueError("--search chooses the rate weight itself: give --rate_weights for its grid")
-        if not self.search and self.importance and not self.rate_weight and self.importance_is != "layers":
+        if self.quantizer == "uniform" and self.rate_weight:
+            raise ValueError(f"--quantizer=uniform knows no price of a bit, --rate_weight={self.rate_weight}: take rdo")
+        if self.search and self.quantizer == "uniform" and any(self.rate_weights):
+            raise ValueError("--quantizer=uniform knows no price of a bit: give --rate_weights=0 for the search")
+        if not self.search and self.importance and not self.price and self.importance_is != "layers":
             raise ValueError("--importance weighs errors against bits: it needs a --rate_weight above 0")
 
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a compression found.
-
-    Attributes:
-      data: the file.
-      rule: how it was quantised; None where everything is lossless.
-      decoded: the tree that the file decodes to.
-      search: the search behind it, if any.
-    """
-
-    data: bytes
-    rule: Rule | None
-    decoded: dict
-    search: Search | None = None
+    @property
+    def price(self) -> float:
+        """The rate weight that the flags ask for."""
+        if self.rate_weight is None:
+            return BALANCE if self.quantizer == "rdo" else 0.0
+        return self.rate_weight
 
 
 def main(config: CompressConfig, run: app.Run) -> dict:
@@ -157,8 +157,8 @@ def main(config: CompressConfig, run: app.Run) -> dict:
         if judge.data.notice:
             run.log(judge.data.notice)
     outcome = compress(config, network, judge, run)
-    result = describe(config, original, network, outcome, judge)
-    draw(run, original, network, outcome)
+    result = outcomes.describe(config, original, network, outcome, judge)
+    outcomes.draw(run, original, network, outcome)
     files.write_atomically(output, outcome.data)
     run.outputs(output)
     return {"output": str(output)} | result
@@ -174,7 +174,7 @@ def compress(config: CompressConfig, network: Network, judge: evaluation.Evaluat
     ):
         small = SMALL_BY_DEFAULT
     small_step = entropy_coding.qp_to_step(config.small_qp) if config.small_qp is not None else config.small_step
-    rule = Rule(1.0, config.rate_weight, small_step, small)
+    rule = Rule(1.0, config.price, small_step, small)
     search = None
     if config.search:
         search = make_search(config, network, judge, run)
@@ -197,11 +197,12 @@ def make_search(config: CompressConfig, network: Network, judge: evaluation.Eval
         raise ValueError("--search measures accuracy: give --model and --dataset, or a run directory of train")
     return Search(
         network,
-        lambda tree: judge.correct(tree, "validation"),
+        lambda trees: judge.correct_many(trees, "validation"),
         run.checkpoints / "candidates.jsonl",
         run,
         f"{config.search} on {len(judge.validation.images) // judge.views} images kept apart",
         judge.views,
+        config.candidates_at_once,
     )
 
 
@@ -256,78 +257,6 @@ def make_evaluator(config: CompressConfig) -> evaluation.Evaluator | None:
     if "model" not in settings or "dataset" not in settings:
         return None
     return evaluation.create(**settings, views=config.views)
-
-
-def describe(
-    config: CompressConfig, original: dict, network: Network, outcome: Outcome, judge: evaluation.Evaluator | None
-) -> dict:
-    """Returns sizes, quality and accuracy of an outcome for `result.json`."""
-    arrays = weight_files.flatten(original)
-    before = sum(array.nbytes for array in arrays.values())
-    snr = quantization.weight_snr(network.tree, outcome.decoded)
-    result = {
-        "bytes": len(outcome.data),
-        "original_bytes": before,
-        "percent_of_original": 100 * len(outcome.data) / before,
-        "weight_snr_db": snr if math.isfinite(snr) else str(snr),
-        "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
-    }
-    if judge is not None:
-        known, found = judge.correct(original, "test"), judge.correct(outcome.decoded, "test")
-        low, high = evaluation.paired_interval(known, found)
-        result |= {
-            "dataset": judge.data.name,
-            "test_images": len(known),
-            "test_accuracy_before": float(known.mean()),
-            "test_accuracy": float(found.mean()),
-            "test_difference_95_percent": [low, high],
-        }
-    if outcome.search is not None:
-        chosen = outcome.search.candidates[outcome.rule]
-        result |= {
-            "validation_accuracy_before": outcome.search.reference_accuracy,
-            "validation_accuracy": outcome.search.accuracy(chosen),
-            "tolerance": config.tolerance,
-            "caution": config.caution,
-            "candidates_evaluated": len(outcome.search.evaluated()),
-        }
-    return result
-
-
-def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
-    """Writes tables and pictures of an outcome for the report."""
-    from projects.deepcabac import baselines, plots
-
-    summary = entropy_coding.inspect(outcome.data, jobs=network.jobs)
-    run.table(
-        "tensors",
-        ["tensor", "shape", "coding", "step", "zeros in %", "bits a weight", "bytes"],
-        [
-            [t.name, "x".join(map(str, t.shape)), t.coding, t.step, 100 * t.sparsity, t.bits_per_weight, t.stored_bytes]
-            for t in summary.tensors
-        ],
-        "Tensors of the file",
-        f"{summary.total_bytes} bytes, of which {summary.header_bytes} are header. Small tensors share a stream.",
-    )
-    plots.draw_bits(run, summary)
-    plots.draw_histograms(run, network.tree, outcome.decoded)
-    if network.quantizer is None:  # a trellis' integers only make sense to a coder that knows its states
-        table = baselines.measure(outcome.data)
-        run.table("baselines", *table.report())
-        plots.draw_baselines(run, table)
-    if outcome.search is not None:
-        search = outcome.search
-        run.table(
-            "pareto",
-            ["bytes", "validation accuracy", "step", "rate weight", "small relative step"],
-            [
-                [c.bytes, search.accuracy(c), c.rule.step, c.rule.rate_weight, c.rule.small_relative_step]
-                for c in search.pareto()
-            ],
-            "Candidates that no smaller file matches",
-        )
-        original_bytes = sum(array.nbytes for array in weight_files.flatten(original).values())
-        plots.draw_rate_accuracy(run, search, search.candidates[outcome.rule], original_bytes)
 
 
 if __name__ == "__main__":

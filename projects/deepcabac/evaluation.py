@@ -5,7 +5,7 @@ The network is compiled once, with its weights as arguments.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,15 @@ class Evaluator:
             self.apply, tree, chosen.images, chosen.labels, preprocess=self.preprocess, batch_size=self.batch_size
         )
         return found.correct
+
+    def correct_many(self, trees: Sequence[Mapping], split: str) -> np.ndarray:
+        """bool [trees, images]: `correct` of several trees, computed together over all devices."""
+        chosen = getattr(self, split)
+        if len(trees) == 1:
+            return self.correct(trees[0], split)[None]
+        return models.evaluate_many(
+            self.apply, trees, chosen.images, chosen.labels, preprocess=self.preprocess, batch_size=self.batch_size
+        )
 
     def accuracy(self, tree: Mapping, split: str) -> float:
         """Share of right answers on "validation" or "test"."""

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 
 from common import app, weight_files
+from kernels import entropy_coding
 from kernels.entropy_coding import Summary
 from projects.deepcabac import baselines, quantization
 from projects.deepcabac.search import Candidate, Search
@@ -93,6 +94,42 @@ def draw_bits(run: app.Run, summary: Summary):
     for axis in axes:
         _tidy(axis)
     run.plot("bits", figure, f"Bits a weight (left), size and share of zeros (right) of each tensor. {caption}")
+    plt.close(figure)
+
+
+def draw_predictions(run: app.Run, quantized: Mapping, summary: Summary):
+    """What the rate estimates say of each tensor with a stream of its own, over what it takes in the file."""
+    leaves = quantization.flatten_quantized(quantized)
+    rows = []
+    for tensor in summary.tensors:
+        leaf = leaves[tensor.name]
+        if tensor.coder is None or not isinstance(leaf, entropy_coding.Quantized):
+            continue
+        levels = leaf.q if tensor.axes is None else leaf.q.transpose(tensor.axes)
+        true = 8 * tensor.stored_bytes
+        exact = entropy_coding.rate_exact(levels, presets=True, **tensor.coder)
+        # The static estimate knows nothing of trellis states and rows that are skipped.
+        plain = not (tensor.coder["dq"] or tensor.coder["profile"] or tensor.coder["scan"])
+        rows.append(
+            (tensor.name, tensor.size, true, exact, float(entropy_coding.rate_static(levels)) if plain else None)
+        )
+    if not rows:
+        return
+    run.table(
+        "predictions", ["tensor", "values", "bits in the file", "rate_exact", "rate_static"], rows,
+        "Predicted and true bits",
+        "Tensors with a stream of their own; its header, 9 bytes and 3 bits a preset, is not predicted.",
+    )  # fmt: skip
+    figure, axis = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
+    axis.axhline(0, color=GREY, linewidth=1)
+    for name, column, colour, marker in (("rate_exact", 3, BLUE, "o"), ("rate_static", 4, RED, "^")):
+        known = [row for row in rows if row[column] is not None]
+        off = [100 * (row[column] / row[2] - 1) for row in known]
+        axis.scatter([row[2] / 8 for row in known], off, s=22, color=colour, marker=marker, label=name)
+    axis.set(xscale="log", xlabel="bytes in the file", ylabel="predicted bits, off by (%)")
+    axis.legend(fontsize=8, frameon=False)
+    _tidy(axis)
+    run.plot("predictions", figure, "Predicted bits of each tensor against those in the file.")
     plt.close(figure)
 
 

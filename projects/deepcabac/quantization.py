@@ -236,7 +236,7 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
       ValueError: names the first tensor that differs.
     """
     decoded = entropy_coding.decompress(data, quantized=True, jobs=network.jobs)
-    before, after = weight_files.flatten(network.tree), _flatten_quantized(decoded)
+    before, after = weight_files.flatten(network.tree), flatten_quantized(decoded)
     by_name = steps(network, rule) if rule else {}
     if before.keys() != after.keys():
         raise ValueError(f"the file decodes to other tensors: {sorted(before.keys() ^ after.keys())[:4]}")
@@ -272,7 +272,7 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
 def _stored_step(network: Network, rule: Rule, name: str, array, levels, by_name) -> float | None:
     """The step that a file has for a tensor: fitted to its levels where a rate-distortion decision made them."""
     step = by_name.get(name)
-    if step is None or not (rule.rate_weight > 0 or network.quantizer == "trellis"):
+    if step is None or not (rule.rate_weight > 0 or network.quantizer in ("rdo", "trellis")):
         return step
     importance = None
     if rule.rate_weight and network.importance:
@@ -289,10 +289,11 @@ def _is_choice(array: np.ndarray, levels: np.ndarray, step: float, rate_weighted
     return bool(np.all((levels == nearest) | (levels == 0) | (levels == nearest - np.sign(nearest))))
 
 
-def _flatten_quantized(tree: Mapping, prefix: str = "") -> dict:
+def flatten_quantized(tree: Mapping, prefix: str = "") -> dict:
+    """Returns name -> leaf of what `decompress(quantized=True)` gives."""
     flat = {}
     for key, node in tree.items():
-        flat |= _flatten_quantized(node, f"{prefix}{key}/") if isinstance(node, Mapping) else {f"{prefix}{key}": node}
+        flat |= flatten_quantized(node, f"{prefix}{key}/") if isinstance(node, Mapping) else {f"{prefix}{key}": node}
     return flat
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -51,27 +51,29 @@ class Search:
     def __init__(
         self,
         network: Network,
-        correct: Callable[[Mapping], np.ndarray],
+        correct: Callable[[Sequence[Mapping]], np.ndarray],
         cache: pathlib.Path,
         run: app.Run,
         description: str = "search",
         views: int = 1,
+        at_once: int = 1,
     ):
         """
         Args:
           network: what to compress.
-          correct: bool [images], which of the images kept apart a decoded tree classifies rightly.
+          correct: bool [trees, images], which images kept apart each of several decoded trees classifies rightly.
           cache: file of known candidates, a JSON object a line; made when missing, begun anew for another network.
           run: for progress.
           description: shown with the progress.
           views: an image comes so many times in `correct`; its answers count as one observation.
+          at_once: so many candidates go to `correct` together; more may then be evaluated than would be one by one.
         """
         self.network, self._correct, self._cache, self._run = network, correct, pathlib.Path(cache), run
-        self._description, self._views, self._progress = description, views, None
+        self._description, self._views, self._at_once, self._progress = description, views, at_once, None
         self.candidates: dict[Rule, Candidate] = {}
         self._identity = fingerprint(network) + (f" {views} views" if views > 1 else "")
         self._read_cache()
-        self._reference = correct(network.tree)
+        self._reference = correct([network.tree])[0]
         self.reference_accuracy = float(self._reference.mean())
 
     def accuracy(self, candidate: Candidate) -> float:
@@ -145,9 +147,8 @@ class Search:
         unit, best = unit_step(self.network), None
         count = round((octaves[1] - octaves[0]) / COARSE)
         for rate_weight in rate_weights:
-            for k in range(count + 1):
-                step = rounded(unit * 2 ** (octaves[0] + k * COARSE))
-                tried = self._try(Rule(step, rounded(rate_weight), None, FIRST_SMALL))
+            steps = [rounded(unit * 2 ** (octaves[0] + k * COARSE)) for k in range(count + 1)]
+            for tried in self._each([Rule(step, rounded(rate_weight), None, FIRST_SMALL) for step in steps]):
                 if fits(tried) and (best is None or tried.bytes < best.bytes):
                     best = tried
                 if self.cautious_loss(tried, 0) > HOPELESS * max(tolerance, 0.0025):
@@ -155,7 +156,7 @@ class Search:
         for k in range(1, MOST_FINER + 1):
             if best is None:  # finer steps than the grid's, of the small tensors too, until one fits
                 step = rounded(unit * 2.0 ** (octaves[0] - k))
-                tried = self._try(Rule(step, 0.0, None, FIRST_SMALL / 4**k))
+                (tried,) = self._try([Rule(step, 0.0, None, FIRST_SMALL / 4**k)])
                 best = tried if fits(tried) else None
         if best is None:
             most = max(self.evaluated(), key=self.accuracy)
@@ -183,34 +184,36 @@ class Search:
     def _first_better(self, rules: Iterable[Rule], best: Candidate, fits) -> Candidate | None:
         """The smallest file of `rules` that is smaller than `best` and accurate enough."""
         sized = sorted((self._size(rule) for rule in rules), key=lambda item: (item.bytes, item.rule.step))
-        for item in sized:
-            if item.bytes >= best.bytes:
-                return None
-            tried = self._try(item.rule)
-            if fits(tried):
-                return tried
-        return None
+        smaller = [item.rule for item in sized if item.bytes < best.bytes]
+        return next((tried for tried in self._each(smaller) if fits(tried)), None)
+
+    def _each(self, rules: Sequence[Rule]) -> Iterator[Candidate]:
+        """Yields the candidates of rules in order, evaluated a few at a time."""
+        for start in range(0, len(rules), self._at_once):
+            yield from self._try(rules[start : start + self._at_once])
 
     def _size(self, rule: Rule) -> Candidate:
         if rule not in self.candidates:
             self._remember(Candidate(rule, len(quantization.encode(self.network, rule))))
         return self.candidates[rule]
 
-    def _try(self, rule: Rule) -> Candidate:
-        known = self.candidates.get(rule)
-        if known is None or known.lost is None:
-            data = quantization.encode(self.network, rule)
-            tree = entropy_coding.decompress(data, jobs=self.network.jobs)
-            correct = self._correct(tree)
-            lost, won = (
-                int(np.count_nonzero(a & ~b)) for a, b in ((self._reference, correct), (correct, self._reference))
-            )
-            known = self._remember(Candidate(rule, len(data), lost, won))
+    def _try(self, rules: Sequence[Rule]) -> list[Candidate]:
+        unknown = [rule for rule in rules if rule not in self.candidates or self.candidates[rule].lost is None]
+        if unknown:
+            files = [quantization.encode(self.network, rule) for rule in unknown]
+            verdicts = self._correct([entropy_coding.decompress(data, jobs=self.network.jobs) for data in files])
+            for rule, data, correct in zip(unknown, files, verdicts, strict=True):
+                lost = int(np.count_nonzero(self._reference & ~correct))
+                won = int(np.count_nonzero(correct & ~self._reference))
+                self._remember(Candidate(rule, len(data), lost, won))
+        found = [self.candidates[rule] for rule in rules]
         if self._progress is not None:
-            self._progress.update(
-                1, bytes=known.bytes, accuracy=round(self.accuracy(known), 4), step=rule.step, rate=rule.rate_weight
-            )
-        return known
+            for known in found:
+                self._progress.update(
+                    1, bytes=known.bytes, accuracy=round(self.accuracy(known), 4), step=known.rule.step,
+                    rate=known.rule.rate_weight,
+                )  # fmt: skip
+        return found
 
     def _remember(self, candidate: Candidate) -> Candidate:
         self.candidates[candidate.rule] = candidate

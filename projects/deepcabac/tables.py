@@ -178,7 +178,7 @@ def compress_all(experiment: Experiment, folder: pathlib.Path, seed: int, settin
         cache = run.checkpoints / f"{experiment.name}_{seed}_{method}.jsonl"
         search = Search(
             network,
-            functools.partial(judge.correct, split="validation"),
+            functools.partial(judge.correct_many, split="validation"),
             cache,
             run,
             f"{experiment.name} seed {seed} {method}",

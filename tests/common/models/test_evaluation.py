@@ -1,5 +1,9 @@
 """Accuracy on many images in batches: every image counted once, no recompilation for new weights."""
 
+import os
+import subprocess
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -78,3 +82,27 @@ def test_images_and_labels_must_match():
         models.evaluate(linear, {}, IMAGES, LABELS[:5])
     with pytest.raises(ValueError, match="images"):
         models.evaluate(linear, {}, IMAGES[:0], LABELS[:0])
+
+
+def test_several_trees_at_once():
+    kernels = [np.random.default_rng(seed).normal(size=(16, 5)).astype(np.float32) for seed in range(3)]
+    found = models.evaluate_many(linear, [{"kernel": kernel} for kernel in kernels], IMAGES, LABELS, batch_size=10)
+    expected = [models.evaluate(linear, {"kernel": kernel}, IMAGES, LABELS).correct for kernel in kernels]
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="0 trees"):
+        models.evaluate_many(linear, [], IMAGES, LABELS)
+
+
+def test_several_trees_over_several_devices():
+    code = """
+import jax, numpy as np
+from common import models
+assert len(jax.devices()) == 2
+images, labels = np.random.default_rng(0).integers(0, 256, (23, 4, 4, 1), np.uint8), np.arange(23) % 5
+trees = [{"kernel": np.random.default_rng(seed).normal(size=(16, 5)).astype(np.float32)} for seed in range(4)]
+linear = lambda tree, images: images.reshape(images.shape[0], -1) @ tree["kernel"]
+found = models.evaluate_many(linear, trees, images, labels)
+np.testing.assert_array_equal(found, [models.evaluate(linear, tree, images, labels).correct for tree in trees])
+"""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

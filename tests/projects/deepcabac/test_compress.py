@@ -350,3 +350,15 @@ def test_random_kills_leave_the_whole_file_or_none(tmp_path):
         process.wait(timeout=100)
         if target.exists():
             entropy_coding.decompress(target.read_bytes())
+
+
+def test_every_quantizer_by_name(model, run):
+    sizes = {}
+    for quantizer in ("uniform", "rdo", "trellis"):
+        result = compress.main(config_for(model, step=0.02, quantizer=quantizer), run)
+        sizes[quantizer] = result["bytes"]
+    assert sizes["rdo"] < sizes["uniform"] == compress.main(config_for(model, step=0.02), run)["bytes"]
+    assert result["rule"]["rate_weight"] == 0
+    for options in ({"quantizer": "uniform", "rate_weight": 0.1}, {"quantizer": "uniform", "search": "dc_v2"}):
+        with pytest.raises(ValueError, match="knows no price of a bit"):
+            config_for(model, **({} if "search" in options else {"step": 0.1}), **options)

@@ -26,8 +26,13 @@ def correct(tree) -> np.ndarray:
     return np.argmax(INPUTS @ tree["kernel"] + tree["bias"], axis=1) == LABELS
 
 
-def make(folder, evaluate=correct, tree=TREE) -> Search:
-    return Search(Network(tree, jobs=1), evaluate, folder / "candidates.jsonl", run_directory.open_for_test(folder))
+def correct_many(trees) -> np.ndarray:
+    return np.stack([correct(tree) for tree in trees])
+
+
+def make(folder, evaluate=correct_many, tree=TREE, **options) -> Search:
+    run = run_directory.open_for_test(folder)
+    return Search(Network(tree, jobs=1), evaluate, folder / "candidates.jsonl", run, **options)
 
 
 def test_it_keeps_the_tolerance_and_says_the_true_size(tmp_path):
@@ -83,12 +88,12 @@ def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
     whole = make(tmp_path / "whole").smallest(0.01, 0.0, OCTAVES, RATES)
     calls = 0
 
-    def dies(tree):
+    def dies(trees):
         nonlocal calls
         calls += 1
         if calls == 12:
             raise KeyboardInterrupt
-        return correct(tree)
+        return correct_many(trees)
 
     folder = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
@@ -96,7 +101,7 @@ def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
     cache = folder / "candidates.jsonl"
     cache.write_text(cache.read_text() + '{"rule": {"step": 0.1, "rate_w')  # a row that the kill cut short
     before = calls
-    resumed = make(folder, lambda tree: dies(tree) if calls < 12 else correct(tree))
+    resumed = make(folder, lambda trees: dies(trees) if calls < 12 else correct_many(trees))
     assert len(resumed.evaluated()) == before - 2  # the reference, and the one that died, left no row
     assert resumed.smallest(0.01, 0.0, OCTAVES, RATES) == whole
     rows = [json.loads(line) for line in cache.read_text().splitlines()]
@@ -107,7 +112,7 @@ def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
 def test_a_finished_search_evaluates_nothing_again(tmp_path):
     first = make(tmp_path).smallest(0.01, 0.0, OCTAVES, RATES)
     seen = []
-    again = make(tmp_path, lambda tree: seen.append(1) or correct(tree)).smallest(0.01, 0.0, OCTAVES, RATES)
+    again = make(tmp_path, lambda trees: seen.append(1) or correct_many(trees)).smallest(0.01, 0.0, OCTAVES, RATES)
     assert again == first and len(seen) == 1  # the reference alone
 
 
@@ -134,8 +139,8 @@ def test_a_grid_that_is_too_coarse_is_left_for_finer_steps(tmp_path):
 
 
 def test_out_of_reach_says_what_was_reached(tmp_path):
-    def strict(tree):
-        return np.ones(400, bool) if tree is TREE else np.zeros(400, bool)
+    def strict(trees):
+        return np.stack([np.full(400, tree is TREE) for tree in trees])
 
     with pytest.raises(ValueError, match=r"no candidate stays within 0\.01.*best has 0\.0000"):
         make(tmp_path, strict).smallest(0.01, 0.0, OCTAVES, RATES)
@@ -146,10 +151,7 @@ def test_views_of_an_image_are_one_observation(tmp_path):
     once, twice = tmp_path / "once", tmp_path / "twice"
     once.mkdir(), twice.mkdir()
     best = make(once).smallest(0.01, 1.0, OCTAVES, RATES)
-    doubled = Search(
-        Network(TREE, jobs=1), lambda tree: np.tile(correct(tree), 2), twice / "c.jsonl",
-        run_directory.open_for_test(twice), views=2,
-    )  # fmt: skip
+    doubled = make(twice, lambda trees: np.tile(correct_many(trees), (1, 2)), views=2)
     assert doubled.smallest(0.01, 1.0, OCTAVES, RATES).rule == best.rule
 
 
@@ -163,3 +165,17 @@ def test_views_of_photographs():
     np.testing.assert_array_equal(seen.images[4:, 16:240, 16:240], images[:, :224, :224])
     with pytest.raises(ValueError, match="views=7: choose 1 to 6"):
         evaluation.seen_from(datasets.Split(images, np.array([3, 5])), 7)
+
+
+@pytest.mark.parametrize("at_once", [2, 5])
+def test_candidates_evaluated_together(at_once, tmp_path):
+    one, many, calls = tmp_path / "one", tmp_path / "many", []
+    one.mkdir(), many.mkdir()
+
+    def counted(trees):
+        calls.append(len(trees))
+        return correct_many(trees)
+
+    best = make(one).smallest(0.01, 0.0, OCTAVES, RATES)
+    assert make(many, counted, at_once=at_once).smallest(0.01, 0.0, OCTAVES, RATES) == best
+    assert max(calls) == at_once and np.mean(calls) > at_once / 2

@@ -1,0 +1,106 @@
+"""What a compression found, as numbers for `result.json` and as tables and pictures for the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+from common import app, weight_files
+from kernels import entropy_coding
+from projects.deepcabac import evaluation, quantization
+from projects.deepcabac.quantization import Network, Rule
+from projects.deepcabac.search import Search
+
+if TYPE_CHECKING:
+    from projects.deepcabac.compress import CompressConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a compression found.
+
+    Attributes:
+      data: the file.
+      rule: how it was quantised; None where everything is lossless.
+      decoded: the tree that the file decodes to.
+      search: the search behind it, if any.
+    """
+
+    data: bytes
+    rule: Rule | None
+    decoded: dict
+    search: Search | None = None
+
+
+def describe(
+    config: CompressConfig, original: dict, network: Network, outcome: Outcome, judge: evaluation.Evaluator | None
+) -> dict:
+    """Returns sizes, quality and accuracy of an outcome for `result.json`."""
+    arrays = weight_files.flatten(original)
+    before = sum(array.nbytes for array in arrays.values())
+    snr = quantization.weight_snr(network.tree, outcome.decoded)
+    result = {
+        "bytes": len(outcome.data),
+        "original_bytes": before,
+        "percent_of_original": 100 * len(outcome.data) / before,
+        "weight_snr_db": snr if math.isfinite(snr) else str(snr),
+        "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
+    }
+    if judge is not None:
+        known, found = judge.correct(original, "test"), judge.correct(outcome.decoded, "test")
+        low, high = evaluation.paired_interval(known, found)
+        result |= {
+            "dataset": judge.data.name,
+            "test_images": len(known),
+            "test_accuracy_before": float(known.mean()),
+            "test_accuracy": float(found.mean()),
+            "test_difference_95_percent": [low, high],
+        }
+    if outcome.search is not None:
+        chosen = outcome.search.candidates[outcome.rule]
+        result |= {
+            "validation_accuracy_before": outcome.search.reference_accuracy,
+            "validation_accuracy": outcome.search.accuracy(chosen),
+            "tolerance": config.tolerance,
+            "caution": config.caution,
+            "candidates_evaluated": len(outcome.search.evaluated()),
+        }
+    return result
+
+
+def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
+    """Writes tables and pictures of an outcome for the report."""
+    from projects.deepcabac import baselines, plots  # matplotlib takes a second to import
+
+    summary = entropy_coding.inspect(outcome.data, jobs=network.jobs)
+    run.table(
+        "tensors",
+        ["tensor", "shape", "coding", "step", "zeros in %", "bits a weight", "bytes"],
+        [
+            [t.name, "x".join(map(str, t.shape)), t.coding, t.step, 100 * t.sparsity, t.bits_per_weight, t.stored_bytes]
+            for t in summary.tensors
+        ],
+        "Tensors of the file",
+        f"{summary.total_bytes} bytes, of which {summary.header_bytes} are header. Small tensors share a stream.",
+    )
+    plots.draw_bits(run, summary)
+    plots.draw_predictions(run, entropy_coding.decompress(outcome.data, quantized=True, jobs=network.jobs), summary)
+    plots.draw_histograms(run, network.tree, outcome.decoded)
+    if network.quantizer != "trellis":  # its integers only make sense to a coder that knows its states
+        table = baselines.measure(outcome.data)
+        run.table("baselines", *table.report())
+        plots.draw_baselines(run, table)
+    if outcome.search is not None:
+        search = outcome.search
+        run.table(
+            "pareto",
+            ["bytes", "validation accuracy", "step", "rate weight", "small relative step"],
+            [
+                [c.bytes, search.accuracy(c), c.rule.step, c.rule.rate_weight, c.rule.small_relative_step]
+                for c in search.pareto()
+            ],
+            "Candidates that no smaller file matches",
+        )
+        original_bytes = sum(array.nbytes for array in weight_files.flatten(original).values())
+        plots.draw_rate_accuracy(run, search, search.candidates[outcome.rule], original_bytes)
