@@ -85,6 +85,12 @@ class TrainConfig:
     )
     tune_epochs: int = config.field(3, "passes that tune biases, norms and centroids with frozen labels", minimum=0)
     tune_rate: float = config.field(1e-3, "learning rate at their start; it falls linearly to 0", exclusive_minimum=0.0)
+    tune_labels: bool = config.field(
+        False, "in these passes weights that are not 0 may take other labels, by straight-through gradients"
+    )
+    label_rate: float = config.field(
+        0.015, "learning rate of these weights at the start, in gaps of their grid", exclusive_minimum=0.0
+    )
     small_tolerance: float = config.field(
         0.0005, "share of images kept apart that coarser biases and norms may lose", minimum=0.0
     )

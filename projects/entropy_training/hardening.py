@@ -74,10 +74,17 @@ def harden(network: nnx.Module, settings: TrainConfig, sharpness: float, run: ap
 
 
 class TuneState(NamedTuple):
-    """What a tuning step changes: free parameters, running statistics, Adam's moments; key and finished steps."""
+    """What a tuning step changes.
 
-    parameters: Any
-    centroids: dict[str, jax.Array]
+    Attributes:
+      free: biases and norms; centroids by layer; latent weights [nonzero] by layer in gaps, none with frozen labels.
+      statistics: running means and variances.
+      optimizer: Adam's moments.
+      key: of shifts; never changes, a step folds its number in.
+      done: finished steps.
+    """
+
+    free: tuple[Any, dict[str, jax.Array], dict[str, jax.Array]]
     statistics: Any
     optimizer: Any
     key: jax.Array
@@ -85,28 +92,32 @@ class TuneState(NamedTuple):
 
 
 def tune(labelled: Labelled, settings: TrainConfig, data, train, run: app.Run) -> Labelled:
-    """Returns the network with tuned centroids, biases and norms; the labels stay. Kept in `run.path`/tune."""
+    """Returns the network with tuned centroids, biases and norms; kept in `run.path`/tune.
+
+    Labels stay, or with `tune_labels` those of nonzero weights follow latent weights to the nearest used centroid.
+    """
     if settings.tune_epochs == 0:
         return labelled
     network = models.from_tree(pretrain.create_network(settings, data), labelled.tree())
     is_kernel = functools.partial(_is_kernel_of, labelled.labels)
     graph, kernels, parameters, statistics = nnx.split(network, is_kernel, nnx.Param, ...)
-    labels = {name: jnp.asarray(value) for name, value in labelled.labels.items()}
     epoch = len(train.images) // settings.batch_size
-    optimizer = optax.adam(optax.linear_schedule(settings.tune_rate, 0.0, settings.tune_epochs * epoch))
+    optimizer = _tuning_optimizer(settings, settings.tune_epochs * epoch)
     preprocess = models.standardise(data.mean, data.std)
-    centroids = {name: jnp.asarray(value) for name, value in labelled.centroids.items()}
+    grids = {name: jnp.asarray(value) for name, value in labelled.centroids.items()}
+    movable = {name: Movable(labels, labelled.centroids[name]) for name, labels in labelled.labels.items()}
+    latents = {name: found.start for name, found in movable.items()} if settings.tune_labels else {}
 
-    def assemble(free, statistics, labels):
+    def assemble(free, statistics):
         network = nnx.merge(graph, kernels, free[0], statistics, copy=True)
         for name, layer in _weight_layers(network).items():
             grid = free[1][name].at[free[1][name].shape[0] // 2].set(0.0)
-            layer.kernel[...] = grid[labels[name]]
+            layer.kernel[...] = movable[name].kernel(grid, free[2].get(name))
         return network
 
     def step(state: TuneState, batch):
         def loss_function(free):
-            network = assemble(free, state.statistics, labels)
+            network = assemble(free, state.statistics)
             network.train()
             logits = network(images)
             cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"]).mean()
@@ -116,20 +127,14 @@ def tune(labelled: Labelled, settings: TrainConfig, data, train, run: app.Run) -
 
         key = jax.random.fold_in(state.key, state.done)
         images = preprocess(augmentation.augment(key, batch["images"], settings.shift, settings.flip))
-        free = (state.parameters, state.centroids)
-        (_, (statistics, found)), gradient = jax.value_and_grad(loss_function, has_aux=True)(free)
-        updates, moments = optimizer.update(gradient, state.optimizer, free)
-        parameters, grids = optax.apply_updates(free, updates)
-        return TuneState(parameters, grids, statistics, moments, state.key, state.done + 1), found
+        (_, (statistics, found)), gradient = jax.value_and_grad(loss_function, has_aux=True)(state.free)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.free)
+        free = optax.apply_updates(state.free, updates)
+        return TuneState(free, statistics, moments, state.key, state.done + 1), found
 
-    state = TuneState(
-        parameters,
-        centroids,
-        statistics,
-        optimizer.init((parameters, centroids)),
-        jax.random.key(settings.seed + 1, impl="rbg"),
-        jnp.int32(0),
-    )
+    free = (parameters, grids, latents)
+    key = jax.random.key(settings.seed + 1, impl="rbg")
+    state = TuneState(free, statistics, optimizer.init(free), key, jnp.int32(0))
     folder = run.path / "tune"
     folder.mkdir(exist_ok=True)
     state = training.train(
@@ -144,13 +149,60 @@ def tune(labelled: Labelled, settings: TrainConfig, data, train, run: app.Run) -
         checkpoint_steps=settings.checkpoint_steps,
         description="tune",
     )
-    network = assemble((state.parameters, state.centroids), state.statistics, labels)
+    network = assemble(state.free, state.statistics)
     flat = weight_files.flatten(models.to_tree(network))
     rest = {path: value for path, value in flat.items() if path not in _kernel_paths(labelled.labels)}
-    grids = {name: np.array(value, np.float32) for name, value in state.centroids.items()}
-    for grid in grids.values():
+    tuned = {name: np.array(value, np.float32) for name, value in state.free[1].items()}
+    for grid in tuned.values():
         grid[len(grid) // 2] = 0.0
-    return Labelled(labelled.labels, grids, rest)
+    labels = {name: found.labels(tuned[name], state.free[2].get(name)) for name, found in movable.items()}
+    return Labelled(labels, tuned, rest)
+
+
+class Movable:
+    """The labels of one layer, of which those of nonzero weights may move.
+
+    Attributes: start, latent weights [nonzero] in gaps of the grid: where each weight is.
+    """
+
+    def __init__(self, labels: np.ndarray, grid: np.ndarray):
+        levels = len(grid)
+        self._labels, self._places = labels, np.flatnonzero(labels != levels // 2)
+        self._used = np.isin(np.arange(levels), labels) | (np.arange(levels) == levels // 2)
+        self._gap = float(np.ptp(grid)) / (levels - 1)
+        self.start = jnp.asarray(grid[labels.reshape(-1)[self._places]] / self._gap)
+
+    def kernel(self, grid: jax.Array, latent: jax.Array | None) -> jax.Array:
+        """Returns the weights: of the labels, or the nearest to latent weights, with straight-through gradients."""
+        if latent is None:
+            return grid[self._labels]
+        weights = grid[self._nearest(grid, latent)] + self._gap * (latent - jax.lax.stop_gradient(latent))
+        flat = jnp.zeros(self._labels.size, grid.dtype).at[self._places].set(weights)
+        return flat.reshape(self._labels.shape)
+
+    def labels(self, grid: np.ndarray, latent: jax.Array | None) -> np.ndarray:
+        """Returns the labels that `kernel` uses."""
+        found = self._labels.copy()
+        if latent is not None:
+            found.reshape(-1)[self._places] = np.asarray(self._nearest(jnp.asarray(grid), latent))
+        return found
+
+    def _nearest(self, grid, latent):
+        distance = jnp.abs(self._gap * latent[:, None] - grid)
+        return jnp.argmin(jnp.where(self._used, distance, jnp.inf), axis=1)
+
+
+def _tuning_optimizer(settings: TrainConfig, steps: int) -> optax.GradientTransformation:
+    """Returns Adam whose rate falls linearly to 0, with a rate of its own for latent weights."""
+    rates = (settings.tune_rate, settings.tune_rate, settings.label_rate)
+
+    def scaled(updates, _):
+        return tuple(
+            jax.tree.map(lambda update, rate=rate: rate * update, part)
+            for part, rate in zip(updates, rates, strict=True)
+        )
+
+    return optax.chain(optax.adam(optax.linear_schedule(1.0, 0.0, steps)), optax.stateless(scaled))
 
 
 def fresh_statistics(labelled: Labelled, settings: TrainConfig, data, images: np.ndarray, batch_size: int = 250):

@@ -7,6 +7,7 @@ from common import app, metrics
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
+from matplotlib import ticker  # noqa: E402
 
 BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#8a8a8a"
 
@@ -32,20 +33,25 @@ def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarra
     return tuple(np.array(found).reshape(-1, 2).T)
 
 
+def _set_log(axis: plt.Axes) -> None:
+    """Makes the vertical axis logarithmic, with labels such as 0.5 instead of powers of ten."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
 def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
     """Accuracy of soft and hard network above, size by three counts below, over steps."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained")
     for name, label, colour in (
-        ("relaxed_accuracy", "soft, with noise (training images)", GREY),
+        ("relaxed_accuracy", "soft (training images)", GREY),
         ("hard_accuracy", "hard (images kept apart)", RED),
     ):
         done, values = series(rows, name)
         above.plot(done, 100 * (1 - values), color=colour, marker=".", label=label)
-    above.set_yscale("log")
+    _set_log(above)
     above.set_ylabel("error (%)")
-    above.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    above.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
-    above.tick_params(which="minor", labelsize=7)
     above.legend(fontsize=8)
     for name, label, colour in (
         ("relaxed_bits", "bits in the loss", GREY),
@@ -54,9 +60,8 @@ def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
     ):
         done, values = series(rows, name)
         below.plot(done, values / 8000, color=colour, marker=".", label=label)
-    below.set_yscale("log")
+    _set_log(below)
     below.set_ylabel("weights (kB)")
-    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     below.set_xlabel("step")
     below.legend(fontsize=8)
     run.plot("training", figure, "Error and size during entropy-constrained training; the streams are really coded.")
@@ -140,7 +145,9 @@ def trade_off(curve: list[dict], chosen: dict[str, list[dict]], title: str) -> p
     axis.axhline(reference, color="black", linewidth=0.8)
     axis.set_ylim(reference - 2.5, reference + 0.5)
     axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
     axis.set(
         xlabel="file (kB)", ylabel="accuracy, images kept apart (%)", title=f"{title}: line = float, filled = chosen"
     )

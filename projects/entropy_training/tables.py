@@ -73,9 +73,9 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             "lenet_300_100",
             from_flagfile("lenet_300_100", TrainConfig),
             from_flagfile("pretrain_lenet_300_100", PretrainConfig),
-            {0: (0.3, 0.2, 0.4, 0.0, 0.1, 1.0), 1: (0.3, 0.2, 0.4), 2: (0.3, 0.2, 0.4)},
-            {0: (0.1, 0.3)},
-            {0: (0.03, 0.05, 0.1)},
+            {0: (0.3, 0.2, 0.0, 0.1, 0.4), 1: (0.3, 0.2), 2: (0.3, 0.2)},
+            {0: (0.1,)},
+            {0: (0.03, 0.06)},
         ),
         "lenet5": Experiment(
             "lenet5",
@@ -86,7 +86,7 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             {0: (0.02,)},
         ),
         "small_vgg16": Experiment(
-            "small_vgg16", from_flagfile("small_vgg16_quarter", TrainConfig), None, {0: (0.3,)}, {}, {}
+            "small_vgg16", from_flagfile("small_vgg16_quarter", TrainConfig), None, {0: (0.1,)}, {}, {}
         ),
     }
     return [every[name] for name in settings.table]
