@@ -26,12 +26,13 @@ from projects.deepcabac import huffman
 SHARED_SIZE = 2048  # values: smaller tensors share a stream in our container
 FLOAT32, ENTROPY, HUFFMAN, BZ2, ZSTD = "float32", "zero-order entropy (bound)", "scalar Huffman", "bz2", "zstd-19"
 RANGE, NNCODEC, STREAMS, FILE = "static range coder", "nncodec", "ours, streams", "ours, whole file"
-MISSING = "make peers"
+MISSING, TOO_MANY = "make peers", "too many values"
+LARGEST_ALPHABET = 1 << 20  # values beyond it a static coder's table makes no sense
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Bytes by coder (None: its environment is not there), and what they were measured on."""
+    """Bytes by coder (None: its environment is not there, or it cannot), and what they were measured on."""
 
     sizes: Mapping[str, int | None]
     values: int
@@ -44,7 +45,9 @@ class Table:
         rows = []
         for name, size in self.sizes.items():
             if size is None:
-                rows.append([name, MISSING, None, None, None])
+                rows.append(
+                    [name, TOO_MANY if "constriction" in self.versions and name == RANGE else MISSING] + 3 * [None]
+                )
             else:
                 rows.append(
                     [name, size, 100 * size / self.sizes[FLOAT32], 8 * size / self.values, round(size / ours, 4)]
@@ -80,7 +83,8 @@ def measure(data: bytes) -> Table:
     for name, environment, size in ((RANGE, "coders", _range_bytes), (NNCODEC, "nncodec", _nncodec_bytes)):
         with open_peer(environment) as ask:
             if ask is not None:
-                sizes[name] = sum(size(ask, part) for part in parts) + lossless
+                if name != RANGE or max(map(_alphabet, parts), default=0) <= LARGEST_ALPHABET:
+                    sizes[name] = sum(size(ask, part) for part in parts) + lossless
                 versions |= {key: value for key, value in ask("version").items() if isinstance(value, str)}
     return Table({name: None if size is None else int(size) for name, size in sizes.items()}, values, versions)
 
@@ -131,6 +135,10 @@ def _best(q: np.ndarray, size: Callable[[np.ndarray], int]) -> int:
 
 def _zstd_bytes(q: np.ndarray) -> int:
     return len(zstandard.ZstdCompressor(level=19).compress(narrowest(q).tobytes()))
+
+
+def _alphabet(q: np.ndarray) -> int:
+    return int(q.max()) - int(q.min()) + 1 if q.size else 0
 
 
 def _range_bytes(ask, q: np.ndarray) -> int:

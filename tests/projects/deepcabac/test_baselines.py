@@ -111,3 +111,13 @@ def test_results_name_their_origin_and_are_within_their_own_bounds():
         for point in result["points"].values():
             for row in point["seeds"]:
                 assert row["percent"] == pytest.approx(100 * row["bytes"] / result["float32_bytes"], rel=1e-6)
+
+
+def test_steps_too_fine_for_a_static_coder_leave_it_out(tmp_path):
+    """Biases at a step that makes millions of different integers: every other coder still has its row."""
+    tree = {"kernel": np.ones((50, 60), np.float32), "bias": np.array([-3.0, 4.0], np.float32)}
+    table = baselines.measure(entropy_coding.compress(tree, step=0.5, small_step=1e-6))
+    assert table.sizes[baselines.RANGE] is None
+    assert table.sizes[baselines.BZ2] and table.sizes[baselines.FILE]
+    shown = {row[0]: row[1] for row in table.report()[1]}
+    assert shown[baselines.RANGE] == (baselines.TOO_MANY if "constriction" in table.versions else baselines.MISSING)
