@@ -6,6 +6,7 @@ a tensor is the one in which its nearest levels would cost less.
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -31,6 +32,14 @@ class Settings:
     fit_steps: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """(name, array) -> step of a float tensor, None for lossless; `named` holds the steps that were given by name."""
+
+    find: Callable[[str, np.ndarray], float | None]
+    named: Mapping[str, float | None] | None = None
+
+
 @dataclasses.dataclass
 class Item:
     """A tensor on its way into the file: its entry, and the array that is still to be quantised or coded."""
@@ -41,8 +50,8 @@ class Item:
     importance: np.ndarray | None = None
 
 
-def make_item(path, name, leaf, rule, importance) -> Item:
-    """The item of a leaf of the tree; rule: (name, array) -> step or None; importance: of the leaf, or None."""
+def make_item(path, name, leaf, rule: Steps, importance) -> Item:
+    """The item of a leaf of the tree; importance: of the leaf, or None."""
     if isinstance(leaf, Empty):
         return Item(Entry(path, None, empty=leaf.kind))
     if isinstance(leaf, Quantized):
@@ -70,10 +79,12 @@ def make_item(path, name, leaf, rule, importance) -> Item:
         raise TypeError(f"tensor {name!r}: {error}") from None
     entry = Entry(path, array.dtype, array.shape)
     kind = array.dtype.kind
+    if kind in "iub" and rule.named is not None and rule.named.get(name) is not None:
+        raise ValueError(f"tensor {name!r} holds {array.dtype}, which no step quantises: leave it out of step")
     if kind in "iub" and array.size and max(-int(array.min()), int(array.max())) <= MAX_ABS_LEVEL:
         entry.coding = INTEGERS
     elif kind == "f" or array.dtype.name.startswith(("bfloat", "float8")):
-        step = rule(name, array)
+        step = rule.find(name, array)
         if step is not None and array.size:
             entry.coding, entry.step = UNIFORM, float(step)
     if importance is not None:

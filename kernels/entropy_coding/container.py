@@ -182,7 +182,10 @@ def _put(out: bytearray, value: int) -> None:
 def _put_element(out: bytearray, element) -> None:
     kind, key = element
     if isinstance(key, str):
-        encoded = key.encode("utf-8")
+        try:
+            encoded = key.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"the name {key!r} holds half a character: it cannot be stored as UTF-8") from None
         if len(encoded) > _MAX_NAME:
             raise ValueError(f"a name of {len(encoded)} bytes is longer than {_MAX_NAME}: {key[:40]!r}...")
         out.append(_PATH_KINDS.index(kind))

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import container
-from .coding import SHARED_SIZE, Settings, encode_alone, encode_shared, make_item
+from .coding import SHARED_SIZE, Settings, Steps, encode_alone, encode_shared, make_item
 from .container import CODEBOOK, INTEGERS, UNIFORM, Stream
 from .quantize import qp_to_step
 from .tensor import Options
@@ -108,7 +108,7 @@ def compress(
     return container.write([item.entry for item in items], streams)
 
 
-def _step_rule(step, small_step, qp, small_qp, names) -> Callable[[str, np.ndarray], float | None]:
+def _step_rule(step, small_step, qp, small_qp, names) -> Steps:
     for value, other, label in ((step, qp, "step"), (small_step, small_qp, "small_step")):
         if value is not None and other is not None:
             raise ValueError(f"give {label} or {label.replace('step', 'qp')}, not both")
@@ -118,13 +118,13 @@ def _step_rule(step, small_step, qp, small_qp, names) -> Callable[[str, np.ndarr
         if isinstance(value, (int, float, np.number)) and not 0 < value < math.inf:
             raise ValueError(f"{label}={value} must be a finite number > 0")
     if step is None or isinstance(step, (int, float, np.number)):
-        return lambda name, array: step if array.ndim > 1 else small_step
+        return Steps(lambda name, array: step if array.ndim > 1 else small_step)
     if small_step is not None:
         raise ValueError("small_step belongs to a step that is a number; a mapping or function covers all tensors")
     if callable(step):
-        return step
+        return Steps(step)
     named = _named(step, names, "step")
-    return lambda name, array: named.get(name)
+    return Steps(lambda name, array: named.get(name), named)
 
 
 def _named(tree, names, what: str) -> dict:

@@ -170,6 +170,7 @@ def test_a_flax_module_state():
         ({True: ARRAY}, TypeError, "dict key True"),
         ({1.5: ARRAY}, TypeError, "dict key 1.5"),
         ({"n" * 4097: ARRAY}, ValueError, "4097 bytes is longer than 4096"),
+        ({"\ud800": ARRAY}, ValueError, "half a character"),
         ({"a": np.zeros((1,) * 33)}, ValueError, "'a' has 33 axes, more than 32"),
         ({"a": ["text"]}, TypeError, "'a/0'.*cannot be stored"),
         ({"a": object()}, TypeError, "object at 'a' is neither"),
@@ -522,3 +523,9 @@ def test_fitted_steps_cost_nothing_and_lower_the_error():
         assert sizes[0] == sizes[1] and (np.array(errors[1]) < np.array(errors[0])).all()
     steps = {leaf.name: leaf.step for leaf in entropy_coding.inspect(entropy_coding.compress(tree, step=0.7)).tensors}
     assert steps["a"] == 0.7  # nearest levels stand for the step that was asked for
+
+
+def test_a_step_for_integers_is_refused():
+    with pytest.raises(ValueError, match="'n' holds int64, which no step quantises"):
+        entropy_coding.compress({"n": np.arange(4), "w": np.ones(3)}, step={"n": 0.5, "w": 0.5})
+    entropy_coding.compress({"n": np.arange(4), "w": np.ones(3)}, step={"n": None, "w": 0.5})
