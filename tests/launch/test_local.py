@@ -73,7 +73,7 @@ def test_detached_sweep_is_seen_and_cancelled(launch, tmp_path):
     began = time.monotonic()
     code, _, errors = launch("cancel", folder)
     assert code == 0 and "cancelled 3 jobs; 3 jobs: 3 cancelled" in errors and time.monotonic() - began < 30
-    assert not processes_with(str(folder))
+    until(lambda: not processes_with(str(folder)), 5, "the end of all processes, the runner's too")
     assert (folder / "seed=0" / "checkpoints").exists()
 
 
