@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory ca
 checkpoint by SIGTERM (the same command goes on), 76 another process of the run went away, 130 Ctrl-C.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -66,11 +67,17 @@ def run(
         argv: the command line, `sys.argv` by default.
         transient: for a verb that only looks: it runs every time, and leaves nothing unless `--run_dir` is given.
     """
-    code: Any = 1
+    from common import mesh
+
     try:
         code = _run(main, config_class, list(sys.argv if argv is None else argv), transient)
     except SystemExit as stop:
         code = stop.code
+    except Exception as error:
+        if mesh.is_single_process():
+            raise
+        traceback.print_exc()
+        code = EXIT_LOST_PEER if mesh.is_loss_of_peer(error) else 1
     _leave(code)
 
 
@@ -173,7 +180,8 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
     except Preempted as stop:
         current.stop("interrupted")
         current.log(f"{stop}; the same command goes on from here")
-        mesh.wait_for_all("stopped")  # whoever leaves first may take the others with it
+        with contextlib.suppress(Exception):  # one that is lost meanwhile changes nothing: the checkpoint is whole
+            mesh.wait_for_all("stopped")  # whoever leaves first may take the others with it
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         current.stop("interrupted")

@@ -3,6 +3,7 @@
 Several processes are started by `launch.run`, by srun or by hand; each runs the same program, and process 0 writes.
 """
 
+import math
 import os
 import pathlib
 import re
@@ -13,6 +14,8 @@ from typing import Any
 
 from common import metrics
 from common.run_directory import Run
+
+BROADCAST_BYTES = 1 << 26  # in one piece
 
 
 class PeerError(RuntimeError):
@@ -140,10 +143,13 @@ def broadcast_bytes(data: bytes) -> bytes:
     from jax.experimental import multihost_utils
 
     data = data if jax.process_index() == 0 else b""
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    content = np.zeros(size, np.uint8)
-    content[: len(data)] = np.frombuffer(data, np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8).tobytes()
+    parts = np.array(divmod(len(data), BROADCAST_BYTES), np.int32)  # 64 bits may not be enabled
+    count, rest = map(int, multihost_utils.broadcast_one_to_all(parts))
+    received = []
+    for index, size in enumerate([BROADCAST_BYTES] * count + [rest]):
+        piece = np.frombuffer(data, np.uint8, size, index * BROADCAST_BYTES) if data else np.zeros(size, np.uint8)
+        received.append(np.asarray(multihost_utils.broadcast_one_to_all(piece), np.uint8).tobytes())
+    return b"".join(received)
 
 
 def broadcast_flag(flag: bool) -> bool:
@@ -214,7 +220,8 @@ def check_split(batch_size: int, sharding: Any) -> None:
     try:
         sharding.shard_shape((batch_size,))
     except ValueError:
-        count = sharding.mesh.size
+        names = sharding.spec[0] if isinstance(sharding.spec[0], tuple) else (sharding.spec[0],)
+        count = math.prod(sharding.mesh.shape[name] for name in names)
         raise ValueError(
             f"batch_size {batch_size} does not split evenly over {count} devices; take a multiple of {count}"
         ) from None

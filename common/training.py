@@ -52,7 +52,7 @@ def train(
 
     Under several processes each takes its share of every batch, and reads no other rows of `arrays`; `step` still sees
     the whole batch and averages over it. What `evaluate` gets and what is returned are copies of the process's own.
-    Random numbers in a step are those of one process with threefry keys (JAX's default), not with "rbg" keys.
+    Random numbers in a step are those of one process with JAX's default keys; for "rbg" keys JAX does not promise it.
 
     Args:
         run: where checkpoints and metrics go.

@@ -170,20 +170,20 @@ def wait(sweep: Sweep, timeout: float, interval: float, say: Callable[[str], Non
         interval: seconds between two looks.
         say: gets a line whenever the counts have changed.
     """
-    deadline, before = time.monotonic() + timeout, ""
+    deadline, said = time.monotonic() + timeout, ""
     while True:
         try:
             states = survey(sweep)
+            line = summary(states)
         except LaunchError as error:  # a controller that restarts is no reason to stop waiting
-            if time.monotonic() >= deadline:
+            if not said or time.monotonic() >= deadline:
                 raise
-            say(f"{error}; asking again")
-        else:
-            if (line := summary(states)) != before:
-                say(line)
-            before = line
-            if not any(item.state in ALIVE for item in states) or time.monotonic() >= deadline:
-                return states
+            states, line = None, f"{error}; asking again"
+        if line != said:
+            say(line)
+            said = line
+        if states is not None and (time.monotonic() >= deadline or not any(item.state in ALIVE for item in states)):
+            return states
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
 
 

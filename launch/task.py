@@ -65,6 +65,8 @@ def run(submission: Submission, job: Job) -> list[int | None]:
         environment = os.environ | {"HAVEL_EXIT_CODES": str(reports)}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         code = process.wait()
+    if code == 0:
+        return [0] * count
     codes = [_report(reports / str(rank)) for rank in range(count)]
     if code in range(1, 128) and None in codes and records.outcome(codes) == records.LOST:
         codes.append(code)  # it ended in silence, but by itself: a module that does not import, a node without Python

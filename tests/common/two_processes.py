@@ -96,6 +96,9 @@ def checkpoints(folder):
             assert np.asarray(left.data).tobytes() == np.asarray(right.data).tobytes(), name
     assert (jax.random.normal(mesh.to_local(found)["key"], (3,)) == jax.random.normal(jax.random.key(7), (3,))).all()
     assert mesh.broadcast_bytes(b"from 0" if RANK == 0 else b"from another, longer") == b"from 0"
+    mesh.BROADCAST_BYTES = 4
+    for length in (3, 4, 5, 8):  # in pieces
+        assert mesh.broadcast_bytes(bytes(range(length)) if RANK == 0 else b"") == bytes(range(length))
     assert mesh.broadcast_bytes(b"") == b"" and mesh.broadcast_flag(RANK == 0) and not mesh.broadcast_flag(RANK == 1)
 
 
