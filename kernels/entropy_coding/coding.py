@@ -191,12 +191,13 @@ def _share_trellis(items, settings, streams) -> None:
 
 def _share_levels(items, settings, streams) -> None:
     """One codeword for the integers of small tensors; those that are all zero need none."""
-    members = [item for item in items if item.array.any() or not _zero_means_zero(item.entry)]
+    members = []
     for item in items:
-        if item not in members:
+        if item.array.any() or not _zero_means_zero(item.entry):
+            item.entry.stream = len(streams)
+            members.append(item)
+        else:
             item.entry.coding = ZERO
-    for item in members:
-        item.entry.stream = len(streams)
     if members:
         together = np.concatenate([item.array.reshape(-1) for item in members], dtype=np.int32)
         streams.append(_codeword(together[None], dataclasses.replace(settings, scan=0)))

@@ -14,7 +14,7 @@ from flax import nnx
 
 from common import app, checkpoint, datasets, models, training, weight_files
 from projects.deepcabac import config as config_lib
-from projects.deepcabac import model, sparsify, steps, training_plots
+from projects.deepcabac import model, sparsify, steps
 from projects.deepcabac.config import TrainConfig
 
 
@@ -56,6 +56,8 @@ def main(config: TrainConfig, run: app.Run) -> dict:
         checkpoint.save_tree(run.path / "model.safetensors", weights)
         if sigma:
             checkpoint.save_tree(run.path / "sigma.safetensors", sigma)
+        from projects.deepcabac import training_plots  # matplotlib takes seconds to import
+
         training_plots.draw(run, weights)
     test = datasets.Split(data.test_images, data.test_labels)
     return {
