@@ -82,7 +82,7 @@ def test_gradient_by_probability_up_to_a_constant(wide):
     np.testing.assert_allclose(found - found.mean(), np.tile(expected - expected.mean(), (len(soft), 1)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("chunk", [7, 16, 48, 1000])
+@pytest.mark.parametrize("chunk", [7, 16, 1000])
 def test_chunks_change_nothing(wide, chunk):
     v, w = jnp.asarray(LATENT), jnp.asarray(GRID)
     whole = jax.value_and_grad(lambda *a: entropy.relaxed_bits(entropy.soft_assign(*a)), argnums=(0, 1, 2))

@@ -97,7 +97,7 @@ def test_a_killed_training_ends_as_if_it_had_never_been(finished, tmp_path, monk
     assert (tmp_path / "model.dcb").read_bytes() == (whole.path / "model.dcb").read_bytes()
 
 
-@pytest.mark.parametrize("rate", ["conditional", "static"])
+@pytest.mark.parametrize("rate", [pytest.param("conditional", marks=pytest.mark.slow), "static"])
 def test_other_rates_train(finished, tmp_path, rate):
     whole, _ = finished
     settings = dataclasses.replace(
@@ -107,7 +107,7 @@ def test_other_rates_train(finished, tmp_path, rate):
     assert result["validation_accuracy"] > 0.7 and result["ratio"] > 8
 
 
-@pytest.mark.parametrize("parametrisation", ["theta", "ste"])
+@pytest.mark.parametrize("parametrisation", [pytest.param("theta", marks=pytest.mark.slow), "ste"])
 def test_other_parametrisations_train(finished, tmp_path, parametrisation):
     whole, _ = finished
     settings = dataclasses.replace(
