@@ -68,6 +68,8 @@ def run(submission: Submission, job: Job) -> list[int | None]:
     if code == 0:
         return [0] * count
     codes = [_report(reports / str(rank)) for rank in range(count)]
+    if codes == [None] and code in records.TERMINATED:  # a verb that does not look out for SIGTERM: no loss
+        return [code]
     if code in range(1, 128) and None in codes and records.outcome(codes) == records.LOST:
         codes.append(code)  # it ended in silence, but by itself: a module that does not import, a node without Python
     return codes

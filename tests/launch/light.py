@@ -1,6 +1,7 @@
 """A verb that takes no time: for tests of sweeps and tables. `python -m tests.launch.light`."""
 
 import dataclasses
+import time
 
 from common import app, config, files
 
@@ -13,11 +14,15 @@ class Config:
     b: str = config.field("x", "a text")
     source: str | None = config.field(None, "a file that must exist")
     output: str | None = config.field(None, "a file to write")
+    sleep: float = config.field(
+        0.0, "seconds to sleep, where nobody looks out for SIGTERM", minimum=0.0, identity=False
+    )
     code: int = config.field(0, "exit with this code at once", minimum=0, identity=False)
 
 
 def main(config: Config, run: app.Run) -> dict:
     """Returns what it was given, in numbers."""
+    time.sleep(config.sleep)
     if config.code:
         raise SystemExit(config.code)
     if config.source:

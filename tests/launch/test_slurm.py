@@ -167,6 +167,15 @@ def test_cancelled_by_slurms_own_command_stays_so(launch, box, tmp_path):
     assert "1 job: 1 cancelled" in launch("status", path)[1] and not waiting(box)
 
 
+def test_a_verb_that_does_not_know_sigterm_is_preempted_and_not_lost(launch, box, tmp_path):
+    path = tmp_path / "run"
+    launch("--engine=slurm", "--", LIGHT, "--sleep=100", f"--run_dir={path}")
+    until(lambda: (path / "meta.json").exists(), 60, "its beginning")
+    box.command("scancel", "--signal=TERM", "--user", box.user)
+    until(lambda: waiting(box), 60, "its queueing")
+    assert ends_of(path) == [("preempted", True)] and attempts_of(path)[-1]["codes"] == [143]
+
+
 def test_wrong_command_fails_with_its_error_in_status_and_alone_starts_again(launch, box, tmp_path):
     folder, source = tmp_path / "s", tmp_path / "weights.npz"
     (tmp_path / "list").write_text(f'{{"a": 1}}\n{{"a": 2, "source": "{source}"}}\n')
