@@ -120,7 +120,8 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: Any) -> list[Submission]:
         try:
             output = _slurm("sbatch", "--parsable", str(submission.beside(".sh")))
         except LaunchError:
-            submission.path.unlink()
+            for path in (submission.path, submission.beside(".sh")):
+                path.unlink()
             raise
         handle = {"id": output.strip().split(";")[0]}
         submission = dataclasses.replace(submission, handle=handle)
