@@ -21,9 +21,9 @@ from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training import pretrain, sizes
 from projects.entropy_training.config import TrainConfig
 
-STEP_OCTAVES = np.arange(-4.0, 1.01, 0.25)  # of the search, around a quarter of the largest weight
+STEP_OCTAVES = np.arange(-4.0, 1.51, 0.125)  # of the search, around a quarter of the largest weight
 RATE_WEIGHTS = (0.0, 0.03, 0.1, 0.2, 0.4)  # squared steps a bit
-LLOYD_PRICES = 10.0 ** np.arange(-6, -1.9, 0.25)  # squared weights a bit, over the variance of the layer's weights
+LLOYD_PRICES = 10.0 ** np.arange(-5, 1.01, 0.125)  # squared weights a bit, over the variance of the layer's weights
 LLOYD_LEVELS = 33
 START, END, EVERY = 0.1, 0.6, 50  # of pruning: shares of its epochs, and steps between two choices of weights
 
@@ -38,50 +38,58 @@ class Candidate(NamedTuple):
     decoded: dict
 
 
-def uniform(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> list[Candidate]:
-    """Returns files over a grid of steps and rate weights, from fine steps to coarse ones.
+def uniform(weights: Mapping, accuracy: Callable[[dict], float], wanted: float) -> list[Candidate]:
+    """Returns the files tried on the way to the coarsest step that is accurate enough, for each rate weight.
 
     Args:
       weights: tree of a trained network.
       accuracy: of decoded weights, on images kept apart.
-      least: accuracy below which coarser steps are not tried.
+      wanted: the accuracy that is enough.
     """
     flat = weight_files.flatten(weights)
     kernels = {path: value for path, value in flat.items() if path.endswith("/kernel")}
     largest = max(float(np.abs(value).max()) for value in kernels.values())
     rest = sizes.fold_statistics({path: value for path, value in flat.items() if path not in kernels})
+
+    def make(octave: float, rate_weight: float) -> Candidate:
+        step = largest / 4 * 2.0**octave
+        leaves = dict(_rest_leaves(rest))
+        for path, kernel in kernels.items():
+            quantize = entropy_coding.quantize_rdo if rate_weight else entropy_coding.quantize_uniform
+            leaves[path] = Quantized(quantize(kernel, step, *((rate_weight,) if rate_weight else ())), step)
+        return _candidate(leaves, accuracy, {"step": float(step), "rate_weight": rate_weight})
+
     found = []
     for rate_weight in RATE_WEIGHTS:
-        for octave in STEP_OCTAVES:
-            step = largest / 4 * 2.0**octave
-            leaves = dict(_rest_leaves(rest))
-            for path, kernel in kernels.items():
-                quantize = entropy_coding.quantize_rdo if rate_weight else entropy_coding.quantize_uniform
-                levels = quantize(kernel, step, *((rate_weight,) if rate_weight else ()))
-                leaves[path] = Quantized(levels, step)
-            tried = _candidate(leaves, accuracy, {"step": float(step), "rate_weight": rate_weight})
-            found.append(tried)
-            if tried.accuracy < least:
-                break
+        found += _bisect(STEP_OCTAVES, lambda octave, weight=rate_weight: make(octave, weight), wanted)
     return found
 
 
-def lloyd(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> list[Candidate]:
-    """Returns files of ECSQ with rising prices of a bit; arguments as for `uniform`."""
+def lloyd(weights: Mapping, accuracy: Callable[[dict], float], wanted: float) -> list[Candidate]:
+    """Returns the files tried on the way to the highest price of a bit that is accurate enough; as `uniform`."""
     flat = weight_files.flatten(weights)
     kernels = {path: value for path, value in flat.items() if path.endswith("/kernel")}
     rest = sizes.fold_statistics({path: value for path, value in flat.items() if path not in kernels})
-    found = []
-    for price in LLOYD_PRICES:
+
+    def make(price: float) -> Candidate:
         leaves = dict(_rest_leaves(rest))
         for path, kernel in kernels.items():
             labels, centroids, _ = entropy.ecsq(
                 kernel, LLOYD_LEVELS, float(price * kernel.var()), iterations=15, name=path
             )
             leaves[path] = Codebook(*entropy.labels_to_levels(labels, centroids))
-        found.append(_candidate(leaves, accuracy, {"price": float(price)}))
-        if found[-1].accuracy < least:
-            break
+        return _candidate(leaves, accuracy, {"price": float(price)})
+
+    return _bisect(LLOYD_PRICES, make, wanted)
+
+
+def _bisect(settings: np.ndarray, make: Callable[[float], Candidate], wanted: float) -> list[Candidate]:
+    """Returns every candidate of a bisection for the last of `settings` that is accurate enough."""
+    found, low, high = [], 0, len(settings) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        found.append(make(float(settings[middle])))
+        low, high = (middle + 1, high) if found[-1].accuracy >= wanted - 1e-9 else (low, middle - 1)
     return found
 
 

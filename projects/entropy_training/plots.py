@@ -131,10 +131,10 @@ def trade_off(curve: list[dict], chosen: dict[str, list[dict]], title: str) -> p
             points = sorted(
                 (row["bytes"] / 1000, 100 * row["validation_accuracy"]) for row in rows if row["seed"] == seed
             )
-            line = "-" if method in ("ect", "ste") else ""
+            line = "-" if method in ("ect", "ste") else "none"
             axis.plot(
-                *zip(*points, strict=True), line, marker=marker, color=colour, markerfacecolor="none", alpha=0.7,
-                linewidth=0.8, label=None if index else label,
+                *zip(*points, strict=True), linestyle=line, marker=marker, color=colour, markerfacecolor="none",
+                alpha=0.7, linewidth=0.8, label=None if index else label,
             )  # fmt: skip
         best = chosen.get(method, [])
         axis.plot(

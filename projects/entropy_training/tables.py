@@ -21,7 +21,6 @@ from projects.entropy_training.pretrain import PretrainConfig
 
 FLAGS = pathlib.Path(__file__).parent / "flags"
 TOLERANCE = 0.005  # of images kept apart: the paper's half a point
-HOPELESS = 0.03  # accuracy lost at which the searches of the baselines end
 TINY_PRETRAIN = PretrainConfig(dataset="digits", width=0.3, epochs=15, batch_size=32, learning_rate=2e-3)
 TINY = TrainConfig(
     dataset="digits", width=0.3, batch_size=32, levels=9, epochs=12, alpha=0.05, alpha_warmup=3, sharpness=(2.5, 40.0),
@@ -251,11 +250,11 @@ def baseline_rows(training: TrainConfig, density: float | None, run: app.Run) ->
         return float(correct(weights, part).mean())
 
     before = {"float_validation_accuracy": accuracy(weights), "float_test_accuracy": accuracy(weights, test)}
-    least = before["float_validation_accuracy"] - HOPELESS
+    wanted = before["float_validation_accuracy"] - TOLERANCE
     values, rows = models.count(weights), []
 
     def add(method: str, candidates: list[baselines.Candidate]) -> None:
-        best = baselines.smallest(candidates, before["float_validation_accuracy"] - TOLERANCE)
+        best = baselines.smallest(candidates, wanted)
         for tried in candidates:
             rows.append({
                 "method": method, "seed": training.seed, "alpha": None, "bytes": tried.bytes,
@@ -264,13 +263,13 @@ def baseline_rows(training: TrainConfig, density: float | None, run: app.Run) ->
             })  # fmt: skip
 
     if density is None:
-        add("uniform", baselines.uniform(weights, accuracy, least))
-        add("lloyd", baselines.lloyd(weights, accuracy, least))
+        add("uniform", baselines.uniform(weights, accuracy, wanted))
+        add("lloyd", baselines.lloyd(weights, accuracy, wanted))
     else:
         name = f"prune_{training.model}_seed{training.seed}_{density:g}"
         add(
             "magnitude",
-            baselines.uniform(baselines.prune(weights, training, density, data, split, run, name), accuracy, least),
+            baselines.uniform(baselines.prune(weights, training, density, data, split, run, name), accuracy, wanted),
         )
     return rows
 
