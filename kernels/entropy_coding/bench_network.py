@@ -1,9 +1,9 @@
 """Benchmark of a whole network, EfficientNet-Lite0, against nncodec's own pipeline: processes from start to end.
 
 Each process starts its software (imports it; ours also loads its compiled core, by a call on nothing much), loads an
-.npz of float32 arrays, compresses (or decompresses) it and writes the result; the seconds without the start are measured
-inside it. The weights come from $DATA_DIR; `make peers-full` builds
-the pipeline, whose imports of its training examples are stood in for by empty modules, so that it starts at its best.
+.npz of float32 arrays, compresses (or decompresses) it and writes the result; the seconds without the start are
+measured inside it. The weights come from $DATA_DIR; `make peers-full` builds the pipeline, whose imports for its
+training examples are stood in for by empty modules, so that it starts at its best.
 """
 
 import contextlib

@@ -34,7 +34,7 @@ def _refill(data, position, register, extra):
 
 @inlined
 def _decode_bin(contexts, context, span, register, extra, position, data):
-    """One context-coded bin; `register` holds 9 + extra bits of the codeword less what is already subtracted."""
+    """One context-coded bin without a branch, for bins that nobody can predict."""
     context = np.uint64(context)  # unsigned: no test for a negative index
     places = contexts[context]
     index = bin_index(places)
@@ -46,6 +46,31 @@ def _decode_bin(contexts, context, span, register, extra, position, data):
     span += (width - span) & lps
     value = np.int64(index >> np.uint64(9)) ^ (lps & 1)
     shift = renorm(span)
+    span <<= shift
+    extra -= shift
+    contexts[context] = moved(places, np.uint64(value))
+    if extra < 8:
+        position, register, extra = _refill(data, position, register, extra)
+    return value, span, register, extra, position
+
+
+@inlined
+def _decode_flag(contexts, context, span, register, extra, position, data):
+    """As `_decode_bin`, by a branch: where one value is the more frequent, guessing it ends the wait for the comparison."""
+    context = np.uint64(context)
+    places = contexts[context]
+    index = bin_index(places)
+    width = lps_width(index, span)
+    span -= width
+    scaled = span << extra
+    value = np.int64(index >> np.uint64(9))
+    if register >= scaled:
+        register -= scaled
+        span = width
+        value = 1 - value
+        shift = renorm(span)
+    else:
+        shift = 1 - (span >> 8)
     span <<= shift
     extra -= shift
     contexts[context] = moved(places, np.uint64(value))
@@ -78,7 +103,7 @@ def _decode_magnitude(contexts, neighbour, n_unary, span, register, extra, posit
     magnitude = 1
     greater = 1
     while greater and magnitude <= n_unary:
-        greater, span, register, extra, position = _decode_bin(
+        greater, span, register, extra, position = _decode_flag(
             contexts, UNARY_CONTEXT + 2 * (magnitude - 1) + negative, span, register, extra, position, data
         )
         magnitude += greater
@@ -87,7 +112,7 @@ def _decode_magnitude(contexts, neighbour, n_unary, span, register, extra, posit
         bits = 0
         more = 1
         while more and bits < PREFIX_CONTEXTS:
-            more, span, register, extra, position = _decode_bin(
+            more, span, register, extra, position = _decode_flag(
                 contexts, prefix + bits, span, register, extra, position, data
             )
             bits += more
@@ -212,7 +237,7 @@ def decode_rows(data, n_unary, dq, block, restart, row_width, presets, contexts,
                         if not found:
                             break
                     else:
-                        found, span, register, extra, position = _decode_bin(
+                        found, span, register, extra, position = _decode_flag(
                             contexts, 3 * state + neighbour, span, register, extra, position, data
                         )
                     level = np.int64(0)
