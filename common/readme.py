@@ -37,18 +37,18 @@ def results_table(root: pathlib.Path = ROOT) -> str:
 
 
 def bench_table(root: pathlib.Path = ROOT) -> str:
-    """Returns a Markdown table: a row for every comparison with a peer in every committed benchmark."""
+    """Returns a Markdown table: a row for every timing in every committed benchmark, but those marked `page: false`."""
     rows, devices = [], {}
     for path in sorted(root.glob("kernels/*/bench.*.json")):
         bench = files.read_json(path) or {}
         for row in bench.get("rows", []):
-            for peer, ratio in row.get("times_faster_than", {}).items():
-                speeds = row["millions_per_s"]
-                ours = next(iter(speeds.values()))
-                rows.append(
-                    [path.parent.name, row["name"], f"{ours:.1f}", f"{peer}: {speeds[peer]:.1f}", f"{ratio:.2f}"]
-                )
-                devices[f"{bench['device']}, {bench['date'][:10]}, commit {bench['commit'][:10]}"] = None
+            speeds = row.get("millions_per_s")
+            if speeds is None or not row.get("page", True):
+                continue
+            ours = f"{next(iter(speeds.values())):.1f}"
+            beside = [(f"{peer}: {speeds[peer]:.1f}", f"{x:.2f}") for peer, x in row["times_faster_than"].items()]
+            rows += [[path.parent.name, row["name"], ours, *pair] for pair in beside or [("", "")]]
+            devices[f"{bench['device']}, {bench['date'][:10]}, commit {bench['commit'][:10]}"] = None
     if not rows:
         return "No benchmark is published yet."
     columns = ["kernel", "what", "ours, M/s", "beside, M/s", "times as fast"]

@@ -59,7 +59,7 @@ def prototypes(bench, name: str, q, largest: int) -> None:
         form.__name__: lambda form=form: _drop(form(q, 11, largest).block_until_ready())
         for form in (rate_prototypes.one_hot, rate_prototypes.gather)
     }
-    bench.compare(f"prototypes of the JAX form, {name}", contestants, unit="w", work=q.size)
+    bench.compare(f"prototypes of the JAX form, {name}", contestants, unit="w", work=q.size, page=False)
 
 
 def _lane_steps(q, bound: int | None) -> int:

@@ -56,7 +56,7 @@ def _decode_bin(contexts, context, span, register, extra, position, data):
 
 @inlined
 def _decode_flag(contexts, context, span, register, extra, position, data):
-    """As `_decode_bin`, by a branch: where one value is the more frequent, guessing it ends the wait for the comparison."""
+    """As `_decode_bin`, by a branch: a good guess of the value need not wait for the comparison."""
     context = np.uint64(context)
     places = contexts[context]
     index = bin_index(places)
