@@ -79,8 +79,7 @@ def run_group(
         with log.open("ab") as output:
             for environment in environments:
                 started.append(_start(argv, os.environ | dict(environment), output, directory))
-        while any(process.poll() is None for process in started):
-            codes = [process.returncode for process in started]
+        while None in (codes := [process.poll() for process in started]):
             if stop.is_set() and not told:
                 told, deadline = True, time.monotonic() + grace
                 _signal(started, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import signal
 import time
 
@@ -109,6 +110,23 @@ def test_ctrl_c_stops_at_a_checkpoint(tmp_path):
     assert ends_of(path) == [("preempted", False)] and not processes_with(str(path))
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_process_that_ends_badly_takes_its_peer_along(tmp_path, monkeypatch, order):
+    import sys
+    import threading
+
+    from launch import processes
+
+    monkeypatch.setattr(processes, "PEER_SECONDS", 0.3)
+    program = "import os, time; time.sleep(60 * int(os.environ['LATE'])); raise SystemExit(3)"
+    environments = [{"LATE": str(late)} for late in order]
+    began = time.monotonic()
+    codes = processes.run_group(
+        [sys.executable, "-c", program], environments, tmp_path / "log", "/", threading.Event(), 9
+    )
+    assert sorted(codes) == [-9, 3] and codes[order.index(0)] == 3 and time.monotonic() - began < 10
+
+
 def test_stubborn_jobs_are_killed_after_their_grace(tmp_path):
     import sys
     import threading
@@ -149,3 +167,24 @@ def test_loopback_processes_share_the_gpus_of_their_job():
     alone = {"JAX_NUM_PROCESSES": "1"}  # also where the variables of a cluster are around
     assert processes.loopback_environments(1) == [alone]
     assert processes.loopback_environments(1, ["3"]) == [alone | {"CUDA_VISIBLE_DEVICES": "3"}]
+
+
+@pytest.mark.slow
+def test_random_kills_of_random_workers_change_nothing(launch, tmp_path):
+    """Two processes, one of them killed again and again, at any moment: while joining, training, writing."""
+    generator = random.Random(0)
+    flags = ("--processes_per_node=2", "--max_restarts=20", "--", TOY, *LONG, "--pause=0.05")
+    assert launch(*flags, f"--run_dir={tmp_path / 'straight'}")[0] == 0
+    path, kills = tmp_path / "killed", 0
+    with start(*flags, f"--run_dir={path}") as process:
+        while process.poll() is None and kills < 6:
+            time.sleep(generator.uniform(1.0, 7.0))
+            workers = [identity for identity in processes_with(str(path)) if identity != process.pid]
+            if len(workers) == 2 and not (path / "result.json").exists():
+                os.kill(generator.choice(workers), signal.SIGKILL)
+                kills += 1
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert kills >= 3 and [outcome for outcome, _ in ends_of(path)].count("lost") == kills
+    for name in ("metrics.csv", "result.json"):
+        assert (path / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
