@@ -14,10 +14,11 @@ from . import container
 from .constants import COST_UNIT, MAX_ABS_LEVEL
 from .container import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
 from .quantize import fitted_step, quantize_rdo, quantize_trellis, quantize_uniform
-from .tensor import Options, encode_levels, matrix_shape, plan, read_only, sample, skip_bits, skipped_rows
+from .tensor import Options, encode_levels, matrix_shape, plan, read_only, skip_bits, skipped_rows
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
+_ENOUGH = 1 << 17  # values that show which order of axes is the cheaper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,22 +240,27 @@ def _fit(item: Item, array, levels, settings, weight=None) -> None:
 
 def _better_order(item: Item, settings: Settings) -> tuple[int, ...] | None:
     """The last axis first, where nearest levels cost less in that order; None for the order as stored."""
-    step = item.entry.step * (2 if settings.quantizer == "trellis" else 1)
-    nearest = item.array if _is_integers(item) else _checked(item, lambda: quantize_uniform(item.array, step))
-    last_first = (nearest.ndim - 1, *range(nearest.ndim - 1))
-    return last_first if _price(nearest.transpose(last_first), settings) < _price(nearest, settings) else None
+    last_first = (item.array.ndim - 1, *range(item.array.ndim - 1))
+    moved, stored = (_price(item, array, settings) for array in (item.array.transpose(last_first), item.array))
+    return last_first if moved < stored else None
 
 
-def _price(levels: np.ndarray, settings: Settings) -> float:
-    """What levels cost in their order, in units of their own: on all of them, or on runs of very many."""
+def _price(item: Item, array: np.ndarray, settings: Settings) -> float:
+    """Bits a value of a tensor in an order of axes: nearest levels, rated on all of it or on rows of a large one."""
     from . import rate_core
 
+    if len(array) < 64 and array.flags.c_contiguous:  # few rows would be a poor sample
+        array = array.reshape(-1, array.shape[-1])
+    row = array.size // len(array)
+    if array.size > 2 * _ENOUGH and row <= _ENOUGH:
+        array = array[np.linspace(0, len(array) - 1, -(-_ENOUGH // row)).astype(np.int64)]
+    step = item.entry.step * (2 if settings.quantizer == "trellis" else 1)
+    levels = array if _is_integers(item) else _checked(item, lambda: quantize_uniform(array, step))
     matrix, options = _matrix(levels, settings)
-    matrix = sample(matrix, options)
     skipped = skipped_rows(matrix, options)
     flat = read_only(matrix)
     bits = rate_core.cost(flat, settings.n_unary, False, options.block, skipped, options.no_presets()) * COST_UNIT
-    return bits + skip_bits(skipped)
+    return (bits + skip_bits(skipped)) / array.size
 
 
 def _matrix(levels: np.ndarray, settings, dq: bool = False) -> tuple[np.ndarray, Options]:

@@ -87,12 +87,12 @@ def quantize_rdo(
     from . import rdo
 
     matrix = (options.height, options.width)
-    scaled = read_only(np.ascontiguousarray(w, np.float64).reshape(matrix) / step)
+    flat = read_only(_real(w).reshape(matrix))
     weight = np.ones((1, 1)) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
 
     def decide(chosen, end=None, rows=slice(None)):
-        parts = scaled[rows, :end], read_only(weight[rows, :end] if weight.size > 1 else weight)
-        return rdo.decide(*parts, float(rate_weight), n_unary, options.block, chosen)
+        weights = read_only(weight[rows, :end] if weight.size > 1 else weight)
+        return rdo.decide(flat[rows, :end], step, weights, float(rate_weight), n_unary, options.block, chosen)
 
     def decide_all(chosen):
         bands = _bands(options, jobs or os.cpu_count())
@@ -138,23 +138,29 @@ def quantize_trellis(
 
     options = Options(n_unary, True, scan, profile, *matrix_shape(w.shape))
     order, restarts = _coding_order(options)
-    scaled = np.ascontiguousarray(w, np.float64).reshape(-1) / step
+    flat = _real(w).reshape(-1)
     weight = np.ones(1) if importance is None else np.ascontiguousarray(importance).reshape(-1)
     if order is not None:
-        scaled = scaled[order]
+        flat = flat[order]
         weight = weight[order] if weight.size > 1 else weight
-    scaled, weight = read_only(scaled), read_only(weight)
-    used = trellis.used_contexts(max(scaled.max(initial=0), -scaled.min(initial=0)), n_unary, options.num_contexts)
+    flat, weight = read_only(flat), read_only(weight)
+    largest = float(max(flat.max(initial=0), -flat.min(initial=0)))
+    used = trellis.used_contexts(largest / step, n_unary, options.num_contexts)
 
     def decide(chosen, end=None):
         ends = restarts if end is None else np.array([end])
-        return trellis.decide(scaled[:end], weight[:end], float(rate_weight), n_unary, ends, chosen, used)
+        return trellis.decide(flat[:end], step, weight[:end], float(rate_weight), n_unary, ends, chosen, used)
 
     if rate_weight == 0:
-        return _put_back(trellis.nearest(scaled, weight), order).reshape(w.shape)
+        return _put_back(trellis.nearest(flat, step, weight), order).reshape(w.shape)
     first = _put_back(decide(options.no_presets(), _lead(options)), order)
     levels = decide(_starting_states(first.reshape(options.height, -1), options))
     return _put_back(levels, order).reshape(w.shape)
+
+
+def _real(w) -> np.ndarray:
+    """Weights as a C-ordered float32 or float64 array, unchanged in value."""
+    return np.ascontiguousarray(w, np.float64 if w.dtype == np.float64 else np.float32)
 
 
 def _many(quantize, tensors, step, rate_weight, importance, jobs, options) -> list[np.ndarray]:

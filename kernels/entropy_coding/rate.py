@@ -57,6 +57,8 @@ def rate_exact(
         return rate_scan.exact(q, n_unary, max_level)
     if not isinstance(q, (list, tuple)):
         return _compiled_bits(q, n_unary, presets, dq, scan, profile)
+    if not (presets or dq or scan or profile):
+        return _plain_bits(q, n_unary, jobs or os.cpu_count())
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         return np.array(list(pool.map(lambda one: _compiled_bits(one, n_unary, presets, dq, scan, profile), q)))
 
@@ -94,6 +96,29 @@ def _is_traced(q) -> bool:
     import sys
 
     return "jax" in sys.modules and isinstance(q, sys.modules["jax"].core.Tracer)
+
+
+def _plain_bits(tensors, n_unary, jobs) -> np.ndarray:
+    """Bits of many tensors without further options, a run of them a thread: no Python between one and the next."""
+    from . import rate_core
+
+    if not tensors:
+        return np.zeros(0)
+    flat = [np.asarray(q).reshape(-1) for q in tensors]
+    if any(q.dtype != flat[0].dtype or q.dtype.kind not in "iub" for q in flat):
+        flat = [checked_levels(q, n_unary, False, 0, 0)[0].reshape(-1) for q in flat]  # names the one that is none
+    levels, options = checked_levels(np.concatenate(flat)[None], n_unary, False, 0, 0)
+    levels, ends = levels.reshape(-1), np.cumsum([q.size for q in flat])
+    found, nothing = np.zeros(len(tensors), np.int64), np.zeros(1, np.uint8)
+    # Runs of about the same number of values.
+    edges = np.unique([0, *np.searchsorted(ends, ends[-1] * np.arange(1, jobs) / jobs), len(tensors)])
+
+    def run(first, last):
+        rate_core.costs(levels, ends, first, last, n_unary, nothing, options.no_presets(), found)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run, edges[:-1], edges[1:]))
+    return found * COST_UNIT
 
 
 def _compiled_bits(q, n_unary, presets, dq, scan, profile) -> float:

@@ -15,10 +15,12 @@ _ZERO, _ONE = np.uint64(0), np.uint64(1)
 
 
 @compiled
-def decide(scaled, importance, rate_weight, n_unary, block, presets):
-    """int32 [rows, columns] levels for scaled weights w / step and their importance, both float64 [rows, columns]
-    (importance of size 1: the same for all)."""
-    height, width = scaled.shape
+def decide(w, step, importance, rate_weight, n_unary, block, presets):
+    """int32 [rows, columns] levels of weights, float32 or float64 [rows, columns].
+
+    importance: F, float64 of the same shape, or of size 1 for all. presets: uint8 [contexts].
+    """
+    height, width = w.shape
     levels = np.zeros((height, width), np.int32)
     contexts = np.empty(presets.size, np.uint32)
     reset_contexts(contexts, presets)
@@ -33,7 +35,7 @@ def decide(scaled, importance, rate_weight, n_unary, block, presets):
         for left in range(0, width, block_width):
             for y in range(top, min(top + block_height, height)):
                 for x in range(left, min(left + block_width, width)):
-                    value = scaled[y, x]
+                    value = np.float64(w[y, x]) / step
                     magnitude = abs(value)
                     nearest = np.int64(magnitude)
                     if magnitude - nearest >= 0.5:

@@ -34,12 +34,12 @@ def _candidate(magnitude, odd, parity):
 
 
 @compiled
-def nearest(scaled, importance):
-    """int32 [n] grid integers for scaled weights w / step (float64 [n], in coding order) of the least squared error.
+def nearest(w, step, importance):
+    """int32 [n] grid integers for weights (float32 or float64 [n], in coding order) of the least squared error.
 
     importance: weights of the squared errors, float64 [n] or of size 1 for all.
     """
-    count = scaled.size
+    count = w.size
     # Bit t: the edge that the survivor in state t came by. Bits 8 and 9: even states left by an even level (odd states)
     # rather took 0.
     decisions = np.empty(count, np.uint16)
@@ -48,7 +48,7 @@ def nearest(scaled, importance):
     new_cost = np.empty(8)
     error = np.empty(4)
     for i in range(count):
-        magnitude = abs(scaled[i])
+        magnitude = abs(np.float64(w[i]) / step)
         weight = importance[i] if importance.size > 1 else importance[0]
         first = _first(magnitude)
         for k in range(4):
@@ -80,8 +80,8 @@ def nearest(scaled, importance):
         if parity == 0 and (bits >> np.uint64(8 + (left & _ONE))) & _ONE:
             levels[i] = 0
         else:
-            grid = _candidate(abs(scaled[i]), left & _ONE, parity)
-            levels[i] = -grid if scaled[i] < 0 else grid
+            grid = _candidate(abs(np.float64(w[i]) / step), left & _ONE, parity)
+            levels[i] = -grid if w[i] < 0 else grid
         state = left
     return levels
 
@@ -95,14 +95,14 @@ def _edge_error(left, parity, even_even, even_odd, odd_even, odd_odd):
 
 
 @compiled
-def decide(scaled, importance, rate_weight, n_unary, restarts, presets, used):
-    """int32 [n] grid integers for scaled weights w / step (float64 [n], in coding order) that lower
+def decide(w, step, importance, rate_weight, n_unary, restarts, presets, used):
+    """int32 [n] grid integers for weights (float32 or float64 [n], in coding order) that lower
     sum F (w / step - x)^2 + rate_weight * bits.
 
     importance: F, float64 [n], or of size 1 for all. restarts: increasing positions at which contexts and neighbour
     start anew (rows of blocks), ending with n. presets: uint8 [contexts]. used: no level needs a context beyond these.
     """
-    count = scaled.size
+    count = w.size
     unit = rate_weight * COST_UNIT
     # Two bits a state: the edge that the survivor came by, and whether its level is not 0.
     decisions = np.empty(count, np.uint16)
@@ -130,8 +130,8 @@ def decide(scaled, importance, rate_weight, n_unary, restarts, presets, used):
                 neighbour[s] = 0
             position = restarts[next_restart]
             next_restart += 1
-        negative = 1 if scaled[i] < 0 else 0
-        magnitude = abs(scaled[i])
+        negative = 1 if w[i] < 0 else 0
+        magnitude = abs(np.float64(w[i]) / step)
         weight = importance[i] if importance.size > 1 else importance[0]
         zero_error = weight * magnitude * magnitude
         first = _first(magnitude)
@@ -225,8 +225,8 @@ def decide(scaled, importance, rate_weight, n_unary, restarts, presets, used):
         left = _LEFT[state, edge]
         levels[i] = 0
         if bits & _TWO:
-            grid = _candidate(abs(scaled[i]), left & _ONE, _PARITY[state, edge])
-            levels[i] = -grid if scaled[i] < 0 else grid
+            grid = _candidate(abs(np.float64(w[i]) / step), left & _ONE, _PARITY[state, edge])
+            levels[i] = -grid if w[i] < 0 else grid
         state = left
     return levels
 
