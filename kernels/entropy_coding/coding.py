@@ -14,7 +14,7 @@ from . import container
 from .constants import COST_UNIT, MAX_ABS_LEVEL
 from .container import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
 from .quantize import fitted_step, quantize_rdo, quantize_trellis, quantize_uniform
-from .tensor import Options, encode_levels, matrix_shape, plan, read_only, skip_bits, skipped_rows
+from .tensor import Options, encode_levels, matrix_shape, plan, read_only, sample, skip_bits, skipped_rows
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
@@ -136,9 +136,9 @@ def encode_alone(item: Item, settings: Settings) -> Stream | None:
     return stream
 
 
-def encode_shared(items: list[Item], settings: Settings) -> list[Stream]:
-    """Small tensors end to end: codewords for the quantised and for the integers, one stream of raw bytes. Completes
-    the entries, whose streams are numbered from 0."""
+def encode_small(items: list[Item], settings: Settings) -> list[Stream]:
+    """Small tensors end to end: codewords for the quantised and for the integers. Completes the entries, whose streams
+    are numbered from 0."""
     small = [item for item in items if item.entry.coding in (UNIFORM, CODEBOOK)]
     streams: list[Stream] = []
     if settings.quantizer == "trellis":
@@ -149,6 +149,11 @@ def encode_shared(items: list[Item], settings: Settings) -> list[Stream]:
             item.array = item.array if item.quantized else _decided(item, item.array, settings)
     _share_levels(small, settings, streams)
     _share_levels([item for item in items if item.entry.coding == INTEGERS], settings, streams)
+    return streams
+
+
+def store_raw(items: list[Item], index: int) -> list[Stream]:
+    """The bytes of tensors that are stored as they are, in one stream of that index; none where there are none."""
     raw = []
     for item in items:
         if item.entry.coding == RAW and item.entry.empty is None:
@@ -156,9 +161,9 @@ def encode_shared(items: list[Item], settings: Settings) -> list[Stream]:
             if data.count(0) == len(data):  # of the bytes: a negative zero is kept
                 item.entry.coding = ZERO
             else:
-                item.entry.stream = len(streams)
+                item.entry.stream = index
                 raw.append(data)
-    return [*streams, Stream(RAW_STREAM, b"".join(raw))] if raw else streams
+    return [Stream(RAW_STREAM, b"".join(raw))] if raw else []
 
 
 def _share_trellis(items, settings, streams) -> None:
@@ -274,7 +279,8 @@ def _matrix(levels: np.ndarray, settings, dq: bool = False) -> tuple[np.ndarray,
 
 def _codeword(levels: np.ndarray, settings, dq: bool = False) -> Stream:
     matrix, options = _matrix(levels, settings, dq)
-    data = encode_levels(matrix, options, plan(matrix, options))
+    # A sample of a very large tensor shows which presets suit it, to a hundredth of a per cent of its size.
+    data = encode_levels(matrix, options, plan(sample(matrix, options), options))
     return Stream(CABAC_STREAM, data, settings.n_unary, settings.scan, options.profile, dq)
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import container
-from .coding import SHARED_SIZE, Settings, Steps, encode_alone, encode_shared, make_item
+from .coding import SHARED_SIZE, Settings, Steps, encode_alone, encode_small, make_item, store_raw
 from .container import CODEBOOK, INTEGERS, UNIFORM, Stream
 from .quantize import qp_to_step
 from .tensor import Options
@@ -86,25 +86,25 @@ def compress(
     settings = Settings(quantizer, float(rate_weight), n_unary, scan, axes, fit)
     items = [make_item(path, name, leaf, rule, weights.get(name)) for path, name, leaf in leaves]
 
-    alone = [item for item in items if item.entry.coding in (INTEGERS, UNIFORM, CODEBOOK)]
-    alone = [item for item in alone if item.entry.size >= SHARED_SIZE]
+    coded = [item for item in items if item.entry.coding in (INTEGERS, UNIFORM, CODEBOOK)]
+    alone = [item for item in coded if item.entry.size >= SHARED_SIZE]
+    small = [item for item in coded if item.entry.size < SHARED_SIZE]
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         # Large ones first, so that no thread starts on the largest when the others are done.
         futures = {id(i): pool.submit(encode_alone, i, settings) for i in sorted(alone, key=lambda i: -i.entry.size)}
-        coded = {key: future.result() for key, future in futures.items()}
+        together = pool.submit(encode_small, small, settings)
+        found = [(item, futures[id(item)].result()) for item in alone]
 
     streams: list[Stream] = []
-    for item in alone:
-        stream = coded[id(item)]
+    for item, stream in found:
         if stream is not None:
             item.entry.stream = len(streams)
             streams.append(stream)
-    shared = [item for item in items if item.entry.stream < 0]
-    first = len(streams)
-    streams += encode_shared(shared, settings)
-    for item in shared:
+    for item in small:
         if item.entry.stream >= 0:
-            item.entry.stream += first
+            item.entry.stream += len(streams)
+    streams += together.result()
+    streams += store_raw(items, len(streams))
     return container.write([item.entry for item in items], streams)
 
 

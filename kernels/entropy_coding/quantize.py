@@ -223,14 +223,11 @@ def fitted_step(w, q, step: float, *, importance=None) -> float:
       step: returned where the levels say nothing (all zero) or the best step is not positive.
       importance: F, of the shape of w; 1 everywhere by default.
     """
-    product = square = 0.0
-    w, q = np.ascontiguousarray(w).reshape(-1), np.ascontiguousarray(q).reshape(-1)
-    weights = None if importance is None else np.ascontiguousarray(importance).reshape(-1)
-    for start in range(0, q.size, _PIECE):
-        levels = q[start : start + _PIECE].astype(np.float64)
-        weighted = levels if weights is None else levels * weights[start : start + _PIECE]
-        product += float(np.vdot(w[start : start + _PIECE].astype(np.float64), weighted))
-        square += float(np.vdot(levels, weighted))
+    from . import fitting
+
+    w, q = read_only(_real(np.asarray(w)).reshape(-1)), read_only(np.ascontiguousarray(q, np.int32).reshape(-1))
+    weights = np.ones(1) if importance is None else np.ascontiguousarray(importance, np.float64).reshape(-1)
+    product, square = fitting.sums(w, q, read_only(weights))
     best = product / square if square > 0 else 0.0
     return best if 0 < best < np.inf else float(step)
 
