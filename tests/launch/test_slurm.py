@@ -194,15 +194,14 @@ def test_wrong_command_fails_with_its_error_in_status_and_alone_starts_again(lau
 def test_a_job_whose_python_is_gone_says_so(launch, box, tmp_path, monkeypatch):
     """It fails before any process of ours begins: only Slurm's own log can tell."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    from launch import run
-    from launch.run import LaunchConfig
+    from launch.submit import LaunchConfig, submit
 
     path = tmp_path / "run"
     job = sweep.single_job(LIGHT, [], path, "i")
     options = LaunchConfig(engine="slurm")
     made = sweep.Sweep(path, LIGHT, (), os.getcwd(), {"engine": "slurm"}, (job,))
     path.joinpath("launch").mkdir(parents=True)
-    assert run.submit(made, options, [job.name]) == 0
+    assert submit(made, options, [job.name]) == 0
     monkeypatch.undo()
     for name, value in box.environment.items():
         monkeypatch.setenv(name, value)
