@@ -72,7 +72,7 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             "lenet_300_100",
             from_flagfile("lenet_300_100", TrainConfig),
             from_flagfile("pretrain_lenet_300_100", PretrainConfig),
-            {0: (0.3, 0.2, 0.0, 0.1, 0.4), 1: (0.3, 0.2), 2: (0.3, 0.2)},
+            {0: (0.25, 0.3, 0.2, 0.1, 0.4, 0.0), 1: (0.25, 0.3, 0.2), 2: (0.25, 0.3, 0.2)},
             {0: (0.1,)},
             {0: (0.03, 0.06)},
         ),
