@@ -43,7 +43,7 @@ def quantizers(bench, peer, name: str, w, dq: bool, rate: float) -> None:
         settings = {"weights": path, "levels": str(out), "qp": qp, "dq": dq, "lambda_scale": rate}
         contestants["nncodec, 1 thread"] = lambda: COPIES * peer.ask("quantize", **settings)["seconds"][0]
         peer.ask("quantize", **settings)
-        theirs, mine = (_cost(w, q, step, price, dq) for q in (np.load(out), ours()[0]))
+        theirs, mine = (_cost(w, q, step, price, dq) for q in (np.load(out, allow_pickle=False), ours()[0]))
         facts |= {"cost_over_theirs": mine["cost"] / theirs["cost"], "bits": mine["bits"], "their_bits": theirs["bits"]}
         facts |= {"squared_error": mine["error"], "their_squared_error": theirs["error"]}
     bench.compare(f"{label}, {name}", contestants, **facts)

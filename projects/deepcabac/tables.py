@@ -88,8 +88,8 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
         found.append(Experiment("small_vgg16", {0: from_flagfile("small_vgg16_quarter", 0)}, options, POINTS))
     if "efficientnet" in settings.table:
         options = {
-            "fold_batch_norm": PUBLISHED_EPSILON, "importance_is": "layers", "rate_weights": (0.0, 0.03),
-            "step_octaves": (-5.5, -4.0), "views": 4,
+            "fold_batch_norm": PUBLISHED_EPSILON, "importance_is": "layers", "rate_weights": (0.1,),
+            "step_octaves": (-5.5, -4.5), "views": 2,
         }  # fmt: skip
         found.append(Experiment("efficientnet_lite0", {}, {"dc_v1": options}, HALF_A_POINT))
     return found
