@@ -206,7 +206,7 @@ def _tuning_optimizer(settings: TrainConfig, steps: int) -> optax.GradientTransf
 
 
 def fresh_statistics(labelled: Labelled, settings: TrainConfig, data, images: np.ndarray, batch_size: int = 250):
-    """Returns the network with running statistics measured anew, with hard weights, over training images."""
+    """Returns the network with running statistics measured anew, with hard weights, over images as in training."""
     network = models.from_tree(pretrain.create_network(settings, data), labelled.tree())
     norms = [norm for _, norm in nnx.iter_modules(network) if isinstance(norm, layers.BatchNorm)]
     if not norms:
@@ -217,14 +217,17 @@ def fresh_statistics(labelled: Labelled, settings: TrainConfig, data, images: np
     preprocess = models.standardise(data.mean, data.std)
 
     @jax.jit
-    def measure(parameters, statistics, batch):
+    def measure(parameters, statistics, batch, start):
         network = nnx.merge(graph, parameters, statistics, copy=True)
         network.train()
-        network(preprocess(batch))
+        key = jax.random.fold_in(jax.random.key(settings.seed + 2), start)
+        network(preprocess(augmentation.augment(key, batch, settings.shift, settings.flip)))
         return nnx.split(network, nnx.Param, ...)[2]
 
     starts = range(0, len(images) // batch_size * batch_size, batch_size)
-    found = [jax.device_get(measure(parameters, statistics, images[start : start + batch_size])) for start in starts]
+    found = [
+        jax.device_get(measure(parameters, statistics, images[start : start + batch_size], start)) for start in starts
+    ]
     mean = jax.tree.map(lambda *values: np.mean(values, axis=0, dtype=np.float64).astype(np.float32), *found)
     flat = weight_files.flatten(models.to_tree(nnx.merge(graph, parameters, mean)))
     rest = {path: value for path, value in flat.items() if path not in _kernel_paths(labelled.labels)}

@@ -17,19 +17,22 @@ from projects.entropy_training.hardening import Labelled
 FLOAT_BITS = 32
 SMALL_STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)  # of biases and norms, in root mean squares
 EPSILON = 1e-5  # of common.models.layers.BatchNorm
+DEAD_VARIANCE = 1e-8  # a channel that varies less is constant: all its weights are 0
 GAP_BITS = range(2, 17)
 
 
 def fold_statistics(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns biases and norms with running statistics in their scale and bias: mean 0 and variance 1 - epsilon stay.
 
-    Two vectors of a norm are then enough, and its outputs the same up to rounding.
+    Two vectors of a norm are then enough, and its outputs the same up to rounding. A channel that is constant gives the
+    bias alone: the large factor that it does not need would set the grid of all others.
     """
     folded = dict(rest)
     for path, variance in rest.items():
         if path.endswith("/var"):
             norm = path.removesuffix("/var")
             factor = rest[f"{norm}/scale"].astype(np.float64) / np.sqrt(variance.astype(np.float64) + EPSILON)
+            factor = np.where(variance < DEAD_VARIANCE, 0.0, factor)
             folded[f"{norm}/scale"] = factor.astype(np.float32)
             folded[f"{norm}/bias"] = (rest[f"{norm}/bias"] - factor * rest[f"{norm}/mean"]).astype(np.float32)
             folded[f"{norm}/mean"] = np.zeros_like(variance)

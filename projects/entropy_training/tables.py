@@ -80,9 +80,9 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             "lenet5",
             from_flagfile("lenet5", TrainConfig),
             from_flagfile("pretrain_lenet5", PretrainConfig),
-            {0: (0.5,), 1: (0.5,), 2: (0.5,)},
+            {0: (0.5, 0.3), 1: (0.5,), 2: (0.5,)},
             {},
-            {0: (0.02,)},
+            {0: (0.02, 0.05)},
         ),
         "small_vgg16": Experiment(
             "small_vgg16", from_flagfile("small_vgg16_quarter", TrainConfig), None, {0: (0.1,)}, {}, {}

@@ -116,3 +116,11 @@ def test_a_file_with_another_codebook_is_noticed(monkeypatch):
     monkeypatch.setattr(entropy_coding, "decompress", damaged)
     with pytest.raises(RuntimeError, match="fc1/kernel does not decode"):
         sizes.encode(labelled(), None)
+
+
+def test_a_constant_channel_folds_to_its_bias():
+    rest = {"norm/scale": [2.0, 2.0], "norm/bias": [0.5, 0.5], "norm/mean": [3.0, 1.0], "norm/var": [0.0, 4.0 - 1e-5]}
+    folded = sizes.fold_statistics({path: np.float32(values) for path, values in rest.items()})
+    np.testing.assert_allclose(folded["norm/scale"], [0.0, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(folded["norm/bias"], [0.5, -0.5], rtol=1e-5)
+    assert not folded["norm/mean"].any() and np.ptp(folded["norm/var"]) == 0
