@@ -163,11 +163,10 @@ def test_folded_statistics_give_the_same_outputs():
     np.testing.assert_allclose(folded, expected, rtol=2e-3, atol=2e-3)
 
 
-def test_a_collapse_stops_with_a_sentence(finished, tmp_path):
+def test_a_collapse_stops_with_a_sentence(finished, tmp_path, monkeypatch):
     whole, _ = finished
-    settings = dataclasses.replace(
-        TINY, checkpoint=str(whole.path / "pretrain"), alpha=1e4, alpha_warmup=0, learning_rate=0.05
-    )
+    settings = dataclasses.replace(TINY, checkpoint=str(whole.path / "pretrain"), epochs=1)
+    monkeypatch.setattr(train, "nonzero_share", lambda labelled: 0.0)
     with pytest.raises(ValueError, match="every weight became 0: give a smaller --alpha"):
         train.main(settings, run_directory.open_for_test(tmp_path))
 
