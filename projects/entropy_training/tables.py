@@ -82,7 +82,7 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             "lenet5",
             from_flagfile("lenet5", TrainConfig),
             from_flagfile("pretrain_lenet5", PretrainConfig),
-            {0: (0.5, 0.3), 1: (0.5,), 2: (0.5,)},
+            {0: (0.5,), 1: (0.5,), 2: (0.5,)},
             {},
             {0: (0.02, 0.05)},
         ),
