@@ -62,6 +62,7 @@ def _noisy(mean, variance: Callable[[], jax.Array], bias, key):
         mean = mean + bias
     if key is None:
         return mean
-    # Blocked products may leave a variance a rounding error below 0.
-    deviation = jnp.sqrt(jnp.maximum(variance(), 0) + TINY)
+    # Blocked products may leave a variance a rounding error below 0; half precision cannot hold TINY.
+    wide = variance().astype(jnp.promote_types(mean.dtype, jnp.float32))
+    deviation = jnp.sqrt(jnp.maximum(wide, 0) + TINY).astype(mean.dtype)
     return mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)
