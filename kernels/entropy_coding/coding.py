@@ -6,6 +6,7 @@ a tensor is the one in which its nearest levels would cost less.
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,7 +14,14 @@ import numpy as np
 from . import container
 from .constants import COST_UNIT, MAX_ABS_LEVEL
 from .container import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
-from .quantize import fitted_step, quantize_rdo, quantize_trellis, quantize_uniform
+from .quantize import (
+    checked_importance,
+    checked_weights,
+    fitted_step,
+    quantize_rdo,
+    quantize_trellis,
+    quantize_uniform,
+)
 from .tensor import Options, encode_levels, matrix_shape, plan, read_only, sample, skip_bits, skipped_rows
 from .tree import Codebook, Empty, Quantized
 
@@ -31,6 +39,7 @@ class Settings:
     scan: int
     axes: str
     fit_steps: bool
+    jobs: int  # threads inside a tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +64,8 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
     """The item of a leaf of the tree; importance: of the leaf, or None."""
     if isinstance(leaf, Empty):
         return Item(Entry(path, None, empty=leaf.kind))
+    if isinstance(leaf, (Quantized, Codebook)) and rule.named is not None and rule.named.get(name) is not None:
+        raise ValueError(f"tensor {name!r} is quantised already: leave it out of step")
     if isinstance(leaf, Quantized):
         dtype = np.dtype(leaf.dtype)
         container.dtype_code(dtype)
@@ -89,14 +100,15 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
         if step is not None and array.size:
             entry.coding, entry.step = UNIFORM, float(step)
     if importance is not None:
-        importance = np.asarray(importance)
-        if importance.shape != array.shape:
-            raise ValueError(f"tensor {name!r}: importance has shape {importance.shape}, the weights {array.shape}")
+        try:
+            importance = checked_importance(array, 0.0, importance)
+        except ValueError as error:
+            raise ValueError(f"tensor {name!r}: {error}") from None
     return Item(entry, array, importance=importance)
 
 
 def _codebook_item(path, name, leaf: Codebook) -> Item:
-    labels, values = np.asarray(leaf.labels), np.ascontiguousarray(leaf.values)
+    labels, values = np.asarray(leaf.labels), np.asarray(leaf.values)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     container.dtype_code(values.dtype)
     if values.dtype.kind in "iubc" or values.ndim != 1 or not values.size:
@@ -106,7 +118,7 @@ def _codebook_item(path, name, leaf: Codebook) -> Item:
         raise TypeError(f"tensor {name!r}: Codebook.labels holds {labels.dtype}, not integers")
     if not np.isfinite(values).all():
         raise ValueError(f"tensor {name!r}: Codebook.values holds NaN or infinity")
-    zero = int(leaf.zero)
+    values, zero = np.ascontiguousarray(values), operator.index(leaf.zero)
     if not 0 <= zero < values.size:
         raise ValueError(f"tensor {name!r}: Codebook.zero={zero} is no place among {values.size} values")
     if labels.size and not (-zero <= int(labels.min()) and int(labels.max()) < values.size - zero):
@@ -144,9 +156,8 @@ def encode_small(items: list[Item], settings: Settings) -> list[Stream]:
     if settings.quantizer == "trellis":
         _share_trellis([item for item in small if not item.quantized], settings, streams)
         small = [item for item in small if item.quantized]
-    elif small:
-        for item in small:
-            item.array = item.array if item.quantized else _decided(item, item.array, settings)
+    for item in small:
+        item.array = item.array if item.quantized else _decided(item, item.array, settings)
     _share_levels(small, settings, streams)
     _share_levels([item for item in items if item.entry.coding == INTEGERS], settings, streams)
     return streams
@@ -176,8 +187,7 @@ def _share_trellis(items, settings, streams) -> None:
         return
     scaled = []
     for item in items:
-        # Quantised for its checks alone; the trellis takes levels up to two further out.
-        _checked(item, lambda item=item: quantize_uniform(item.array, item.entry.step / 2))
+        _checked(item, lambda item=item: checked_weights(item.array, item.entry.step, 2))
         scaled.append(item.array.reshape(-1).astype(np.float64) / item.entry.step)
     weights = None
     if any(item.importance is not None for item in items):
@@ -190,7 +200,8 @@ def _share_trellis(items, settings, streams) -> None:
     at = 0
     for item in items:
         item.entry.coding, item.entry.stream = TRELLIS, len(streams)
-        _fit(item, item.array.reshape(-1), levels[at : at + item.entry.size], settings)
+        own = levels[at : at + item.entry.size]
+        _fit(item, item.array.reshape(-1), own, settings, None if weights is None else weights[at : at + own.size])
         at += item.entry.size
     streams.append(_codeword(levels[None], dataclasses.replace(settings, scan=0), True))
 
@@ -226,21 +237,34 @@ def _checked(item: Item, quantize) -> np.ndarray:
 
 def _decided(item: Item, array: np.ndarray, settings: Settings) -> np.ndarray:
     """Levels of a tensor of its own whose axes are in coding order."""
+    weight = None if item.importance is None else _in_order(item.importance, item.entry.axes)
     if settings.quantizer == "uniform" or (settings.quantizer == "rdo" and settings.rate_weight == 0):
         levels = _checked(item, lambda: quantize_uniform(array, item.entry.step))
-        _fit(item, array, levels, settings)
+        _fit(item, array, levels, settings, weight)
         return levels
-    weight = None if item.importance is None else _in_order(item.importance, item.entry.axes)
     quantize = quantize_trellis if settings.quantizer == "trellis" else quantize_rdo
-    options = {"importance": weight, "n_unary": settings.n_unary, "scan": settings.scan}
+    options = {"importance": weight, "n_unary": settings.n_unary, "scan": settings.scan, "jobs": settings.jobs}
     levels = _checked(item, lambda: quantize(array, item.entry.step, settings.rate_weight, **options))
     _fit(item, array, levels, settings, weight)
     return levels
 
 
 def _fit(item: Item, array, levels, settings, weight=None) -> None:
-    if settings.fit_steps:
-        item.entry.step = fitted_step(array, levels, item.entry.step, importance=weight)
+    """Gives the entry the step that fits its levels, where that is asked for and its dtype can hold the largest one."""
+    entry = item.entry
+    largest = max(int(levels.max(initial=0)), -int(levels.min(initial=0)))
+
+    def holds(step):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(np.float64(largest * step).astype(entry.dtype)))
+
+    if settings.fit_steps and holds(fitted := fitted_step(array, levels, entry.step, importance=weight)):
+        entry.step = fitted
+    elif not holds(entry.step):
+        raise ValueError(
+            f"tensor {entry.name!r}: its largest level, {largest}, times the step {entry.step} is more than "
+            f"{entry.dtype} holds: take a smaller step"
+        )
 
 
 def _better_order(item: Item, settings: Settings) -> tuple[int, ...] | None:

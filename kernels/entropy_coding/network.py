@@ -83,13 +83,15 @@ def compress(
     rule = _step_rule(step, small_step, qp, small_qp, names)
     weights = {} if importance is None else _named(importance, names, "importance")
     fit = quantizer != "uniform" if fit_steps is None else fit_steps
-    settings = Settings(quantizer, float(rate_weight), n_unary, scan, axes, fit)
     items = [make_item(path, name, leaf, rule, weights.get(name)) for path, name, leaf in leaves]
 
     coded = [item for item in items if item.entry.coding in (INTEGERS, UNIFORM, CODEBOOK)]
     alone = [item for item in coded if item.entry.size >= SHARED_SIZE]
     small = [item for item in coded if item.entry.size < SHARED_SIZE]
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+    jobs = jobs or os.cpu_count()
+    inner = max(1, jobs // max(len(alone), 1))
+    settings = Settings(quantizer, float(rate_weight), n_unary, scan, axes, fit, inner)
+    with ThreadPoolExecutor(jobs) as pool:
         # Large ones first, so that no thread starts on the largest when the others are done.
         futures = {id(i): pool.submit(encode_alone, i, settings) for i in sorted(alone, key=lambda i: -i.entry.size)}
         together = pool.submit(encode_small, small, settings)
@@ -114,6 +116,7 @@ def _step_rule(step, small_step, qp, small_qp, names) -> Steps:
             raise ValueError(f"give {label} or {label.replace('step', 'qp')}, not both")
     step = qp_to_step(qp) if qp is not None else step
     small_step = qp_to_step(small_qp) if small_qp is not None else small_step
+    step, small_step = (float(x) if getattr(x, "ndim", None) == 0 else x for x in (step, small_step))
     for value, label in ((step, "step"), (small_step, "small_step")):
         if isinstance(value, (int, float, np.number)) and not 0 < value < math.inf:
             raise ValueError(f"{label}={value} must be a finite number > 0")

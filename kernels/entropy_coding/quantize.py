@@ -35,7 +35,7 @@ def quantize_uniform(w, step: float) -> np.ndarray:
     Raises:
       ValueError: w holds NaN or infinity, step is not positive and finite, or a level leaves the legal range.
     """
-    w, step = _checked(w, step)
+    w, step = checked_weights(w, step)
     levels = np.empty(w.shape, np.int32)
     flat_w, flat_levels = np.ascontiguousarray(w).reshape(-1), levels.reshape(-1)
     for start in range(0, w.size, _PIECE):  # in pieces, so that no float64 copy of a large tensor is made
@@ -79,8 +79,8 @@ def quantize_rdo(
     if isinstance(w, (list, tuple)):
         options = {"n_unary": n_unary, "scan": scan, "profile": profile}
         return _many(quantize_rdo, w, step, rate_weight, importance, jobs, options)
-    w, step = _checked(w, step)
-    importance = _checked_importance(w, rate_weight, importance)
+    w, step = checked_weights(w, step)
+    importance = checked_importance(w, rate_weight, importance)
     options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
     if rate_weight == 0:
         return quantize_uniform(w, step)
@@ -130,8 +130,8 @@ def quantize_trellis(
     if isinstance(w, (list, tuple)):
         options = {"n_unary": n_unary, "scan": scan, "profile": profile}
         return _many(quantize_trellis, w, step, rate_weight, importance, jobs, options)
-    w, step = _checked(w, step, 2)  # its candidates lie up to two steps further out
-    importance = _checked_importance(w, rate_weight, importance)
+    w, step = checked_weights(w, step, 2)  # its candidates lie up to two steps further out
+    importance = checked_importance(w, rate_weight, importance)
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
     from . import trellis
@@ -140,6 +140,10 @@ def quantize_trellis(
     order, restarts = _coding_order(options)
     flat = _real(w).reshape(-1)
     weight = np.ones(1) if importance is None else np.ascontiguousarray(importance).reshape(-1)
+    scale = float(weight.max(initial=0)) or 1.0  # costs of any unit stay far from overflow
+    weight, rate_weight = weight / scale, rate_weight / scale
+    if not np.isfinite(rate_weight):
+        raise ValueError(f"rate_weight is beyond what importances of at most {scale} can be weighed against")
     if order is not None:
         flat = flat[order]
         weight = weight[order] if weight.size > 1 else weight
@@ -160,7 +164,7 @@ def quantize_trellis(
 
 def _real(w) -> np.ndarray:
     """Weights as a C-ordered float32 or float64 array, unchanged in value."""
-    return np.ascontiguousarray(w, np.float64 if w.dtype == np.float64 else np.float32)
+    return np.ascontiguousarray(w, np.float64 if w.dtype.itemsize == 8 else np.float32)
 
 
 def _many(quantize, tensors, step, rate_weight, importance, jobs, options) -> list[np.ndarray]:
@@ -222,12 +226,24 @@ def fitted_step(w, q, step: float, *, importance=None) -> float:
       q: their levels, which were decided with `step`.
       step: returned where the levels say nothing (all zero) or the best step is not positive.
       importance: F, of the shape of w; 1 everywhere by default.
+
+    Raises:
+      ValueError: as `quantize_rdo`; TypeError: q holds no integers.
     """
     from . import fitting
 
-    w, q = read_only(_real(np.asarray(w)).reshape(-1)), read_only(np.ascontiguousarray(q, np.int32).reshape(-1))
-    weights = np.ones(1) if importance is None else np.ascontiguousarray(importance, np.float64).reshape(-1)
-    product, square = fitting.sums(w, q, read_only(weights))
+    q = np.asarray(q)
+    if q.dtype.kind not in "iub":
+        raise TypeError(f"levels must be integers, not {q.dtype}")
+    if q.size and max(-int(q.min()), int(q.max())) > MAX_ABS_LEVEL:
+        raise ValueError(f"a level is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
+    if q.shape != np.shape(w):
+        raise ValueError(f"the levels have shape {q.shape}, the weights {np.shape(w)}")
+    w, step = checked_weights(w, step, -1)  # the levels are there: any step will do
+    importance = checked_importance(w, 0.0, importance)
+    flat, levels = read_only(_real(w).reshape(-1)), read_only(np.ascontiguousarray(q, np.int32).reshape(-1))
+    weights = np.ones(1) if importance is None else np.ascontiguousarray(importance).reshape(-1)
+    product, square = fitting.sums(flat, levels, read_only(weights))
     best = product / square if square > 0 else 0.0
     return best if 0 < best < np.inf else float(step)
 
@@ -258,7 +274,8 @@ def dequantize(q, step: float, dtype=np.float32) -> np.ndarray:
     return out
 
 
-def _checked_importance(w, rate_weight, importance):
+def checked_importance(w, rate_weight, importance):
+    """Importance as float64, or None; ValueError for one of another shape or with values that make no sense."""
     if not (np.isfinite(rate_weight) and rate_weight >= 0):
         raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
     if importance is not None:
@@ -270,10 +287,15 @@ def _checked_importance(w, rate_weight, importance):
     return importance
 
 
-def _checked(w, step, margin: int = 0):
+def checked_weights(w, step, margin: int = 0):
+    """Weights as an array in the machine's byte order and the step as a float, or an error that says what is wrong;
+    `margin` levels beyond the nearest one must be legal, too (-1: no level is to be made)."""
     w = np.asarray(w)
+    w = w.astype(w.dtype.newbyteorder("="), copy=False)
     if w.dtype.kind not in "fV" and w.dtype.name not in ("bfloat16",):
         raise ValueError(f"weights must be floating point, not {w.dtype}; integers need no quantiser")
+    if w.dtype.itemsize > 8:
+        raise ValueError(f"weights of dtype {w.dtype} are wider than the float64 that quantisers compute in: cast them")
     if not (np.isfinite(step) and step > 0):
         raise ValueError(f"step={step} must be a finite number > 0")
     if w.size:
@@ -282,7 +304,7 @@ def _checked(w, step, margin: int = 0):
         if not np.isfinite(largest):
             bad = int(np.count_nonzero(~np.isfinite(w.astype(np.float32))))
             raise ValueError(f"the weights hold {bad} NaN or infinite values of {w.size}")
-        if largest / step > MAX_ABS_LEVEL - margin:
+        if margin >= 0 and largest / step > MAX_ABS_LEVEL - margin:
             raise ValueError(
                 f"step={step} is too small for a largest weight of {largest}: the smallest legal step is "
                 f"{largest / MAX_ABS_LEVEL * (1 + 1e-5):.6g}"

@@ -7,11 +7,12 @@ low. Headers (9 bytes a codeword, three bits more for every preset) are not coun
 """
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .constants import COST_UNIT
+from .constants import COST_UNIT, MAX_UNARY
 from .tensor import checked_levels, skip_bits, skipped_rows
 
 
@@ -35,7 +36,8 @@ def rate_exact(
       presets: charge the best starting states, as `encode_tensor` chooses them, instead of the neutral ones.
       implementation: None takes "compiled" for concrete arrays (CPU threads) and "xla" for JAX tracers; "xla" is a loop
         over the weights that jits and vmaps (over tensors or candidates, which is what makes it fast), to the same
-        bits, for scan 0 of profile 0 without presets and dq. A list is padded to a few sizes: few compilations.
+        bits as far as a float32 holds them, for scan 0 of profile 0 without presets and dq. A list is padded to a few
+        sizes, so that there are few compilations.
       max_level: for "xla", a bound on |q| that the caller knows: fewer contexts are then carried along.
       jobs: threads of "compiled"; by default one a core.
 
@@ -52,9 +54,12 @@ def rate_exact(
             raise ValueError("the XLA form rates scan 0 of profile 0 without presets and dependent quantisation")
         from . import rate_scan
 
-        if isinstance(q, (list, tuple)) and not any(_is_traced(one) for one in q):
-            return rate_scan.exact_list(q, n_unary, max_level)
-        return rate_scan.exact(q, n_unary, max_level)
+        several = isinstance(q, (list, tuple)) and (not q or any(hasattr(one, "dtype") for one in q))
+        for one in q if several else [q]:
+            _check(one, n_unary, max_level)
+        if several and any(_is_traced(one) for one in q):
+            return rate_scan.exact_stack(q, n_unary, max_level)
+        return (rate_scan.exact_list if several else rate_scan.exact)(q, n_unary, max_level)
     if not isinstance(q, (list, tuple)):
         return _compiled_bits(q, n_unary, presets, dq, scan, profile)
     if not (presets or dq or scan or profile):
@@ -74,6 +79,7 @@ def rate_static(q, *, n_unary: int = 11):
     """
     from . import rate_counts
 
+    _check(q, n_unary, None)
     return rate_counts.static(q, n_unary)
 
 
@@ -89,13 +95,32 @@ def rate_static_soft(probabilities, levels, *, n_unary: int = 11):
     """
     from . import rate_counts
 
+    if not 1 <= n_unary <= MAX_UNARY:
+        raise ValueError(f"n_unary={n_unary} is not between 1 and {MAX_UNARY}")
+    shape = np.shape(probabilities)
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != len(levels):
+        raise ValueError(f"probabilities of shape {shape} are not [weights, choices] for {len(levels)} levels")
     return rate_counts.static_soft(probabilities, tuple(int(level) for level in levels), n_unary)
 
 
 def _is_traced(q) -> bool:
-    import sys
-
+    if isinstance(q, (list, tuple)):
+        return any(_is_traced(one) for one in q)
     return "jax" in sys.modules and isinstance(q, sys.modules["jax"].core.Tracer)
+
+
+def _check(q, n_unary, max_level) -> None:
+    """Refuses what the JAX forms would silently take for something else; ranges are only known of concrete arrays."""
+    if not 1 <= n_unary <= MAX_UNARY:
+        raise ValueError(f"n_unary={n_unary} is not between 1 and {MAX_UNARY}")
+    if _is_traced(q):
+        if q.dtype.kind not in "iub":
+            raise TypeError(f"levels must be integers, not {q.dtype}: quantise first (quantize_uniform)")
+        return
+    levels, _ = checked_levels(q, n_unary, False, 0, 0)
+    largest = max(int(levels.max(initial=0)), -int(levels.min(initial=0)))
+    if max_level is not None and largest > max_level:
+        raise ValueError(f"max_level={max_level} is no bound on |q|: there is a level of magnitude {largest}")
 
 
 def _plain_bits(tensors, n_unary, jobs) -> np.ndarray:

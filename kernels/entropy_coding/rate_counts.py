@@ -40,10 +40,13 @@ def _bits_of_counts(counts, n_unary: int):
 def _entropy_bits(ones, zeros):
     """Sum over contexts of n H2(ones / n); 0 log 0 = 0, with a finite gradient there."""
     total = ones + zeros
+    least = jnp.finfo(total.dtype).tiny  # smaller counts are flushed to 0 somewhere on the way
 
     def part(count):
-        safe = jnp.where(count > 0, count, 1)
-        return jnp.where(count > 0, count * jnp.log2(jnp.where(total > 0, total, 1) / safe), 0)
+        counted = count > least
+        return jnp.where(
+            counted, count * (jnp.log2(jnp.where(counted, total, 1)) - jnp.log2(jnp.where(counted, count, 1))), 0
+        )
 
     return jnp.sum(part(ones) + part(zeros))
 
@@ -52,12 +55,14 @@ def _entropy_bits(ones, zeros):
 def static_soft(probabilities, levels: tuple, n_unary: int):
     """Bits of soft assignments [weights, choices] to `levels`, see `rate.rate_static_soft`."""
     dtype = probabilities.dtype
+    wide = jnp.promote_types(dtype, jnp.float32)  # counts of a layer leave the range of half precision
+    probabilities = probabilities.astype(wide)
     level = np.array(levels, np.int64)
-    classes = np.stack([level == 0, level < 0, level > 0], axis=1).astype(dtype)
+    classes = np.stack([level == 0, level < 0, level > 0], axis=1).astype(wide)
     neighbour = probabilities @ classes
-    first = jnp.zeros((1, 3), dtype).at[0, 0].set(1)
+    first = jnp.zeros((1, 3), wide).at[0, 0].set(1)
     pairs = jnp.concatenate([first, neighbour[:-1]]).T @ probabilities  # [class before, choice]
     remainder = np.array([max(int(abs(x)) - n_unary, 0).bit_length() for x in level], int)
     kind = np.where(np.abs(level) > n_unary, n_unary + remainder, np.abs(level))
-    counts = jnp.zeros((3, 2, n_unary + 32), dtype).at[:, (level < 0).astype(int), kind].add(pairs)
-    return _bits_of_counts(counts, n_unary)
+    counts = jnp.zeros((3, 2, n_unary + 32), wide).at[:, (level < 0).astype(int), kind].add(pairs)
+    return _bits_of_counts(counts, n_unary).astype(dtype)

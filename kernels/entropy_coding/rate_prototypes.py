@@ -39,7 +39,7 @@ def one_hot(q, n_unary: int, max_level: int):
 def gather(q, n_unary: int, max_level: int):
     """The same as `one_hot`."""
     q, before = _with_neighbour(q, max_level)
-    flags, batch = min(n_unary, max_level), jnp.arange(q.shape[0] and q.shape[1])
+    flags, batch = min(n_unary, max_level), jnp.arange(q.shape[1])
     order = jnp.arange(flags)[:, None]
 
     def weight(carry, row):

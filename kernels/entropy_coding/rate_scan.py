@@ -42,6 +42,11 @@ def exact_list(tensors, n_unary: int, max_level: int | None) -> np.ndarray:
     return bits
 
 
+def exact_stack(tensors, n_unary: int, max_level: int | None):
+    """float32 bits [tensors] of several tensors, some of them traced."""
+    return jnp.stack([exact(q, n_unary, max_level) for q in tensors])
+
+
 @functools.cache
 def _batched(n_unary: int, max_level: int | None):
     """(q int32 [batch, n], length int32 [batch]) -> float32 bits [batch]; vmap makes the batch larger."""

@@ -38,6 +38,8 @@ def decompress(
       ValueError: the file is damaged, of another version, or larger than allowed; the message says which.
     """
     entries, streams = container.read(data, max_output_bytes)
+    if quantized and (declared := sum(max(entry.nbytes, 4 * entry.size) for entry in entries)) > max_output_bytes:
+        raise ValueError(f"the integers take {declared} bytes, max_output_bytes={max_output_bytes} allows no more")
     return unflatten(_decode(entries, entries, streams, quantized, jobs))
 
 
@@ -52,9 +54,13 @@ def read_tensor(data, name: str, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_B
     wanted = [entry for entry in entries if entry.empty is None and entry.name == name]
     if not wanted:
         raise KeyError(f"no tensor {name!r}; there are {', '.join(entry.name for entry in entries[:8])}...")
-    declared = sum(entry.nbytes for entry in wanted)
+    shared = {entry.stream for entry in wanted if entry.stream >= 0}  # what lies in the same stream is decoded with it
+    declared = sum(entry.nbytes for entry in entries if entry.stream in shared) or sum(entry.nbytes for entry in wanted)
     if declared > max_output_bytes:
-        raise ValueError(f"{name!r} takes {declared} bytes, more than max_output_bytes={max_output_bytes} allows")
+        raise ValueError(
+            f"{name!r}, with what shares its stream, takes {declared} bytes, more than "
+            f"max_output_bytes={max_output_bytes} allows"
+        )
     return _decode(entries, wanted, streams, False, 1)[0][1]
 
 
@@ -181,8 +187,10 @@ def _decode_stream(stream, members: list[Entry], quantized: bool) -> dict:
         reader = _reader(stream, (1, sum(member.size for member in members)), entry.name)
     else:
         reader = _reader(stream, entry.coded_shape, entry.name)
+    leaves = {}
     try:
-        leaves = {id(member): _read_member(reader, member, quantized) for member in members}
+        for entry in members:
+            leaves[id(entry)] = _read_member(reader, entry, quantized)
         reader.finish()
     except ValueError as error:
         raise ValueError(f"tensor {entry.name!r}: {error}") from None

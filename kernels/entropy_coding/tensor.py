@@ -220,11 +220,11 @@ def skipped_rows(levels, options) -> np.ndarray:
 def sample(matrix: np.ndarray, options) -> np.ndarray:
     """Runs of a very large matrix of levels that is coded as one row, end to end; others whole. For decisions that cost
     more time than the last bits are worth."""
-    if options.height > 1 or options.width <= 2 * _RUN * _RUNS:
+    if options.height > 1 or matrix.shape[1] <= 2 * _RUN * _RUNS:
         return matrix
     if options.dq:  # the states of the trellis follow from all levels before
         return matrix[:, : _RUN * _RUNS]
-    starts = np.linspace(0, options.width - _RUN, _RUNS).astype(np.int64)
+    starts = np.linspace(0, matrix.shape[1] - _RUN, _RUNS).astype(np.int64)
     return np.concatenate([matrix[:, start : start + _RUN] for start in starts], axis=1)
 
 

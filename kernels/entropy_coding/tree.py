@@ -20,11 +20,10 @@ class Empty:
     kind: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Quantized:
     """A tensor that is already integers on a grid: value = step * q. A leaf for `compress`, and what `decompress`
-    returns
-    on request instead of floats.
+    returns on request instead of floats.
 
     Attributes: q, integers of any shape; step, the grid; dtype, of the dequantised tensor.
     """
@@ -34,7 +33,7 @@ class Quantized:
     dtype: np.dtype = np.dtype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Codebook:
     """A tensor whose weights share a few values: value = values[label + zero]. A leaf for `compress`, and what
     `decompress` returns on request instead of floats.

@@ -15,7 +15,7 @@ from .prices import magnitude_price, move, move_magnitude, price, two_prices
 # The two edges into each state, by the state left and the parity of the level.
 _LEFT = np.array([[s for s in range(8) for p in (0, 1) if STATE_TRANSITIONS[s, p] == t] for t in range(8)], np.uint64)
 _PARITY = np.array([[p for s in range(8) for p in (0, 1) if STATE_TRANSITIONS[s, p] == t] for t in range(8)], np.uint64)
-_IMPOSSIBLE = 1e300
+_IMPOSSIBLE = np.inf
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 
 

@@ -21,9 +21,9 @@ import zstandard
 from common import provenance
 from kernels import entropy_coding
 from kernels.entropy_coding import Quantized
+from kernels.entropy_coding.coding import SHARED_SIZE
 from projects.deepcabac import huffman
 
-SHARED_SIZE = 2048  # values: smaller tensors share a stream in our container
 FLOAT32, ENTROPY, HUFFMAN, BZ2, ZSTD = "float32", "zero-order entropy (bound)", "scalar Huffman", "bz2", "zstd-19"
 RANGE, NNCODEC, STREAMS, FILE = "static range coder", "nncodec", "ours, streams", "ours, whole file"
 MISSING, TOO_MANY = "make peers", "too many values"

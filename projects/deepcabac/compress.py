@@ -170,7 +170,8 @@ def compress(config: CompressConfig, network: Network, judge: evaluation.Evaluat
     if (
         small is None
         and (config.target_bytes or config.target_snr is not None)
-        and not (config.small_step or config.small_qp)
+        and config.small_step is None
+        and config.small_qp is None
     ):
         small = SMALL_BY_DEFAULT
     small_step = entropy_coding.qp_to_step(config.small_qp) if config.small_qp is not None else config.small_step

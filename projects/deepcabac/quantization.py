@@ -238,6 +238,8 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
     decoded = entropy_coding.decompress(data, quantized=True, jobs=network.jobs)
     before, after = weight_files.flatten(network.tree), flatten_quantized(decoded)
     by_name = steps(network, rule) if rule else {}
+    weighed = rule is not None and rule.rate_weight and network.importance
+    importance = scaled_importance(network, by_name) if weighed else {}
     if before.keys() != after.keys():
         raise ValueError(f"the file decodes to other tensors: {sorted(before.keys() ^ after.keys())[:4]}")
     for name, array in before.items():
@@ -248,7 +250,9 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
             raise ValueError(
                 f"{name!r} decodes to {found.dtype} {list(values.shape)}, not {array.dtype} {list(array.shape)}"
             )
-        step = _stored_step(network, rule, name, array, values, by_name) if is_levels else None
+        step = (
+            _stored_step(network, rule, array, values, by_name.get(name), importance.get(name)) if is_levels else None
+        )
         if is_levels and (step is None or abs(found.step - step) > SAME_STEP * step):
             raise ValueError(f"{name!r} decodes with step {found.step}, written was {step}")
         if is_levels or name in by_name:
@@ -269,14 +273,10 @@ def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
     return weight_files.nest(flat)
 
 
-def _stored_step(network: Network, rule: Rule, name: str, array, levels, by_name) -> float | None:
+def _stored_step(network: Network, rule: Rule, array, levels, step: float | None, importance) -> float | None:
     """The step that a file has for a tensor: fitted to its levels where a rate-distortion decision made them."""
-    step = by_name.get(name)
     if step is None or not (rule.rate_weight > 0 or network.quantizer in ("rdo", "trellis")):
         return step
-    importance = None
-    if rule.rate_weight and network.importance:
-        importance = scaled_importance(network, by_name).get(name)
     return entropy_coding.fitted_step(array, levels, step, importance=importance)
 
 

@@ -32,6 +32,7 @@ HOPELESS = 8  # losing so many tolerances, a walk towards coarser steps ends
 SMALL_STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of biases, scales and statistics, in root mean squares
 FIRST_SMALL = 0.125
 ABOUT_THE_SAME = 0.08  # difference of the logarithms of two sizes
+CODER_REVISION = "steps fitted to levels "  # sizes and accuracies of an earlier one are not those of this one
 SLACK = 1e-9  # accuracies are ratios of small integers; a rounding error must not decide
 
 
@@ -274,7 +275,9 @@ def unit_step(network: Network) -> float:
 
 def fingerprint(network: Network) -> str:
     """Returns a check sum of everything in a network that decides the bytes."""
-    crc = zlib.crc32(f"{sorted(network.layer_steps.items())} {network.scan}{network.quantizer or ''}".encode())
+    crc = zlib.crc32(
+        f"{CODER_REVISION}{sorted(network.layer_steps.items())} {network.scan}{network.quantizer or ''}".encode()
+    )
     for name, array in sorted(
         (weight_files.flatten(network.tree) | {f"F {k}": v for k, v in network.importance.items()}).items()
     ):

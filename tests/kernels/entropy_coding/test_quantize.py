@@ -191,3 +191,27 @@ def test_rows_of_blocks_are_decided_in_parallel(jobs):
     expected = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=1)
     found = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=jobs)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "w, q, options, error, message",
+    [
+        (np.ones(0), np.ones(10, int), {}, ValueError, "levels have shape"),
+        (np.ones(9), np.ones(9, int), {"importance": np.ones(2)}, ValueError, "importance has shape"),
+        (np.ones(2), np.array([0.9, 1.9]), {}, TypeError, "must be integers"),
+        (np.ones(2), np.array([1, 2**31]), {}, ValueError, "legal range"),
+        (np.array([1, np.nan]), np.ones(2, int), {}, ValueError, "NaN"),
+    ],
+)
+def test_fitting_what_does_not_fit(w, q, options, error, message):
+    with pytest.raises(error, match=message):
+        entropy_coding.fitted_step(w, q, 0.5, **options)
+
+
+@pytest.mark.parametrize("quantize", [entropy_coding.quantize_rdo, entropy_coding.quantize_trellis])
+def test_byte_orders_and_widths(quantize):
+    w = laplace((40, 30), 12)
+    np.testing.assert_array_equal(quantize(w.astype(">f8"), 0.3, 0.1), quantize(w.astype(np.float64), 0.3, 0.1))
+    assert quantize(np.array([1e300, -1e300], ">f8"), 1e299, 0.1).any()
+    with pytest.raises(ValueError, match="wider than the float64"):
+        quantize(w.astype(np.longdouble), 0.3, 0.1)

@@ -126,3 +126,33 @@ def test_bad_arguments():
         rate_exact(np.ones(3, int), implementation="pallas")
     with pytest.raises(ValueError, match="scan 0"):
         rate_exact(np.ones((3, 3), int), implementation="xla", scan=1)
+
+
+def test_what_the_jax_forms_refuse():
+    q = laplacian(50, 1.0)
+    for n_unary in (0, 16):
+        for rate in (rate_static, lambda q, n_unary: rate_exact(q, n_unary=n_unary, implementation="xla")):
+            with pytest.raises(ValueError, match=f"n_unary={n_unary}"):
+                rate(q, n_unary=n_unary)
+    with pytest.raises(TypeError, match="must be integers"):
+        rate_exact(q + 0.5, implementation="xla")
+    with pytest.raises(TypeError, match="must be integers"):
+        jax.jit(rate_exact)(jnp.ones(3))
+    with pytest.raises(ValueError, match="max_level=1 is no bound"):
+        rate_exact(np.array([3]), max_level=1, implementation="xla")
+    with pytest.raises(ValueError, match="not \\[weights, choices\\]"):
+        rate_static_soft(jnp.ones((3, 2)), [0, 1, 2])
+    pair = jax.jit(lambda a, b: rate_exact([a, b]))(q, q[:20])
+    np.testing.assert_array_equal(pair, np.float32([rate_exact(q), rate_exact(q[:20])]))
+
+
+def test_soft_rates_of_extreme_probabilities():
+    hard = np.eye(3, dtype=np.float32)[np.zeros(10_000, int)]
+    hard[5, 0], hard[5, 1] = 1.3e-38, 1
+    value, gradient = jax.value_and_grad(lambda p: rate_static_soft(p, [-1, 0, 1]))(jnp.asarray(hard))
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    many = np.full((70_000, 3), 1 / 3)
+    half, full = (
+        float(rate_static_soft(jnp.asarray(many, dtype), [-1, 0, 1])) for dtype in (jnp.bfloat16, jnp.float32)
+    )
+    assert half == pytest.approx(full, rel=0.02)
