@@ -155,7 +155,7 @@ def test_dry_run_prints_the_script_and_leaves_nothing(launch, tmp_path):
         f"--sweep_dir={folder}", "--", LIGHT, "--output={run_dir}/it's.txt",
     )  # fmt: skip
     assert code == 0 and not errors and not folder.exists()
-    text = output.replace(str(folder), "SWEEP_DIR").replace(str(ROOT), "CHECKOUT").replace(sys.executable, "PYTHON")
+    text = output.replace(str(folder), "SWEEP_DIR").replace(sys.executable, "PYTHON").replace(str(ROOT), "CHECKOUT")
     assert text == (GOLDEN / "array.txt").read_text()
 
 
