@@ -69,6 +69,7 @@ def bits_of_counts(counts: jax.Array) -> jax.Array:
     The gradient is -log2 of the share, a constant apart (which a softmax cancels), with shares below 1 / (2 N) taken
     as that: a centroid that nobody uses keeps a finite price.
     """
+    counts = counts.astype(jnp.promote_types(counts.dtype, jnp.float32))  # a layer's counts leave the range of half
     total = jnp.sum(counts, axis=-1, keepdims=True)
     logarithm = jnp.log2(jnp.where(counts > 0, counts, 1))  # apart from that of the total: a quotient could overflow
     return jnp.sum(jnp.where(counts > 0, counts * (jnp.log2(jnp.where(total > 0, total, 1)) - logarithm), 0))
@@ -179,9 +180,16 @@ def assign(weights, centroids, probabilities, rate_weight: float) -> np.ndarray:
       rate_weight: squared weight units a bit, >= 0; 2 ln 2 / beta makes the rule the most probable label.
 
     Ties go to the smaller magnitude, then to the lower index.
+
+    Raises:
+      ValueError: not one probability a centroid, or none that is allowed.
     """
     weights = np.asarray(weights)
     centroids, probabilities = np.asarray(centroids, np.float64), np.asarray(probabilities, np.float64)
+    if centroids.ndim != 1 or probabilities.shape != centroids.shape:
+        raise ValueError(f"centroids of shape {centroids.shape} need one probability each, not {probabilities.shape}")
+    if not len(centroids) or (rate_weight > 0 and not (probabilities > 0).any()):
+        raise ValueError(f"none of {len(centroids)} centroids may be used: give one a probability above 0")
     order = np.lexsort((np.arange(len(centroids)), np.abs(centroids)))  # the first minimum wins
     if rate_weight > 0:
         order = order[probabilities[order] > 0]

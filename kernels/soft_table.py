@@ -83,7 +83,8 @@ def expected_counts(table: SoftTable, place: Place, weights: jax.Array | None = 
     """
     index, fraction = place.index.reshape(-1), place.fraction.reshape(-1)
     factor = 1 if weights is None else weights.reshape(-1)
-    histogram = jnp.zeros(table.mean.shape, table.mean.dtype)
+    # A layer's counts leave the range of half precision.
+    histogram = jnp.zeros(table.mean.shape, jnp.promote_types(table.mean.dtype, jnp.float32))
     histogram = histogram.at[index].add(factor * (1 - fraction), mode="promise_in_bounds")
     histogram = histogram.at[index + 1].add(factor * fraction, mode="promise_in_bounds")
     return histogram @ table.probabilities

@@ -229,3 +229,14 @@ def test_levels_are_signed_ranks():
 def test_errors_name_the_value(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_assigning_to_nothing():
+    with pytest.raises(ValueError, match="none of 2 centroids may be used"):
+        entropy.assign(np.ones(2), [0.0, 1.0], [0.0, 0.0], 0.1)
+    with pytest.raises(ValueError, match=r"shape \(2,\) need one probability each, not \(3,\)"):
+        entropy.assign(np.ones(2), [0.0, 1.0], [0.2, 0.3, 0.5], 0.1)
+
+
+def test_counts_beyond_half_precision():
+    assert float(entropy.bits_of_counts(jnp.array([6e4, 6e4], jnp.float16))) == pytest.approx(1.2e5, rel=1e-3)
