@@ -53,7 +53,6 @@ class Experiment:
       alphas: seed -> weights of the rate that are tried.
       straight: seed -> weights of the rate for the straight-through baseline.
       densities: seed -> shares of weights for magnitude pruning.
-      has_baselines: also uniform steps and weighted Lloyd (left out where projects/deepcabac has them on its page).
     """
 
     name: str
@@ -62,7 +61,6 @@ class Experiment:
     alphas: dict[int, tuple[float, ...]]
     straight: dict[int, tuple[float, ...]]
     densities: dict[int, tuple[float, ...]]
-    has_baselines: bool = True
 
 
 def experiments(settings: TablesConfig) -> list[Experiment]:
@@ -87,7 +85,7 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             {0: (0.02, 0.05)},
         ),
         "small_vgg16": Experiment(
-            "small_vgg16", from_flagfile("small_vgg16_quarter", TrainConfig), None, {0: (0.1,)}, {}, {}, False
+            "small_vgg16", from_flagfile("small_vgg16_quarter", TrainConfig), None, {0: (0.1,)}, {}, {}
         ),
     }
     return [every[name] for name in settings.table]
@@ -145,8 +143,7 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
             curve.append(row_of(result, method, seed, alpha, folder))
     for seed, training in trainings.items():
         name = f"{experiment.name}_seed{seed}"
-        if experiment.has_baselines:
-            curve += piece(run, name, functools.partial(baseline_rows, training, None, run))
+        curve += piece(run, name, functools.partial(baseline_rows, training, None, run))
         for density in experiment.densities.get(seed, ()):
             curve += piece(run, f"{name}_{density:g}", functools.partial(baseline_rows, training, density, run))
     chosen = {method: choose(curve, method) for method in published.METHODS}
