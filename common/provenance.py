@@ -87,3 +87,9 @@ def start_record() -> dict:
         "processor": processor(),
         "system": platform.platform(),
     }
+
+
+def stamp() -> dict:
+    """Returns what a published result says of its origin: commit, versions, device, time."""
+    head, dirty = commit()
+    return {"commit": head, "dirty": dirty, "device": device(), "versions": versions(), "date": now()[:19] + "Z"}

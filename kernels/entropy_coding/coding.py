@@ -303,7 +303,7 @@ def _matrix(levels: np.ndarray, settings, dq: bool = False) -> tuple[np.ndarray,
 
 def _codeword(levels: np.ndarray, settings, dq: bool = False) -> Stream:
     matrix, options = _matrix(levels, settings, dq)
-    # A sample of a very large tensor shows which presets suit it, to a hundredth of a per cent of its size.
+    # A sample of a very large tensor shows which presets suit it.
     data = encode_levels(matrix, options, plan(sample(matrix, options), options))
     return Stream(CABAC_STREAM, data, settings.n_unary, settings.scan, options.profile, dq)
 

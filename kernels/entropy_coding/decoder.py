@@ -6,8 +6,8 @@ registers are `span` and `register`, which holds 9 + `extra` bits of the codewor
 
 import numpy as np
 
+from .compiling import compiled, inlined, neighbour_class, renorm
 from .constants import PREFIX_CONTEXTS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
-from .estimators import compiled, inlined, neighbour_class, renorm
 from .places import bin_index, lps_width, moved, reset_contexts
 
 # Status of the decoder: zero is success, the others name what is wrong with the stream.
@@ -55,10 +55,9 @@ def _decode_bin(contexts, context, span, register, extra, position, data):
 
 
 @inlined
-def _decode_flag(contexts, context, span, register, extra, position, data):
-    """As `_decode_bin`, by a branch: a good guess of the value need not wait for the comparison."""
-    context = np.uint64(context)
-    places = contexts[context]
+def _divide(places, span, register, extra):
+    """The value of a bin at a context, and the registers after it, by a branch: a good guess need not wait for the
+    comparison."""
     index = bin_index(places)
     width = lps_width(index, span)
     span -= width
@@ -73,6 +72,15 @@ def _decode_flag(contexts, context, span, register, extra, position, data):
         shift = 1 - (span >> 8)
     span <<= shift
     extra -= shift
+    return value, span, register, extra
+
+
+@inlined
+def _decode_flag(contexts, context, span, register, extra, position, data):
+    """As `_decode_bin`, for bins that are mostly one value."""
+    context = np.uint64(context)
+    places = contexts[context]
+    value, span, register, extra = _divide(places, span, register, extra)
     contexts[context] = moved(places, np.uint64(value))
     if extra < 8:
         position, register, extra = _refill(data, position, register, extra)
@@ -129,20 +137,7 @@ def _decode_zeros(contexts, row, column, right, span, register, extra, position,
     places = contexts[0]
     found = 0
     while column < right:
-        index = bin_index(places)
-        width = lps_width(index, span)
-        span -= width
-        scaled = span << extra
-        value = np.int64(index >> np.uint64(9))
-        if register >= scaled:
-            register -= scaled
-            span = width
-            value = 1 - value
-            shift = renorm(span)
-        else:
-            shift = 1 - (span >> 8)
-        span <<= shift
-        extra -= shift
+        value, span, register, extra = _divide(places, span, register, extra)
         if extra < 8:
             position, register, extra = _refill(data, position, register, extra)
             if position > data.size + 8:

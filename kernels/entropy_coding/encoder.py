@@ -9,8 +9,8 @@ written). They travel through the functions as plain integers so that LLVM keeps
 
 import numpy as np
 
+from .compiling import compiled, inlined, neighbour_class, renorm
 from .constants import SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
-from .estimators import compiled, inlined, neighbour_class, renorm
 from .places import bin_index, lps_width, moved, reset_contexts
 
 

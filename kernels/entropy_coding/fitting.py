@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .estimators import compiled
+from .compiling import compiled
 
 
 @compiled

@@ -6,6 +6,7 @@ Source: the estimators of ISO/IEC 15938-17 (DeepCABAC).
 
 import numpy as np
 
+from .compiling import compiled, inlined
 from .constants import (
     LPS_COST,
     LPS_TABLE,
@@ -16,7 +17,6 @@ from .constants import (
     PRESET_SLOW_START,
     STEP_TABLE,
 )
-from .estimators import compiled, inlined
 
 # A place is the state of an estimator counted from the lowest one, plus 512 (fast) or 8192 (slow) times the row of its
 # rate. (2 * fast + (slow >> 3)) mod 1024 is then (state of the context >> 3) + 512, the index of all tables of bins. A

@@ -6,8 +6,8 @@ header bits, ties keep the lower index, and at each row of blocks the trial stat
 
 import numpy as np
 
+from .compiling import compiled, inlined
 from .constants import NUM_PRESETS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
-from .estimators import compiled, inlined
 from .places import BIN_COST, NEXT_FAST, NEXT_SLOW, START
 
 # So many weights are turned into bins before any is charged. A weight has no two bins in one context: so many bins fit.

@@ -3,8 +3,8 @@ decisions share. Prices are in units of 2^-15 bit, what the coder spends on aver
 
 import numpy as np
 
+from .compiling import compiled, inlined
 from .constants import SIGN_CONTEXT, UNARY_CONTEXT
-from .estimators import compiled, inlined
 from .places import EXPECTED_COST, bin_index, moved
 
 _BYPASS = 1 << 15  # price of a bypass bin

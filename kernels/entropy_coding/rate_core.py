@@ -5,8 +5,8 @@ What `presets.costs` does for all nine presets at once, for given presets only a
 
 import numpy as np
 
+from .compiling import compiled, inlined
 from .constants import SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
-from .estimators import compiled, inlined
 from .places import EXPECTED_COST, bin_index, moved, reset_contexts
 
 

@@ -6,8 +6,8 @@ present state.
 
 import numpy as np
 
+from .compiling import compiled
 from .constants import COST_UNIT, SIGN_CONTEXT
-from .estimators import compiled
 from .places import reset_contexts
 from .prices import magnitude_price, move, move_magnitude, price, two_prices
 

@@ -7,8 +7,8 @@ its own previous level, so that the rate along each path is the one the coder wi
 
 import numpy as np
 
+from .compiling import compiled, inlined
 from .constants import COST_UNIT, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
-from .estimators import compiled, inlined
 from .places import START
 from .prices import magnitude_price, move, move_magnitude, price, two_prices
 

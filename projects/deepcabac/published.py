@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import files, provenance
+from common import files
 from projects.deepcabac import baselines
 
 ROOM = pathlib.Path(__file__).parent
@@ -21,18 +21,6 @@ TITLES = {
     "small_vgg16": "Small-VGG16",
     "efficientnet_lite0": "EfficientNet-Lite0",
 }
-
-
-def stamp() -> dict:
-    """Returns where a result comes from: commit, versions, device, time."""
-    head, dirty = provenance.commit()
-    return {
-        "commit": head,
-        "dirty": dirty,
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "date": provenance.now()[:19] + "Z",
-    }
 
 
 def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from common import augmentation
 from projects.deepcabac import model, sparsify
 from projects.deepcabac.config import TrainConfig
 
@@ -114,7 +115,7 @@ def make_step(config: TrainConfig, graph, plan: Plan, preprocess: Callable) -> C
 
     def step(state: State, batch):
         shift_key, noise_key = jax.random.split(jax.random.fold_in(state.key, state.done))
-        images = preprocess(augment(shift_key, batch["images"], config.shift, config.flip))
+        images = preprocess(augmentation.augment(shift_key, batch["images"], config.shift, config.flip))
         is_sparsifying = state.done < plan.sparsify
         warmth = jnp.clip((state.done / plan.epoch - config.kl_start) / config.kl_warmup, 0.0, 1.0)
         kl_weight = jnp.where(is_sparsifying, config.kl_weight * warmth, 0.0)
@@ -166,19 +167,3 @@ def sparse_network(config: TrainConfig, graph, state: State, plan: Plan) -> nnx.
     is_undecided = config.method == "sparse_vd" and (not state.masks or int(state.done) <= plan.sparsify)
     model.apply_masks(network, posterior_masks(config, network) if is_undecided else state.masks)
     return network
-
-
-def augment(key: jax.Array, images: jax.Array, shift: int, flip: bool) -> jax.Array:
-    """Images `[batch, height, width, channels]`, each moved by up to `shift` pixels over black, perhaps mirrored."""
-    count, height, width, channels = images.shape
-    shift_key, flip_key = jax.random.split(key)
-    if shift:
-        padded = jnp.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
-        corners = jax.random.randint(shift_key, (count, 2), 0, 2 * shift + 1)
-        images = jax.vmap(
-            lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, channels))
-        )(padded, corners)
-    if flip:
-        mirrored = jax.random.bernoulli(flip_key, shape=(count, 1, 1, 1))
-        images = jnp.where(mirrored, images[:, :, ::-1], images)
-    return images

@@ -159,7 +159,7 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> dic
         }
         for point, seeds in rows.items()
     }
-    return {"network": experiment.name, **about, "points": points, "coders": coders, "provenance": published.stamp()}
+    return {"network": experiment.name, **about, "points": points, "coders": coders, "provenance": provenance.stamp()}
 
 
 def compress_all(experiment: Experiment, folder: pathlib.Path, seed: int, settings: TablesConfig, run: app.Run) -> dict:

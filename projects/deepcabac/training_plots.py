@@ -3,11 +3,10 @@
 import matplotlib
 import numpy as np
 
-from common import app, metrics, weight_files
+from common import app, curves, metrics, weight_files
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
-from matplotlib import ticker  # noqa: E402
 
 CURVE_COLOURS = ("#1f5f8b", "#c8553d")
 MOST_FILTERS = 64  # first-layer filters in the picture
@@ -30,29 +29,15 @@ def draw(run: app.Run, weights: dict) -> None:
         draw_input_layer(run, next(iter(kernels)), next(iter(kernels.values())))
 
 
-def _series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (steps, values) of one column of metrics.csv, where it has values."""
-    found = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-    return tuple(np.array(found).reshape(-1, 2).T)
-
-
-def _set_log(axis: plt.Axes) -> None:
-    """Makes the vertical axis logarithmic, with labels such as 0.5 instead of powers of ten."""
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
 def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
     """Loss on the left axis, validation error in per cent on the right, over steps."""
     figure, axis = plt.subplots(figsize=(6, 3.4))
-    axis.plot(*_series(rows, "cross_entropy"), color=CURVE_COLOURS[0], linewidth=1)
+    axis.plot(*curves.series(rows, "cross_entropy"), color=CURVE_COLOURS[0], linewidth=1)
     axis.set_xlabel("step")
-    _set_log(axis)
+    curves.set_log(axis)
     axis.set_ylabel("training cross entropy (nats)", color=CURVE_COLOURS[0])
     errors = axis.twinx()
-    steps, accuracies = _series(rows, "validation_accuracy")
+    steps, accuracies = curves.series(rows, "validation_accuracy")
     errors.plot(steps, 100 * (1 - accuracies), color=CURVE_COLOURS[1], marker=".", linewidth=1)
     errors.set_ylim(0)
     errors.set_ylabel("validation error (%)", color=CURVE_COLOURS[1])
@@ -65,10 +50,10 @@ def draw_layers(run: app.Run, rows: list[dict[str, str]], names: list[str]) -> N
     figure, axis = plt.subplots(figsize=(6, 3.4))
     colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(names)))
     for name, colour in zip(names, colours, strict=True):
-        steps, shares = _series(rows, f"nonzero/{name}")
+        steps, shares = curves.series(rows, f"nonzero/{name}")
         axis.plot(steps, 100 * np.maximum(shares, 1e-5), color=colour, label=name)
     axis.set(xlabel="step", ylabel="nonzero weights (%)")
-    _set_log(axis)
+    curves.set_log(axis)
     axis.legend(fontsize=7, ncols=1 + len(names) // 7)
     run.plot("sparsity", figure, "Nonzero weights of each layer during the training.")
     plt.close(figure)

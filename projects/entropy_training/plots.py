@@ -3,11 +3,10 @@
 import matplotlib
 import numpy as np
 
-from common import app, metrics
+from common import app, curves, metrics
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
-from matplotlib import ticker  # noqa: E402
 
 BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#8a8a8a"
 
@@ -27,20 +26,6 @@ def draw(run: app.Run, labelled, rows: list[dict], counted) -> None:
         draw_bits(run, rows)
 
 
-def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (steps, values) of one column of metrics.csv, where it has values."""
-    found = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-    return tuple(np.array(found).reshape(-1, 2).T)
-
-
-def _set_log(axis: plt.Axes) -> None:
-    """Makes the vertical axis logarithmic, with labels such as 0.5 instead of powers of ten."""
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
 def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
     """Accuracy of soft and hard network above, size by three counts below, over steps."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained")
@@ -48,9 +33,9 @@ def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
         ("relaxed_accuracy", "soft (training images)", GREY),
         ("hard_accuracy", "hard (images kept apart)", RED),
     ):
-        done, values = series(rows, name)
+        done, values = curves.series(rows, name)
         above.plot(done, 100 * (1 - values), color=colour, marker=".", label=label)
-    _set_log(above)
+    curves.set_log(above)
     above.set_ylabel("error (%)")
     above.legend(fontsize=8)
     for name, label, colour in (
@@ -58,9 +43,9 @@ def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
         ("entropy_bits", "entropy of hard labels", BLUE),
         ("stream_bits", "true streams", RED),
     ):
-        done, values = series(rows, name)
+        done, values = curves.series(rows, name)
         below.plot(done, values / 8000, color=colour, marker=".", label=label)
-    _set_log(below)
+    curves.set_log(below)
     below.set_ylabel("weights (kB)")
     below.set_xlabel("step")
     below.legend(fontsize=8)
@@ -144,10 +129,7 @@ def trade_off(curve: list[dict], chosen: dict[str, list[dict]], title: str) -> p
     reference = 100 * np.mean([row["float_validation_accuracy"] for row in curve])
     axis.axhline(reference, color="black", linewidth=0.8)
     axis.set_ylim(reference - 2.5, reference + 0.5)
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+    curves.set_log(axis, "x")
     axis.set(
         xlabel="file (kB)", ylabel="accuracy, images kept apart (%)", title=f"{title}: line = float, filled = chosen"
     )

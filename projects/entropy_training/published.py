@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from common import files, provenance, readme
+from common import files, readme
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
@@ -24,6 +24,7 @@ PICTURES = {
     "_centroids": "Weights at each centroid",
     "_bits": "Predicted over true bits of each layer",
 }
+STEP_COST = "step_cost"  # written by the verb of that name
 COUNTS = {
     "entropy": "entropy of the labels (a)",
     "huffman": "Huffman (b)",
@@ -33,21 +34,10 @@ COUNTS = {
 }
 
 
-def stamp() -> dict:
-    """Returns where a result comes from: commit, versions, device, time."""
-    head, dirty = provenance.commit()
-    return {
-        "commit": head,
-        "dirty": dirty,
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "date": provenance.now()[:19] + "Z",
-    }
-
-
 def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:
     """Returns name -> result of every file there, in the order of the tables."""
     found = {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
+    found = {name: result for name, result in found.items() if isinstance(result, Mapping) and "points" in result}
     order = [*TITLES, *sorted(set(found) - set(TITLES))]
     return {name: found[name] for name in order if name in found}
 
@@ -124,6 +114,18 @@ def curve_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str
     return columns, rows
 
 
+def step_cost_text(cost: Mapping[str, Any]) -> str:
+    """Returns what the README says of a published `step_cost`."""
+    shown = {name: f"{1e3 * cost['median_s'][name]:.1f} ms" for name in ("plain", "coded", "noisy")}
+    times = {name: f"{cost['times_plain'][name]:.1f}" for name in ("coded", "noisy")}
+    where = f"{cost['provenance']['device']}, {cost['provenance']['date'][:10]}"
+    return (
+        f"A step of LeNet-300-100 with {cost['levels']} centroids takes {shown['coded']} without noise and "
+        f"{shown['noisy']} with it, {times['coded']} and {times['noisy']} times a plain step of {shown['plain']} "
+        f"(medians of {cost['repeats']} steps in turn, {where})."
+    )
+
+
 def rendered(folder: pathlib.Path = RESULTS) -> str:
     """Returns what stands between the markers of the README."""
     results = load(folder)
@@ -144,6 +146,8 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         "The first seed's file by every way to count, in bytes (32 bits for each bias in all but the last):",
         readme.markdown(*size_rows(results)),
     ]
+    if (cost := files.read_json(folder / f"{STEP_COST}.json")) is not None:
+        parts.append(step_cost_text(cost))
     for name in results:
         for suffix, caption in PICTURES.items():
             if (folder / f"{name}{suffix}.png").is_file():

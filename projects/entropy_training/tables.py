@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common import app, checkpoint, config, datasets, files, models, run_directory
+from common import app, checkpoint, config, datasets, files, models, provenance, run_directory
 from common import config as config_lib
 from projects.entropy_training import baselines, hardening, plots, pretrain, published, train
 from projects.entropy_training.config import TrainConfig
@@ -171,7 +171,7 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
         "curve": curve,
         "bits": best["bits"],
         "layers": best["layers"],
-        "provenance": published.stamp(),
+        "provenance": provenance.stamp(),
     }
     return result, pictures
 

@@ -13,6 +13,7 @@ from hypothesis import strategies
 from kernels import entropy_coding
 from kernels.entropy_coding import Codebook, Quantized, container
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
+from tests.kernels.entropy_coding.trees import same
 
 FLOATS = ["float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 OTHERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128"]
@@ -20,21 +21,6 @@ OTHERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint6
 
 def dtype_of(name):
     return np.dtype(getattr(ml_dtypes, name, None) or name)
-
-
-def same(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert set(a) == set(b)
-        for key in a:
-            same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        for left, right in zip(a, b, strict=True):
-            same(left, right)
-    elif a is not None:
-        assert a.dtype == b.dtype and a.shape == b.shape
-        assert a.tobytes() == b.tobytes()
 
 
 @pytest.mark.parametrize("name", FLOATS + OTHERS)
@@ -483,86 +469,7 @@ def test_a_zero_tensor_has_no_step():
     assert isinstance(kept["b"], Quantized) and kept["b"].q.dtype == np.int32
 
 
-def test_codebooks():
-    tree = trees.codebooks()
-    data = entropy_coding.compress(tree)
-    weights = {name: leaf.weights() if isinstance(leaf, Codebook) else leaf for name, leaf in tree.items()}
-    same(entropy_coding.decompress(data), weights)
-    same(entropy_coding.read_tensor(data, "small"), weights["small"])
-    kept = entropy_coding.decompress(data, quantized=True)
-    for name in ("alone", "small", "half", "one value"):
-        same(kept[name].labels, tree[name].labels.astype(np.int32))
-        same(kept[name].values, tree[name].values)
-        assert kept[name].zero == tree[name].zero
-    same(kept["zero"], np.zeros((50, 50), np.float32))  # a codebook of no use is not kept
-    # Labels cost what integers cost; beside them the values and a few bytes of the header.
-    integers = entropy_coding.compress({"alone": tree["alone"].labels})
-    assert len(entropy_coding.compress({"alone": tree["alone"]})) == len(integers) + tree["alone"].values.nbytes + 2
-    summary = {tensor.name: tensor for tensor in entropy_coding.inspect(data).tensors}
-    assert summary["alone"].coding == "codebook" and summary["alone"].step is None
-    assert summary["alone"].nonzero == np.count_nonzero(tree["alone"].labels)
-
-
-def test_a_codebook_says_which_value_label_0_means():
-    with pytest.raises(ValueError, match="has 0 values of 0.0"):
-        Codebook(np.array([0]), np.array([1.0, 2.0]))
-    with pytest.raises(ValueError, match="has 2 values of 0.0"):
-        Codebook(np.array([0]), np.array([0.0, -0.0]))
-
-
-def test_fitted_steps_cost_nothing_and_lower_the_error():
-    rng = np.random.default_rng(5)
-    tree = {"a": rng.laplace(0, 1, (60, 70)).astype(np.float32), "b": rng.laplace(0, 1, 40).astype(np.float32)}
-    for options in ({"quantizer": "trellis"}, {"rate_weight": 0.2}, {"quantizer": "uniform"}):
-        sizes, errors = [], []
-        for fit in (False, True):
-            data = entropy_coding.compress(tree, step=0.7, small_step=0.6, fit_steps=fit, **options)
-            back = entropy_coding.decompress(data)
-            sizes.append(len(data))
-            errors.append([float(((back[name] - tree[name]) ** 2).sum()) for name in tree])
-        assert sizes[0] == sizes[1] and (np.array(errors[1]) < np.array(errors[0])).all()
-    steps = {leaf.name: leaf.step for leaf in entropy_coding.inspect(entropy_coding.compress(tree, step=0.7)).tensors}
-    assert steps["a"] == 0.7  # nearest levels stand for the step that was asked for
-
-
 def test_a_step_for_integers_is_refused():
     with pytest.raises(ValueError, match="'n' holds int64, which no step quantises"):
         entropy_coding.compress({"n": np.arange(4), "w": np.ones(3)}, step={"n": 0.5, "w": 0.5})
     entropy_coding.compress({"n": np.arange(4), "w": np.ones(3)}, step={"n": None, "w": 0.5})
-
-
-@pytest.mark.parametrize("size", [20, 60])  # small tensors share a stream, large ones have their own
-@pytest.mark.parametrize("options", [{"quantizer": "trellis"}, {"quantizer": "rdo"}, {"quantizer": "uniform"}])
-def test_steps_are_fitted_to_what_matters(size, options):
-    rng = np.random.default_rng(8)
-    w, importance = rng.laplace(0, 1, (size, size)).astype(np.float32), rng.exponential(1, (size, size))
-    options |= {} if options["quantizer"] == "uniform" else {"rate_weight": 0.1}
-    errors = []
-    for fit in (False, True):
-        data = entropy_coding.compress({"a": w}, step=0.4, importance={"a": importance}, fit_steps=fit, **options)
-        errors.append(float((importance * (entropy_coding.decompress(data)["a"] - w) ** 2).sum()))
-    assert errors[1] < errors[0]
-
-
-def test_importances_of_any_unit_and_none_that_make_no_sense():
-    w = np.random.default_rng(9).laplace(0, 1, (60, 60)).astype(np.float32)
-    huge = entropy_coding.compress(
-        {"a": w}, step=0.1, quantizer="trellis", rate_weight=0.1, importance={"a": np.full(w.shape, 1e308)}
-    )
-    assert np.abs(entropy_coding.decompress(huge)["a"] - w).max() < 0.2
-    for bad in (-1.0, np.nan):
-        with pytest.raises(ValueError, match="tensor 'a': importance holds"):
-            entropy_coding.compress({"a": w}, step=0.1, importance={"a": np.full(w.shape, bad)})
-
-
-@pytest.mark.parametrize("shape", [(3,), (60, 60)])
-def test_levels_that_a_dtype_cannot_hold_are_refused(shape):
-    w = np.full(shape, 65504, np.float16)
-    with pytest.raises(ValueError, match="'a': its largest level.*more than float16"):
-        entropy_coding.compress({"a": w}, step={"a": 130.0})
-    assert np.isfinite(entropy_coding.decompress(entropy_coding.compress({"a": w}, step={"a": 100.0}))["a"]).all()
-
-
-def test_a_step_from_another_library():
-    w = np.ones((4, 5), np.float32)
-    assert entropy_coding.compress({"a": w}, step=np.array(0.5)) == entropy_coding.compress({"a": w}, step=0.5)

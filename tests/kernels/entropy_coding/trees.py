@@ -43,3 +43,19 @@ def codebooks():
         "zero": Codebook(np.zeros((50, 50), int), values),
         "plain": weights((30,), 13),
     }
+
+
+def same(a, b):
+    """Asserts that two trees are equal to the bit, dtypes and shapes included."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert set(a) == set(b)
+        for key in a:
+            same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for left, right in zip(a, b, strict=True):
+            same(left, right)
+    elif a is not None:
+        assert a.dtype == b.dtype and a.shape == b.shape
+        assert a.tobytes() == b.tobytes()

@@ -147,17 +147,6 @@ def test_convolution_noise_is_one_draw_a_batch():
     assert np.abs(np.asarray(layer(x) - noisy)).max() > 1e-2
 
 
-def test_augment_moves_whole_images_and_mirrors():
-    images = jnp.zeros((64, 7, 7, 1), jnp.uint8).at[:, 3, 2].set(9)
-    moved = np.asarray(steps.augment(jax.random.key(0), images, 2, False))
-    rows, columns = np.nonzero(moved[..., 0])[1:]
-    assert moved.sum() == 64 * 9 and len(rows) == 64
-    assert set(rows) == {1, 2, 3, 4, 5} and set(columns) == {0, 1, 2, 3, 4}
-    mirrored = np.asarray(steps.augment(jax.random.key(0), images, 0, True))
-    assert set(np.nonzero(mirrored[..., 0])[2]) == {2, 4}
-    np.testing.assert_array_equal(steps.augment(jax.random.key(0), images, 0, False), images)
-
-
 def test_pruning_end_before_start_is_refused():
     with pytest.raises(ValueError, match="pruning_end"):
         TrainConfig(method="magnitude", pruning_start=0.5, pruning_end=0.4)
