@@ -10,13 +10,20 @@ from common import files, readme
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
 BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
-TITLES = {"lenet_300_100": "LeNet-300-100", "lenet5": "LeNet5", "small_vgg16": "Small-VGG16"}
+TITLES = {
+    "lenet_300_100": "LeNet-300-100",
+    "lenet5": "LeNet5",
+    "lenet_300_100_fashion": "LeNet-300-100, Fashion-MNIST",
+    "lenet5_fashion": "LeNet5, Fashion-MNIST",
+    "small_vgg16": "Small-VGG16",
+}
 METHODS = {
     "ect": "ECT (reconstructed)",
     "ste": "straight-through",
     "magnitude": "magnitude pruning, retrained, DC-v2",
     "lloyd": "weighted Lloyd (ECSQ), not retrained",
     "uniform": "uniform (DC-v2), not retrained",
+    "dense": "dense network, floating point",
 }
 PICTURES = {
     "": "Size and accuracy over alpha, and the baselines",
@@ -58,7 +65,7 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
         for method, found in result["methods"].items():
             each = "; ".join(_seed_text(row) for row in found["seeds"])
             rows.append([
-                f"{TITLES.get(name, name)}, {result['dataset']}",
+                with_dataset(TITLES.get(name, name), result["dataset"]),
                 METHODS[method],
                 f"{found['mean_bytes']:,.0f}",
                 _with_spread(found, "ratio", "{:.0f}", 1),
@@ -67,6 +74,11 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
                 each,
             ])  # fmt: skip
     return columns, rows
+
+
+def with_dataset(title: str, dataset: str) -> str:
+    """Returns the title of a network with its images named once."""
+    return title if dataset in title else f"{title}, {dataset}"
 
 
 def _with_spread(found: Mapping, name: str, form: str, factor: float) -> str:

@@ -1,4 +1,4 @@
-"""The results of entropy-constrained training beside its baselines: LeNet-300-100, LeNet5, Small-VGG16.
+"""The results of entropy-constrained training beside its baselines: LeNets on MNIST and Fashion-MNIST, Small-VGG16.
 
 --scale=small trains a tiny LeNet on scikit-learn's digits, to see it all work in about a minute. --scale=full trains
 what is missing in runs/ (hours). Every network, seed, method and alpha is a piece that is kept: a killed run goes on
@@ -32,9 +32,7 @@ TINY = TrainConfig(
 class TablesConfig:
     """Which tables, and how large."""
 
-    table: tuple[str, ...] = config.field(
-        ("lenet_300_100",), "which networks", choices=("lenet_300_100", "lenet5", "small_vgg16")
-    )
+    table: tuple[str, ...] = config.field(("lenet_300_100",), "which networks", choices=tuple(published.TITLES))
     scale: str = config.field(
         "small", "small: a minute, on digits; full: the networks themselves", choices=("small", "full")
     )
@@ -53,6 +51,7 @@ class Experiment:
       alphas: seed -> weights of the rate that are tried.
       straight: seed -> weights of the rate for the straight-through baseline.
       densities: seed -> shares of weights for magnitude pruning.
+      dense: a network in floating point to stand beside one that starts from a pruned network.
     """
 
     name: str
@@ -61,34 +60,55 @@ class Experiment:
     alphas: dict[int, tuple[float, ...]]
     straight: dict[int, tuple[float, ...]]
     densities: dict[int, tuple[float, ...]]
+    dense: PretrainConfig | None = None
 
 
 def experiments(settings: TablesConfig) -> list[Experiment]:
     """Returns the networks that a config asks for."""
     if settings.scale == "small":
-        return [Experiment("lenet_300_100", TINY, TINY_PRETRAIN, {0: (0.02, 0.1)}, {0: (0.05,)}, {0: (0.2,)})]
+        return [
+            Experiment("lenet_300_100", TINY, TINY_PRETRAIN, {0: (0.02, 0.1)}, {0: (0.05,)}, {0: (0.2,)}, TINY_PRETRAIN)
+        ]
     every = {
         "lenet_300_100": Experiment(
             "lenet_300_100",
             from_flagfile("lenet_300_100", TrainConfig),
             from_flagfile("pretrain_lenet_300_100", PretrainConfig),
             {0: (0.25, 0.3, 0.2, 0.1, 0.4, 0.0), 1: (0.25, 0.3, 0.2), 2: (0.25, 0.3, 0.2)},
-            {0: (0.1,)},
+            {0: (0.03, 0.1)},
             {0: (0.03, 0.06)},
         ),
         "lenet5": Experiment(
             "lenet5",
             from_flagfile("lenet5", TrainConfig),
             from_flagfile("pretrain_lenet5", PretrainConfig),
-            {0: (0.5,), 1: (0.5,), 2: (0.5,)},
-            {},
+            {0: (0.5, 0.3, 1.0), 1: (0.5,), 2: (0.5,)},
+            {0: (0.03, 0.1)},
             {0: (0.02, 0.05)},
         ),
         "small_vgg16": Experiment(
-            "small_vgg16", from_flagfile("small_vgg16_quarter", TrainConfig), None, {0: (0.1,)}, {}, {}
+            "small_vgg16",
+            from_flagfile("small_vgg16_quarter", TrainConfig),
+            None,
+            {0: (0.1,)},
+            {},
+            {},
+            from_flagfile("pretrain_small_vgg16_quarter", PretrainConfig),
         ),
     }
+    for name in ("lenet_300_100", "lenet5"):
+        every[f"{name}_fashion"] = on_fashion(every[name])
     return [every[name] for name in settings.table]
+
+
+def on_fashion(experiment: Experiment) -> Experiment:
+    """Returns a LeNet's experiment on Fashion-MNIST, nothing chosen anew: does the alpha found on MNIST serve there?"""
+    training, pretraining = (
+        dataclasses.replace(asked, dataset="fashion_mnist") for asked in (experiment.training, experiment.pretraining)
+    )
+    seeds = (0, 1, 2) if experiment.name == "lenet_300_100" else (0,)
+    alphas = {seed: (experiment.alphas[1][0],) for seed in seeds}
+    return Experiment(f"{experiment.name}_fashion", training, pretraining, alphas, {}, {})
 
 
 def from_flagfile(name: str, kind: type) -> Any:
@@ -148,9 +168,11 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
             curve += piece(run, f"{name}_{density:g}", functools.partial(baseline_rows, training, density, run))
     chosen = {method: choose(curve, method) for method in published.METHODS}
     means = {method: mean_of(rows) for method, rows in chosen.items() if rows}
+    if experiment.dense is not None:
+        means["dense"] = mean_of([dense_row(experiment, base, run)])
     first = chosen["ect"][0]
     best = files.read_json(pathlib.Path(first["folder"]) / "result.json")
-    figure = plots.trade_off(curve, chosen, f"{published.TITLES[experiment.name]} on {best['dataset']}")
+    figure = plots.trade_off(curve, chosen, published.with_dataset(published.TITLES[experiment.name], best["dataset"]))
     picture = run.plot(
         experiment.name, figure, "Size and accuracy on images kept apart, over alpha, and the baselines."
     )
@@ -189,6 +211,18 @@ def starting_point(experiment: Experiment, seed: int, base: pathlib.Path, run: a
         return path
     asked = dataclasses.replace(experiment.pretraining, seed=seed)
     return finished("pretrain", pretrain.main, asked, base, f"{experiment.name}_seed{seed}", run)[0]
+
+
+def dense_row(experiment: Experiment, base: pathlib.Path, run: app.Run) -> dict:
+    """Returns the row of the dense network in floating point, as one that loses nothing."""
+    name = f"{experiment.name}_dense_seed{experiment.dense.seed}"
+    folder, result = finished("pretrain", pretrain.main, experiment.dense, base, name, run)
+    return {
+        "method": "dense", "seed": experiment.dense.seed, "alpha": None, "folder": str(folder),
+        "bytes": 4 * result["values"], "ratio": 1.0, "percent": 100.0, "within_tolerance": True,
+        "validation_accuracy": result["validation_accuracy"], "test_accuracy": result["test_accuracy"],
+        "float_validation_accuracy": result["validation_accuracy"], "float_test_accuracy": result["test_accuracy"],
+    }  # fmt: skip
 
 
 def straight_through(training: TrainConfig) -> TrainConfig:
