@@ -1,0 +1,23 @@
+"""Autoregressive networks of spins: samples together with their exact probabilities, and what follows from them.
+
+cfg = PixelCNN(16, depth=4, channels=32, half_width=3, z2=True)
+spins, log_q = sample(init(cfg, jax.random.key(0)), cfg, jax.random.key(1), n=1000)
+"""
+
+from .networks import MADE, Layer, Network, PixelCNN, init, layers, parameter_counts
+from .probability import conditionals, log_prob, logits
+from .sampling import sample
+
+__all__ = [
+    "MADE",
+    "Layer",
+    "Network",
+    "PixelCNN",
+    "conditionals",
+    "init",
+    "layers",
+    "log_prob",
+    "logits",
+    "parameter_counts",
+    "sample",
+]

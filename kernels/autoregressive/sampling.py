@@ -1,0 +1,65 @@
+"""Samples of a network together with their log-probabilities, in chunks, on all devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from .networks import Network, check_network, sites
+from .probability import _logits, dtype_of, mixture, sum_of_terms
+
+CHUNK = 256
+
+
+def sample(params: dict, cfg: Network, key: jax.Array, n: int, chunk: int | None = None, *, first: int = 0):
+    """Returns (spins int8 [n, rows, columns], log_q [n]): samples and the `log_prob` of each.
+
+    Sample number i depends on `key` and i alone, up to rounding: not on n, `chunk` or the devices. A stream of any
+    length so comes in calls with first = 0, n, 2 n, ...
+
+    Args:
+      params: from `init` or of its form.
+      cfg: PixelCNN or MADE.
+      key: from jax.random.key.
+      n: samples, at least 1.
+      chunk: samples at a time, which bounds memory; None takes what is fast.
+      first: number of the first sample.
+
+    Raises:
+      ValueError: n or chunk below 1, first below 0.
+    """
+    check_network(cfg)
+    for name, value, least in (("n", n, 1), ("chunk", chunk, 1), ("first", first, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value} must be at least {least}")
+    chunk = min(n, chunk or CHUNK)
+    parts = [_chunk(params, cfg, key, jnp.uint32(first + start), chunk) for start in range(0, n, chunk)]
+    return tuple(jnp.concatenate(part)[:n] for part in zip(*parts, strict=True))
+
+
+@functools.partial(jax.jit, static_argnames=("cfg", "chunk"))
+def _chunk(params, cfg, key, first, chunk):
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(chunk, dtype=jnp.uint32))
+    bits = jax.vmap(lambda one: jax.random.bits(one, (sites(cfg) + 1,), jnp.uint32))(keys).T
+
+    def site(i, carry):
+        spins, kept = carry
+        a = _logits(params, cfg, spins).reshape(sites(cfg), chunk)[i]
+        flat = spins.reshape(sites(cfg), chunk).at[i].set(draw(cfg, a, bits[i]))
+        return flat.reshape(spins.shape), kept.at[i].set(a)
+
+    start = jnp.ones((cfg.rows, cfg.columns, chunk), dtype_of(params))
+    spins, a = jax.lax.fori_loop(0, sites(cfg), site, (start, start.reshape(sites(cfg), chunk)))
+    log_q = sum_of_terms(cfg, a.reshape(spins.shape), spins)
+    if cfg.z2:
+        log_q = mixture(log_q, sum_of_terms(cfg, _logits(params, cfg, -spins), -spins))
+        spins = jnp.where(bits[-1] >> 31 == 0, spins, -spins)
+    return jnp.moveaxis(spins, -1, 0).astype(jnp.int8), log_q
+
+
+def draw(cfg, a, bits):
+    """Spins +-1 of logits a and 32 random bits each: the less likely sign where the bits, as a fraction, are below its
+    probability, which float32 resolves however small it is."""
+    least = cfg.epsilon + (1 - 2 * cfg.epsilon) * jax.nn.sigmoid(-jnp.abs(a))
+    likely = jnp.where(a >= 0, 1, -1)
+    return jnp.where(bits < (least * 2.0**32).astype(jnp.uint32), -likely, likely).astype(a.dtype)
