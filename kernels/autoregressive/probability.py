@@ -106,6 +106,14 @@ def log_terms(cfg, a, spins):
     return jnp.logaddexp(math.log(cfg.epsilon), math.log1p(-2 * cfg.epsilon) + jax.nn.log_sigmoid(spins * a))
 
 
+def draw(cfg, a, bits):
+    """Spins +-1 of logits a and 32 random bits each: the less likely sign where the bits, as a fraction, are below its
+    probability, which float32 resolves however small it is."""
+    least = cfg.epsilon + (1 - 2 * cfg.epsilon) * jax.nn.sigmoid(-jnp.abs(a))
+    likely = jnp.where(a >= 0, 1, -1)
+    return jnp.where(bits < (least * 2.0**32).astype(jnp.uint32), -likely, likely).astype(a.dtype)
+
+
 def sum_of_terms(cfg, a, spins):
     """ln q [n] of logits and spins [rows, columns, n]."""
     terms = log_terms(cfg, a, spins)
