@@ -2,8 +2,9 @@
 
 Each process starts its software (imports it; ours also loads its compiled core, by a call on nothing much), loads an
 .npz of float32 arrays, compresses (or decompresses) it and writes the result; the seconds without the start are
-measured inside it. The weights come from $DATA_DIR; `make peers-full` builds the pipeline, whose imports for its
-training examples are stood in for by empty modules, so that it starts at its best.
+measured inside it. The weights come from $DATA_DIR; `make peers-full` builds the pipeline with the packages it asks
+for, but torchvision. A row of its own has empty modules for all that it imports for its training examples only, so
+that it starts at its best.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from . import (
 
 QPS = {"uniform": (-28, False), "trellis": (-32, True)}
 SMALL_QP = -75
+BARE = "nncodec, bare imports"
 OURS = """
 import json, sys, time
 start = time.perf_counter()
@@ -75,21 +77,24 @@ def one_setting(bench, folder, weights, script, quantizer: str, qp: int, dq: boo
     """Rows of one quantiser: whole processes, the same without their start, sizes and errors."""
     ours = [sys.executable, "-c", OURS.format(package=__package__, small=SMALL_QP)]
     theirs = [str(_peer_python()), str(script)] if script else None
-    files = {who: {"encode": folder / f"{who}.bin", "decode": folder / f"{who}.npz"} for who in ("ours", "nncodec")}
+    files = {
+        who: {"encode": folder / f"{who}.bin", "decode": folder / f"{who}.npz"} for who in ("ours", "nncodec", BARE)
+    }
     original = _load(weights)
     size = sum(array.size for array in original.values())
     for what in ("encode", "decode"):
         whole, inside = {}, {}
-        for who, command in (("ours", ours), ("nncodec", theirs)):
+        for who, command in contestants.items():
             if command is None:
                 continue
             source = weights if what == "encode" else files[who]["encode"]
             arguments = [*command, what, str(source), str(files[who][what])]
+            environment = os.environ | ({"STAND_INS": "all"} if who == BARE else {})
             arguments += [quantizer, str(qp)] if who == "ours" else [str(qp), str(SMALL_QP), str(int(dq))]
             inside[who] = []
-            whole[who] = lambda arguments=arguments, kept=inside[who]: kept.append(_process(arguments))
+            whole[who] = lambda a=arguments, e=environment, kept=inside[who]: kept.append(_process(a, e))
         bench.compare(f"EfficientNet-Lite0 {what}, {quantizer} qp {qp}, whole process", whole, work=size, unit="w")
-        measured = {who: iter(times) for who, times in inside.items()}
+        measured = {who: iter(times) for who, times in inside.items() if who != BARE}
         bench.compare(
             f"EfficientNet-Lite0 {what}, {quantizer} qp {qp}, without the start",
             {who: lambda times=times: next(times) for who, times in measured.items()},
@@ -173,9 +178,9 @@ def _squared_error(original, decoded) -> float:
     )
 
 
-def _process(arguments) -> float:
+def _process(arguments, environment) -> float:
     """Runs a process and returns the seconds it measured inside, its start left out."""
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=600)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=600, env=environment)
     return json.loads(done.stdout.splitlines()[-1])[0]
 
 

@@ -1,11 +1,13 @@
 """nncodec's whole pipeline on request: .venv-peers/nncodec-full/bin/python tests/peers/nncodec_full_server.py
 
 A network travels as an .npz of float32 arrays. The pipeline imports torchvision, pandas, OpenCV and others for its own
-training examples; coding a dict of arrays calls none of them, so that empty stand-ins do.
+training examples; coding a dict of arrays calls none of them, so that empty stand-ins do where one is not installed
+(torchvision has no build without CUDA there), or for all of them with STAND_INS=all in the environment.
 """
 
 import importlib.machinery
 import importlib.metadata
+import os
 import pathlib
 import sys
 import tempfile
@@ -46,7 +48,7 @@ class _StandIn(types.ModuleType):
 
 
 class _Finder:
-    """Finds the stand-ins after everything that is really installed."""
+    """Finds the stand-ins."""
 
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in STAND_INS:
@@ -60,7 +62,7 @@ class _Finder:
         pass
 
 
-sys.meta_path.append(_Finder())
+sys.meta_path.insert(0 if os.environ.get("STAND_INS") == "all" else len(sys.meta_path), _Finder())
 import nncodec.nn  # noqa: E402
 
 

@@ -25,3 +25,10 @@ def test_reading_needs_no_jax():
     loaded = modules_after(code + "e.decompress(e.compress({'a': [np.arange(9), None]}))")
     assert "numba" in loaded
     assert not loaded & {"jax", "flax", "absl"}
+
+
+def test_the_core_leaves_scipy_alone_and_numba_whole():
+    code = "import numpy as np, sys\nfrom kernels import entropy_coding as e\ne.encode_tensor([1, 0, 2])\n"
+    code += "assert 'scipy.linalg' not in sys.modules, 'SciPy is a quarter of the start'\n"
+    code += "import numba\nassert numba.njit(lambda a: np.dot(a, a))(np.eye(3)).sum() == 3"
+    assert "scipy" in modules_after(code)
