@@ -77,9 +77,8 @@ def one_setting(bench, folder, weights, script, quantizer: str, qp: int, dq: boo
     """Rows of one quantiser: whole processes, the same without their start, sizes and errors."""
     ours = [sys.executable, "-c", OURS.format(package=__package__, small=SMALL_QP)]
     theirs = [str(_peer_python()), str(script)] if script else None
-    files = {
-        who: {"encode": folder / f"{who}.bin", "decode": folder / f"{who}.npz"} for who in ("ours", "nncodec", BARE)
-    }
+    contestants = {"ours": ours, "nncodec": theirs, BARE: theirs}
+    files = {who: {"encode": folder / f"{who}.bin", "decode": folder / f"{who}.npz"} for who in contestants}
     original = _load(weights)
     size = sum(array.size for array in original.values())
     for what in ("encode", "decode"):
