@@ -3,7 +3,7 @@
 x_i = sigmoid(a_i) is bounded as epsilon + (1 - 2 epsilon) x_i, which stays exactly normalised; in logarithms
 ln q(s_i) = logaddexp(ln epsilon, ln(1 - 2 epsilon) + log_sigmoid(s_i a_i)). The sampler sums the same terms by the
 same function, so that ln q of sampling and of weighting are one. Spins are +-1, [n, rows, columns]; inside, features
-are [channels, rows, columns, n] or, of MADE, [sites, channels, n]: the samples stay innermost.
+are [rows, channels, columns, n] or, of MADE, [sites, channels, n]: the samples stay innermost.
 """
 
 import functools
@@ -152,15 +152,14 @@ def _logits(params, cfg, spins):
 
 
 def _convolutional(params, cfg, spins):
-    x = spins[None]
+    x = spins[:, None]
     for layer in layers(cfg):
         entry = params[layer.name]
-        u = before(layer, entry, x)
-        y = masked_convolution(u, entry["kernel"], layer.inclusive)
+        y = masked_convolution(before(layer, entry, x, 1), entry["kernel"], layer.inclusive)
         if cfg.bias:
-            y = y + entry["bias"][:, None, None, None]
+            y = y + along(entry["bias"], y, 1)
         x = x + y if layer.residual else y
-    return end(params, x)[0] if has_final(cfg) else x[0]
+    return (end(params, x, 1) if has_final(cfg) else x)[:, 0]
 
 
 def _dense(params, cfg, spins):
@@ -176,16 +175,16 @@ def _dense(params, cfg, spins):
     return x.reshape(spins.shape)
 
 
-def before(layer, entry, x):
-    """What a layer's convolution sees of x [channels, ...]: PReLU, in residual layers of a 1x1 product."""
+def before(layer, entry, x, axis=0):
+    """What a layer's convolution sees of x, channels on `axis`: PReLU, in residual layers of a 1x1 product."""
     if layer.residual:
-        x = pointwise(entry["mix"], x)
-    return prelu(x, entry["slope"]) if layer.activated else x
+        x = pointwise(entry["mix"], x, axis)
+    return prelu(x, entry["slope"], axis) if layer.activated else x
 
 
-def end(params, x):
-    """PReLU and the product to one channel that end a network with `final_conv`: [1, ...] of [channels, ...]."""
-    return pointwise(params["final"], prelu(x, params["final"]["slope"]))
+def end(params, x, axis=0):
+    """PReLU and the product to one channel that end a network with `final_conv`; channels lie on `axis`."""
+    return pointwise(params["final"], prelu(x, params["final"]["slope"], axis), axis)
 
 
 def before_dense(layer, entry, x):
@@ -197,15 +196,25 @@ def before_dense(layer, entry, x):
     return jnp.where(x > 0, x, entry["slope"][..., None] * x) if layer.activated else x
 
 
-def prelu(x, slope):
-    """x where positive, else slope [channels] times x [channels, ...]."""
-    return jnp.where(x > 0, x, slope.reshape(-1, *[1] * (x.ndim - 1)) * x)
+def prelu(x, slope, axis=0):
+    """x where positive, else x times the slope [channels] of its channel."""
+    return jnp.where(x > 0, x, along(slope, x, axis) * x)
 
 
-def pointwise(entry, x):
-    """A product over channels at every place: [outputs, ...] of x [inputs, ...]."""
-    y = jnp.tensordot(entry["kernel"], x, axes=((0,), (0,)))
-    return y + entry["bias"].reshape(-1, *[1] * (y.ndim - 1)) if "bias" in entry else y
+def pointwise(entry, x, axis=0):
+    """A product over the channels on `axis` (0 or 1) at every place."""
+    kernel = entry["kernel"]
+    if axis == 0:
+        y = (kernel.T @ x.reshape(x.shape[0], -1)).reshape(-1, *x.shape[1:])
+    else:
+        kernel = jnp.broadcast_to(kernel, (x.shape[0], *kernel.shape))
+        y = jnp.einsum("rcd,rcjn->rdjn", kernel, x)
+    return y + along(entry["bias"], y, axis) if "bias" in entry else y
+
+
+def along(vector, x, axis):
+    """A vector [channels] in the shape that broadcasts along `axis` of x."""
+    return vector.reshape(-1, *[1] * (x.ndim - 1 - axis))
 
 
 def _inside(spins, params):

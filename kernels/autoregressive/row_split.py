@@ -1,4 +1,4 @@
-"""The incremental sampler of PixelCNN: what a row sees of the rows above once a row, what a site sees of its row once a site.
+"""The incremental sampler of PixelCNN: the part of the rows above once a row, the part of the row itself once a site.
 
 Each masked kernel is split into A, its h rows above, and B, its own row up to the site. Once a row and layer, one
 product of A with the h rows above gives that part for all columns; once a site, B meets the last h + 1 sites of the
@@ -6,10 +6,10 @@ row, which a ring of h + 1 places keeps. The ring is never shifted: site j overw
 kept in all its h + 1 rotations. Features are [channels, columns, n] or [channels, n], samples innermost.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .convolution import add_taps, split
 from .networks import has_final, layers
 from .probability import before, draw, dtype_of, end
 
@@ -22,27 +22,31 @@ def sample_rows(params, cfg, bits):
       bits: uint32 [rows, columns, n], random.
     """
     dtype, n = dtype_of(params), bits.shape[-1]
-    split = [split_kernel(params[layer.name]["kernel"], layer.inclusive) for layer in layers(cfg)]
+    matrices = [split(params[layer.name]["kernel"], layer.inclusive) for layer in layers(cfg)]
+    above_matrices = [above for above, _ in matrices]
+    turned = [
+        rotations(beside, cfg.half_width + layer.inclusive, layer.inclusive)
+        for layer, (_, beside) in zip(layers(cfg), matrices, strict=True)
+    ]
 
     def row(above, xs):
         row_bits, i = xs
         terms = [
-            row_term(cfg, params[layer.name], a, rows)
-            for layer, (a, _), rows in zip(layers(cfg), split, above, strict=True)
+            row_term(cfg, params[layer.name], matrix, rows)
+            for layer, matrix, rows in zip(layers(cfg), above_matrices, above, strict=True)
         ]
-        rings = [jnp.zeros((b.shape[0], layer.inputs, n), dtype) for layer, (_, b) in zip(layers(cfg), split)]
+        rings = [jnp.zeros((b.shape[0], layer.inputs, n), dtype) for layer, b in zip(layers(cfg), turned, strict=True)]
 
         def site(rings, xs):
             terms, site_bits, j = xs
             rings, x, seen = list(rings), None, []
             for k, layer in enumerate(layers(cfg)):
-                entry, (_, b) = params[layer.name], split[k]
-                phase = j % b.shape[0]
+                entry, places = params[layer.name], turned[k].shape[0]
                 if layer.inclusive:
                     u = before(layer, entry, x)
-                    rings[k] = lax.dynamic_update_index_in_dim(rings[k], u, phase, 0)
+                    rings[k] = lax.dynamic_update_index_in_dim(rings[k], u, j % places, 0)
                     seen.append(u)
-                y = terms[k] + b[phase] @ rings[k].reshape(-1, n)
+                y = terms[k] + turned[k][j % places] @ rings[k].reshape(-1, n)
                 x = x + y if layer.residual else y
             a = (end(params, x) if has_final(cfg) else x)[0]
             if cfg.bias and not cfg.z2:
@@ -60,32 +64,19 @@ def sample_rows(params, cfg, bits):
     return found
 
 
-def split_kernel(kernel, inclusive: bool):
-    """Returns A [(2h+1) outputs, h inputs] and B [places, outputs, places inputs], one for each j mod places.
-
-    Args:
-      kernel: [2h+1, 2h+1, inputs, outputs].
-      inclusive: whether the site itself is seen: h + 1 places, else h.
-    """
-    half = kernel.shape[0] // 2
-    inputs, outputs = kernel.shape[2:]
-    above = kernel[:half].transpose(1, 3, 0, 2).reshape((2 * half + 1) * outputs, half * inputs)
-    places = half + inclusive
-    taps = kernel[half, :places].transpose(2, 0, 1)  # the last one is that of the newest site
+def rotations(beside, places: int, inclusive: bool):
+    """Returns B for each j mod places, [places, outputs, places inputs], of `split`'s [places outputs, inputs]."""
+    inputs = beside.shape[1]
+    taps = beside.reshape(places, -1, inputs).swapaxes(0, 1)  # the last one is that of the newest site
     newest = [phase if inclusive else phase - 1 for phase in range(places)]
-    turned = [jnp.roll(taps, place + 1, axis=1).reshape(outputs, -1) for place in newest]
-    return above, jnp.stack(turned)
+    return jnp.stack([jnp.roll(taps, place + 1, axis=1).reshape(-1, places * inputs) for place in newest])
 
 
-def row_term(cfg, entry, a, above):
+def row_term(cfg, entry, above, rows):
     """Returns [columns, outputs, n]: bias and what each column sees of the rows above [h, inputs, columns, n]."""
-    half, columns, n = cfg.half_width, cfg.columns, above.shape[-1]
-    by_tap = (a @ above.reshape(-1, columns * n)).reshape(2 * half + 1, -1, columns, n)
-    total = by_tap[half]
-    for t in range(1, half + 1):
-        if t < columns:
-            total = total.at[:, t:].add(by_tap[half - t, :, :-t])
-            total = total.at[:, :-t].add(by_tap[half + t, :, t:])
+    columns, n = rows.shape[2:]
+    by_tap = (above @ rows.reshape(-1, columns * n)).reshape(2 * cfg.half_width + 1, -1, columns, n)
+    total = add_taps(by_tap, cfg.half_width)
     if "bias" in entry:
         total = total + entry["bias"][:, None, None]
     return total.swapaxes(0, 1)
