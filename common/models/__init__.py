@@ -13,6 +13,8 @@ from flax import nnx
 from common.models.efficientnet import EfficientNetLite0
 from common.models.evaluation import Evaluation, evaluate, evaluate_many, standardise
 from common.models.lenet import LeNet5, LeNet300100
+from common.models.resnet import ResNet20
+from common.models.small_cnn import MLP, CifarCNN, SmallCNN
 from common.models.trees import apply_function, count, from_tree, to_tree
 from common.models.vgg import SmallVGG16
 
@@ -20,6 +22,10 @@ from common.models.vgg import SmallVGG16
 _NETWORKS = {
     "lenet_300_100": (LeNet300100, 10, (28, 28, 1)),
     "lenet5": (LeNet5, 10, (28, 28, 1)),
+    "mlp": (MLP, 10, (28, 28, 1)),
+    "mnist_cnn": (SmallCNN, 10, (28, 28, 1)),
+    "cifar_cnn": (CifarCNN, 10, (32, 32, 3)),
+    "resnet20": (ResNet20, 10, (32, 32, 3)),
     "small_vgg16": (SmallVGG16, 10, (32, 32, 3)),
     "efficientnet_lite0": (EfficientNetLite0, 1000, (224, 224, 3)),
 }

@@ -1,0 +1,111 @@
+"""Settings of the attack: `AttackConfig` for the library function, `VerbConfig` for `python -m projects.levy_attack.attack`."""
+
+import dataclasses
+import math
+import numbers
+
+from common import config
+from kernels.boundary_step import NOISES
+from projects.levy_attack import victims
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """How one attack walks. Distances are L2 norms over all values of an image.
+
+    Attributes:
+      alpha: of the noise, in (0, 2]; 2 is Gaussian.
+      noise: "coordinatewise" (independent values), "isotropic" (a null control: the law of alpha = 2 for every alpha) or
+        "radius" (Gaussian directions, step lengths of the law).
+      budget: most queries an image, at least 1; everything counts.
+      goal: an image is done when its distance is no more than this.
+      lo, hi: the box that images live in.
+      quantise: round every candidate to so many equal levels of the box before it is queried (256 for 8-bit images).
+      delta, eps: first step sizes along the boundary and towards the clean image, in units of the distance.
+      eps_stop: an image is done when its eps falls below this.
+      start_trials: most uniform random images that are tried as a start.
+      bisections: queries spent on the segment between the start and the clean image.
+      check_every: every so many steps the point on the sphere is queried too.
+      batch_size: images at a time, filled up where there are fewer: what a victim computes for one image then does not
+        depend on how many others there are.
+      chunk: queries an image between two looks of the host; changes nothing but the time.
+    """
+
+    alpha: float = 1.0
+    noise: str = "coordinatewise"
+    budget: int = 25_000
+    goal: float = 0.0
+    lo: float = 0.0
+    hi: float = 1.0
+    quantise: int | None = None
+    delta: float = 0.01
+    eps: float = 0.01
+    eps_stop: float = 1e-7
+    start_trials: int = 1000
+    bisections: int = 10
+    check_every: int = 10
+    batch_size: int = 32
+    chunk: int = 500
+
+    def __post_init__(self):
+        _number("alpha", self.alpha, lambda a: 0 < a <= 2, "a number in (0, 2]")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise is {self.noise!r}; choose one of {', '.join(NOISES)}")
+        _number("goal", self.goal, lambda a: a >= 0, "a distance of at least 0")
+        _number("lo", self.lo, math.isfinite, "a finite number below hi")
+        _number("hi", self.hi, math.isfinite, "a finite number above lo")
+        if not self.lo < self.hi:
+            raise ValueError(f"lo is {self.lo} and hi {self.hi}; expected lo below hi")
+        for name in ("delta", "eps"):
+            _number(name, getattr(self, name), lambda a: 0 < a < math.inf, "a positive number")
+        _number("eps_stop", self.eps_stop, lambda a: a >= 0, "a number of at least 0")
+        lowest = {"budget": 1, "start_trials": 0, "bisections": 0, "check_every": 1, "batch_size": 1, "chunk": 1}
+        for name, least in lowest.items():
+            _integer(name, getattr(self, name), least)
+        if self.quantise is not None:
+            _integer("quantise", self.quantise, 2)
+
+
+def _number(name, value, holds, expected):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+
+
+def _integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}")
+    if value >= 2**31:
+        raise ValueError(f"{name} is {value}; expected less than 2^31")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerbConfig:
+    """One attack of many images of one victim."""
+
+    victim: str = config.field("mlp", "network", choices=victims.NAMES)
+    checkpoint: str | None = config.field(
+        None, "run directory of its training, or a weight file (none: the published weights of efficientnet_lite0)"
+    )
+    dataset: str | None = config.field(
+        None, "images it was trained on (none: its own)", choices=("mnist", "fashion_mnist", "cifar10", "digits")
+    )
+    images: int = config.field(200, "first test images that the victim gets right", minimum=1)
+    per_class: int | None = config.field(20, "at most so many of a class (none: any number)", minimum=1)
+    seed: int = config.field(0, "of all random numbers", minimum=0)
+    alpha: float = config.field(1.0, "of the noise; 2 is Gaussian", exclusive_minimum=0.0, maximum=2.0)
+    noise: str = config.field("coordinatewise", "law of the noise", choices=NOISES)
+    budget: int = config.field(5000, "queries an image", minimum=1)
+    goal: float = config.field(0.0, "L2 distance at which an image is done", minimum=0.0)
+    quantise: int | None = config.field(None, "round candidates to so many levels, such as 256", minimum=2)
+    targeted: bool = config.field(
+        False, "towards the next class, from a test image of it, instead of away from the own class"
+    )
+    batch_size: int = config.field(100, "images at a time", minimum=1)
+    gallery: int = config.field(5, "images in the gallery", minimum=0, identity=False)
+    chunk: int = config.field(100, "queries an image between two looks of the host", minimum=1, identity=False)
+    checkpoint_seconds: float = config.field(60.0, "between two checkpoints", minimum=0.0, identity=False)
+
+    def attack(self) -> AttackConfig:
+        """Returns the settings of the walk."""
+        names = ("alpha", "noise", "budget", "goal", "quantise", "batch_size", "chunk")
+        return AttackConfig(**{name: getattr(self, name) for name in names})

@@ -1,0 +1,228 @@
+"""Drives the walk: a fixed number of slots, a chunk of queries at a time, finished images replaced by waiting ones.
+
+A JAX function runs on the device, chunk by chunk; any other callable is asked from the host, with the same numbers. After
+a chunk the whole state can be written, and a later call with the same arguments goes on from it.
+"""
+
+import functools
+import hashlib
+import pathlib
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common import weight_files
+from projects.levy_attack import walk
+from projects.levy_attack.walk import Kind, Problem, Settings, State
+
+
+class Progress(NamedTuple):
+    """What a callback sees after a chunk. Attributes: done, images of `total`; queries so far, of all images; distances,
+    float [images], infinite before a start."""
+
+    done: int
+    total: int
+    queries: int
+    distances: np.ndarray
+
+
+class Plan(NamedTuple):
+    """An attack that has been checked.
+
+    Attributes:
+      kind, settings: of the walk.
+      problem: of all images; every one is live.
+      state: before the first query.
+      given: whether starts were given.
+      slots, chunk: images at a time, queries an image at a time.
+      identity: a digest of all that decides the result.
+    """
+
+    kind: Kind
+    settings: Settings
+    problem: Problem
+    state: State
+    given: bool
+    slots: int
+    chunk: int
+    identity: str
+
+
+def run(
+    plan: Plan,
+    predict: Callable,
+    on_device: bool | None,
+    *,
+    on_chunk: Callable[[Progress], None] | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> State:
+    """Returns the state in which every image is done.
+
+    Args:
+      plan: from `attack.make_plan`.
+      predict: images -> labels.
+      on_device: whether it is a JAX function; None: found out by its first answer.
+      on_chunk: called after every chunk; what it raises ends the attack, after the state has been written.
+      checkpoint: a file for the state; one that is there is gone on from.
+      checkpoint_seconds: at most this long between two writes.
+
+    Raises:
+      ValueError: the checkpoint belongs to another attack or is damaged; predict returned no integer labels.
+    """
+    store = plan.state if checkpoint is None else _restore(plan, pathlib.Path(checkpoint))
+    if on_device is None and (isinstance(predict, jax.tree_util.Partial) or hasattr(predict, "lower")):
+        on_device = True
+    advance = _device_advance(plan, predict) if on_device else _host_advance(plan, predict, on_device is None)
+    total, saved_at = len(plan.problem.label), time.monotonic()
+    while True:
+        phase = np.asarray(store.phase)
+        waiting = np.flatnonzero(phase <= walk.WALK)
+        if on_chunk is not None or checkpoint is not None:
+            is_time = checkpoint is not None and time.monotonic() - saved_at >= checkpoint_seconds
+            is_end = checkpoint is not None and len(waiting) == 0
+            queries, distances = np.asarray(store.queries), np.asarray(store.distance)
+            try:
+                if on_chunk is not None:
+                    on_chunk(Progress(total - len(waiting), total, int(queries.sum(dtype=np.int64)), distances))
+            except BaseException:
+                if checkpoint is not None:
+                    _save(plan, store, pathlib.Path(checkpoint))
+                raise
+            if is_time or is_end:
+                _save(plan, store, pathlib.Path(checkpoint))
+                saved_at = time.monotonic()
+        if len(waiting) == 0:
+            return store
+        rows = np.zeros(plan.slots, np.int32)
+        rows[: min(len(waiting), plan.slots)] = waiting[: plan.slots]
+        live = np.arange(plan.slots) < len(waiting)
+        problem, state = _take((plan.problem, store), rows)
+        try:
+            state = advance(problem._replace(live=jnp.asarray(live)), state)
+        except _IsJax:
+            advance = _device_advance(plan, predict)
+            continue
+        store = _put(store, state, np.where(live, rows, total))
+
+
+@jax.jit
+def _take(tree, rows):
+    """The slots' entries of all images."""
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+@jax.jit
+def _put(tree, part, rows):
+    """All images with the slots' entries; rows beyond the last image are dropped."""
+    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), tree, part)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _advance(kind, given, predict, settings, problem, state, count):
+    return walk.advance(predict, kind, settings, problem, state, count, given)
+
+
+def _device_advance(plan: Plan, predict: Callable):
+    """A chunk of queries without the host. Weights in a `jax.tree_util.Partial` are arguments of the program."""
+    if not isinstance(predict, jax.tree_util.Partial):
+        predict = jax.tree_util.Partial(predict)
+    return lambda problem, state: _advance(
+        plan.kind, plan.given, predict, plan.settings, problem, state, jnp.int32(plan.chunk)
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _ask(kind, settings, problem, state):
+    return walk.ask(kind, settings, problem, state)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _answer(given, settings, problem, state, candidate, labels):
+    return walk.answer(settings, problem, state, candidate, labels, given)
+
+
+class _IsJax(Exception):
+    """The callable turned out to be a JAX function."""
+
+
+def _host_advance(plan: Plan, predict: Callable, is_open: bool):
+    """A chunk of queries to a callable on the host, which sees the images that are asked about and no others.
+
+    While `is_open`, a first answer that is a JAX array ends it, if the callable can be traced.
+    """
+
+    def advance(problem, state):
+        nonlocal is_open
+        for _ in range(plan.chunk):
+            asked = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
+            if not asked.any():
+                break
+            candidate = _ask(plan.kind, plan.settings, problem, state)
+            labels = predict(np.asarray(candidate)[asked])
+            if is_open and isinstance(labels, jax.Array) and _can_trace(predict, candidate):
+                raise _IsJax
+            is_open = False
+            found = np.zeros(len(asked), np.int32)
+            found[asked] = checked_labels(labels, int(asked.sum()))
+            state = _answer(plan.given, plan.settings, problem, state, candidate, jnp.asarray(found))
+        return state
+
+    return advance
+
+
+def _can_trace(predict, images) -> bool:
+    try:
+        jax.eval_shape(predict, jax.ShapeDtypeStruct(images.shape, images.dtype))
+    except Exception:  # whatever a callable does that is not for tracers
+        return False
+    return True
+
+
+def checked_labels(labels, count: int) -> np.ndarray:
+    """Returns a callable's answer for `count` images as an array of integers.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"predict returned {labels.dtype} of shape {list(labels.shape)} for {count} images; expected one integer "
+            "label an image (for scores, take their argmax)"
+        )
+    return labels
+
+
+def _save(plan: Plan, state: State, path: pathlib.Path) -> None:
+    leaves = {f"leaf{index:02}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
+    weight_files.save_npz(path, {"identity": np.frombuffer(bytes.fromhex(plan.identity), np.uint8), **leaves})
+
+
+def _restore(plan: Plan, path: pathlib.Path) -> State:
+    """The state of a file, or the first one where there is none."""
+    if not path.exists():
+        return plan.state
+    stored = weight_files.load_npz(path)
+    leaves, structure = jax.tree.flatten(plan.state)
+    identity = bytes(np.asarray(stored.pop("identity", np.zeros(0, np.uint8)), np.uint8)).hex()
+    if identity != plan.identity or len(stored) != len(leaves):
+        raise ValueError(f"checkpoint {path} belongs to another attack (images, settings, key or starts); remove it")
+    found = [stored.get(f"leaf{index:02}") for index in range(len(leaves))]
+    for expected, leaf in zip(leaves, found, strict=True):
+        if leaf is None or leaf.shape != expected.shape or leaf.dtype != expected.dtype:
+            raise ValueError(f"checkpoint {path} does not hold the state of this attack; remove it")
+    return structure.unflatten([jnp.asarray(leaf) for leaf in found])
+
+
+def digest(*parts) -> str:
+    """Returns a SHA-256 of texts and arrays, in hexadecimal."""
+    total = hashlib.sha256()
+    for part in parts:
+        array = np.asarray(part)
+        total.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
