@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from .block_split import sample_blocks
 from .networks import MADE, Network, check_network, sites
-from .probability import _logits, draw, dtype_of, mixture, sum_of_terms
+from .probability import _logits, mixture, sum_of_terms
 from .row_split import sample_rows
 
 CHUNK = 256
@@ -43,7 +44,7 @@ def _chunk(params, cfg, key, first, chunk):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(chunk, dtype=jnp.uint32))
     bits = jax.vmap(lambda one: jax.random.bits(one, (sites(cfg) + 1,), jnp.uint32))(keys).T
 
-    spins, a = (_dense_steps if isinstance(cfg, MADE) else sample_rows)(
+    spins, a = (sample_blocks if isinstance(cfg, MADE) else sample_rows)(
         params, cfg, bits[:-1].reshape(cfg.rows, cfg.columns, chunk)
     )
     log_q = sum_of_terms(cfg, a, spins)
@@ -51,17 +52,3 @@ def _chunk(params, cfg, key, first, chunk):
         log_q = mixture(log_q, sum_of_terms(cfg, _logits(params, cfg, -spins), -spins))
         spins = jnp.where(bits[-1] >> 31 == 0, spins, -spins)
     return jnp.moveaxis(spins, -1, 0).astype(jnp.int8), log_q
-
-
-def _dense_steps(params, cfg, bits):
-    flat_bits, dtype = bits.reshape(sites(cfg), -1), dtype_of(params)
-
-    def site(i, carry):
-        spins, kept = carry
-        a = _logits(params, cfg, spins).reshape(flat_bits.shape)[i]
-        flat = spins.reshape(flat_bits.shape).at[i].set(draw(cfg, a, flat_bits[i]))
-        return flat.reshape(spins.shape), kept.at[i].set(a)
-
-    start = jnp.ones(bits.shape, dtype)
-    spins, a = jax.lax.fori_loop(0, sites(cfg), site, (start, start.reshape(flat_bits.shape)))
-    return spins, a.reshape(bits.shape)
