@@ -1,0 +1,128 @@
+"""One step of variational training: samples, their energies, the gradient of the free energy, the schedules.
+
+l = ln q(s) + beta_t E(s) of s ~ q; the gradient of <l> is the mean of (l - mean l) grad ln q, times n/(n-1). Where q is
+the Boltzmann law l is constant: the gradient loses its noise towards the end. Wu, Wang, Zhang, arXiv:1809.10606, eq. 3.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kernels import autoregressive
+from projects.van.config import TrainConfig, network_of
+
+
+class Plateau(NamedTuple):
+    """Where the loss stalls the rate falls. Attributes: rate, best loss so far, steps since it."""
+
+    rate: jax.Array
+    best: jax.Array
+    waited: jax.Array
+
+
+class State(NamedTuple):
+    """Parameters, their running mean, Adam's moments, the plateau, the key (folded with the step), finished steps."""
+
+    parameters: Any
+    mean: Any
+    optimizer: Any
+    plateau: Plateau
+    key: jax.Array
+    done: jax.Array
+
+
+def initial_state(settings: TrainConfig, parameters: dict) -> State:
+    """Returns the state before the first step."""
+    rate = jnp.float32(settings.learning_rate)
+    return State(
+        parameters,
+        parameters if settings.averaging else {},
+        make_optimizer(settings).init(parameters),
+        Plateau(rate, jnp.float32(jnp.inf), jnp.int32(0)),
+        jax.random.key(settings.seed),
+        jnp.int32(0),
+    )
+
+
+def evaluated_parameters(settings: TrainConfig, state: State) -> dict:
+    """Returns the parameters that count: the running mean, where there is one."""
+    return state.mean if settings.averaging else state.parameters
+
+
+def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
+    """Returns clipping and Adam without a rate."""
+    clipping = optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity()
+    return optax.chain(clipping, optax.scale_by_adam())
+
+
+def beta_at(settings: TrainConfig, done) -> jax.Array:
+    """Returns the inverse temperature of the step after `done` steps."""
+    if settings.anneal == 0:
+        return jnp.float32(settings.beta)
+    return settings.beta * -jnp.expm1((done + 1.0) * math.log(settings.anneal))
+
+
+def rate_at(settings: TrainConfig, plateau: Plateau, done) -> jax.Array:
+    """Returns the learning rate of the step after `done` steps."""
+    rate = plateau.rate if settings.schedule == "plateau" else jnp.float32(settings.learning_rate)
+    if settings.schedule == "cosine":
+        rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(done / settings.steps, 1.0)))
+    if settings.warmup:
+        rate = rate * jnp.minimum((done + 1.0) / settings.warmup, 1.0)
+    return rate
+
+
+def next_plateau(settings: TrainConfig, plateau: Plateau, loss) -> Plateau:
+    """Returns the plateau after a step with this mean loss."""
+    factor, patience, threshold, least = settings.plateau
+    better = loss < plateau.best - threshold * jnp.abs(plateau.best) * jnp.isfinite(plateau.best)
+    better = better | ~jnp.isfinite(plateau.best)
+    waited = jnp.where(better, 0, plateau.waited + 1)
+    lowered = waited > patience
+    rate = jnp.where(lowered, jnp.maximum(plateau.rate * factor, least), plateau.rate)
+    return Plateau(rate, jnp.where(better, loss, plateau.best), jnp.where(lowered, 0, waited))
+
+
+def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -> Callable:
+    """Returns `(state, ignored) -> (state, metrics)`, jittable; metrics are of a site.
+
+    Args:
+      energy: spins int8 [n, rows, columns] to energies [n].
+    """
+    network, optimizer = network_of(settings), make_optimizer(settings)
+    sites, n = network.rows * network.columns, settings.batch_size
+
+    def surrogate(parameters, spins, advantage):
+        """A number whose gradient is that of <l>."""
+        wanted = jnp.dtype(settings.gradient_dtype)
+        cast = jax.tree.map(lambda leaf: leaf.astype(wanted), parameters)
+        return jnp.sum(advantage * autoregressive.log_prob(cast, network, spins).astype(advantage.dtype))
+
+    def step(state: State, _):
+        key = jax.random.fold_in(state.key, state.done)
+        spins, log_q = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
+        energies = energy(spins)
+        beta = beta_at(settings, state.done)
+        loss = log_q + beta * energies
+        advantage = (loss - loss.mean()) / (n - 1)
+        gradient = jax.grad(surrogate)(state.parameters, spins, advantage)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
+        rate = rate_at(settings, state.plateau, state.done)
+        parameters = jax.tree.map(lambda p, u: p - rate * u, state.parameters, updates)
+        mean = state.mean
+        if settings.averaging:
+            # Young means forget faster, so that the first weights do not stay in them.
+            decay = jnp.minimum(settings.averaging, (state.done + 1.0) / (state.done + 10.0))
+            mean = jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, parameters)
+        metrics = {
+            "loss": loss.mean() / sites, "loss_deviation": loss.std(), "energy": energies.mean() / sites,
+            "entropy": -log_q.mean() / sites, "beta": beta, "rate": rate, "gradient": optax.global_norm(gradient),
+        }  # fmt: skip
+        plateau = next_plateau(settings, state.plateau, metrics["loss"])
+        return State(parameters, mean, moments, plateau, state.key, state.done + 1), metrics
+
+    return step

@@ -1,0 +1,147 @@
+"""From flags to a system: its energy, the symmetry it has, and its exact solution where there is one."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common import weight_files
+from kernels.ising import energies, exact, transfer
+from kernels.ising import triangular as triangular_lib
+from projects.van.config import TrainConfig
+
+MOST_ENUMERATED = 20  # spins: a second
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What is to be solved.
+
+    Attributes:
+      title: for plots.
+      energy: JAX spins [n, rows, columns] to energies [n].
+      symmetric: whether turning all spins over leaves the energy.
+      exact: beta to (ln_z, u, s, c_v), None where nothing is known.
+      bonds: of the couplings, for cluster Monte Carlo; None where there are fields or a user's energy.
+    """
+
+    title: str
+    energy: Callable[[jax.Array], jax.Array]
+    symmetric: bool
+    exact: Callable[[float], exact.Exact | None]
+    bonds: Any = None
+
+
+def create(settings: TrainConfig) -> System:
+    """Returns the system of the flags.
+
+    Raises:
+      ValueError: a lattice that is too short, couplings that do not fit, z2 asked for where a field breaks it.
+    """
+    rows, columns = settings.rows, settings.columns or settings.rows
+    if settings.system in energies.LATTICES:
+        return lattice(settings.system, rows, columns, settings.coupling, settings.boundary)
+    n = rows * columns
+    if settings.system == "hopfield":
+        system = hopfield(n, settings.system_seed)
+    elif settings.system == "sk":
+        system = pairwise(energies.sk_couplings(n, settings.system_seed), None, f"SK, n = {n}")
+    elif settings.system.endswith(".npz"):
+        system = from_file(settings.system, n)
+    else:
+        return from_function(settings.system)
+    if settings.z2 and not system.symmetric:
+        raise ValueError(f"{settings.system} has fields h, which tell up from down: give --noz2")
+    return system
+
+
+def lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str) -> System:
+    """Returns a square or triangular lattice."""
+    bonds = energies.lattice_bonds(rows, columns, coupling, lattice=kind, boundary=boundary)
+    name = "ferromagnet" if coupling > 0 else "antiferromagnet"
+    return System(
+        f"{kind} {name}, {rows} x {columns}",
+        lambda spins: energies.lattice_energy(spins, coupling, lattice=kind, boundary=boundary),
+        True,
+        lambda beta: exact_lattice(kind, rows, columns, coupling, boundary, beta),
+        bonds,
+    )
+
+
+def exact_lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float):
+    """Returns the exact solution of a lattice, or None where it would take too long."""
+    short, long = sorted((rows, columns))
+    if boundary == "torus" and kind == "triangular":
+        return triangular_lib.triangular_torus(rows, columns, beta, coupling)
+    if boundary == "torus" and (coupling > 0 or (rows % 2 == 0 and columns % 2 == 0)):
+        return exact.kaufman_torus(rows, columns, beta, coupling)
+    if boundary == "torus":
+        return transfer.transfer_torus(short, long, beta, coupling) if short <= transfer.WIDEST_TORUS else None
+    if short > transfer.WIDEST_OPEN:
+        return None
+    return transfer.transfer_open(short, long, beta, coupling, lattice=kind)
+
+
+def hopfield(n: int, seed: int) -> System:
+    """Returns two orthogonal patterns on n spins."""
+    couplings = energies.hopfield_couplings(energies.orthogonal_patterns(n, seed))
+    system = pairwise(couplings, None, f"Hopfield, n = {n}, two patterns")
+    return dataclasses.replace(system, exact=lambda beta: exact.hopfield_two_patterns(n, beta))
+
+
+def pairwise(J: np.ndarray, h: np.ndarray | None, title: str) -> System:
+    """Returns the system of couplings J [n, n] and fields h [n] or None."""
+    energies.check_couplings(J, h)
+    n = len(J)
+    symmetric = h is None or not np.any(h)
+
+    def solved(beta: float):
+        if n > MOST_ENUMERATED:
+            return None
+        return exact.brute_force(lambda spins: energies.pairwise(spins, J, h), n, beta, z2=symmetric)
+
+    first, second = np.nonzero(np.triu(J))
+    bonds = energies.Bonds(first.astype(np.int32), second.astype(np.int32), J[first, second]) if symmetric else None
+    J, h = np.asarray(J, np.float32), None if symmetric else np.asarray(h, np.float32)
+    return System(
+        title, lambda spins: energies.pairwise(spins.reshape(len(spins), n), J, h), symmetric, solved, bonds
+    )  # fmt: skip
+
+
+def from_file(path: str, n: int) -> System:
+    """Returns the system of an .npz file with J [n, n] and perhaps h [n].
+
+    Raises:
+      ValueError: no J in it, or other sizes than the network's.
+    """
+    arrays = weight_files.load_npz(path)
+    if "J" not in arrays or set(arrays) - {"J", "h"}:
+        raise ValueError(f"{path} holds {', '.join(arrays) or 'nothing'}: expected J [n, n] and perhaps h [n]")
+    if len(arrays["J"]) != n:
+        raise ValueError(f"{path} has couplings of {len(arrays['J'])} spins, the network {n}: give --rows=1 --columns")
+    return pairwise(arrays["J"].astype(np.float64), arrays.get("h"), path)
+
+
+def from_function(name: str) -> System:
+    """Returns the system of a user's energy, "module:function", spins [n, rows, columns] to [n]; z2 is taken on trust.
+
+    Raises:
+      ValueError: it cannot be imported.
+    """
+    module, _, function = name.partition(":")
+    try:
+        energy = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"--system={name}: expected MODULE:FUNCTION that can be imported from here ({error})"
+        ) from None
+    return of_energy(energy, name)
+
+
+def of_energy(energy: Callable, title: str = "user's energy") -> System:
+    """Returns the system of any function of JAX, spins [n, rows, columns] to energies [n]."""
+    return System(title, lambda spins: energy(jnp.asarray(spins, jnp.result_type(float))), True, lambda beta: None)
