@@ -16,10 +16,11 @@ CUDA_READY := $(if $(CUDA),.venv/.cuda$(CUDA)-$(call checksum,requirements.txt))
 NNCODEC_READY := .venv-peers/nncodec/.ready-$(call checksum,tests/peers/requirements-nncodec.txt)
 NNCODEC_FULL_READY := .venv-peers/nncodec-full/.ready-$(call checksum,tests/peers/requirements-nncodec-full.txt)
 CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requirements-coders.txt)
+NETKET_READY := .venv-peers/netket/.ready-$(call checksum,tests/peers/requirements-netket.txt)
 ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requirements-zennit.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-zennit lint lock
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -46,12 +47,15 @@ bench: setup
 	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
 	$(RUN) -m kernels.bench $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
 
 peers-coders: $(CODERS_READY)
+
+# NetKet and torch: hundreds of MB, or several GB where the registry has no CPU build.
+peers-netket: $(NETKET_READY)
 
 # torch and Zennit: hundreds of MB, or several GB where the registry has no CPU build.
 peers-zennit: $(ZENNIT_READY)
@@ -131,6 +135,12 @@ $(CODERS_READY):
 	@$(call environment,.venv-peers/coders,11,99,$(CANDIDATES))
 	@$(call install,.venv-peers/coders,--no-deps -r tests/peers/requirements-coders.txt)
 	@rm -f .venv-peers/coders/.ready-* && touch $@
+
+$(NETKET_READY):
+	@echo "setting up NetKet and torch in .venv-peers/netket (a minute or two)"
+	@$(call environment,.venv-peers/netket,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/netket,-r tests/peers/requirements-netket.txt)
+	@rm -f .venv-peers/netket/.ready-* && touch $@
 
 # Zennit asks for Python 3.11.11; it runs on any 3.11.
 $(ZENNIT_READY):
