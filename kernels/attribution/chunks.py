@@ -1,0 +1,46 @@
+"""A batch in chunks, so that memory does not grow with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def in_chunks(function: Callable, x: Any, target: Any, size: int) -> Any:
+    """Returns `function(x, target)` of a batch, computed `size` samples at a time.
+
+    Args:
+        function: of samples and their targets, gives a pytree of arrays with samples on the first axis.
+        x: pytree of arrays `[batch, ...]`.
+        target: as of `attribute`; an array with a first axis goes with the samples.
+        size: of a chunk; the last may be smaller.
+    """
+    leaves = jax.tree.leaves(x)
+    batch = jnp.shape(leaves[0])[0] if jnp.ndim(leaves[0]) else 0
+    if size < 1 or any(jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch for leaf in leaves):
+        raise ValueError(
+            f"batch_size is {size}; expected at least 1, and samples on the first axis of every array of x."
+        )
+    goes_along = not callable(target) and not isinstance(target, str) and target is not None and jnp.ndim(target) > 0
+    full = batch // size
+
+    def chunk(start, stop):
+        part = jax.tree.map(lambda leaf: jnp.asarray(leaf)[start:stop], x)
+        return part, jnp.asarray(target)[start:stop] if goes_along else None
+
+    def call(arguments):
+        part, targets = arguments
+        return function(part, targets if goes_along else target)
+
+    results = []
+    if full == 1:
+        results.append(call(chunk(0, size)))
+    elif full:
+        fold = jax.tree.map(lambda leaf: leaf.reshape(full, size, *leaf.shape[1:]), chunk(0, full * size))
+        results.append(jax.tree.map(lambda leaf: leaf.reshape(full * size, *leaf.shape[2:]), jax.lax.map(call, fold)))
+    if full * size < batch:
+        results.append(call(chunk(full * size, batch)))
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)

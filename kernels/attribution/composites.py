@@ -1,0 +1,252 @@
+"""Composites: which rule for which operation, by layer name, by first place in execution order, by kind.
+
+The nine of Zennit 1.0.0 (Anders et al., arXiv:2106.13200) under its names and with its defaults, and the parts to make
+others. What no map names takes the gradient, as there; an operation of kind "unknown" is an error unless
+`default` is set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+import re
+from collections.abc import Callable, Sequence
+
+from . import rules
+from .operations import Operation
+
+KINDS = (
+    "affine", "conv", "conv_transpose", "dense", "norm_layer", "sum", "avg_pool", "max_pool", "max", "activation",
+    "relu", "product", "layout", "softmax", "attention", "recurrent", "registered", "unknown",
+)  # fmt: skip
+
+Kind = str | tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Composite:
+    """A choice of rules. Names go before the first layer, the first layer before kinds, kinds before the default.
+
+    Args:
+        layer_map: pairs (kind or kinds, rule), the first that fits counts.
+        first_map: pairs as in `layer_map`, for the first operation in execution order that fits one of them.
+        name_map: pairs (pattern or patterns, rule) on layer names such as "backbone/conv1": a glob, or a compiled
+            regular expression that is searched for.
+        default: rule of whatever no pair fits, unknown primitives included; None: the gradient for known ones.
+        first: "execution", or a pattern of the name of the operation that counts as the first.
+
+    Raises:
+        ValueError: for a kind that does not exist or an entry that is no rule.
+    """
+
+    layer_map: tuple = ()
+    first_map: tuple = ()
+    name_map: tuple = ()
+    default: object | None = None
+    first: str | re.Pattern = "execution"
+
+    def __post_init__(self):
+        for field in ("layer_map", "first_map", "name_map"):
+            object.__setattr__(self, field, tuple((key, rule) for key, rule in getattr(self, field)))
+        for key, rule in (*self.layer_map, *self.first_map):
+            for kind in _several(key):
+                if kind not in KINDS:
+                    raise ValueError(f"no kind of operation {kind!r}; there are {', '.join(KINDS)}.")
+            _check_rule(rule)
+        for _, rule in self.name_map:
+            _check_rule(rule)
+
+    def assign(self, operations: Sequence[Operation]) -> list[object | None]:
+        """Returns a rule for every operation, None where no map has one."""
+        first = _first(self.first_map, self.first, operations)
+        return [self._rule_of(operation, first) for operation in operations]
+
+    def _rule_of(self, operation, first):
+        for patterns, rule in self.name_map:
+            if any(named(operation, pattern) for pattern in _several(patterns)):
+                return rule
+        if first is not None and operation is first[0]:
+            return first[1]
+        return next((rule for kind, rule in self.layer_map if _fits(operation, kind)), self.default)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+    """Several composites, of which the first that has a rule for an operation decides."""
+
+    composites: tuple
+
+    def assign(self, operations: Sequence[Operation]) -> list[object | None]:
+        """Returns a rule for every operation, None where no composite has one."""
+        choices = zip(*(composite.assign(operations) for composite in self.composites), strict=True)
+        return [next((rule for rule in rules_of if rule is not None), None) for rules_of in choices]
+
+
+def mixed(*composites) -> Mixed:
+    """Returns the composite that asks each of `composites` in turn."""
+    return Mixed(tuple(as_composite(composite) for composite in composites))
+
+
+def named(operation: Operation, pattern: str | re.Pattern) -> bool:
+    """Whether a pattern fits the name of an operation, its layer, or a layer that is folded into it."""
+    names = (operation.name, operation.base, *operation.aliases)
+    if isinstance(pattern, re.Pattern):
+        return any(pattern.search(name) for name in names)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def as_composite(value) -> Composite | Mixed:
+    """Returns a composite from a composite, the name of a built-in one, or one rule for all affine operations."""
+    if hasattr(value, "assign"):
+        return value
+    if isinstance(value, str):
+        if value not in BUILT_IN:
+            raise ValueError(f"no composite {value!r}; there are {', '.join(BUILT_IN)}.")
+        return BUILT_IN[value]()
+    _check_rule(value)
+    return Composite((*layer_map_base(), ("affine", value)))
+
+
+def layer_map_base(stabilizer: float | Callable = 1e-6) -> tuple:
+    """Returns what all relevance composites have in common: activations and norms pass, sums and means share out."""
+    return (
+        ("activation", rules.Pass()),
+        (("sum", "avg_pool"), rules.Norm(stabilizer)),
+        ("norm_layer", rules.Pass()),
+        ("product", rules.SignalTakesAll()),
+    )
+
+
+def _relevance(conv, *, epsilon, stabilizer, zero_params, layer_map, first_map=(), first="execution", name_map=()):
+    dense = rules.Epsilon(epsilon, zero_params)
+    kinds = (*layer_map, *layer_map_base(stabilizer), ("conv", conv), ("dense", dense))
+    return Composite(kinds, first_map, name_map, first=first)
+
+
+def epsilon_gamma_box(
+    low, high, epsilon=1e-6, gamma=0.25, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
+) -> Composite:
+    """First convolution ZBox(low, high), convolutions Gamma, dense layers Epsilon.
+
+    Args:
+        low, high: bounds of the network's input: numbers, or arrays by channel or of a sample's shape.
+        epsilon: of dense layers; stabilizer: of all other denominators.
+        layer_map, first_map: pairs that go before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `name_map`, `first` of Composite.
+    """
+    conv = rules.Gamma(gamma, stabilizer, zero_params)
+    box = (*first_map, ("conv", rules.ZBox(low, high, stabilizer, zero_params)))
+    return _relevance(conv, epsilon=epsilon, stabilizer=stabilizer, zero_params=zero_params, layer_map=layer_map,
+                      first_map=box, **options)  # fmt: skip
+
+
+def epsilon_plus(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, **options) -> Composite:
+    """Convolutions ZPlus, dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    conv = rules.ZPlus(stabilizer, zero_params)
+    return _relevance(
+        conv, epsilon=epsilon, stabilizer=stabilizer, zero_params=zero_params, layer_map=layer_map, **options
+    )
+
+
+def epsilon_alpha2_beta1(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, **options) -> Composite:
+    """Convolutions AlphaBeta(2, 1), dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    conv = rules.AlphaBeta(2.0, 1.0, stabilizer, zero_params)
+    return _relevance(
+        conv, epsilon=epsilon, stabilizer=stabilizer, zero_params=zero_params, layer_map=layer_map, **options
+    )
+
+
+def epsilon_plus_flat(
+    epsilon=1e-6, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
+) -> Composite:
+    """First affine operation Flat, convolutions ZPlus, dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    flat = (*first_map, ("affine", rules.Flat(stabilizer, zero_params)))
+    return epsilon_plus(epsilon, stabilizer, layer_map, zero_params, first_map=flat, **options)
+
+
+def epsilon_alpha2_beta1_flat(
+    epsilon=1e-6, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
+) -> Composite:
+    """First affine one Flat, convolutions AlphaBeta(2, 1), dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    flat = (*first_map, ("affine", rules.Flat(stabilizer, zero_params)))
+    return epsilon_alpha2_beta1(epsilon, stabilizer, layer_map, zero_params, first_map=flat, **options)
+
+
+def _gradients(relu, layer_map) -> Composite:
+    return Composite((*layer_map, ("relu", relu)), default=rules.Gradient())
+
+
+def deconvnet(layer_map=()) -> Composite:
+    """The gradient, but at a ReLU what is positive of the relevance."""
+    return _gradients(rules.DeconvNet(), layer_map)
+
+
+def guided_backprop(layer_map=()) -> Composite:
+    """The gradient, but at a ReLU only where the relevance is positive too."""
+    return _gradients(rules.GuidedBackprop(), layer_map)
+
+
+def beta_smooth(beta_smooth=10.0, layer_map=()) -> Composite:
+    """The gradient, but at a ReLU that of a softplus with this beta."""
+    return _gradients(rules.BetaSmooth(beta_smooth), layer_map)
+
+
+def excitation_backprop(stabilizer=1e-6, layer_map=(), zero_params=None) -> Composite:
+    """ZPlus at affine operations, Norm at sums and means, the gradient elsewhere (Zhang et al., 2016)."""
+    return Composite(
+        (
+            *layer_map,
+            (("sum", "avg_pool"), rules.Norm(stabilizer)),
+            ("affine", rules.ZPlus(stabilizer, zero_params)),
+        )
+    )
+
+
+def gradient() -> Composite:
+    """The plain gradient, by the same machinery."""
+    return Composite(default=rules.Gradient())
+
+
+BUILT_IN = {
+    "epsilon_gamma_box": functools.partial(epsilon_gamma_box),
+    "epsilon_plus": epsilon_plus,
+    "epsilon_alpha2_beta1": epsilon_alpha2_beta1,
+    "epsilon_plus_flat": epsilon_plus_flat,
+    "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
+    "deconvnet": deconvnet,
+    "guided_backprop": guided_backprop,
+    "excitation_backprop": excitation_backprop,
+    "beta_smooth": beta_smooth,
+}
+NAMES = tuple(BUILT_IN)
+
+
+def _first(first_map, first, operations) -> tuple | None:
+    """The operation that counts as the first, with its rule."""
+    for operation in operations if first_map else ():
+        if first != "execution" and not named(operation, first):
+            continue
+        for kind, rule in first_map:
+            if _fits(operation, kind):
+                return operation, rule
+    if first_map and first != "execution":
+        known = ", ".join(dict.fromkeys(operation.name for operation in operations if operation.affine is not None))
+        raise ValueError(f"no operation that the first map fits is named {first!r}; affine ones are {known}.")
+    return None
+
+
+def _fits(operation: Operation, kind: Kind) -> bool:
+    return any(name in operation.kinds for name in _several(kind))
+
+
+def _several(value) -> tuple:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _check_rule(rule) -> None:
+    if not (hasattr(rule, "branches") or hasattr(rule, "backward")) or isinstance(rule, type):
+        raise ValueError(
+            f"{rule!r} is no rule; expected one of rules.{', rules.'.join(rules.__all__[:3])}, ... as an instance."
+        )

@@ -1,0 +1,57 @@
+"""Denominators that can be divided by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def stabilize(
+    z: jax.Array,
+    epsilon: float = 1e-6,
+    clip: bool = False,
+    norm_scale: bool = False,
+    axis: int | tuple[int, ...] | None = None,
+) -> jax.Array:
+    """Returns z moved away from zero by epsilon, zero itself upwards.
+
+    Args:
+        z: denominators.
+        epsilon: added with the sign of z; with `clip` the least absolute value instead.
+        clip: leave what is larger than epsilon as it is.
+        norm_scale: epsilon counts in units of the root mean square of z over `axis`.
+        axis: of `norm_scale`; all but the first when None.
+    """
+    sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))
+    if norm_scale:
+        axis = tuple(range(1, z.ndim)) if axis is None else axis
+        epsilon = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
+    if clip:
+        return sign * jnp.maximum(jnp.abs(z), epsilon)
+    return z + sign * jnp.asarray(epsilon, z.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stabilizer:
+    """`stabilize` with its options set, for the `stabilizer` of a rule."""
+
+    epsilon: float = 1e-6
+    clip: bool = False
+    norm_scale: bool = False
+    axis: int | tuple[int, ...] | None = None
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Returns the stabilised z."""
+        return stabilize(z, self.epsilon, self.clip, self.norm_scale, self.axis)
+
+
+def as_stabilizer(value: float | Callable) -> Callable[[jax.Array], jax.Array]:
+    """Returns a function from a number (epsilon) or a function; zero divides nothing by zero to zero."""
+    if callable(value):
+        return value
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise ValueError(f"the stabiliser is {value!r}; expected epsilon >= 0, a Stabilizer or a function of z.")
+    return Stabilizer(float(value))
