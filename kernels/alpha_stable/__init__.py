@@ -3,6 +3,18 @@
 x = sas(jax.random.key(0), 1.5, (1000,))    # E exp(itX) = exp(-|t|^1.5); alpha = 2 is N(0, 2), alpha = 1 Cauchy
 """
 
-from .symmetric import sas, sas_log
+from .moments import abs_moment, characteristic_function, log_moments, tail_constant
+from .skewed import stable
+from .symmetric import positive_stable_log, sas, sas_log, sub_gaussian
 
-__all__ = ["sas", "sas_log"]
+__all__ = [
+    "abs_moment",
+    "characteristic_function",
+    "log_moments",
+    "positive_stable_log",
+    "sas",
+    "sas_log",
+    "stable",
+    "sub_gaussian",
+    "tail_constant",
+]

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+PARAMETRIZATIONS = ("S0", "S1")
+SMALLEST_E = 1e-12  # stands for 1 - alpha = 0; far below what float64 notices
 HALF_TYPES = (jnp.bfloat16, jnp.float16)
 
 
@@ -26,9 +28,19 @@ def check(name: str, value, holds, expected: str) -> None:
         raise ValueError(f"{name}={broken.flat[0]:g} is outside its range; expected {expected}")
 
 
-def check_alpha(alpha, highest: float = 2, name: str = "alpha") -> None:
-    """Checks a stability index in (0, highest]."""
-    check(name, alpha, lambda a: (a > 0) & (a <= highest), f"a stability index in (0, {highest:g}]")
+def check_alpha(alpha) -> None:
+    """Checks a stability index in (0, 2]."""
+    check("alpha", alpha, lambda value: (value > 0) & (value <= 2), "a stability index in (0, 2]")
+
+
+def check_law(alpha, beta=0, scale=1, loc=0, parametrization: str = "S0") -> None:
+    """Checks the parameters of a stable law."""
+    check_alpha(alpha)
+    check("beta", beta, lambda value: np.abs(value) <= 1, "a skewness in [-1, 1]")
+    check("scale", scale, lambda value: (value > 0) & np.isfinite(value), "a scale above 0")
+    check("loc", loc, np.isfinite, "a finite location")
+    if parametrization not in PARAMETRIZATIONS:
+        raise ValueError(f"parametrization={parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}")
 
 
 def float_types(dtype) -> tuple[np.dtype, np.dtype]:
@@ -50,3 +62,12 @@ def float_types(dtype) -> tuple[np.dtype, np.dtype]:
     if dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"dtype={dtype} is none of float64, float32, bfloat16, float16")
     return dtype, dtype
+
+
+def common_float(*values) -> list[jax.Array]:
+    """The values as arrays of their common floating type; of JAX's default where all are numbers of Python or NumPy."""
+    given = [
+        value.dtype for value in values if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
+    ]
+    dtype = jnp.result_type(*given) if given else float_types(None)[0]
+    return [jnp.asarray(value, dtype) for value in values]

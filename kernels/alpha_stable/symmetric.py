@@ -3,90 +3,76 @@
 Chambers, Mallows and Stuck (JASA 1976) and Kanter (Ann. Probab. 1975), rearranged so that nothing cancels: with
 v in (0, 1/2], u = 1/2 - v, angle pi u, exponential W and k = 1/alpha - 1,
     |X| = (s / p) (c / (W p))^k,   s = sin(pi alpha u),  p = sin(pi v) = cos(pi u),  c = cos(pi (1 - alpha) u),
-each sine of an argument that keeps its relative precision. k vanishes at alpha = 1, where s / p is the tangent: no
-special case, and a traced alpha works. Each draw takes 64 random bits: 31 and a sign for the angle, 32 for W.
+each the sine of an angle that keeps its relative precision. k vanishes at alpha = 1, where s / p is the tangent: no
+special case, and a traced alpha works.
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import elementary, words
-from .checks import check_alpha, float_types
-
-
-class Angle(NamedTuple):
-    """A uniform that is precise at both ends. Attributes: near_zero, v in (0, 1/2]; rest, 1/2 - v; sign, a fair bit."""
-
-    near_zero: jax.Array
-    rest: jax.Array
-    sign: jax.Array
-
-
-def _angle(high: jax.Array, low: jax.Array | None, dtype) -> Angle:
-    """v = (k + 1/2) 2^-32 of the upper 31 bits k, which `low` continues in float64; the last bit is the sign."""
-    flip = jnp.uint32(0x7FFFFFFF)
-
-    def scaled(k, tail):
-        k = k.astype(jnp.int32).astype(dtype)  # 31 bits: signed is exact, and the faster conversion
-        return (k + 0.5) * 2.0**-32 if tail is None else k * 2.0**-32 + (tail.astype(dtype) + 0.5) * 2.0**-64
-
-    k = high >> 1
-    rest = scaled(k ^ flip, None if low is None else ~low)
-    return Angle(scaled(k, low), rest, (high & 1).astype(bool))
-
-
-def angle_and_exponential(key: jax.Array, shape: tuple[int, ...], dtype) -> tuple[Angle, jax.Array]:
-    """The two variables that every stable draw is a function of: an angle and a standard exponential, [*shape]."""
-    if dtype == jnp.float32:
-        first, second = words.draw(key, shape)
-        angle, other = _angle(first, None, dtype), _angle(second, None, dtype)
-    else:
-        first, second, first_tail, second_tail = words.draw(key, shape, blocks=2)
-        angle, other = _angle(first, first_tail, dtype), _angle(second, second_tail, dtype)
-    return angle, elementary.exponential(*other)
+from .checks import check, check_alpha, float_types
+from .words import HALF_TURN, UNIT, angle_and_exponential
 
 
 def _sas_parts(key, alpha, shape, dtype):
     """Sign bit, s / p, c / (W p) and k of the module's formula."""
     alpha = jnp.asarray(alpha, dtype)
     angle, exponential = angle_and_exponential(key, shape, dtype)
-    v, u = angle.near_zero, angle.rest
-    turned = jnp.minimum(alpha, 2 - alpha)  # cos(pi (1 - alpha) u) = sin(pi (turned / 2 + (1 - turned) v))
-    p = elementary.sin_pi(v)
-    c = elementary.sin_pi(turned * 0.5 + (1 - turned) * v)
-    s = elementary.sin_pi(jnp.minimum(alpha * u, (2 - alpha) * 0.5 + alpha * v))
-    return angle.sign, s / p, c / (exponential * p), 1 / alpha - 1
+    v, u = angle.v, angle.u
+    p = elementary.sin_pi(v * UNIT)
+    c = elementary.sin_pi((v + jnp.minimum(alpha, 2 - alpha) * u) * UNIT)
+    s = elementary.sin_pi(jnp.minimum(alpha * u, 2 * v + (2 - alpha) * u) * UNIT)
+    # Times a reciprocal, which XLA makes of a division anyway where vmap batches s and not p.
+    return angle.sign, s * (1 / p), c * (1 / (exponential * p)), 1 / alpha - 1
+
+
+def _signed(sign: jax.Array, size: jax.Array) -> jax.Array:
+    return jnp.where(sign, size, -size)
 
 
 @partial(jax.jit, static_argnames=("shape", "dtype"))
 def _sas_log(key, alpha, shape, dtype):
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
-    one = jnp.ones((), dtype)
-    return jnp.where(sign, one, -one), elementary.log(tangent) + power * elementary.log(ratio)
+    return _signed(sign, jnp.ones((), dtype)), elementary.log(tangent) + power * elementary.log(ratio)
 
 
 @partial(jax.jit, static_argnames=("shape", "compute", "dtype"))
 def _sas(key, alpha, shape, compute, dtype):
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, compute)
     size = elementary.times_exp(tangent, power * elementary.log(ratio))
-    return jnp.where(sign, size, -size).astype(dtype)
+    return _signed(sign, size).astype(dtype)
 
 
-def _arguments(key, alpha, shape, highest=2, name="alpha"):
-    """The checked key and shape; a shape of None is alpha's own."""
-    check_alpha(alpha, highest, name)
-    own = jnp.shape(alpha)
-    shape = own if shape is None else words.checked_shape(shape)
-    try:
-        fits = jnp.broadcast_shapes(shape, own) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{name} has shape {own}, which does not broadcast to shape={shape}")
-    return words.typed_key(key), shape
+@partial(jax.jit, static_argnames=("shape", "dtype"))
+def _positive_stable_log(key, c, shape, dtype):
+    """Kanter's ln A = ln(s / p) + (1/c - 1) ln(r / (W p)), s = sin(cV), r = sin((1-c)V), V = pi v or pi (1 - v)."""
+    c = jnp.asarray(c, dtype)
+    (v, u, above), exponential = angle_and_exponential(key, shape, dtype)
+    turn, complement = 2 * HALF_TURN, 1 - c
+
+    def sine(factor, rest):  # of factor * V, where factor + rest = 1; beyond a right angle from the other side
+        folded = jnp.minimum(factor * (u + HALF_TURN), rest * turn + factor * v)
+        return elementary.sin_pi(jnp.where(above, folded, factor * v) * UNIT)
+
+    one_over_p = 1 / elementary.sin_pi(v * UNIT)
+    # At c = 1 A is 1: s = p, and ln r would be -inf.
+    r = jnp.maximum(sine(complement, c), jnp.finfo(dtype).tiny)
+    power = jnp.where(c < 1, 1 / c - 1, 0)
+    ratio = jnp.where(c < 1, r * (1 / exponential) * one_over_p, 1)
+    return elementary.log(sine(c, complement) * one_over_p) + power * elementary.log(ratio)
+
+
+@partial(jax.jit, static_argnames=("shape", "dim", "compute", "dtype"))
+def _sub_gaussian(key, alpha, shape, dim, compute, dtype):
+    radius_key, direction_key = jax.random.split(key)
+    half = jnp.asarray(alpha, compute) * 0.5
+    log_scale = _positive_stable_log(radius_key, half, shape, compute)[..., None] * 0.5
+    (_, u, sign), exponential = angle_and_exponential(direction_key, (*shape, dim), compute)
+    normal = 2 * elementary.sin_pi(u * UNIT) * jnp.sqrt(exponential)  # |N(0, 2)|, never 0: an infinite scale stays one
+    return _signed(sign, elementary.times_exp(normal, log_scale)).astype(dtype)
 
 
 def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, jax.Array]:
@@ -108,8 +94,9 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
       ValueError: alpha outside (0, 2], float64 without 64-bit mode, shapes that do not fit.
     """
     dtype, compute = float_types(dtype)
-    key, shape = _arguments(key, alpha, shape)
-    sign, log_abs = _sas_log(key, alpha, shape, compute)
+    check_alpha(alpha)
+    shape = words.joined_shape(shape, alpha=alpha)
+    sign, log_abs = _sas_log(words.typed_key(key), alpha, shape, compute)
     return sign.astype(dtype), log_abs.astype(dtype)
 
 
@@ -129,5 +116,51 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
     Source: Chambers, Mallows, Stuck, JASA 71 (1976).
     """
     dtype, compute = float_types(dtype)
-    key, shape = _arguments(key, alpha, shape)
-    return _sas(key, alpha, shape, compute, dtype)
+    check_alpha(alpha)
+    return _sas(words.typed_key(key), alpha, words.joined_shape(shape, alpha=alpha), compute, dtype)
+
+
+def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
+    """Returns ln A [*shape] of positive stable draws A of index c, E exp(-s A) = exp(-s^c) for s >= 0.
+
+    Args:
+      key: of `jax.random.key`.
+      c: in (0, 1], a number or an array that broadcasts to `shape`; A = 1 at c = 1. Not checked where traced.
+      shape: of the result; None for the shape of c.
+      dtype: as in `sas_log`.
+
+    Raises:
+      ValueError: c outside (0, 1], float64 without 64-bit mode, shapes that do not fit.
+
+    Source: Kanter, Ann. Probab. 3 (1975).
+    """
+    dtype, compute = float_types(dtype)
+    check("c", c, lambda value: (value > 0) & (value <= 1), "an index in (0, 1]")
+    return _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
+
+
+def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) -> jax.Array:
+    """Returns isotropic alpha-stable vectors [*shape, dim], E exp(i t.X) = exp(-||t||_2^alpha).
+
+    X = sqrt(A) G with one positive stable A of index alpha/2 for each vector and G ~ N(0, 2 I); every component is
+    symmetric alpha-stable of scale 1, the components of a vector depend on each other.
+
+    Args:
+      key: of `jax.random.key`.
+      alpha: in (0, 2], a number or an array that broadcasts to `shape`. Not checked where traced.
+      shape: of the array of vectors; None for alpha's shape.
+      dim: length of a vector, 1 or more.
+      dtype: as in `sas`.
+
+    Raises:
+      ValueError: alpha outside (0, 2], dim below 1, float64 without 64-bit mode, shapes that do not fit.
+
+    Source: Samorodnitsky, Taqqu, Stable Non-Gaussian Random Processes (1994), section 2.5.
+    """
+    dtype, compute = float_types(dtype)
+    check_alpha(alpha)
+    shape = words.joined_shape(shape, alpha=alpha)
+    if not isinstance(dim, int) or dim < 1:
+        raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
+    words.checked_shape((*shape, dim))
+    return _sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype)
