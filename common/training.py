@@ -103,7 +103,7 @@ def train(
 
     saved, saved_at = first, time.monotonic()
     order, order_epoch = None, -1
-    with _Termination(alone) as termination, run.progress(total, description, first) as progress:
+    with Termination(alone) as termination, run.progress(total, description, first) as progress:
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
             if epoch != order_epoch:
@@ -204,7 +204,7 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(strong, tree)
 
 
-class _Termination:
+class Termination:
     """Notes SIGTERM instead of dying of it, while a loop runs in the main thread.
 
     Of several processes JAX takes the signal, and all of them stop after the same step.

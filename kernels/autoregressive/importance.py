@@ -1,8 +1,8 @@
-"""Estimates from weighted samples that are asymptotically unbiased, for ln Z and what follows from it too, with errors.
+"""Estimates from weighted samples, asymptotically unbiased, for ln Z and what follows from it too, with errors.
 
-Of samples s ~ q with log_w = -beta E(s) - ln q(s): ln Z = ln mean w, <O> = mean of r O with r = w / mean w. A smooth function
-h of ln Z and means has influence g = dh/dlnZ (r - 1) + sum_k dh/dm_k r (O_k - m_k) and error sqrt(mean g^2 / n), given
-beside that of a blocked jackknife. Nicoli et al., arXiv:1903.11048 and PRE 101, 023304.
+Of samples s ~ q with log_w = -beta E(s) - ln q(s): ln Z = ln mean w, <O> = mean of r O with r = w / mean w. A smooth
+function h of ln Z and means has influence g = dh/dlnZ (r - 1) + sum_k dh/dm_k r (O_k - m_k) and error
+sqrt(mean g^2 / n), given beside that of a blocked jackknife. Nicoli et al., arXiv:1903.11048 and PRE 101, 023304.
 """
 
 import dataclasses
@@ -208,7 +208,7 @@ def spin_numbers(energy, magnetisation) -> np.ndarray:
 
 
 def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
-    """Returns what thermodynamics asks for: per site free energy, energy u, entropy, c_v, |m|, m^2, chi; and Binder's ratio.
+    """Returns what thermodynamics asks for, per site, and Binder's ratio.
 
     Names: free_energy (nowhere defined at beta = 0, nan), u, entropy, c_v, abs_m_site, m_squared_site, chi, binder.
     k_B = 1, nats; chi = beta (<M^2> - <|M|>^2)/N; binder = 1 - <M^4>/(3 <M^2>^2).

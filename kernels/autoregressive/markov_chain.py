@@ -1,7 +1,7 @@
 """Neural MCMC: samples of q proposed to a Metropolis chain, whose stationary law is p; and how correlated a series is.
 
-A proposal does not depend on the state, so that the chain needs only the log-weights: a scan over numbers, then one gather.
-Its spectral gap is exactly 1 / max r. Nicoli et al., arXiv:1903.11048; windowing after U. Wolff, hep-lat/0306017.
+A proposal does not depend on the state, so that the chain needs only the log-weights: a scan over numbers, then one
+gather. Its spectral gap is exactly 1 / max r. Nicoli et al., arXiv:1903.11048; windows after U. Wolff, hep-lat/0306017.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Sums over weighted samples that can be kept while samples come and go: bounded memory, any order, any machine.
 
-A state holds what every estimate and its error need: for weights w = exp(log_w) and a few numbers p of each sample (1
-first), sum w p in blocks, for the jackknife, and sum w^2 p p^T. Weights are relative to the largest seen, so that nothing
-overflows. States are NumPy float64 and plain tuples: pickle-free to store, and merged over chunks, processes or devices.
+A state holds what every estimate and its error need: for weights w = exp(log_w) and a few numbers p of each sample
+(1 first), sum w p in blocks, for the jackknife, and sum w^2 p p^T. Weights are relative to the largest seen, so that
+nothing overflows. States are NumPy float64 in plain tuples: easy to store, and merged over chunks or devices.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Exact thermodynamics of finite Ising systems: enumeration, the square torus, two Hopfield patterns; the infinite lattice.
+"""Exact thermodynamics of Ising systems: enumeration, the square torus, two Hopfield patterns, the infinite lattice.
 
 All in NumPy float64, with first and second derivatives in beta. Units: k_B = 1, nats; p(s) = exp(-beta E(s)) / Z.
 Per site are u = <E>/N, s = (beta <E> + ln Z)/N and c_v = beta^2 Var(E)/N; ln Z is of the whole system.
@@ -159,7 +159,7 @@ def kaufman_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bonds: 
 
 
 def _hot_series(n: int, m: int, K: float) -> tuple[float, float, float]:
-    """Returns ln Z and its derivatives for small K, by closed loops of 3 and 4 bonds: around a plaquette or the torus."""
+    """Returns ln Z and its derivatives for small K, by closed loops of 3 and 4 bonds."""
     threes, fours = m * (n == 3) + n * (m == 3), n * m + m * (n == 4) + n * (m == 4)
     t = math.tanh(K)
     ln_z = n * m * (math.log(2) + 2 * math.log(math.cosh(K))) + threes * t**3 + fours * t**4

@@ -120,7 +120,7 @@ def _rows(L: int) -> np.ndarray:
 
 
 def _row_bonds(L: int, lattice: str) -> np.ndarray:
-    """Returns sum of s s' over the bonds between row a and the next row b, and half of those inside both: [2^L, 2^L]."""
+    """Returns sum of s s' over bonds between a row and the next, and half of those inside both: [2^L, 2^L]."""
     rows = _rows(L).astype(np.float64)
     inside = (rows * np.roll(rows, -1, axis=1)).sum(axis=1)
     between = rows @ rows.T

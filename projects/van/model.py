@@ -1,7 +1,7 @@
 """PixelCNN and MADE as Flax modules: they hold the parameters that the kernel computes with, under the same names.
 
-`tree(model)` is the kernel's parameter dictionary, `models.from_tree(model, tree)` puts one back with every name and shape
-checked. What a network computes stands in kernels/autoregressive; these are thin.
+`tree(model)` is the kernel's parameter dictionary, `models.from_tree(model, tree)` puts one back with every name and
+shape checked. What a network computes stands in kernels/autoregressive; these are thin.
 """
 
 import jax

@@ -1,10 +1,9 @@
 """Trains an autoregressive network to be the Boltzmann law of a spin system, and corrects what it says.
 
-Leaves `model.safetensors` (written at every evaluation, so that `sample` may read an unfinished run), estimates before and
-after correction by importance weights and by neural MCMC, beside the exact solution where there is one, and plots.
+Leaves `model.safetensors` (written at every evaluation, so that `sample` may read an unfinished run), estimates before
+and after correction by importance weights and by neural MCMC, beside the exact solution where there is one, and plots.
 """
 
-import dataclasses
 import pathlib
 import time
 

@@ -1,0 +1,382 @@
+"""From samples of a network to estimates: as it says, corrected by importance weights, and by neural MCMC.
+
+Samples come in chunks and leave sums; memory does not grow with their number. `Gathered` is a pytree of NumPy arrays,
+so that a checkpoint holds it and a killed run goes on to the same numbers.
+"""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kernels import autoregressive, ising
+from kernels.autoregressive import importance, markov_chain, stream
+from kernels.ising.exact import Exact
+from projects.van.systems import System
+
+KEPT = 1 << 15  # first samples and first steps of the chain that are kept for plots and correlations
+BINS = 4096  # means of consecutive steps of the chain; they double in length when they are full
+RAW = ("log_w", "log_q", "energy", "abs_m", "m_squared")
+REVERSE_CHAINS, REVERSE_BURN_IN, REVERSE_SKIP = 50, 200, 20  # of Swendsen-Wang
+
+
+class Chain(NamedTuple):
+    """The neural MCMC so far: the current sample, accepted moves, and means of (energy, |M|, M^2) in bins."""
+
+    log_w: np.ndarray
+    current: np.ndarray
+    accepted: np.ndarray
+    steps: np.ndarray
+    bin_size: np.ndarray
+    bins: np.ndarray
+    squares: np.ndarray
+    kept: np.ndarray
+
+
+class Gathered(NamedTuple):
+    """Sums over the samples so far. Attributes: weighted, raw: streams; chain; kept: log_q, E, M of the first."""
+
+    weighted: stream.State
+    raw: stream.State
+    chain: Chain
+    kept: np.ndarray
+
+
+def empty(origin: np.ndarray) -> Gathered:
+    """Returns sums over nothing; `origin` [5] is roughly where the numbers of a sample lie (importance.SPINS)."""
+    zero = np.float64(0)
+    chain = Chain(
+        zero, np.zeros(3), np.int64(0), np.int64(0), np.int64(1), np.zeros((3, BINS)), np.zeros(3), np.zeros((3, KEPT))
+    )
+    raw = np.array([zero, zero, origin[0], origin[2], origin[3]])
+    return Gathered(stream.init(5, origin), stream.init(len(RAW), raw), chain, np.zeros((3, KEPT)))
+
+
+def add(gathered: Gathered, key: jax.Array, log_q, energy, magnetisation, beta: float) -> Gathered:
+    """Returns the sums with one more chunk of samples, which are offered to the chain, too.
+
+    Args:
+      key: of the chain, another for each chunk.
+      log_q, energy, magnetisation: [n] of the samples.
+      beta: inverse temperature of the estimates.
+    """
+    log_q, energy, m = (np.asarray(x, np.float64) for x in (log_q, energy, magnetisation))
+    log_w = -beta * energy - log_q
+    numbers = importance.spin_numbers(energy, m)
+    raw = np.stack([log_w, log_q, energy, np.abs(m), np.square(m)])
+    before = int(gathered.raw.n)
+    return Gathered(
+        stream.update(gathered.weighted, log_w, numbers),
+        stream.update(gathered.raw, np.zeros_like(log_w), raw),
+        _advance(gathered.chain, key, log_w, np.stack([energy, np.abs(m), np.square(m)])),
+        _keep(gathered.kept, before, np.stack([log_q, energy, m])),
+    )
+
+
+def _keep(kept: np.ndarray, before: int, values: np.ndarray) -> np.ndarray:
+    room = max(min(KEPT - before, values.shape[1]), 0)
+    kept = kept.copy()
+    kept[:, before : before + room] = values[:, :room]
+    return kept
+
+
+def _advance(chain: Chain, key, log_w: np.ndarray, values: np.ndarray) -> Chain:
+    """Offers a chunk to the chain, whose state stands before it as sample 0."""
+    begins = int(chain.steps) == 0
+    offered = log_w if begins else np.concatenate([[chain.log_w], log_w])
+    values = values if begins else np.concatenate([chain.current[:, None], values], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of one chunk; the whole is judged at the end
+        index, accepted = (np.asarray(part) for part in markov_chain.nmcmc(key, offered))
+    index, accepted = (index, accepted) if begins else (index[1:], accepted[1:])
+    series = values[:, index]
+    chain = chain._replace(
+        log_w=np.float64(offered[index[-1]]),
+        current=series[:, -1],
+        accepted=chain.accepted + int(accepted.sum()),
+        squares=chain.squares + np.square(series).sum(axis=1),
+        kept=_keep(chain.kept, int(chain.steps), series),
+    )
+    return _fill_bins(chain, series)
+
+
+def _fill_bins(chain: Chain, series: np.ndarray) -> Chain:
+    """Adds steps to the bins, which hold sums; when all are full, pairs become one."""
+    bins, size, steps = chain.bins.copy(), int(chain.bin_size), int(chain.steps)
+    while series.shape[1]:
+        room = size * BINS - steps
+        if room == 0:
+            bins = np.concatenate([bins[:, 0::2] + bins[:, 1::2], np.zeros((3, BINS // 2))], axis=1)
+            size *= 2
+            continue
+        part, series = series[:, :room], series[:, room:]
+        place = (steps + np.arange(part.shape[1])) // size
+        bins += np.stack([np.bincount(place, row, BINS) for row in part])
+        steps += part.shape[1]
+    return chain._replace(bins=bins, bin_size=np.int64(size), steps=np.int64(steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """All estimates of one network at one temperature.
+
+    Attributes:
+      beta, sites: of the system.
+      raw: what the network says by itself, name to (value, standard error), per site.
+      corrected: importance.Estimates.
+      chain: of neural MCMC: name to (value, error), per site; and acceptance, time.
+      reverse: (ln Z, error) from samples of Swendsen-Wang, None where that does not apply.
+      exact: (ln_z, u, s, c_v) or None.
+      reference: |m| and its error by Swendsen-Wang, or None.
+      kept: log_q, energy, magnetisation of the first samples, [3, at most KEPT]; series of the chain beside it.
+    """
+
+    beta: float
+    sites: int
+    raw: dict[str, tuple[float, float]]
+    corrected: importance.Estimates
+    chain: dict[str, tuple[float, float]]
+    acceptance: float
+    time: float
+    reverse: tuple[float, float] | None
+    reference: tuple[float, float] | None
+    exact: Exact | None
+    kept: np.ndarray
+    series: np.ndarray
+
+
+def from_network(
+    parameters: dict,
+    network,
+    system: System,
+    beta: float,
+    n: int,
+    *,
+    seed: int,
+    chunk: int | None = None,
+    progress=None,
+) -> Found:
+    """Returns estimates from n fresh samples of a network, corrected to the law of a system at beta.
+
+    Args:
+      parameters, network: of the kernel.
+      seed: of the samples.
+      chunk: samples at a time.
+      progress: a run, whose progress bar shows how far it is; None for none.
+    """
+    chunk = min(n, chunk or 1000)
+    with progress.progress(n, "samples") if progress else _no_progress() as bar:
+        for first, gathered in gather(parameters, network, system, beta, n, seed=seed, chunk=chunk):
+            bar.update(min(chunk, n - first))
+            last = gathered
+    return finish(last, parameters, network, system, beta, seed=seed)
+
+
+class _no_progress:  # noqa: N801 (a context manager in place of one)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def update(self, count: int) -> None:
+        pass
+
+
+def gather(
+    parameters, network, system: System, beta: float, n: int, *, seed: int, chunk: int, gathered: Gathered | None = None
+) -> Iterator[tuple[int, Gathered]]:
+    """Yields (number of the chunk's first sample, sums) after each chunk, going on from `gathered`."""
+    key = jax.random.fold_in(jax.random.key(seed), 2**31)
+    of_samples, of_chain = jax.random.split(key)
+    measure = make_measure(system)
+    start = 0 if gathered is None else int(gathered.raw.n)
+    for first in range(start, n, chunk):
+        count = min(chunk, n - first)
+        spins, log_q = autoregressive.sample(parameters, network, of_samples, chunk, chunk, first=first)
+        energy, m = measure(spins)
+        log_q, energy, m = (np.asarray(x, np.float64)[:count] for x in (log_q, energy, m))
+        if gathered is None:
+            gathered = empty(importance.spin_numbers(energy, m).mean(axis=1))
+        gathered = add(gathered, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
+        yield first, gathered
+
+
+def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    """Returns the compiled `spins -> (energy [n], magnetisation [n])`."""
+    return jax.jit(lambda spins: (system.energy(spins), jnp.sum(spins.astype(jnp.int32), (1, 2))))
+
+
+def finish(gathered: Gathered, parameters, network, system: System, beta: float, *, seed: int) -> Found:
+    """Returns the estimates of all samples gathered, and what they are compared with."""
+    sites = network.rows * network.columns
+    n = int(gathered.raw.n)
+    plain = importance.finalise(gathered.raw, RAW)
+    corrected = importance.finalise(gathered.weighted, importance.SPINS, importance.spin_derived(beta, sites))
+    reverse, reference = reverse_estimate(parameters, network, system, beta, seed)
+    values, errors, time = chain_means(gathered.chain)
+    kept = min(n, KEPT)
+    return Found(
+        beta, sites, raw_estimates(plain, beta, sites), corrected,
+        {
+            "u": (values[0] / sites, errors[0] / sites),
+            "abs_m_site": (values[1] / sites, errors[1] / sites),
+            "m_squared_site": (values[2] / sites**2, errors[2] / sites**2),
+        },
+        int(gathered.chain.accepted) / n, time, reverse, reference, system.exact(beta), gathered.kept[:, :kept],
+        gathered.chain.kept[:, :kept],
+    )  # fmt: skip
+
+
+def raw_estimates(plain: importance.Estimates, beta: float, sites: int) -> dict[str, tuple[float, float]]:
+    """Returns what the network says without correction, with the errors that would be given if it were right."""
+    mean, err = plain.mean, plain.err
+    found = {
+        "ln_z": (mean["log_w"], err["log_w"]),
+        "u": (mean["energy"] / sites, err["energy"] / sites),
+        "entropy": (-mean["log_q"] / sites, err["log_q"] / sites),
+        "abs_m_site": (mean["abs_m"] / sites, err["abs_m"] / sites),
+        "m_squared_site": (mean["m_squared"] / sites**2, err["m_squared"] / sites**2),
+    }
+    if beta:
+        found["free_energy"] = (-mean["log_w"] / beta / sites, err["log_w"] / beta / sites)
+    return found
+
+
+def chain_means(chain: Chain) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns means [3] of energy, |M|, M^2, their errors, and the integrated time of |M| in steps.
+
+    Errors are sqrt(2 time Var / n) with times of the first steps kept or, where the series is longer and that gives
+    more, from means over bins.
+    """
+    steps, size = int(chain.steps), int(chain.bin_size)
+    kept = chain.kept[:, : min(steps, KEPT)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        times = np.array([markov_chain.integrated_time(row) for row in kept])
+    means = chain.bins.sum(axis=1) / steps
+    variances = np.maximum(chain.squares / steps - means**2, 0)
+    errors = np.sqrt(2 * times * variances / steps)
+    full = steps // size
+    if size > 1:
+        binned = chain.bins[:, :full] / size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            of_bins = np.array([markov_chain.integrated_time(row) for row in binned])
+        errors = np.maximum(errors, np.sqrt(2 * of_bins * binned.var(axis=1) / full))
+    return means, errors, float(times[1])
+
+
+def reverse_estimate(parameters, network, system: System, beta: float, seed: int, samples: int = 1000):
+    """Returns ((ln Z, error), (|m|, error)) from Swendsen-Wang, or (None, None) where clusters do not help."""
+    bonds = system.bonds
+    if bonds is None or not len(bonds.strength) or np.min(bonds.strength) < 0:
+        return None, None
+    sites = network.rows * network.columns
+    spins = jnp.ones((REVERSE_CHAINS, sites), jnp.int8)
+    key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)
+    spins = ising.swendsen_wang(jax.random.fold_in(key, 0), spins, beta, bonds, REVERSE_BURN_IN)
+    log_w, m = [], []
+    for k in range(samples // REVERSE_CHAINS):
+        spins, each = ising.swendsen_wang(
+            jax.random.fold_in(key, k + 1), spins, beta, bonds, REVERSE_SKIP, observable=_abs_m
+        )
+        square = spins.reshape(-1, network.rows, network.columns)
+        log_q = autoregressive.log_prob(parameters, network, square)
+        log_w.append(-beta * np.asarray(system.energy(square), np.float64) - np.asarray(log_q, np.float64))
+        m.append(np.asarray(each, np.float64))
+    series = np.concatenate(m).T / sites  # [chains, sweeps]
+    by_chain = np.array(log_w).T
+    inverse = np.exp(by_chain.min() - by_chain)
+    time = max(markov_chain.integrated_time(inverse), 0.5)
+    mean, error, _ = markov_chain.chain_estimate(series)
+    return importance.reverse_ln_z(by_chain.reshape(-1), time), (mean, error)
+
+
+def _abs_m(spins: jax.Array) -> jax.Array:
+    return jnp.abs(spins.astype(jnp.int32).sum(-1))
+
+
+NAMES = {
+    "ln_z": "ln Z", "free_energy": "F/N", "u": "U/N", "entropy": "S/N", "c_v": "c_v", "abs_m_site": "|M|/N",
+    "m_squared_site": "M^2/N^2", "chi": "chi", "binder": "Binder",
+}  # fmt: skip
+
+
+def exact_values(found: Found) -> dict[str, float]:
+    """Returns name to the exact value, of what is known."""
+    if found.exact is None:
+        return {}
+    known = {"ln_z": found.exact.ln_z, "u": found.exact.u, "entropy": found.exact.s, "c_v": found.exact.c_v}
+    if found.beta:
+        known["free_energy"] = -found.exact.ln_z / found.beta / found.sites
+    return known
+
+
+def corrected_values(found: Found) -> dict[str, tuple[float, float]]:
+    """Returns name to (estimate, error) by importance weights."""
+    est = found.corrected
+    values = {"ln_z": (est.ln_z, est.ln_z_err)}
+    return values | {name: (est.mean[name], est.err[name]) for name in NAMES if name in est.mean}
+
+
+def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
+    """Returns (columns, rows, title, note) for `run.table`: every quantity by every method, with both errors."""
+    exact, corrected = exact_values(found), corrected_values(found)
+    rows = []
+    for name, label in NAMES.items():
+        known = exact.get(name)
+        if known is None and name == "abs_m_site" and found.reference is not None:
+            known = found.reference[0]
+        value, error = corrected[name]
+        far = (value - known) / error if known is not None and error > 0 else None
+        rows.append([
+            label, known, *found.raw.get(name, (None, None)), value, error, found.corrected.jackknife_err.get(name),
+            far, *found.chain.get(name, (None, None)),
+        ])  # fmt: skip
+    columns = [
+        "quantity", "exact", "network", "its error", "corrected (NIS)", "error (delta)", "error (jackknife)",
+        "sigmas off", "NMCMC", "its error",
+    ]  # fmt: skip
+    note = f"{found.corrected.n:,} samples, ESS {found.corrected.ess:.3f}, acceptance {found.acceptance:.3f}, "
+    note += f"integrated time of |M| {found.time:.1f} steps."
+    if found.reverse is not None:
+        note += f" ln Z from Swendsen-Wang's samples (reverse): {found.reverse[0]:.5f} +- {found.reverse[1]:.5f};"
+        note += f" |M|/N by Swendsen-Wang: {found.reference[0]:.5f} +- {found.reference[1]:.5f} (as exact above)."
+    return columns, rows, title, note
+
+
+def result(found: Found) -> dict[str, Any]:
+    """Returns the numbers for `result.json`."""
+    exact = exact_values(found)
+    rows = {}
+    for name, (value, error) in corrected_values(found).items():
+        row = {"nis": value, "nis_error": error, "nis_jackknife_error": found.corrected.jackknife_err[name]}
+        if name in found.raw:
+            row |= {"raw": found.raw[name][0], "raw_error": found.raw[name][1]}
+        if name in found.chain:
+            row |= {"nmcmc": found.chain[name][0], "nmcmc_error": found.chain[name][1]}
+        if name in exact:
+            row["exact"] = exact[name]
+        elif name == "abs_m_site" and found.reference is not None:
+            row |= {"reference": found.reference[0], "reference_error": found.reference[1]}
+        rows[name] = row
+    found_exact = {} if found.exact is None else {"kl": found.exact.ln_z - found.raw["ln_z"][0]}
+    reverse = (
+        {} if found.reverse is None else {"reverse_ln_z": found.reverse[0], "reverse_ln_z_error": found.reverse[1]}
+    )
+    return {
+        "samples": found.corrected.n,
+        "ess": found.corrected.ess,
+        "largest_share": found.corrected.largest_share,
+        "acceptance": found.acceptance,
+        "integrated_time": found.time if math.isfinite(found.time) else None,
+        **reverse,
+        **found_exact,
+        "estimates": rows,
+    }

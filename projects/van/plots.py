@@ -1,0 +1,198 @@
+"""Pictures: how a training went, what samples weigh, how the chain moves, lattices, and figures of the paper."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+
+from common import app, curves, metrics
+from projects.van import estimates
+from projects.van.estimates import NAMES, Found
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
+
+BLUE, RED, GREY, GREEN, PURPLE = "#1f5f8b", "#c8553d", "#8a8a8a", "#3f8f5b", "#7a4fa3"
+LAGS = 200  # of an autocorrelation function, at most
+
+
+def draw_run(run: app.Run, found: Found, spins: np.ndarray | None = None, settings=None) -> None:
+    """Writes the pictures of one network's estimates to `run.plots`.
+
+    Args:
+      run: with its metrics.csv, where there was a training.
+      found: the estimates.
+      spins: samples [n, rows, columns] to show.
+      settings: of the training; None draws no curves of it.
+    """
+    if settings is not None:
+        draw_training(run, metrics.read(run.metrics.path)[1], found, settings)
+    draw_weights(run, found)
+    draw_chain(run, found)
+    draw_comparison(run, found)
+    if spins is not None:
+        draw_lattices(run, spins, found.beta)
+
+
+def draw_training(run: app.Run, rows: list[dict[str, str]], found: Found, settings) -> None:
+    """Loss over steps and the exact value, spread of the loss, effective samples."""
+    figure, axes = plt.subplots(3, 1, figsize=(6, 6.5), sharex=True, layout="constrained")
+    done, loss = curves.series(rows, "loss")
+    _, beta = curves.series(rows, "beta")
+    warm = beta > 0.98 * settings.beta  # at other temperatures the loss says something else
+    if found.beta > 0:
+        axes[0].plot(done[warm], loss[warm] / found.beta, color=BLUE, label="network, at the final beta")
+        axes[0].set_ylabel("F/N (training samples)")
+    if found.exact is not None and found.beta > 0:
+        axes[0].axhline(-found.exact.ln_z / found.beta / found.sites, color="black", linewidth=0.8, label="exact")
+    axes[0].legend(fontsize=8)
+    done, spread = curves.series(rows, "loss_deviation")
+    axes[1].plot(done, spread, color=BLUE)
+    axes[1].set_ylabel("deviation of ln q + beta E")
+    curves.set_log(axes[1])
+    done, ess = curves.series(rows, "ess")
+    axes[2].plot(done, ess, color=RED, marker=".")
+    axes[2].set(ylabel="ESS / n", xlabel="step", ylim=(0, 1))
+    run.plot("training", figure, "Free energy, spread of the loss (0 when the network is exact), effective samples.")
+    plt.close(figure)
+
+
+def draw_weights(run: app.Run, found: Found) -> None:
+    """Histogram of the weights, under q and as they count."""
+    log_q, energy, _ = found.kept
+    log_w = -found.beta * energy - log_q
+    log_r = log_w - found.corrected.ln_z
+    figure, axis = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
+    low, high = np.quantile(log_r, [0.001, 1.0])
+    bins = np.linspace(low - 0.1, high + 0.1, 60)
+    axis.hist(log_r, bins, density=True, color=GREY, alpha=0.7, label="samples of the network")
+    axis.hist(
+        log_r, bins, density=True, weights=np.exp(log_r - log_r.max()), histtype="step", color=RED, label="weighted"
+    )
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlabel="ln r, weight over mean weight", ylabel="density")
+    share = found.corrected.largest_share
+    axis.set_title(f"ESS {found.corrected.ess:.3f}, heaviest of {found.corrected.n:,}: {share:.2g} of all", fontsize=9)
+    axis.legend(fontsize=8)
+    run.plot("weights", figure, "Importance weights; where the network is exact all of them are 1 (line).")
+    plt.close(figure)
+
+
+def draw_chain(run: app.Run, found: Found) -> None:
+    """The first steps of the chain and its autocorrelation function."""
+    energy, abs_m, _ = found.series
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    shown = min(len(abs_m), 500)
+    left.plot(abs_m[:shown] / found.sites, color=BLUE, linewidth=0.8)
+    left.set(xlabel="step of NMCMC", ylabel="|M|/N", title=f"acceptance {found.acceptance:.3f}")
+    for series, label, colour in ((abs_m, "|M|", BLUE), (energy, "E", RED)):
+        rho = autocorrelation(series, LAGS)
+        right.plot(rho, color=colour, label=label)
+    right.axhline(0, color="black", linewidth=0.8)
+    right.set(xlabel="lag (steps)", ylabel="autocorrelation", title=f"integrated time of |M|: {found.time:.1f}")
+    right.set_xlim(0, min(LAGS, max(20.0, 12 * found.time)))
+    right.legend(fontsize=8)
+    run.plot("chain", figure, "Neural MCMC: its first steps, and how fast it forgets.")
+    plt.close(figure)
+
+
+def autocorrelation(series: np.ndarray, lags: int) -> np.ndarray:
+    """Returns rho(t) for t = 0 to `lags` (as far as there are steps); 1 and zeros of a constant."""
+    centred = series - series.mean()
+    lags = min(lags, len(series) - 1)
+    spectrum = np.fft.rfft(centred, 2 * len(series))
+    covariance = np.fft.irfft(np.square(np.abs(spectrum)))[: lags + 1] / (len(series) - np.arange(lags + 1))
+    return covariance / covariance[0] if covariance[0] > 0 else np.eye(1, lags + 1)[0]
+
+
+def draw_comparison(run: app.Run, found: Found) -> None:
+    """The Comment's panel: what the network says and what correction makes of it, beside the truth."""
+    figure = comparison(found)
+    run.plot(
+        "correction", figure, "Differences from the exact value; |M| from Swendsen-Wang. Bars: one standard error."
+    )
+    plt.close(figure)
+
+
+def comparison(found: Found, names: Sequence[str] = ("free_energy", "u", "entropy", "abs_m_site")) -> plt.Figure:
+    """Returns a panel a quantity: network, importance weights, neural MCMC, each with its error."""
+    exact, corrected = estimates.exact_values(found), estimates.corrected_values(found)
+    if found.reference is not None:
+        exact["abs_m_site"] = found.reference[0]
+    names = [name for name in names if name in corrected and math.isfinite(corrected[name][0])]
+    figure, axes = plt.subplots(1, len(names), figsize=(2.3 * len(names), 3), layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        known = exact.get(name)
+        centre = known if known is not None else corrected[name][0]
+        points = [("network", found.raw.get(name), GREY), ("NIS", corrected[name], RED)]
+        points.append(("NMCMC", found.chain.get(name), BLUE))
+        points = [point for point in points if point[1] is not None]
+        for place, (_, (value, error), colour) in enumerate(points):
+            axis.errorbar(place, value - centre, error, fmt="o", color=colour, capsize=4)
+        if name == "abs_m_site" and found.reference is not None:
+            axis.axhspan(-found.reference[1], found.reference[1], color="black", alpha=0.15)
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_xticks(range(len(points)), [label for label, *_ in points], fontsize=8)
+        axis.set_xlim(-0.5, len(points) - 0.5)
+        axis.tick_params(axis="y", labelsize=7)
+        axis.set_title(f"{NAMES[name]} - {'exact' if known is not None else 'NIS'}", fontsize=9)
+    return figure
+
+
+def draw_lattices(run: app.Run, spins: np.ndarray, beta: float) -> None:
+    """Samples as pictures."""
+    count = min(len(spins), 8)
+    flat = spins.shape[1] == 1
+    figure, axes = plt.subplots(
+        1 if flat else 2, 1 if flat else 4, figsize=(6, 2.2 if flat else 3.2), squeeze=False, layout="constrained"
+    )
+    if flat:
+        axes[0, 0].imshow(spins[:, 0], cmap="Greys", vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
+        axes[0, 0].set(xlabel="spin", ylabel="sample")
+    else:
+        for axis, lattice in zip(axes.flat, spins[:count], strict=False):
+            axis.imshow(lattice, cmap="Greys", vmin=-1, vmax=1, interpolation="nearest")
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[])
+    run.plot("samples", figure, f"Samples of the network, beta {beta:g}; black is up.")
+    plt.close(figure)
+
+
+def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: str, names: Sequence[str]) -> plt.Figure:
+    """Returns a panel a quantity over beta: exact curve, network and corrected estimates with error bars.
+
+    Args:
+      points: with beta and, by name, rows as `estimates.result` gives them.
+      exact: name to (betas, values) of a curve.
+      title: of the picture.
+      names: of NAMES.
+    """
+    columns = min(len(names), 3)
+    height = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        height, columns, figsize=(3.4 * columns, 2.9 * height), squeeze=False, layout="constrained"
+    )
+    betas = [point["beta"] for point in points]
+    for axis, name in zip(axes.flat, names, strict=False):
+        if name == "ess":
+            axis.plot(betas, [point["ess"] for point in points], "o-", color=RED, markersize=4)
+            axis.plot(betas, [point["acceptance"] for point in points], "s--", color=BLUE, markersize=4)
+            axis.set(ylim=(0, 1.02), title="ESS (red), acceptance (blue)")
+        else:
+            if name in exact:
+                axis.plot(*exact[name], color="black", linewidth=0.9, label="exact")
+            rows = [point["estimates"][name] for point in points]
+            if all("raw" in row for row in rows):
+                axis.plot(betas, [row["raw"] for row in rows], "x", color=GREY, label="network")
+            values, errors = [row["nis"] for row in rows], [row["nis_error"] for row in rows]
+            axis.errorbar(betas, values, errors, fmt="o", color=RED, markersize=3.5, capsize=3, label="corrected (NIS)")
+            if all("reference" in row for row in rows):
+                axis.plot(betas, [row["reference"] for row in rows], "+", color="black", label="Swendsen-Wang")
+            axis.set_title(NAMES[name])
+            axis.legend(fontsize=7)
+        axis.set_xlabel("beta")
+    for axis in list(axes.flat)[len(names) :]:
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=10)
+    return figure
