@@ -1,6 +1,6 @@
 """One step of a decision-based attack along a boundary, with Gaussian or alpha-stable noise, for a batch of images.
 
-Brendel, Rauber, Bethge, arXiv:1712.04248 (the walk and its adaptation), with the noise of Srinivasan et al., EUSIPCO 2019.
+Brendel, Rauber, Bethge, arXiv:1712.04248 (the walk, its adaptation); noise of Srinivasan et al., EUSIPCO 2019.
 Every image has its own key, step sizes and windows of successes: nothing here mixes two images of a batch.
 """
 
@@ -117,9 +117,9 @@ def noise_log(key: jax.Array, alpha, noise: str, shape: tuple[int, ...], dtype) 
     Args:
       key: of the image and the step.
       alpha: in (0, 2]; may be traced.
-      noise: "coordinatewise": independent symmetric alpha-stable values. "isotropic": one Gaussian vector times the root
-        of a positive alpha/2-stable number; after the rescaling of a step that is the law of the Gaussian attack for
-        every alpha, a null control. "radius": the same direction, without the factor.
+      noise: "coordinatewise": independent symmetric alpha-stable values. "isotropic": one Gaussian vector times
+        the root of a positive alpha/2-stable number; after the rescaling of a step that is the law of the Gaussian
+        attack for every alpha, a null control. "radius": the same direction, without the factor.
       shape: of the image.
       dtype: of the result.
     """
@@ -159,16 +159,14 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
     alphas = jnp.broadcast_to(jnp.asarray(alpha, dtype), (batch,))
     clean, offset = x0.reshape(batch, -1), (x - x0).reshape(batch, -1)
     size = offset.shape[1:]
-    if jnp.ndim(alpha) == 0:
-        sign, log_abs = jax.vmap(lambda one: noise_log(one, alpha, noise, size, dtype))(key)
-    else:
-        sign, log_abs = jax.vmap(lambda one, law: noise_log(one, law, noise, size, dtype))(key, alphas)
+    draw = functools.partial(noise_log, noise=noise, shape=size, dtype=dtype)
+    law = (None, alpha) if jnp.ndim(alpha) == 0 else (0, alphas)
+    sign, log_abs = _kept(lambda: jax.vmap(draw, (0, law[0]))(key, law[1]), delta)
     if noise == "radius":
         delta = delta * _radius(key, alphas, dtype)
-    # Materialised: XLA would draw the noise again for each of the sums below.
-    sign, log_abs = jax.lax.optimization_barrier((sign, log_abs))
     # The largest size becomes 1: squares of 1e23 would leave float32.
-    eta = jax.lax.optimization_barrier(sign * jnp.exp(log_abs - jnp.max(log_abs, 1, keepdims=True)))
+    largest = jnp.max(log_abs, 1, keepdims=True)
+    eta = _kept(lambda: sign * jnp.exp(log_abs - largest), delta)
 
     distance = _norm(offset)
     along = jnp.sum(eta * offset, 1, keepdims=True) / (distance * distance)
@@ -184,6 +182,17 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
     still = x.reshape(batch, -1)
     xs, xc = jnp.where(is_tangent, sphere, still), jnp.where(is_tangent, nearer, still)
     return xs.reshape(x.shape), xc.reshape(x.shape)
+
+
+def _kept(make, positive):
+    """Returns `make()`, written to memory on a CPU; `positive` are numbers above 0 that the compiler does not know.
+
+    XLA's CPU compiler would else compute it anew, and not vectorised, inside each of the sums that it enters.
+    """
+    if jax.default_backend() != "cpu":
+        return make()
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make))
+    return jax.lax.cond(positive.ravel()[0] > 0, make, lambda: empty)
 
 
 def _norm(vectors: jax.Array) -> jax.Array:

@@ -45,8 +45,8 @@ class SmallCNN(nnx.Module):
     """Convolutions 3x3 `conv1` ... `conv4`, a pooling after every second, dense `fc1`, `fc2`, `fc3`, ReLU in between.
 
     Takes images `[batch, height, width, channels]` of `input_shape` (sides of 16 pixels or more), returns logits
-    `[batch, num_classes]`. With `normalised`, `norm1` ... `norm4` follow the convolutions; `train()` and `eval()` choose
-    their statistics.
+    `[batch, num_classes]`. With `normalised`, `norm1` ... `norm4` follow the convolutions; `train()` and `eval()`
+    choose their statistics.
 
     Args:
         features: channels of the first and of the second pair of convolutions.

@@ -4,55 +4,32 @@ Srinivasan, Kuruoglu, Müller, Samek, Nakajima, EUSIPCO 2019: the Boundary Attac
 alpha-stable noise. Only labels are seen; queries are counted for each image, exactly, and never exceed the budget.
 """
 
-import dataclasses
 import pathlib
-import zlib
+import signal
+import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from kernels import boundary_step
+from common import app, weight_files
 from projects.levy_attack import run as runner
-from projects.levy_attack import walk
-from projects.levy_attack.config import AttackConfig
-from projects.levy_attack.run import Plan, Progress
+from projects.levy_attack import victims, walk
+from projects.levy_attack.config import AttackConfig, VerbConfig
+from projects.levy_attack.plan import make_plan
+from projects.levy_attack.result import Result, query_grid, summarise
+from projects.levy_attack.run import Progress
 
 __all__ = ["AttackConfig", "Progress", "Result", "attack", "query_grid"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an attack found, an entry an image.
-
-    Attributes:
-      x_adv: [images, ...], the nearest adversarial images; NaN where none was found.
-      distance: float64 [images], their L2 distances; 0 for images that the classifier gets wrong anyway, infinite where
-        nothing was found.
-      queries: int64 [images], labels used.
-      status: texts [images]: "budget", "converged" (its steps became tiny), "goal", "already_adversarial", "no_start",
-        "start_not_adversarial".
-      trace: float64 [images, T], the best L2 distance after each number of queries in `grid`; infinite before a start.
-      grid: int64 [T], 1, 2, 5 x 10^k below the budget, and the budget.
-      traces: name -> float64 [images, T], of the best image in L2: "l2", "l1", "linf", "squared_l2_per_pixel" (over the
-        size of the image, for a box of size 1), and the step sizes "delta" and "eps".
-    """
-
-    x_adv: np.ndarray
-    distance: np.ndarray
-    queries: np.ndarray
-    status: np.ndarray
-    trace: np.ndarray
-    grid: np.ndarray
-    traces: dict[str, np.ndarray]
+GALLERY_QUERIES = (100, 500, 1000, 2000, 5000, 25_000)
 
 
 def attack(
     predict: Callable,
     x0: np.ndarray,
     labels: np.ndarray,
-    cfg: AttackConfig = AttackConfig(),
+    cfg: AttackConfig | None = None,
     key: jax.Array | int = 0,
     *,
     targets: np.ndarray | None = None,
@@ -70,12 +47,12 @@ def attack(
 
     Args:
       predict: images [n, ...] -> integer labels [n]. A JAX function is compiled into the attack; anything else (such as
-        the `predict` of scikit-learn's classifiers) is called on the host with NumPy arrays of the images asked about. A
-        JAX function with large weights is best a `jax.tree_util.Partial(function, weights)`.
+        the `predict` of scikit-learn's classifiers) is called on the host with NumPy arrays of the images asked about.
+        A JAX function with large weights is best a `jax.tree_util.Partial(function, weights)`.
       x0: clean images [images, ...] in the box [cfg.lo, cfg.hi], of any shape; float64 stays so where JAX has 64 bits
         enabled, everything else becomes float32.
       labels: integers [images], the labels that an attack is to change.
-      cfg: see `AttackConfig`.
+      cfg: see `AttackConfig`; None for its defaults.
       key: of `jax.random.key`, or a seed.
       targets: integers [images], the labels that it is to reach; None: any other.
       starts: images [images, ...] that are adversarial; None: random ones are searched for.
@@ -92,11 +69,12 @@ def attack(
       ValueError: an argument that will not do, by name; labels that are not integers; a single start that is not
         adversarial (of several images the status says so).
     """
+    cfg = AttackConfig() if cfg is None else cfg
     plan = make_plan(x0, labels, cfg, key, targets, starts, ids)
     state = runner.run(
         plan, predict, on_device, on_chunk=on_chunk, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds
     )
-    result = summarise(plan, state, cfg)
+    result = summarise(np.asarray(plan.problem.x0), state, cfg)
     if len(result.status) == 1 and result.status[0] == walk.ENDINGS[walk.BAD_START]:
         raise ValueError(
             "starts is not adversarial: predict gives it the clean label (or not the target); give another"
@@ -104,156 +82,96 @@ def attack(
     return result
 
 
-def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids=None) -> Plan:
-    """Returns the checked attack; arguments and errors as of `attack`."""
-    if not isinstance(cfg, AttackConfig):
-        raise ValueError(f"cfg is {type(cfg).__name__}; expected an AttackConfig")
-    x0 = _images("x0", x0)
-    dtype = x0.dtype.type
-    lo, hi = _inside(cfg.lo, cfg.hi, dtype)
-    _check_box("x0", x0, cfg)
-    count = len(x0)
-    labels = _integers("labels", labels, count)
-    if targets is not None:
-        targets = _integers("targets", targets, count)
-        if (same := np.flatnonzero(targets == labels)).size:
-            raise ValueError(
-                f"targets[{same[0]}] is {targets[same[0]]}, the clean label itself; name another class as the target"
-            )
-        if targets.min() < 0:
-            raise ValueError(f"targets has the value {targets.min()}; expected labels of at least 0")
-    if starts is not None:
-        starts = _images("starts", starts).astype(dtype)
-        if starts.shape != x0.shape:
-            raise ValueError(f"starts has shape {list(starts.shape)}; expected that of x0, {list(x0.shape)}")
-        _check_box("starts", starts, cfg)
-        starts = np.clip(starts, lo, hi)
-    x0 = np.clip(x0, lo, hi)
-    goals = np.full(count, -1) if targets is None else targets
-    if ids is None:
-        ids = [
-            zlib.crc32(image.tobytes() + b"%d %d" % (label, target))
-            for image, label, target in zip(x0, labels, goals, strict=True)
-        ]
-    else:
-        ids = _integers("ids", ids, count)
-        if ids.min() < 0 or ids.max() >= 2**32:
-            raise ValueError(f"ids has values from {ids.min()} to {ids.max()}; expected 0 to 2^32 - 1")
-    key = _key(key)
-    grid = query_grid(cfg.budget)[:-1]
-    settings = walk.Settings(
-        alpha=dtype(cfg.alpha), lo=lo, hi=hi, budget=np.int32(cfg.budget), goal=dtype(cfg.goal),
-        eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), start_trials=np.int32(cfg.start_trials),
-        bisections=np.int32(cfg.bisections), grid=grid.astype(np.int32),
-    )  # fmt: skip
-    problem = walk.Problem(
-        x0=jnp.asarray(x0),
-        label=jnp.asarray(labels, jnp.int32),
-        target=jnp.asarray(goals, jnp.int32),
-        key=boundary_step.image_keys(key, np.asarray(ids, np.uint32)),
-        live=jnp.ones(count, bool),
-    )
-    deciding = dataclasses.replace(cfg, chunk=1)  # its size changes nothing
-    identity = runner.digest(
-        repr(deciding), x0, labels, goals, np.asarray(ids, np.uint32), np.asarray(jax.random.key_data(key)),
-        "random" if starts is None else starts,
-    )  # fmt: skip
-    return Plan(
-        kind=walk.Kind(cfg.noise, cfg.quantise),
-        settings=settings,
-        problem=problem,
-        state=walk.initial_state(x0, starts, cfg.delta, cfg.eps, len(grid)),
-        given=starts is not None,
-        slots=cfg.batch_size,
-        chunk=cfg.chunk,
-        identity=identity,
-    )
+def main(config: VerbConfig, run: app.Run) -> dict:
+    """Attacks images of a victim, draws what came out and returns what goes to `result.json`."""
+    if config.checkpoint is not None:
+        run.inputs(config.checkpoint)
+    victim = victims.open_victim(config.victim, config.checkpoint, config.dataset)
+    chosen = victims.choose_images(victim, config.images, config.per_class)
+    x0, labels = victim.images[chosen], victim.labels[chosen]
+    targets, starts = _targets_and_starts(victim, labels) if config.targeted else (None, None)
+    began = time.monotonic()
+    with _Watch(run, config) as watch:
+        result = attack(
+            victim.predict, x0, labels, config.attack(), config.seed,
+            targets=targets, starts=starts, ids=chosen, on_device=True,
+            on_chunk=watch, checkpoint=run.path / "state.npz", checkpoint_seconds=config.checkpoint_seconds,
+        )  # fmt: skip
+    run.log(f"attacked in {time.monotonic() - began:.0f} s")
+    if run.is_main:
+        save(run.path / "attack.npz", result, chosen)
+        from projects.levy_attack import plots  # matplotlib takes seconds to import
+
+        plots.draw_attack(run, result, victim, x0[: config.gallery], watch.gallery)
+    medians = {name: np.median(values[:, -1]) for name, values in result.traces.items()}
+    return {
+        "victim": victim.name,
+        "dataset": victim.dataset,
+        "images": len(chosen),
+        "median": medians,
+        "median_l2_by_queries": dict(zip(map(str, result.grid), np.median(result.trace, 0), strict=True)),
+        "queries": int(result.queries.sum()),
+        "status": {str(name): int((result.status == name).sum()) for name in np.unique(result.status)},
+    }
 
 
-def _images(name, images) -> np.ndarray:
-    images = np.asarray(images)
-    if images.dtype.kind not in "fiu" or images.ndim < 2 or images.size == 0:
-        raise ValueError(
-            f"{name} is {images.dtype} of shape {list(images.shape)}; expected numbers [images, ...], at least one image"
-        )
-    wide = images.dtype == np.float64 and jax.config.jax_enable_x64
-    if not np.all(np.isfinite(images)):
-        raise ValueError(f"{name} has values that are not finite; remove those images")
-    return images.astype(np.float64 if wide else np.float32)
+def save(path: pathlib.Path, result: Result, chosen: np.ndarray) -> None:
+    """Writes the arrays of a result: traces by name, distances, queries, the images and their numbers."""
+    arrays = {"traces": result.traces, "distance": result.distance, "queries": result.queries, "grid": result.grid}
+    weight_files.save_npz(path, arrays | {"status": _codes(result.status), "images": chosen, "x_adv": result.x_adv})
 
 
-def _inside(lo, hi, dtype):
-    """The box in numbers of `dtype`, not larger than it is."""
-    low, high = dtype(lo), dtype(hi)
-    low = np.nextafter(low, dtype(np.inf)) if float(low) < lo else low
-    high = np.nextafter(high, dtype(-np.inf)) if float(high) > hi else high
-    if not low < high:
-        raise ValueError(f"lo is {lo} and hi {hi}: too near to each other for {dtype.__name__}")
-    return low, high
+def _codes(status: np.ndarray) -> np.ndarray:
+    """Endings as the numbers that `walk.ENDINGS` gives names to."""
+    numbers = {name: code for code, name in walk.ENDINGS.items()}
+    return np.array([numbers[str(name)] for name in status], np.int32)
 
 
-def _check_box(name, images, cfg):
-    low, high = float(images.min()), float(images.max())
-    slack = np.finfo(images.dtype).eps * max(abs(cfg.lo), abs(cfg.hi))  # what casting may have added
-    if low < cfg.lo - slack or high > cfg.hi + slack:
-        raise ValueError(
-            f"{name} has values from {low:g} to {high:g}, outside the box [lo, hi] = [{cfg.lo:g}, {cfg.hi:g}]; scale the "
-            "images, or set lo and hi"
-        )
+def _targets_and_starts(victim: victims.Victim, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The next class for every image, and the first test image that the victim puts there."""
+    targets = (labels + 1) % len(victim.classes)
+    first = {}
+    for index in victims.choose_images(victim, min(len(victim.images), 30 * len(victim.classes)) // 2):
+        first.setdefault(int(victim.labels[index]), index)
+    if missing := sorted(set(targets.tolist()) - set(first)):
+        raise ValueError(f"targeted: no image of class {missing[0]} to start from; attack untargeted")
+    return targets, victim.images[[first[int(target)] for target in targets]]
 
 
-def _integers(name, values, count) -> np.ndarray:
-    values = np.asarray(values)
-    if values.shape != (count,) or values.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name} is {values.dtype} of shape {list(values.shape)}; expected integers, one for each of {count} images"
-        )
-    values = values.astype(np.int64)
-    if name != "ids" and (values.min() < -(2**31) or values.max() >= 2**31):
-        raise ValueError(f"{name} has values from {values.min()} to {values.max()}; expected 32-bit integers")
-    return values
+class _Watch:
+    """Shows progress after every chunk, keeps pictures for the gallery, and ends the attack on SIGTERM."""
+
+    def __init__(self, run: app.Run, config: VerbConfig):
+        self.run, self.config, self.is_asked = run, config, False
+        self.path = run.path / "gallery.npz"
+        stored = weight_files.load_npz(self.path) if self.path.exists() else {}
+        self.gallery = {int(queries): images for queries, images in stored.items()}
+
+    def __enter__(self):
+        self._previous = signal.signal(signal.SIGTERM, self._note)
+        total = self.config.images * self.config.budget
+        self._context = self.run.progress(total, f"{self.config.victim} alpha {self.config.alpha:g}")
+        self._progress, self._seen = self._context.__enter__(), 0
+        return self
+
+    def __exit__(self, *exception):
+        signal.signal(signal.SIGTERM, self._previous)
+        self._context.__exit__(*exception)
+
+    def _note(self, number, frame):
+        self.is_asked = True
+
+    def __call__(self, progress: Progress) -> None:
+        self._progress.update(progress.queries - self._seen, median=np.median(progress.distances))
+        self._seen = progress.queries
+        count = min(self.config.gallery, self.config.images)
+        asked = np.asarray(progress.state.queries)[:count]
+        if count and self.run.is_main and len(set(asked.tolist())) == 1 and int(asked[0]) in GALLERY_QUERIES:
+            self.gallery.setdefault(int(asked[0]), np.asarray(progress.state.x[:count]))
+            weight_files.save_npz(self.path, {str(queries): images for queries, images in self.gallery.items()})
+        if self.is_asked:
+            raise app.Preempted(f"SIGTERM: state written after {progress.queries} queries")
 
 
-def _key(key) -> jax.Array:
-    if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
-        return key
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        return jax.random.key(int(key))
-    raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed")
-
-
-def query_grid(budget: int) -> np.ndarray:
-    """Returns the numbers of queries of a trace: 1, 2, 5 x 10^k below the budget, and the budget; int64."""
-    numbers = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
-    return np.array([number for number in numbers if number < budget] + [budget], np.int64)
-
-
-def summarise(plan: Plan, state: walk.State, cfg: AttackConfig) -> Result:
-    """Returns the result of a state; distances of the final images anew in float64."""
-    phase = np.asarray(state.phase)
-    has_found = np.isfinite(np.asarray(state.distance))
-    x_adv = np.array(state.x)
-    difference = np.abs(x_adv.astype(np.float64) - np.asarray(plan.problem.x0, np.float64)).reshape(len(x_adv), -1)
-    size, length = difference.shape[1], cfg.hi - cfg.lo
-    final = np.stack([np.sqrt(np.sum(difference**2, 1)), difference.sum(1), difference.max(1)], 1)
-    final[~has_found] = np.inf
-    pace = np.stack([np.asarray(state.pace.delta), np.asarray(state.pace.eps)], 1)
-    last = np.concatenate([final, pace], 1)[:, None]
-    queries = np.asarray(state.queries, np.int64)
-    grid = query_grid(cfg.budget)
-    written = np.asarray(state.trace, np.float64)
-    table = np.concatenate([np.where((grid[:-1] < queries[:, None])[..., None], written, last), last], 1)
-    # Sums in float32 may place an earlier point a rounding below the final one.
-    table[..., 0] = np.maximum(table[..., 0], final[:, None, 0])
-    traces = {name: table[..., index] for index, name in enumerate(walk.COLUMNS)}
-    traces["squared_l2_per_pixel"] = (traces["l2"] / length) ** 2 / size
-    x_adv[~has_found] = np.nan
-    return Result(
-        x_adv=x_adv,
-        distance=final[:, 0],
-        queries=queries,
-        status=np.array([walk.ENDINGS[int(one)] for one in phase]),
-        trace=traces["l2"],
-        grid=grid,
-        traces=traces,
-    )
+if __name__ == "__main__":
+    app.run(main, VerbConfig)

@@ -1,4 +1,4 @@
-"""Settings of the attack: `AttackConfig` for the library function, `VerbConfig` for `python -m projects.levy_attack.attack`."""
+"""Settings of the attack: `AttackConfig` for the library function, `VerbConfig` for the verb."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ class AttackConfig:
 
     Attributes:
       alpha: of the noise, in (0, 2]; 2 is Gaussian.
-      noise: "coordinatewise" (independent values), "isotropic" (a null control: the law of alpha = 2 for every alpha) or
-        "radius" (Gaussian directions, step lengths of the law).
+      noise: "coordinatewise" (independent values), "isotropic" (a null control: the law of alpha = 2 for every
+        alpha) or "radius" (Gaussian directions, step lengths of the law).
       budget: most queries an image, at least 1; everything counts.
       goal: an image is done when its distance is no more than this.
       lo, hi: the box that images live in.
@@ -95,6 +95,8 @@ class VerbConfig:
     alpha: float = config.field(1.0, "of the noise; 2 is Gaussian", exclusive_minimum=0.0, maximum=2.0)
     noise: str = config.field("coordinatewise", "law of the noise", choices=NOISES)
     budget: int = config.field(5000, "queries an image", minimum=1)
+    delta: float = config.field(0.01, "first step along the boundary, over the distance", exclusive_minimum=0.0)
+    eps: float = config.field(0.01, "first step towards the image, over the distance", exclusive_minimum=0.0)
     goal: float = config.field(0.0, "L2 distance at which an image is done", minimum=0.0)
     quantise: int | None = config.field(None, "round candidates to so many levels, such as 256", minimum=2)
     targeted: bool = config.field(
@@ -107,5 +109,5 @@ class VerbConfig:
 
     def attack(self) -> AttackConfig:
         """Returns the settings of the walk."""
-        names = ("alpha", "noise", "budget", "goal", "quantise", "batch_size", "chunk")
+        names = ("alpha", "noise", "budget", "delta", "eps", "goal", "quantise", "batch_size", "chunk")
         return AttackConfig(**{name: getattr(self, name) for name in names})

@@ -1,7 +1,7 @@
 """Drives the walk: a fixed number of slots, a chunk of queries at a time, finished images replaced by waiting ones.
 
-A JAX function runs on the device, chunk by chunk; any other callable is asked from the host, with the same numbers. After
-a chunk the whole state can be written, and a later call with the same arguments goes on from it.
+A JAX function runs on the device, chunk by chunk; any other callable is asked from the host, with the same numbers.
+After a chunk the whole state can be written, and a later call with the same arguments goes on from it.
 """
 
 import functools
@@ -21,13 +21,20 @@ from projects.levy_attack.walk import Kind, Problem, Settings, State
 
 
 class Progress(NamedTuple):
-    """What a callback sees after a chunk. Attributes: done, images of `total`; queries so far, of all images; distances,
-    float [images], infinite before a start."""
+    """What a callback sees after a chunk.
+
+    Attributes:
+      done, total: images.
+      queries: so far, of all images.
+      distances: float [images], infinite before a start.
+      state: of all images.
+    """
 
     done: int
     total: int
     queries: int
     distances: np.ndarray
+    state: State
 
 
 class Plan(NamedTuple):
@@ -88,7 +95,7 @@ def run(
             queries, distances = np.asarray(store.queries), np.asarray(store.distance)
             try:
                 if on_chunk is not None:
-                    on_chunk(Progress(total - len(waiting), total, int(queries.sum(dtype=np.int64)), distances))
+                    on_chunk(Progress(total - len(waiting), total, int(queries.sum(dtype=np.int64)), distances, store))
             except BaseException:
                 if checkpoint is not None:
                     _save(plan, store, pathlib.Path(checkpoint))

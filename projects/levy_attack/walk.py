@@ -1,8 +1,8 @@
 """The attack as a machine that asks one query an image at a time: `ask` makes candidates, `answer` takes their labels.
 
-An image is checked, looks for a start, bisects towards the clean image and walks along the boundary; each by itself, with
-keys folded from its number and its own counters, so that nothing depends on what else is in the batch. One query is one
-call of `ask` and `answer` for an image: it is counted where its label is used, and nowhere else.
+An image is checked, looks for a start, bisects towards the clean image and walks along the boundary; each by itself,
+with keys folded from its number and its own counters: nothing depends on what else is in the batch. One query is one call
+of `ask` and `answer` for an image: it is counted where its label is used, and nowhere else.
 """
 
 import functools
@@ -30,8 +30,15 @@ COLUMNS = ("l2", "l1", "linf", "delta", "eps")  # of the trace
 
 
 class Problem(NamedTuple):
-    """What is attacked. Attributes: x0, clean images [batch, ...]; label, int32 [batch], the clean one; target, int32
-    [batch], -1 for any other; key [batch], of the images; live, bool [batch], False for slots that fill up a batch."""
+    """What is attacked.
+
+    Attributes:
+      x0: clean images [batch, ...].
+      label: int32 [batch], the clean ones.
+      target: int32 [batch], -1 for any other label.
+      key: [batch], of the images.
+      live: bool [batch], False for slots that fill up a batch.
+    """
 
     x0: jax.Array
     label: jax.Array
@@ -41,7 +48,7 @@ class Problem(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Numbers of `AttackConfig` that a compiled program takes as arguments; `grid` are the queries of the trace, int32."""
+    """Numbers of `AttackConfig` that a compiled program takes as arguments; `grid`: the queries of the trace, int32."""
 
     alpha: Any
     lo: Any
@@ -138,7 +145,7 @@ def _asks_sphere(settings, state):
 
 
 def _first_points(settings, problem, state):
-    """Queries of images that do not walk yet: the clean image, the given start, a random one, the middle of a segment."""
+    """Queries of images that do not walk yet: the clean image, the given start, a random one, the middle to x."""
     dtype, shape = state.x.dtype, state.x.shape[1:]
 
     def random_point(key, trial):
@@ -213,15 +220,11 @@ def _begin(settings, problem, state, candidate, adversarial, distance, given):
     trial = state.trial + (is_search & ~adversarial)
     bisected = state.bisected + is_bisection
     is_ready = (found | is_bisection) & (bisected >= settings.bisections)
-    following = jnp.where(
-        is_check, jnp.where(adversarial, ALREADY, GIVEN if given else jnp.where(settings.start_trials > 0, SEARCH, NO_START)),
-        jnp.where(
-            is_ready, WALK, jnp.where(
-                found | is_bisection, BISECT,
-                jnp.where(phase == GIVEN, BAD_START, jnp.where(trial < settings.start_trials, SEARCH, NO_START)),
-            ),
-        ),
-    )  # fmt: skip
+    first = GIVEN if given else jnp.where(settings.start_trials > 0, SEARCH, NO_START)
+    checked = jnp.where(adversarial, ALREADY, first)
+    failed = jnp.where(phase == GIVEN, BAD_START, jnp.where(trial < settings.start_trials, SEARCH, NO_START))
+    begun = jnp.where(found | is_bisection, BISECT, failed)
+    following = jnp.where(is_check, checked, jnp.where(is_ready, WALK, begun))
     return state._replace(
         x=_choose(moves, candidate, state.x),
         distance=jnp.where(moves, distance, state.distance),

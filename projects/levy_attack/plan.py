@@ -1,0 +1,133 @@
+"""Arguments of an attack, checked at the door and turned into what the walk works with."""
+
+import dataclasses
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kernels import boundary_step
+from projects.levy_attack import run as runner
+from projects.levy_attack import walk
+from projects.levy_attack.config import AttackConfig
+from projects.levy_attack.result import query_grid
+from projects.levy_attack.run import Plan
+
+
+def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids=None) -> Plan:
+    """Returns the checked attack; arguments and errors as of `attack`."""
+    if not isinstance(cfg, AttackConfig):
+        raise ValueError(f"cfg is {type(cfg).__name__}; expected an AttackConfig")
+    x0 = _images("x0", x0)
+    dtype = x0.dtype.type
+    lo, hi = _inside(cfg.lo, cfg.hi, dtype)
+    _check_box("x0", x0, cfg)
+    count = len(x0)
+    labels = _integers("labels", labels, count)
+    if targets is not None:
+        targets = _integers("targets", targets, count)
+        if (same := np.flatnonzero(targets == labels)).size:
+            raise ValueError(
+                f"targets[{same[0]}] is {targets[same[0]]}, the clean label itself; name another class as the target"
+            )
+        if targets.min() < 0:
+            raise ValueError(f"targets has the value {targets.min()}; expected labels of at least 0")
+    if starts is not None:
+        starts = _images("starts", starts).astype(dtype)
+        if starts.shape != x0.shape:
+            raise ValueError(f"starts has shape {list(starts.shape)}; expected that of x0, {list(x0.shape)}")
+        _check_box("starts", starts, cfg)
+        starts = np.clip(starts, lo, hi)
+    x0 = np.clip(x0, lo, hi)
+    goals = np.full(count, -1) if targets is None else targets
+    if ids is None:
+        ids = [
+            zlib.crc32(image.tobytes() + b"%d %d" % (label, target))
+            for image, label, target in zip(x0, labels, goals, strict=True)
+        ]
+    else:
+        ids = _integers("ids", ids, count)
+        if ids.min() < 0 or ids.max() >= 2**32:
+            raise ValueError(f"ids has values from {ids.min()} to {ids.max()}; expected 0 to 2^32 - 1")
+    key = _key(key)
+    grid = query_grid(cfg.budget)[:-1]
+    settings = walk.Settings(
+        alpha=dtype(cfg.alpha), lo=lo, hi=hi, budget=np.int32(cfg.budget), goal=dtype(cfg.goal),
+        eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), start_trials=np.int32(cfg.start_trials),
+        bisections=np.int32(cfg.bisections), grid=grid.astype(np.int32),
+    )  # fmt: skip
+    problem = walk.Problem(
+        x0=jnp.asarray(x0),
+        label=jnp.asarray(labels, jnp.int32),
+        target=jnp.asarray(goals, jnp.int32),
+        key=boundary_step.image_keys(key, np.asarray(ids, np.uint32)),
+        live=jnp.ones(count, bool),
+    )
+    deciding = dataclasses.replace(cfg, chunk=1)  # its size changes nothing
+    identity = runner.digest(
+        repr(deciding), x0, labels, goals, np.asarray(ids, np.uint32), np.asarray(jax.random.key_data(key)),
+        "random" if starts is None else starts,
+    )  # fmt: skip
+    return Plan(
+        kind=walk.Kind(cfg.noise, cfg.quantise),
+        settings=settings,
+        problem=problem,
+        state=walk.initial_state(x0, starts, cfg.delta, cfg.eps, len(grid)),
+        given=starts is not None,
+        slots=cfg.batch_size,
+        chunk=cfg.chunk,
+        identity=identity,
+    )
+
+
+def _images(name, images) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype.kind not in "fiu" or images.ndim < 2 or images.size == 0:
+        raise ValueError(
+            f"{name} is {images.dtype} of shape {list(images.shape)}; expected numbers [images, ...], one image or more"
+        )
+    wide = images.dtype == np.float64 and jax.config.jax_enable_x64
+    if not np.all(np.isfinite(images)):
+        raise ValueError(f"{name} has values that are not finite; remove those images")
+    return images.astype(np.float64 if wide else np.float32)
+
+
+def _inside(lo, hi, dtype):
+    """The box in numbers of `dtype`, not larger than it is."""
+    low, high = dtype(lo), dtype(hi)
+    low = np.nextafter(low, dtype(np.inf)) if float(low) < lo else low
+    high = np.nextafter(high, dtype(-np.inf)) if float(high) > hi else high
+    if not low < high:
+        raise ValueError(f"lo is {lo} and hi {hi}: too near to each other for {dtype.__name__}")
+    return low, high
+
+
+def _check_box(name, images, cfg):
+    low, high = float(images.min()), float(images.max())
+    slack = np.finfo(images.dtype).eps * max(abs(cfg.lo), abs(cfg.hi))  # what casting may have added
+    if low < cfg.lo - slack or high > cfg.hi + slack:
+        raise ValueError(
+            f"{name} has values from {low:g} to {high:g}, outside the box [lo, hi] = [{cfg.lo:g}, {cfg.hi:g}]; "
+            "scale the images, or set lo and hi"
+        )
+
+
+def _integers(name, values, count) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != (count,) or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} is {values.dtype} of shape {list(values.shape)}; expected integers, one for each of {count} images"
+        )
+    values = values.astype(np.int64)
+    if name != "ids" and (values.min() < -(2**31) or values.max() >= 2**31):
+        raise ValueError(f"{name} has values from {values.min()} to {values.max()}; expected 32-bit integers")
+    return values
+
+
+def _key(key) -> jax.Array:
+    if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
+        return key
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        return jax.random.key(int(key))
+    raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed")
