@@ -22,7 +22,7 @@ from projects.van.systems import System
 KEPT = 1 << 15  # first samples and first steps of the chain that are kept for plots and correlations
 BINS = 4096  # means of consecutive steps of the chain; they double in length when they are full
 RAW = ("log_w", "log_q", "energy", "abs_m", "m_squared")
-REVERSE_CHAINS, REVERSE_BURN_IN, REVERSE_SKIP = 50, 200, 20  # of Swendsen-Wang
+REVERSE_CHAINS, REVERSE_BURN_IN, REVERSE_SKIP = 100, 200, 40  # of Swendsen-Wang
 
 
 class Chain(NamedTuple):
@@ -132,7 +132,7 @@ class Found:
       chain: of neural MCMC: name to (value, error), per site; and acceptance, time.
       reverse: (ln Z, error) from samples of Swendsen-Wang, None where that does not apply.
       exact: (ln_z, u, s, c_v) or None.
-      reference: |m| and its error by Swendsen-Wang, or None.
+      reference: |m| and its error: exact with 0, by Swendsen-Wang, or None.
       kept: log_q, energy, magnetisation of the first samples, [3, at most KEPT]; series of the chain beside it.
     """
 
@@ -171,8 +171,8 @@ def from_network(
     """
     chunk = min(n, chunk or 1000)
     with progress.progress(n, "samples") if progress else _no_progress() as bar:
-        for first, gathered in gather(parameters, network, system, beta, n, seed=seed, chunk=chunk):
-            bar.update(min(chunk, n - first))
+        for gathered, measured in gather(parameters, network, system, beta, n, seed=seed, chunk=chunk):
+            bar.update(len(measured[0]))
             last = gathered
     return finish(last, parameters, network, system, beta, seed=seed)
 
@@ -190,8 +190,8 @@ class _no_progress:  # noqa: N801 (a context manager in place of one)
 
 def gather(
     parameters, network, system: System, beta: float, n: int, *, seed: int, chunk: int, gathered: Gathered | None = None
-) -> Iterator[tuple[int, Gathered]]:
-    """Yields (number of the chunk's first sample, sums) after each chunk, going on from `gathered`."""
+) -> Iterator[tuple[Gathered, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `gathered`."""
     key = jax.random.fold_in(jax.random.key(seed), 2**31)
     of_samples, of_chain = jax.random.split(key)
     measure = make_measure(system)
@@ -204,7 +204,7 @@ def gather(
         if gathered is None:
             gathered = empty(importance.spin_numbers(energy, m).mean(axis=1))
         gathered = add(gathered, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
-        yield first, gathered
+        yield gathered, (log_q, energy, m)
 
 
 def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
@@ -219,6 +219,8 @@ def finish(gathered: Gathered, parameters, network, system: System, beta: float,
     plain = importance.finalise(gathered.raw, RAW)
     corrected = importance.finalise(gathered.weighted, importance.SPINS, importance.spin_derived(beta, sites))
     reverse, reference = reverse_estimate(parameters, network, system, beta, seed)
+    if (known := system.abs_m(beta)) is not None:
+        reference = (known / sites, 0.0)
     values, errors, time = chain_means(gathered.chain)
     kept = min(n, KEPT)
     return Found(
@@ -347,6 +349,7 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
     note += f"integrated time of |M| {found.time:.1f} steps."
     if found.reverse is not None:
         note += f" ln Z from Swendsen-Wang's samples (reverse): {found.reverse[0]:.5f} +- {found.reverse[1]:.5f};"
+    if found.reference is not None and found.reference[1]:
         note += f" |M|/N by Swendsen-Wang: {found.reference[0]:.5f} +- {found.reference[1]:.5f} (as exact above)."
     return columns, rows, title, note
 

@@ -1,6 +1,5 @@
 """Pictures: how a training went, what samples weigh, how the chain moves, lattices, and figures of the paper."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -108,35 +107,39 @@ def autocorrelation(series: np.ndarray, lags: int) -> np.ndarray:
 
 def draw_comparison(run: app.Run, found: Found) -> None:
     """The Comment's panel: what the network says and what correction makes of it, beside the truth."""
-    figure = comparison(found)
+    figure = comparison(estimates.result(found)["estimates"])
     run.plot(
         "correction", figure, "Differences from the exact value; |M| from Swendsen-Wang. Bars: one standard error."
     )
     plt.close(figure)
 
 
-def comparison(found: Found, names: Sequence[str] = ("free_energy", "u", "entropy", "abs_m_site")) -> plt.Figure:
-    """Returns a panel a quantity: network, importance weights, neural MCMC, each with its error."""
-    exact, corrected = estimates.exact_values(found), estimates.corrected_values(found)
-    if found.reference is not None:
-        exact["abs_m_site"] = found.reference[0]
-    names = [name for name in names if name in corrected and math.isfinite(corrected[name][0])]
+def comparison(
+    rows: Mapping[str, Mapping[str, float]], names: Sequence[str] = ("free_energy", "u", "entropy", "abs_m_site")
+) -> plt.Figure:
+    """Returns a panel a quantity: network, importance weights, neural MCMC, each with its error.
+
+    Args:
+      rows: name to estimates, as in `estimates.result`.
+      names: of NAMES.
+    """
+    names = [name for name in names if rows.get(name, {}).get("nis") is not None]
     figure, axes = plt.subplots(1, len(names), figsize=(2.3 * len(names), 3), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
-        known = exact.get(name)
-        centre = known if known is not None else corrected[name][0]
-        points = [("network", found.raw.get(name), GREY), ("NIS", corrected[name], RED)]
-        points.append(("NMCMC", found.chain.get(name), BLUE))
-        points = [point for point in points if point[1] is not None]
-        for place, (_, (value, error), colour) in enumerate(points):
-            axis.errorbar(place, value - centre, error, fmt="o", color=colour, capsize=4)
-        if name == "abs_m_site" and found.reference is not None:
-            axis.axhspan(-found.reference[1], found.reference[1], color="black", alpha=0.15)
+        row = rows[name]
+        known = row.get("exact", row.get("reference"))
+        centre = row["nis"] if known is None else known
+        shown = [("network", "raw", GREY), ("NIS", "nis", RED), ("NMCMC", "nmcmc", BLUE)]
+        shown = [entry for entry in shown if entry[1] in row]
+        for place, (_, method, colour) in enumerate(shown):
+            axis.errorbar(place, row[method] - centre, row[f"{method}_error"], fmt="o", color=colour, capsize=4)
+        if row.get("reference_error"):
+            axis.axhspan(-row["reference_error"], row["reference_error"], color="black", alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_xticks(range(len(points)), [label for label, *_ in points], fontsize=8)
-        axis.set_xlim(-0.5, len(points) - 0.5)
+        axis.set_xticks(range(len(shown)), [label for label, *_ in shown], fontsize=8)
+        axis.set_xlim(-0.5, len(shown) - 0.5)
         axis.tick_params(axis="y", labelsize=7)
-        axis.set_title(f"{NAMES[name]} - {'exact' if known is not None else 'NIS'}", fontsize=9)
+        axis.set_title(f"{NAMES[name]} - {'NIS' if known is None else 'exact'}", fontsize=9)
     return figure
 
 
@@ -195,4 +198,27 @@ def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: s
     for axis in list(axes.flat)[len(names) :]:
         axis.set_axis_off()
     figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def overlaps(found: Mapping[float, np.ndarray]) -> plt.Figure:
+    """Returns a panel a temperature with the overlaps [n, 2] of samples with two patterns."""
+    figure, axes = plt.subplots(1, len(found), figsize=(3.4 * len(found), 3.4), squeeze=False, layout="constrained")
+    for axis, (beta, points) in zip(axes[0], found.items(), strict=True):
+        axis.scatter(*points.T, s=5, color=BLUE, alpha=0.3, linewidths=0)
+        axis.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", title=f"beta {beta:g}")
+        axis.set(xlabel="overlap with pattern 1", ylabel="overlap with pattern 2")
+    return figure
+
+
+def inverse(rows: Sequence[Mapping[str, float]], baselines: Sequence[str]) -> plt.Figure:
+    """Returns errors of couplings over beta: the network's and the baselines'."""
+    figure, axis = plt.subplots(figsize=(5.4, 3.6), layout="constrained")
+    betas = [row["beta"] for row in rows]
+    for name, colour in zip(baselines, (GREY, GREEN, PURPLE), strict=True):
+        axis.plot(betas, [row[name] for row in rows], "s--", color=colour, markersize=3, linewidth=0.9, label=name)
+    axis.plot(betas, [row["network"] for row in rows], "o-", color=RED, markersize=4, label="network")
+    curves.set_log(axis)
+    axis.set(xlabel="beta", ylabel="error of J (root mean square)")
+    axis.legend(fontsize=8)
     return figure

@@ -59,11 +59,11 @@ def make_optimizer(settings: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(clipping, optax.scale_by_adam())
 
 
-def beta_at(settings: TrainConfig, done) -> jax.Array:
-    """Returns the inverse temperature of the step after `done` steps."""
+def beta_at(settings: TrainConfig, beta, done) -> jax.Array:
+    """Returns the inverse temperature of the step after `done` steps towards `beta`."""
     if settings.anneal == 0:
-        return jnp.float32(settings.beta)
-    return settings.beta * -jnp.expm1((done + 1.0) * math.log(settings.anneal))
+        return beta
+    return beta * -jnp.expm1((done + 1.0) * math.log(settings.anneal))
 
 
 def rate_at(settings: TrainConfig, plateau: Plateau, done) -> jax.Array:
@@ -88,7 +88,9 @@ def next_plateau(settings: TrainConfig, plateau: Plateau, loss) -> Plateau:
 
 
 def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -> Callable:
-    """Returns `(state, ignored) -> (state, metrics)`, jittable; metrics are of a site.
+    """Returns `(state, {"beta": [1]}) -> (state, metrics)`, jittable; metrics are of a site.
+
+    The temperature is an argument, so that one compilation serves a ladder of them.
 
     Args:
       energy: spins int8 [n, rows, columns] to energies [n].
@@ -102,11 +104,11 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
         cast = jax.tree.map(lambda leaf: leaf.astype(wanted), parameters)
         return jnp.sum(advantage * autoregressive.log_prob(cast, network, spins).astype(advantage.dtype))
 
-    def step(state: State, _):
+    def step(state: State, target: dict):
         key = jax.random.fold_in(state.key, state.done)
         spins, log_q = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
         energies = energy(spins)
-        beta = beta_at(settings, state.done)
+        beta = beta_at(settings, target["beta"][0], state.done)
         loss = log_q + beta * energies
         advantage = (loss - loss.mean()) / (n - 1)
         gradient = jax.grad(surrogate)(state.parameters, spins, advantage)

@@ -15,6 +15,7 @@ from kernels.ising import triangular as triangular_lib
 from projects.van.config import TrainConfig
 
 MOST_ENUMERATED = 20  # spins: a second
+LARGEST_LAW = 8  # sites a side, of the exact law of the magnetisation: a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class System:
       energy: JAX spins [n, rows, columns] to energies [n].
       symmetric: whether turning all spins over leaves the energy.
       exact: beta to (ln_z, u, s, c_v), None where nothing is known.
+      abs_m: beta to the exact <|sum of spins|>, None where that takes long.
       bonds: of the couplings, for cluster Monte Carlo; None where there are fields or a user's energy.
     """
 
@@ -33,6 +35,7 @@ class System:
     energy: Callable[[jax.Array], jax.Array]
     symmetric: bool
     exact: Callable[[float], exact.Exact | None]
+    abs_m: Callable[[float], float | None] = lambda beta: None
     bonds: Any = None
 
 
@@ -68,6 +71,7 @@ def lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str) 
         lambda spins: energies.lattice_energy(spins, coupling, lattice=kind, boundary=boundary),
         True,
         lambda beta: exact_lattice(kind, rows, columns, coupling, boundary, beta),
+        lambda beta: exact_magnetisation(kind, rows, columns, coupling, boundary, beta),
         bonds,
     )
 
@@ -84,6 +88,15 @@ def exact_lattice(kind: str, rows: int, columns: int, coupling: float, boundary:
     if short > transfer.WIDEST_OPEN:
         return None
     return transfer.transfer_open(short, long, beta, coupling, lattice=kind)
+
+
+def exact_magnetisation(kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float):
+    """Returns the exact <|sum of spins|> of a small lattice, None of others."""
+    short, long = sorted((rows, columns))
+    if long > LARGEST_LAW:
+        return None
+    values, law = transfer.magnetisation_law(short, long, beta, coupling, lattice=kind, boundary=boundary)
+    return float(np.abs(values) @ law)
 
 
 def hopfield(n: int, seed: int) -> System:
@@ -108,7 +121,7 @@ def pairwise(J: np.ndarray, h: np.ndarray | None, title: str) -> System:
     bonds = energies.Bonds(first.astype(np.int32), second.astype(np.int32), J[first, second]) if symmetric else None
     J, h = np.asarray(J, np.float32), None if symmetric else np.asarray(h, np.float32)
     return System(
-        title, lambda spins: energies.pairwise(spins.reshape(len(spins), n), J, h), symmetric, solved, bonds
+        title, lambda spins: energies.pairwise(spins.reshape(len(spins), n), J, h), symmetric, solved, bonds=bonds
     )  # fmt: skip
 
 

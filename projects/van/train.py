@@ -49,7 +49,7 @@ def fit(settings: TrainConfig, system: systems.System, run: app.Run) -> dict:
         run,
         steps.make_step(settings, system.energy),
         steps.initial_state(settings, starting_parameters(settings, network, run)),
-        np.arange(period, dtype=np.int32),
+        {"beta": np.full(period, settings.beta, np.float32)},
         epochs=periods,
         batch_size=1,
         seed=settings.seed,

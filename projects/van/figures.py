@@ -1,0 +1,87 @@
+"""What each figure trains, small (a minute, for tests) and full (CPU-sized: hours), and the exact curves beside it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from projects.van import systems
+from projects.van.config import TrainConfig
+from projects.van.ladder import Ladder
+
+STEP = 0.1
+PIXELCNN = TrainConfig(
+    network="pixelcnn", depth=4, channels=32, half_width=3, z2=False, learning_rate=1e-3, schedule="cosine", warmup=20,
+    averaging=0.98, batch_size=100, anneal=0.98,
+)  # fmt: skip
+MADE = TrainConfig(
+    network="made", rows=1, depth=1, channels=1, bias=False, z2=True, learning_rate=5e-3, schedule="cosine", warmup=20,
+    averaging=0.98, batch_size=2000, anneal=0.99,
+)  # fmt: skip
+TINY = dataclasses.replace(PIXELCNN, depth=3, channels=8, half_width=2, batch_size=100, learning_rate=5e-3)
+
+
+def grid(first: float, last: float, step: float = STEP) -> tuple[float, ...]:
+    """Returns inverse temperatures from `first` to `last`, both included."""
+    return tuple(round(first + k * step, 6) for k in range(round((last - first) / step) + 1))
+
+
+def ladders(figure: str, scale: str) -> list[Ladder]:
+    """Returns what is trained for a figure; each of several begins where the one before ended, if the weights fit."""
+    small = scale == "small"
+    if figure == "2a":
+        settings = dataclasses.replace(TINY, rows=4) if small else dataclasses.replace(PIXELCNN, rows=16)
+        betas = (0.2, 0.44) if small else (0.44, 0.4, 0.3, 0.2, 0.1, 0.5, 0.6, 0.8, 1.0)
+        return [Ladder("square", settings, betas, 150, 50 if small else 150, 2000 if small else 10_000, 500)]
+    if figure == "2b":
+        settings = dataclasses.replace(TINY if small else PIXELCNN, system="triangular", coupling=-1.0, z2=False)
+        betas, sizes = ((1.0, 2.0), (3,)) if small else ((0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0), (4, 6, 8))
+        steps, samples = ((150, 50), 2000) if small else ((600, 250), 20_000)
+        return [
+            Ladder(
+                f"triangular{size}", dataclasses.replace(settings, rows=size), betas, *steps, samples, 1000
+            )
+            for size in sizes
+        ]  # fmt: skip
+    if figure == "3":
+        settings = dataclasses.replace(MADE, system="hopfield", columns=20 if small else 100, batch_size=1000)
+        betas = (0.5, 1.2) if small else grid(0.3, 1.5)
+        return [Ladder("hopfield", settings, betas, *((60, 40) if small else (600, 400)), 2000 if small else 50_000)]
+    if figure == "4a":
+        settings = dataclasses.replace(MADE, system="sk", columns=10 if small else 20)
+        betas = (0.5, 1.5) if small else grid(0.1, 5.0)
+        return [Ladder("sk", settings, betas, *((60, 40) if small else (300, 300)), 2000 if small else 100_000, 10_000)]
+    raise ValueError(f"figure {figure!r} has no ladder")
+
+
+def exact_curves(ladder: Ladder, points: int = 60) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns name to (betas, exact values) over the range of a ladder, for a plot."""
+    system = systems.create(ladder.settings)
+    sites = ladder.settings.rows * (ladder.settings.columns or ladder.settings.rows)
+    slow = ladder.settings.system == "sk"  # enumerated at every point
+    betas = np.array(sorted(ladder.betas)) if slow else np.linspace(min(ladder.betas), max(ladder.betas), points)
+    found = [system.exact(float(beta)) for beta in betas]
+    if any(exact is None for exact in found):
+        return {}
+    columns = np.array(found).T
+    return {
+        "free_energy": (betas, -columns[0] / betas / sites),
+        "u": (betas, columns[1]),
+        "entropy": (betas, columns[2]),
+        "c_v": (betas, columns[3]),
+    }
+
+
+def titles(figures: Sequence[str]) -> list[str]:
+    """Returns what each figure shows."""
+    return [TITLES[figure] for figure in figures]
+
+
+TITLES = {
+    "2a": "Square ferromagnet: free energy and more against beta",
+    "2b": "Triangular antiferromagnet: entropy that stays at low temperature",
+    "3": "Hopfield model with two patterns: the ordered phases",
+    "4a": "Sherrington-Kirkpatrick model: free energy against enumeration",
+    "4b": "Inverse Ising problem: couplings from correlations",
+    "comment": "The Comment's panel: an under-trained network, before and after correction",
+}

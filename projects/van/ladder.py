@@ -1,0 +1,104 @@
+"""One network after another up a ladder of temperatures, each begun from the one before: what the figures are made of.
+
+Every rung leaves its estimates and weights in the run directory, so that a killed run goes on with the next one.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from common import app, checkpoint, files, models
+from projects.van import estimates, model, steps, systems
+from projects.van.config import TrainConfig, network_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Ladder:
+    """A network and temperatures for it.
+
+    Attributes:
+      name: of its files.
+      settings: system, network, batch and rate; beta and steps are replaced.
+      betas: in the order in which they are trained.
+      first_steps, steps: of training at the first beta (annealed, from the start) and at each other.
+      samples: of the estimates at each beta.
+      chunk: samples at a time.
+    """
+
+    name: str
+    settings: TrainConfig
+    betas: tuple[float, ...]
+    first_steps: int
+    steps: int
+    samples: int
+    chunk: int = 2000
+
+
+def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]:
+    """Returns a row a beta: `estimates.result` and beta; those that lie in the run directory are not trained again.
+
+    Args:
+      ladder: what to train.
+      run: where pieces are kept.
+      start: parameters to begin from; fresh ones by default.
+    """
+    settings = dataclasses.replace(ladder.settings, steps=max(ladder.steps, 1))
+    system, network = systems.create(settings), network_of(settings)
+    template = model.create(network, settings.seed)
+    parameters = model.tree(template) if start is None else start
+    rows, advance = [], {}
+    for rung, beta in enumerate(ladder.betas):
+        path = run.path / "pieces" / f"{ladder.name}_beta{beta:g}.json"
+        weights = path.with_suffix(".safetensors")
+        if (kept := files.read_json(path)) is not None and weights.is_file():
+            parameters = model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
+            rows.append(kept)
+            continue
+        count = ladder.first_steps if rung == 0 and start is None else ladder.steps
+        asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if count != ladder.steps else 0.0)
+        parameters = train(asked, system, beta, parameters, advance, run, f"{ladder.name}, beta {beta:g}")
+        found = estimates.from_network(
+            parameters, network, system, beta, ladder.samples, seed=settings.seed + 1, chunk=ladder.chunk, progress=run
+        )
+        row = files.clean(estimates.result(found) | {"beta": beta, "steps": count, "sites": found.sites})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save_tree(weights, jax.device_get(parameters))
+        files.write_json(path, row)
+        run.log(f"{ladder.name} beta {beta:g}: ESS {row['ess']:.3f}, {sigmas(row)}")
+        rows.append(row)
+    return rows
+
+
+def final(ladder: Ladder, run: app.Run) -> dict:
+    """Returns the parameters at the last beta of a ladder that was climbed."""
+    path = run.path / "pieces" / f"{ladder.name}_beta{ladder.betas[-1]:g}.safetensors"
+    return model.tree(models.from_tree(model.create(network_of(ladder.settings), 0), checkpoint.load_tree(path)))
+
+
+def train(settings: TrainConfig, system, beta: float, parameters: dict, advance: dict, run: app.Run, text: str) -> dict:
+    """Returns parameters trained at one beta; `advance` keeps compiled steps from one call to the next."""
+    key = (settings.steps, settings.anneal)
+    if key not in advance:
+        advance[key] = jax.jit(steps.make_step(settings, system.energy), donate_argnums=0)
+    state = steps.initial_state(settings, jax.tree.map(jnp.array, parameters))
+    state = state._replace(key=jax.random.fold_in(state.key, round(1e6 * beta)))
+    if settings.averaging:
+        state = state._replace(mean=jax.tree.map(jnp.array, parameters))
+    target = {"beta": jnp.full(1, beta, jnp.float32)}
+    with run.progress(settings.steps, text) as progress:
+        for done in range(settings.steps):
+            state, metrics = advance[key](state, target)
+            shown = {} if done % 50 else {name: metrics[name] for name in ("loss", "loss_deviation")}
+            progress.update(1, **shown)
+    return steps.evaluated_parameters(settings, state)
+
+
+def sigmas(row: dict) -> str:
+    """Says how far ln Z is from the exact value, before and after correction."""
+    ln_z = row["estimates"]["ln_z"]
+    if "exact" not in ln_z:
+        return f"ln Z {ln_z['nis']:.4f} +- {ln_z['nis_error']:.4f}"
+    raw = (ln_z["raw"] - ln_z["exact"]) / max(ln_z["raw_error"], 1e-12)
+    nis = (ln_z["nis"] - ln_z["exact"]) / max(ln_z["nis_error"], 1e-12)
+    return f"ln Z {ln_z['nis']:.4f} +- {ln_z['nis_error']:.4f}, {nis:+.2f} sigma (network alone {raw:+.1f})"

@@ -1,0 +1,138 @@
+"""Draws any number of samples from a trained network and leaves estimates: memory is bounded, a killed run goes on.
+
+Estimates of ln Z, F, U, S, c_v, |M|, chi and Binder's ratio as the network says them, corrected by importance weights
+(delta-method and jackknife errors side by side) and by neural MCMC; at the beta of the training, and by reweighting
+over a window of others. The same samples come in the same order, whatever was interrupted.
+"""
+
+import dataclasses
+import pathlib
+import resource
+import time
+import warnings
+
+import jax
+import numpy as np
+
+from common import app, checkpoint, config, mesh, models, training
+from common import config as config_lib
+from common.checkpoint import Checkpointer
+from kernels import autoregressive
+from kernels.autoregressive import importance, stream
+from projects.van import estimates, model, plots, systems
+from projects.van.config import TrainConfig, network_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """Which network, how many samples, at which temperatures."""
+
+    checkpoint: str = config.field(config.REQUIRED, "run directory of train; it may be unfinished")
+    samples: int = config.field(100_000, "to draw in all", minimum=2)
+    chunk: int = config.field(1000, "samples at a time: memory grows with it, not with --samples", minimum=1)
+    beta: float | None = config.field(
+        None, "inverse temperature of the estimates (none: that of the training)", minimum=0
+    )
+    window: tuple[float, ...] = config.field((), "further inverse temperatures, reached by reweighting", minimum=0)
+    z2: bool = config.field(False, "mix the network with its mirror image, though it was trained without: two passes")
+    seed: int = config.field(1000, "of the samples; not the one of the training, which chose the weights", minimum=0)
+    checkpoint_seconds: float = config.field(60.0, "at most so long between two checkpoints", minimum=0, identity=False)
+
+
+def main(settings: SampleConfig, run: app.Run) -> dict:
+    """Samples, and returns what goes to `result.json`."""
+    if not mesh.is_single_process():
+        raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
+    trained, parameters = load(settings.checkpoint)
+    run.inputs(pathlib.Path(settings.checkpoint) / "model.safetensors")
+    if settings.z2:
+        trained = dataclasses.replace(trained, z2=True)
+    system, network = systems.create(trained), network_of(trained)
+    beta = trained.beta if settings.beta is None else settings.beta
+    gathered, others, seconds = draw(settings, run, parameters, network, system, beta)
+    found = estimates.finish(gathered, parameters, network, system, beta, seed=settings.seed)
+    run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
+    if run.is_main:
+        spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
+        plots.draw_run(run, found, np.asarray(spins))
+    result = estimates.result(found) | {"system": system.title, "beta": beta}
+    if settings.window:
+        result["window"] = window_rows(settings, others, system, found.sites)
+        columns = list(result["window"][0])
+        run.table("window", columns, [list(row.values()) for row in result["window"]], "Reweighted to other beta")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Neither follows from the flags: a resumed run has other ones.
+    run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
+    run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
+    return result
+
+
+def load(folder: str) -> tuple[TrainConfig, dict]:
+    """Returns the flags and the parameters of a training's run directory.
+
+    Raises:
+      ValueError: it is none, or has no weights yet.
+    """
+    path = pathlib.Path(folder)
+    if not (path / "flags.txt").is_file() or not (path / "model.safetensors").is_file():
+        raise ValueError(f"--checkpoint={folder}: expected a run directory of train with model.safetensors in it")
+    trained = config_lib.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
+    network = model.create(network_of(trained), 0)
+    return trained, model.tree(models.from_tree(network, checkpoint.load_tree(path / "model.safetensors")))
+
+
+def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta: float):
+    """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
+    pilot = next(
+        estimates.gather(parameters, network, system, beta, settings.chunk, seed=settings.seed, chunk=settings.chunk)
+    )[0]
+    origin = pilot.weighted.origin
+    others = tuple(stream.init(len(origin), origin) for _ in settings.window)
+    state = (estimates.empty(origin), others)
+    checkpointer = Checkpointer(run.checkpoints)
+    if restored := checkpointer.restore_latest(state):
+        _, state = restored
+        run.log(f"resumed after {int(state[0].raw.n):,} of {settings.samples:,} samples")
+    gathered, others = state
+    begun = int(gathered.raw.n)
+    start = saved_at = time.monotonic()
+    with training.Termination(True) as termination, run.progress(settings.samples, "samples", begun) as progress:
+        chunks = estimates.gather(
+            parameters, network, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
+            gathered=gathered,
+        )  # fmt: skip
+        for gathered, (log_q, energy, m) in chunks:
+            numbers = importance.spin_numbers(energy, m)
+            others = tuple(
+                stream.update(other, -b * energy - log_q, numbers)
+                for b, other in zip(settings.window, others, strict=True)
+            )
+            progress.update(len(log_q))
+            done = int(gathered.raw.n)
+            stops = termination.after(done)
+            if done == settings.samples or stops or time.monotonic() - saved_at >= settings.checkpoint_seconds:
+                checkpointer.save(done, (gathered, others))
+                saved_at = time.monotonic()
+            if stops and done < settings.samples:
+                raise app.Preempted(f"SIGTERM: checkpoint written after {done:,} of {settings.samples:,} samples")
+    drawn = int(gathered.raw.n) - begun
+    return gathered, others, round(drawn / (time.monotonic() - start), 1) if drawn else None
+
+
+def window_rows(settings: SampleConfig, others, system, sites: int) -> list[dict]:
+    """Returns a row for each beta of the window, with the exact values where there are any."""
+    rows = []
+    for beta, other in zip(settings.window, others, strict=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the edges are meant to be seen: ess tells
+            found = importance.finalise(other, importance.SPINS, importance.spin_derived(beta, sites))
+        row = {"beta": beta, "ess": found.ess, "ln_z": found.ln_z, "ln_z_error": found.ln_z_err}
+        for name in ("u", "entropy", "c_v", "abs_m_site"):
+            row |= {name: found.mean[name], f"{name}_error": found.err[name]}
+        known = system.exact(beta)
+        rows.append(row | ({} if known is None else {"exact_ln_z": known.ln_z, "exact_u": known.u}))
+    return rows
+
+
+if __name__ == "__main__":
+    app.run(main, SampleConfig)
