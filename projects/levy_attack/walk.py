@@ -1,8 +1,8 @@
 """The attack as a machine that asks one query an image at a time: `ask` makes candidates, `answer` takes their labels.
 
 An image is checked, looks for a start, bisects towards the clean image and walks along the boundary; each by itself,
-with keys folded from its number and its own counters: nothing depends on what else is in the batch. One query is one call
-of `ask` and `answer` for an image: it is counted where its label is used, and nowhere else.
+with keys folded from its number and its own counters: nothing depends on what else is in the batch. One query is one
+call of `ask` and `answer` for an image: it is counted where its label is used, and nowhere else.
 """
 
 import functools

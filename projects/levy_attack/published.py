@@ -1,0 +1,134 @@
+"""The published results in `results/` and the tables that README.md shows of them."""
+
+import pathlib
+import shutil
+
+import numpy as np
+
+from common import files, readme
+from projects.levy_attack import victims
+from projects.levy_attack.study import MARKS, Law
+
+ROOM = pathlib.Path(__file__).parent
+RESULTS = ROOM / "results"
+BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
+
+
+def write(name: str, result: dict, picture: pathlib.Path) -> None:
+    """Puts a study and its picture into the project's results."""
+    files.write_json(RESULTS / f"{name}.json", result)
+    with files.beside(RESULTS / f"{name}.png") as temporary:
+        shutil.copyfile(picture, temporary)
+
+
+def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:
+    """Returns the published studies by name, in the order of the victims."""
+    found = {name: files.read_json(folder / f"{name}.json") for name in victims.NAMES}
+    return {name: result for name, result in found.items() if result}
+
+
+def number(value: float) -> str:
+    """Three digits, or what a failure is."""
+    return f"{float(value):.3g}" if np.isfinite(float(value)) else "none"
+
+
+def query_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """Median L2 distance over queries, and the other norms at the end."""
+    marks = [mark for mark in MARKS if any(mark <= result["budget"] for result in results.values())]
+    columns = ["victim", "noise", "seeds", *(f"{mark:,}" for mark in marks), "L1", "Linf", "L2²/pixel"]
+    rows = []
+    for name, result in results.items():
+        at = {int(queries): index for index, queries in enumerate(result["grid"])}
+        for row in result["laws"]:
+            cells = [number(row["median_l2"][at[mark]]) if mark in at else "" for mark in marks]
+            norms = [number(row["median"][norm]) for norm in ("l1", "linf", "squared_l2_per_pixel")]
+            law = Law(row["noise"], row["alpha"]).title()
+            rows.append([victims.TITLES[name], law, str(len(row["seeds"])), *cells, *norms])
+    return columns, rows
+
+
+def alpha_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """The paired comparison with alpha = 2 at the full budget."""
+    columns = ["victim", "noise", "queries", "L2 ratio to alpha = 2", "95 % interval", "nearer on", "p", "p (Holm)"]
+    rows = []
+    for name, result in results.items():
+        for row in result["laws"]:
+            if "comparison" not in row:
+                continue
+            found = row["comparison"]
+            rows.append([
+                victims.TITLES[name], Law(row["noise"], row["alpha"]).title(), f"{result['budget']:,}",
+                f"{float(found['ratio']):.3f}", f"{float(found['low']):.3f} to {float(found['high']):.3f}",
+                f"{found['nearer']} of {found['images']}", f"{float(found['p_value']):.2g}",
+                f"{float(found['p_holm']):.2g}" if "p_holm" in found else "",
+            ])  # fmt: skip
+    return columns, rows
+
+
+def finding(name: str, result: dict) -> str:
+    """What a study found, in a sentence that follows from its numbers alone."""
+    tested = [row for row in result["laws"] if "p_holm" in row.get("comparison", {})]
+    clear = [row for row in tested if float(row["comparison"]["p_holm"]) < 0.05]
+    where = f"{victims.TITLES[name]}, {result['images']} images, {result['budget']:,} queries"
+    if not tested:
+        return f"{where}: nothing to compare yet."
+
+    def said(rows):
+        return ", ".join(
+            f"{row['alpha']:g} (ratio {float(row['comparison']['ratio']):.3f}, "
+            f"{float(row['comparison']['low']):.3f} to {float(row['comparison']['high']):.3f})"
+            for row in sorted(rows, key=lambda row: row["alpha"])
+        )
+
+    nearer = [row for row in clear if float(row["comparison"]["ratio"]) < 1]
+    farther = [row for row in clear if float(row["comparison"]["ratio"]) >= 1]
+    parts = []
+    if nearer:
+        parts.append(f"nearer than alpha = 2 with alpha {said(nearer)}")
+    if farther:
+        parts.append(f"farther than alpha = 2 with alpha {said(farther)}")
+    others = [row for row in tested if row not in clear]
+    if others:
+        parts.append(f"no difference shown for alpha {said(others)}")
+    return f"{where}: {'; '.join(parts)} (Holm, 5 %)."
+
+
+def rendered(folder: pathlib.Path = RESULTS) -> str:
+    """Returns what stands between the markers of the README."""
+    results = load(folder)
+    if not results:
+        return "No results are published yet."
+    parts = ["\n".join(f"- {finding(name, result)}" for name, result in results.items())]
+    parts += ["Median L2 distance after so many queries, and other norms at the end:"]
+    parts += [readme.markdown(*query_rows(results))]
+    parts += ["Paired over images, at the full budget:", readme.markdown(*alpha_rows(results))]
+    missing = [
+        f"{victims.TITLES[name]}: {', '.join(result['missing'])}"
+        for name, result in results.items()
+        if result["missing"]
+    ]
+    if missing:
+        parts.append("Not run yet: " + "; ".join(missing) + ".")
+    devices = dict.fromkeys(
+        f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
+    )
+    parts.append(f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`.")
+    for name in results:
+        parts.append(f"![{victims.TITLES[name]}: distances over queries, ratios to alpha = 2](results/{name}.png)")
+    return "\n\n".join(parts)
+
+
+def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
+    """Writes the tables into the README; returns whether it changed.
+
+    Raises:
+      ValueError: the markers are not there.
+    """
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{page} has no place for results: put {BEGIN!r} and {END!r} on lines of their own")
+    head, rest = text.split(BEGIN, 1)
+    fresh = f"{head}{BEGIN}\n\n{rendered(folder)}\n\n{END}{rest.split(END, 1)[1]}"
+    if fresh != text:
+        files.write_atomically(page, fresh)
+    return fresh != text
