@@ -3,7 +3,7 @@
 XLA's own convolutions, and even more their gradients, are several times slower on CPU. A row of the output is the sum
 over taps of shifted products: one product of all taps at once with the h rows above, one with the row itself, both of
 which lie in memory as they are needed; then the taps are added, each shifted by its column. Nothing is copied by tap.
-The first layer, of one channel, gathers patches instead.
+The first layer, of one channel, and small arrays gather patches instead.
 """
 
 import functools
@@ -11,6 +11,13 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+PATCH_BYTES = 1 << 21  # up to which one product with patches costs less, to compile too, than a loop over rows
+
+
+def full_precision():
+    """A context in which products of float32 are not rounded to shorter formats, as accelerators do by default."""
+    return jax.default_matmul_precision("highest")
 
 
 def masked_convolution(x, kernel, inclusive: bool):
@@ -21,7 +28,10 @@ def masked_convolution(x, kernel, inclusive: bool):
       kernel: [2h+1, 2h+1, inputs, outputs], of which only the open taps are read.
       inclusive: whether a site sees itself.
     """
-    return _by_patches(x, kernel, inclusive) if x.shape[1] == 1 else _by_taps(x, kernel, inclusive)
+    taps = kernel.shape[0] ** 2 // 2 + inclusive
+    if x.shape[1] == 1 or taps * x.size * x.dtype.itemsize <= PATCH_BYTES:
+        return _by_patches(x, kernel, inclusive)
+    return _by_taps(x, kernel, inclusive)
 
 
 def _by_patches(x, kernel, inclusive):
@@ -115,7 +125,8 @@ def _backward(inclusive, saved, gradient):
         return x_gradient, above_gradient + spread @ window.T, beside_gradient + spread_beside @ own.T
 
     start = jnp.zeros_like(padded), jnp.zeros_like(above), jnp.zeros_like(beside)
-    x_gradient, above_gradient, beside_gradient = lax.fori_loop(0, rows, row, start)
+    with full_precision():
+        x_gradient, above_gradient, beside_gradient = lax.fori_loop(0, rows, row, start)
     return x_gradient[half:], join(above_gradient, beside_gradient, kernel.shape, inclusive)
 
 

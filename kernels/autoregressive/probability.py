@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .convolution import masked_convolution
+from .convolution import full_precision, masked_convolution
 from .networks import MADE, Network, check_network, has_final, layers, open_weights, sites
 
 
@@ -146,7 +146,8 @@ def _sum_jvp(primals, tangents):
 def _logits(params, cfg, spins):
     """a [rows, columns, n] of spins [rows, columns, n]."""
     run = _dense if isinstance(cfg, MADE) else _convolutional
-    a = run(params, cfg, spins)
+    with full_precision():
+        a = run(params, cfg, spins)
     # With a bias and without z2 the first conditional is 1/2: the symmetric choice.
     return a.at[0, 0].set(0) if cfg.bias and not cfg.z2 else a
 
