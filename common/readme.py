@@ -1,59 +1,120 @@
-"""`python -m common.readme`: writes the measured tables of the front page from the committed result files.
+"""`python -m common.readme`: writes the measured tables of the front page and of kernels/README.md.
 
-Between its markers README.md shows the mean of every published result (`projects/*/results/*.json`: data set, points
-with sizes and accuracies) and our time beside each peer's (`kernels/*/bench.*.json`). Nothing there is typed by hand;
-a test compares.
+Between its markers README.md shows a line or two of every published result (`projects/*/results/*.json`: points with
+sizes and accuracies, or lines under "front_page") and the benchmarks that stand for their kernel; kernels/README.md
+shows every benchmark (`kernels/*/bench.*.json`). Nothing there is typed by hand; a test compares.
 """
 
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common import files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+POINT = "half a point"  # of a compressed network, where there are several
+
+# Benchmarks that stand for their kernel on the front page, by the names of their rows.
+HEADLINES = {
+    "entropy_coding": (
+        "encode, 5 M weights, 90 % zeros",
+        "decode, 5 M weights, 90 % zeros",
+        "encode with presets, 5 M weights, 90 % zeros",
+        "trellis with rate, 90 % zeros",
+        "rate_exact, compiled, 2 threads, 90 % zeros",
+        "EfficientNet-Lite0 encode, trellis qp -32, without the start",
+        "EfficientNet-Lite0 decode, trellis qp -32, without the start",
+    ),
+}
 
 
 def results_table(root: pathlib.Path = ROOT) -> str:
-    """Returns a Markdown table: a row for every point of every published result that has sizes and accuracies."""
+    """Returns a Markdown table: what every published result has to show."""
     rows, devices = [], {}
     for path in sorted(root.glob("projects/*/results/*.json")):
         result = files.read_json(path) or {}
-        for point, found in result.get("points", {}).items():
-            rows.append([
-                f"[{path.parts[-3]}](projects/{path.parts[-3]}/README.md)",
-                f"{result.get('title', path.stem)}, {result['dataset']}",
-                point,
-                f"{found['mean_percent']:.3g} %",
-                f"{100 * found['mean_accuracy_before']:.2f} %",
-                f"{100 * found['mean_accuracy']:.2f} %",
-                str(len(found["seeds"])),
-            ])  # fmt: skip
-            devices[f"{result['provenance']['device']}, {result['provenance']['date'][:10]}"] = None
+        project = path.parts[-3]
+        lines = [(line["what"], line["result"]) for line in result.get("front_page", ())]
+        points = result.get("points", {})
+        if points:
+            name = POINT if POINT in points else next(iter(points))
+            lines.append((network_of(result, path.stem), _point_text(points[name])))
+        for what, text in lines:
+            rows.append([f"[{project}](projects/{project}/README.md)", what, text])
+            provenance = result["provenance"]
+            devices[f"{provenance['device']}, {provenance['date'][:10]}"] = None
     if not rows:
         return "No results are published yet."
-    columns = ["system", "network and images", "setting", "file, of float32", "accuracy before", "decoded", "seeds"]
-    return f"{markdown(columns, rows)}\n\nWhole files, everything in them counted. Measured on {'; '.join(devices)}."
+    return f"{markdown(['system', 'what', 'result'], rows)}\n\nMeasured on {'; '.join(devices)}."
 
 
-def bench_table(root: pathlib.Path = ROOT) -> str:
-    """Returns a Markdown table: a row for every timing in every committed benchmark, but those marked `page: false`."""
+def network_of(result: Mapping, stem: str) -> str:
+    """Returns "LeNet5, MNIST" of a published result, the images named once."""
+    title, dataset = result.get("title", stem), result["dataset"]
+    return title if dataset in title else f"{title}, {dataset}"
+
+
+def _point_text(found: Mapping) -> str:
+    seeds = len(found["seeds"])
+    before, decoded = 100 * found["mean_accuracy_before"], 100 * found["mean_accuracy"]
+    of = f", {seeds} seeds" if seeds > 1 else ""
+    return f"whole file {found['mean_percent']:.3g} % of float32; accuracy {before:.2f} → {decoded:.2f} %{of}"
+
+
+def headline_table(root: pathlib.Path = ROOT) -> str:
+    """Returns a Markdown table of the benchmarks under HEADLINES, beside their peers."""
     rows, devices = [], {}
-    for path in sorted(root.glob("kernels/*/bench.*.json")):
-        bench = files.read_json(path) or {}
-        for row in bench.get("rows", []):
-            speeds = row.get("millions_per_s")
-            if speeds is None or not row.get("page", True):
-                continue
-            ours = f"{next(iter(speeds.values())):.1f}"
-            beside = [(f"{peer}: {speeds[peer]:.1f}", f"{x:.2f}") for peer, x in row["times_faster_than"].items()]
-            rows += [[path.parent.name, row["name"], ours, *pair] for pair in beside or [("", "")]]
-            devices[f"{bench['device']}, {bench['date'][:10]}, commit {bench['commit'][:10]}"] = None
+    for room, bench in _benchmarks(root):
+        chosen = [row for row in bench["rows"] if row["name"] in HEADLINES.get(room, ())]
+        rows += [[room, *cells] for row in chosen for cells in _cells(row)]
+        if chosen:
+            devices[_measured(bench)] = None
     if not rows:
         return "No benchmark is published yet."
-    columns = ["kernel", "what", "ours, M/s", "beside, M/s", "times as fast"]
-    where = "; ".join(devices)
-    return f"{markdown(columns, rows)}\n\nMillions of weights a second, medians of alternating runs on {where}."
+    return f"{markdown(['kernel', *BENCH_COLUMNS], rows)}\n\nMedians of alternating runs on {'; '.join(devices)}."
+
+
+def bench_tables(root: pathlib.Path = ROOT) -> str:
+    """Returns a Markdown section with a table for every committed benchmark; rows marked `page: false` are left out."""
+    sections = []
+    for room, bench in _benchmarks(root):
+        rows = [cells for row in bench["rows"] if row.get("page", True) for cells in _cells(row)]
+        sections.append(
+            f"### {room}\n\n{markdown(BENCH_COLUMNS, rows)}\n\nMedians of alternating runs on {_measured(bench)}."
+        )
+    return "\n\n".join(sections) or "No benchmark is published yet."
+
+
+BENCH_COLUMNS = ("what", "ours", "beside", "times as fast")
+
+
+def _benchmarks(root: pathlib.Path) -> Iterable[tuple[str, dict]]:
+    for path in sorted(root.glob("kernels/*/bench.*.json")):
+        yield path.parent.name, files.read_json(path) or {"rows": []}
+
+
+def _cells(row: Mapping) -> list[list[str]]:
+    """A row of the table for each peer of a timing; none where nothing was timed."""
+    speeds = row.get("millions_per_s")
+    if speeds is None:
+        return []
+    unit = row.get("unit", "")
+    ours = _rate(next(iter(speeds.values())), unit)
+    beside = [(f"{peer}: {_rate(speeds[peer], unit)}", f"{x:.3g}") for peer, x in row["times_faster_than"].items()]
+    return [[row["name"], ours, *pair] for pair in beside or [("", "")]]
+
+
+def _rate(millions: float, unit: str) -> str:
+    """ "110 Mw/s", "3.2 images/s"."""
+    value, prefix = (
+        (millions, "M") if millions >= 0.1 else (1e3 * millions, "k") if millions >= 1e-4 else (1e6 * millions, "")
+    )
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {prefix}{unit}/s"
+
+
+def _measured(bench: Mapping) -> str:
+    return f"{bench['device']}, {bench['date'][:10]}, commit {bench['commit'][:10]}"
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -62,29 +123,36 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def rendered(text: str, root: pathlib.Path = ROOT) -> str:
-    """Returns the page with fresh tables between its markers.
+PAGES = {
+    "README.md": {"results": results_table, "bench": headline_table},
+    "kernels/README.md": {"bench": bench_tables},
+}
+
+
+def rendered(page: str, text: str, root: pathlib.Path = ROOT) -> str:
+    """Returns the text of a page of PAGES with fresh tables between its markers.
 
     Raises:
         ValueError: a marker is missing.
     """
-    for name, table in (("results", results_table(root)), ("bench", bench_table(root))):
+    for name, table in PAGES[page].items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if begin not in text or end not in text:
-            raise ValueError(f"README.md has no place for the {name}: put {begin} and {end} on lines of their own")
+            raise ValueError(f"{page} has no place for the {name}: put {begin} and {end} on lines of their own")
         head, rest = text.split(begin, 1)
-        text = f"{head}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
+        text = f"{head}{begin}\n{table(root)}\n{end}{rest.split(end, 1)[1]}"
     return text
 
 
 def main() -> int:
-    """Renders README.md in place."""
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
-    new = rendered(old)
-    if new != old:
-        files.write_atomically(path, new)
-    print("README.md " + ("written" if new != old else "is up to date"))
+    """Renders the pages in place."""
+    for page in PAGES:
+        path = ROOT / page
+        old = path.read_text(encoding="utf-8")
+        new = rendered(page, old)
+        if new != old:
+            files.write_atomically(path, new)
+        print(f"{page} " + ("written" if new != old else "is up to date"))
     return 0
 
 

@@ -65,7 +65,7 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
         for method, found in result["methods"].items():
             each = "; ".join(_seed_text(row) for row in found["seeds"])
             rows.append([
-                with_dataset(TITLES.get(name, name), result["dataset"]),
+                readme.network_of(result, name),
                 METHODS[method],
                 f"{found['mean_bytes']:,.0f}",
                 _with_spread(found, "ratio", "{:.0f}", 1),
@@ -74,11 +74,6 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
                 each,
             ])  # fmt: skip
     return columns, rows
-
-
-def with_dataset(title: str, dataset: str) -> str:
-    """Returns the title of a network with its images named once."""
-    return title if dataset in title else f"{title}, {dataset}"
 
 
 def _with_spread(found: Mapping, name: str, form: str, factor: float) -> str:

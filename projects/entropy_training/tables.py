@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common import app, checkpoint, config, datasets, files, models, provenance, run_directory
+from common import app, checkpoint, config, datasets, files, models, provenance, readme, run_directory
 from common import config as config_lib
 from projects.entropy_training import baselines, hardening, plots, pretrain, published, train
 from projects.entropy_training.config import TrainConfig
@@ -172,7 +172,9 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
         means["dense"] = mean_of([dense_row(experiment, base, run)])
     first = chosen["ect"][0]
     best = files.read_json(pathlib.Path(first["folder"]) / "result.json")
-    figure = plots.trade_off(curve, chosen, published.with_dataset(published.TITLES[experiment.name], best["dataset"]))
+    figure = plots.trade_off(
+        curve, chosen, readme.network_of({"title": published.TITLES[experiment.name], "dataset": best["dataset"]}, "")
+    )
     picture = run.plot(
         experiment.name, figure, "Size and accuracy on images kept apart, over alpha, and the baselines."
     )

@@ -10,31 +10,69 @@ from common import readme
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_the_front_page_is_rendered_from_the_result_files():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.rendered(text) == text, "python -m common.readme"
+def is_ours(path: pathlib.Path) -> bool:
+    return path.relative_to(ROOT).parts[0] in ("kernels", "common", "projects", "launch", "tests")
 
 
-def test_pictures_and_links_of_the_front_page_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    targets = [part.split(")")[0] for part in text.split("](")[1:]]
-    missing = [t for t in targets if not t.startswith("http") and not (ROOT / t).exists()]
+@pytest.mark.parametrize("page", readme.PAGES)
+def test_a_page_is_rendered_from_the_result_files(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert readme.rendered(page, text) == text, "python -m common.readme"
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/**/README.md") if is_ours(path))]
+)
+def test_pictures_and_links_of_a_page_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [part.split(")")[0].split("#")[0] for part in text.split("](")[1:]]
+    missing = [t for t in targets if t and not t.startswith("http") and not (ROOT / page).parent.joinpath(t).exists()]
     assert not missing
 
 
-def test_tables(tmp_path):
+def test_every_headline_names_a_row_of_a_committed_benchmark():
+    for room, names in readme.HEADLINES.items():
+        rows = [
+            row["name"]
+            for path in ROOT.glob(f"kernels/{room}/bench.*.json")
+            for row in json.loads(path.read_text())["rows"]
+        ]
+        assert set(names) <= set(rows), f"{room}: {set(names) - set(rows)}"
+
+
+def test_tables(tmp_path, monkeypatch):
     results, bench = tmp_path / "projects/x/results", tmp_path / "kernels/k"
     results.mkdir(parents=True)
     bench.mkdir(parents=True)
-    assert "No results" in readme.results_table(tmp_path) and "No benchmark" in readme.bench_table(tmp_path)
+    assert "No results" in readme.results_table(tmp_path) and "No benchmark" in readme.bench_tables(tmp_path)
+    assert "No benchmark" in readme.headline_table(tmp_path)
     point = {"mean_percent": 0.5, "mean_accuracy_before": 0.99, "mean_accuracy": 0.98, "seeds": [{}, {}]}
     provenance = {"device": "cpu", "date": "2026-01-02T03:04:05Z"}
     result = {"dataset": "MNIST", "points": {"small": point}, "provenance": provenance}
     (results / "net.json").write_text(json.dumps(result))
-    assert "| net, MNIST | small | 0.5 % | 99.00 % | 98.00 % | 2 |" in readme.results_table(tmp_path)
-    row = {"name": "encode", "millions_per_s": {"ours": 80.0, "peer": 40.0}, "times_faster_than": {"peer": 2.0}}
+    (results / "other.json").write_text(
+        json.dumps({"front_page": [{"what": "free energy", "result": "exact"}], "provenance": provenance})
+    )
+    table = readme.results_table(tmp_path)
+    assert "| net, MNIST | whole file 0.5 % of float32; accuracy 99.00 → 98.00 %, 2 seeds |" in table
+    assert "| free energy | exact |" in table
+    row = {
+        "name": "encode",
+        "unit": "w",
+        "millions_per_s": {"ours": 80.0, "peer": 40.0},
+        "times_faster_than": {"peer": 2.0},
+    }
     page = {"device": "cpu", "date": "2026-01-02T", "commit": "a" * 40, "rows": [row, {"name": "clock"}]}
     (bench / "bench.cpu.json").write_text(json.dumps(page))
-    assert "| k | encode | 80.0 | peer: 40.0 | 2.00 |" in readme.bench_table(tmp_path)
+    assert "| encode | 80.0 Mw/s | peer: 40.0 Mw/s | 2 |" in readme.bench_tables(tmp_path)
+    monkeypatch.setitem(readme.HEADLINES, "k", ("encode",))
+    assert "| k | encode | 80.0 Mw/s | peer: 40.0 Mw/s | 2 |" in readme.headline_table(tmp_path)
     with pytest.raises(ValueError, match="no place for the results"):
-        readme.rendered("nothing", tmp_path)
+        readme.rendered("README.md", "nothing", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "millions, text", [(110.2, "110 Mw/s"), (0.5, "0.50 Mw/s"), (0.02, "20.0 kw/s"), (3.2e-6, "3.20 w/s")]
+)
+def test_rates_are_read_easily(millions, text):
+    assert readme._rate(millions, "w") == text
