@@ -51,9 +51,25 @@ def _log_of_parts(exponent: jax.Array, rest: jax.Array) -> jax.Array:
     return exponent * jnp.asarray(LN2, rest.dtype) + (rest + rest * rest * _polynomial(LOG1P, rest))
 
 
+@jax.custom_jvp
 def log(x: jax.Array) -> jax.Array:
     """Natural logarithm of a normal x > 0."""
     return jnp.log(x) if x.dtype != jnp.float32 else _log_of_parts(*_exponent_and_rest(x))
+
+
+@log.defjvp
+def _log_jvp(primals, tangents):
+    return log(*primals), tangents[0] / primals[0]  # the integer steps have no derivative of their own
+
+
+def opaque(key: jax.Array, *parameters, dtype) -> list[jax.Array]:
+    """Parameters as arrays whose values the compiler cannot see, by adding a 0 made of the key: known ones would be
+    folded into other constants, and the last bit of the stream depend on whether a parameter is traced. (Where the
+    compiler knows key and parameters, it still can.)"""
+    word = jax.random.key_data(key).reshape(-1)[0]
+    square = word * word  # 0, 1, 4 or 9 modulo 16: bits 2 and 3 are never both set, which no compiler knows
+    zero = ((square >> 2) & (square >> 3) & 1).astype(dtype)
+    return [jnp.asarray(parameter, dtype) + zero for parameter in parameters]
 
 
 def exponential(near_zero: jax.Array, rest: jax.Array, large: jax.Array) -> jax.Array:
@@ -75,7 +91,7 @@ def exponential(near_zero: jax.Array, rest: jax.Array, large: jax.Array) -> jax.
 def times_exp(factor: jax.Array, power: jax.Array) -> jax.Array:
     """factor * exp(power), which leaves the range of the dtype only where the product does (up to 2^126 times less)."""
     if factor.dtype != jnp.float32:
-        half = jnp.exp(power / 2)
+        half = jnp.exp(jnp.clip(power, -1400, 1400) / 2)
         return factor * half * half
     power = jnp.clip(power * jnp.float32(1 / LN2), -252, 252)
     whole = jnp.round(power)

@@ -43,13 +43,15 @@ def _standard(key, alpha, beta, shape, dtype):
     p = sine(v)
     near = sine(size * v)  # of e (pi/2 - U), and of e (pi/2 + U), beyond a right angle from the other side
     far = sine(jnp.minimum(size * (u + HALF_TURN), (1 - size) * (2 * HALF_TURN) + size * v))
-    g = (near + (1 + skewness) * 0.5 * (far - near)) * (1 / half_sine)
+    g = (near + _separate((1 + skewness) * 0.5 * (far - near))) * (1 / half_sine)
     z = e * (1 / alpha) * elementary.log(g * (1 / (exponential * p)))
     half = sine(size * u * 0.5)
-    d = (_separate(sine(u) * (1 / p) * g) - direction * sine(size * u)) - 2 * zeta * (half * half)
+    bend = _separate(2 * zeta * (half * half))
+    d = (_separate(sine(u) * (1 / p) * g) - direction * sine(size * u)) - jnp.where(zeta > 0, bend, -bend)
     small_z = jnp.where(jnp.abs(z) < LARGE_Z, z, 0)
-    shifted = elementary.times_exp(d + zeta, z)
-    x0 = jnp.where(jnp.abs(z) < LARGE_Z, (d + zeta) * jnp.expm1(small_z) + d, shifted - zeta)
+    largest = jnp.finfo(dtype).max
+    grown = jnp.clip((d + zeta) * jnp.expm1(small_z), -largest, largest)  # separate from the sum, whatever its sign
+    x0 = jnp.where(jnp.abs(z) < LARGE_Z, grown + d, elementary.times_exp(d + zeta, z) - zeta)
 
     # Below alpha = 1 X1 is far from cancelling: d + zeta = [(1+b) sin(alpha (pi/2+U)) - (1-b) sin(alpha (pi/2-U))]
     # / (2 cos(pi alpha / 2) cos U), of one sign where |beta| = 1.
@@ -64,7 +66,7 @@ def _standard(key, alpha, beta, shape, dtype):
 
 @partial(jax.jit, static_argnames=("shape", "parametrization", "compute", "dtype"))
 def _stable(key, alpha, beta, scale, loc, shape, parametrization, compute, dtype):
-    alpha, beta, scale, loc = (jnp.asarray(value, compute) for value in (alpha, beta, scale, loc))
+    alpha, beta, scale, loc = elementary.opaque(key, alpha, beta, scale, loc, dtype=compute)
     x0, x1 = _standard(key, alpha, beta, shape, compute)
     if parametrization == "S0":
         return (x0 * scale + loc).astype(dtype)

@@ -19,7 +19,7 @@ from .words import HALF_TURN, UNIT, angle_and_exponential
 
 def _sas_parts(key, alpha, shape, dtype):
     """Sign bit, s / p, c / (W p) and k of the module's formula."""
-    alpha = jnp.asarray(alpha, dtype)
+    (alpha,) = elementary.opaque(key, alpha, dtype=dtype)
     angle, exponential = angle_and_exponential(key, shape, dtype)
     v, u = angle.v, angle.u
     p = elementary.sin_pi(v * UNIT)
@@ -49,7 +49,7 @@ def _sas(key, alpha, shape, compute, dtype):
 @partial(jax.jit, static_argnames=("shape", "dtype"))
 def _positive_stable_log(key, c, shape, dtype):
     """Kanter's ln A = ln(s / p) + (1/c - 1) ln(r / (W p)), s = sin(cV), r = sin((1-c)V), V = pi v or pi (1 - v)."""
-    c = jnp.asarray(c, dtype)
+    (c,) = elementary.opaque(key, c, dtype=dtype)
     (v, u, above), exponential = angle_and_exponential(key, shape, dtype)
     turn, complement = 2 * HALF_TURN, 1 - c
 
