@@ -14,6 +14,13 @@ from common import files
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 POINT = "half a point"  # of a compressed network, where there are several
 
+TITLES = {  # of results that have none
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "lenet5": "LeNet5",
+    "lenet_300_100": "LeNet-300-100",
+    "small_vgg16": "Small-VGG16",
+}
+
 # Benchmarks that stand for their kernel on the front page, by the names of their rows.
 HEADLINES = {
     "entropy_coding": (
@@ -50,7 +57,7 @@ def results_table(root: pathlib.Path = ROOT) -> str:
 
 def network_of(result: Mapping, stem: str) -> str:
     """Returns "LeNet5, MNIST" of a published result, the images named once."""
-    title, dataset = result.get("title", stem), result["dataset"]
+    title, dataset = result.get("title", TITLES.get(stem, stem)), result["dataset"]
     return title if dataset in title else f"{title}, {dataset}"
 
 
