@@ -3,7 +3,8 @@
 XLA's CPU convolution, above all its filter gradient, and the gradient of its `reduce_window` are slow; here they are
 matrix products over patches and maxima of slices, see `patches`. Both work in two layouts: "NHWC" [batch, height,
 width, channels], and "CHWN" [channels, height, width, batch], in which a CPU copies long contiguous runs. A network
-that trains on CPU turns its input with `to_layout(x, preferred_layout())` once and stays in that layout.
+that trains on CPU turns its input with `to_layout(x, preferred_layout())` once and stays in that layout. Where
+`kernels.plain_operations` are asked for, XLA's own convolution and `reduce_window` are taken, in NHWC.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from flax import nnx
 from jax import lax
 
 from common.models import initial, patches
+from kernels import plain_operations
 
 LAYOUTS = ("NHWC", "CHWN")
 
 
 def preferred_layout() -> str:
     """Returns "CHWN" on CPU and "NHWC" on any other default backend: the layout in which a network should train."""
-    return "CHWN" if jax.default_backend() == "cpu" else "NHWC"
+    return "CHWN" if _is_own_faster() else "NHWC"
 
 
 def to_layout(x: jax.Array, layout: str) -> jax.Array:
@@ -151,6 +153,8 @@ def max_pool(
     stride = window if stride is None else _pair(stride, "stride")
     if x.ndim != 4 or x.shape[1] < window[0] or x.shape[2] < window[1]:
         raise ValueError(f"max_pool: a window of {window} does not fit maps of shape {x.shape} (layout {layout}).")
+    if plain_operations.wanted():
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *stride, 1), "VALID")
     return patches.max_pool(x, window, stride)
 
 
@@ -257,9 +261,13 @@ def _is_chwn(layout: str) -> bool:
     return layout == "CHWN"
 
 
+def _is_own_faster() -> bool:
+    return jax.default_backend() == "cpu" and not plain_operations.wanted()
+
+
 def _implementation(implementation: str | None, own: str) -> str:
     if implementation is None:
-        return own if jax.default_backend() == "cpu" else "xla"
+        return own if _is_own_faster() else "xla"
     if implementation not in (own, "xla"):
         raise ValueError(f"implementation is {implementation!r}; expected None, {own!r} or 'xla'.")
     return implementation

@@ -1,0 +1,148 @@
+"""Sums of many explanations in constant memory, and the one explanation that they are made of.
+
+Concrete arrays on a CPU go through a loop of compiled steps, because XLA runs convolutions inside of its own loops on
+one core; anything traced, and other devices, through one `lax.scan`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .engine import attribute
+from .start import starting_relevance
+
+
+class _Same:
+    """Stands for an object without a hash; equal to itself alone."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return id(self.value)
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and other.value is self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Explainer:
+    """`explainer(params, x, target) -> (outputs, explanation)`, static under jit.
+
+    Attributes:
+        fn: `fn(params, x)`.
+        rules: a composite, or None for the gradient.
+        semantics: as for `attribute`.
+        target: a function of the outputs; None where it is no function and an argument of each call.
+    """
+
+    fn: Callable
+    rules: Any
+    semantics: str
+    target: Callable | None
+
+    @classmethod
+    def of(cls, fn: Callable, rules: Any, semantics: str, target: Any) -> Explainer:
+        """Returns an explainer whose parts can all be hashed."""
+        try:
+            hash(rules)
+        except TypeError:
+            rules = _Same(rules)
+        return cls(fn, rules, semantics, target if callable(target) else None)
+
+    def __call__(self, params, x, target):
+        """Returns the outputs and the explanation, like `x`."""
+        target = self.target or target
+        if self.rules is None:
+            y, pull_back = jax.vjp(lambda x: self.fn(params, x), x)
+            return y, pull_back(weights(y, target))[0]
+        rules = self.rules.value if isinstance(self.rules, _Same) else self.rules
+        return attribute(self.fn, params, x, target=target, rules=rules, semantics=self.semantics)
+
+    def score(self, params, x, target):
+        """Returns the sum of the explained outputs, `[batch]`."""
+        return score(self.fn(params, x), self.target or target)
+
+
+def weights(y: jax.Array, target: Any) -> jax.Array:
+    """Returns what a gradient is taken of: 1 at the classes of an integer target, else as `starting_relevance`."""
+    is_class = target is not None and not callable(target) and jnp.issubdtype(jnp.result_type(target), jnp.integer)
+    return starting_relevance(jnp.ones_like(y) if is_class else y, target)
+
+
+def score(y: jax.Array, target: Any) -> jax.Array:
+    """Returns the sum of the explained outputs of each sample, `[batch]`."""
+    return jnp.sum(starting_relevance(y, target), axis=tuple(range(1, y.ndim)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def explain(explainer: Explainer, params, x, target):
+    """Returns (outputs, explanation) of one call, compiled."""
+    return explainer(params, x, target)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(explainer: Explainer, params, x):
+    """Returns the outputs, compiled."""
+    return explainer.fn(params, x)
+
+
+def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: int, at_once: int, like):
+    """Returns the sum of `step(explainer, params, target, operands, index)` over `count` indices.
+
+    Args:
+        operands: a pytree of arrays.
+        at_once: indices in one pass.
+        like: gives shapes and dtypes of the sum.
+    """
+    at_once = min(at_once, count)
+    passes = -(-count // at_once)
+    sums = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf)), like)
+    arguments = (params, target, operands)
+    if _is_concrete((arguments, sums)) and jax.default_backend() == "cpu":
+        for number in range(passes):
+            sums = _add_compiled(explainer, step, count, at_once, sums, arguments, jnp.int32(number))
+        return sums
+
+    def body(sums, number):
+        return _add(explainer, step, count, at_once, sums, arguments, number), None
+
+    return jax.lax.scan(body, sums, jnp.arange(passes))[0]
+
+
+def _add(explainer, step, count: int, at_once: int, sums, arguments, number):
+    """Returns the sums after the pass of this number; indices beyond the last count for nothing."""
+    if at_once == 1:
+        return jax.tree.map(jnp.add, sums, step(explainer, *arguments, number))
+    indices = number * at_once + jnp.arange(at_once)
+    parts = jax.vmap(lambda index: step(explainer, *arguments, jnp.minimum(index, count - 1)))(indices)
+
+    def add(old, part):
+        counts = (indices < count).reshape((-1,) + (1,) * (part.ndim - 1))
+        return old + jnp.sum(jnp.where(counts, part, jnp.zeros((), part.dtype)), axis=0)
+
+    return jax.tree.map(add, sums, parts)
+
+
+_add_compiled = jax.jit(_add, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+
+
+def _is_concrete(tree) -> bool:
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def check_inputs(x) -> None:
+    """Raises ValueError unless all inputs are real floating-point numbers; concrete ones must be finite, too."""
+    for path, leaf in jax.tree.leaves_with_path(x):
+        name = "x" + jax.tree_util.keystr(path)
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"{name} is {dtype}: explanations are of floating-point inputs, convert it first")
+        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.isfinite(jnp.asarray(leaf)).all()):
+            raise ValueError(f"{name} holds values that are not finite (NaN or infinity): mend or mask them first")
