@@ -14,6 +14,8 @@ from projects.levy_attack.config import AttackConfig
 from projects.levy_attack.result import query_grid
 from projects.levy_attack.run import Plan
 
+LONGEST = 2**31 - 1  # queries that a budget can have
+
 
 def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids=None) -> Plan:
     """Returns the checked attack; arguments and errors as of `attack`."""
@@ -51,7 +53,7 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         if ids.min() < 0 or ids.max() >= 2**32:
             raise ValueError(f"ids has values from {ids.min()} to {ids.max()}; expected 0 to 2^32 - 1")
     key = _key(key)
-    grid = query_grid(cfg.budget)[:-1]
+    grid = query_grid(LONGEST)[:-1]  # the same for every budget: one compiled program
     settings = walk.Settings(
         alpha=dtype(cfg.alpha), lo=lo, hi=hi, budget=np.int32(cfg.budget), goal=dtype(cfg.goal),
         eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), start_trials=np.int32(cfg.start_trials),
@@ -87,7 +89,7 @@ def _images(name, images) -> np.ndarray:
         raise ValueError(
             f"{name} is {images.dtype} of shape {list(images.shape)}; expected numbers [images, ...], one image or more"
         )
-    wide = images.dtype == np.float64 and jax.config.jax_enable_x64
+    wide = images.dtype == np.float64 == jnp.result_type(float)  # JAX has 64 bits enabled
     if not np.all(np.isfinite(images)):
         raise ValueError(f"{name} has values that are not finite; remove those images")
     return images.astype(np.float64 if wide else np.float32)

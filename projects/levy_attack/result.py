@@ -53,7 +53,7 @@ def summarise(x0: np.ndarray, state: walk.State, cfg: AttackConfig) -> Result:
     last = np.concatenate([final, pace], 1)[:, None]
     queries = np.asarray(state.queries, np.int64)
     grid = query_grid(cfg.budget)
-    written = np.asarray(state.trace, np.float64)
+    written = np.asarray(state.trace, np.float64)[:, : len(grid) - 1]
     table = np.concatenate([np.where((grid[:-1] < queries[:, None])[..., None], written, last), last], 1)
     # Sums in float32 may place an earlier point a rounding below the final one.
     table[..., 0] = np.maximum(table[..., 0], final[:, None, 0])

@@ -1,0 +1,150 @@
+"""One step along a boundary: its points against a float64 twin, its step sizes against queues, images apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels import boundary_step
+from tests.kernels.oracles import boundary_step as oracle
+
+BATCH, SIZE = 6, 40
+LAWS = [("coordinatewise", 2.0), ("coordinatewise", 1.0), ("coordinatewise", 0.3), ("isotropic", 0.7)]
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def case():
+    generator = np.random.default_rng(0)
+    x0 = generator.uniform(0, 1, (BATCH, SIZE))
+    x = np.clip(x0 + generator.normal(0, 0.3, x0.shape), 0, 1)
+    delta, eps = generator.uniform(0.01, 0.3, (2, BATCH))
+    keys = boundary_step.image_keys(jax.random.key(3), np.arange(BATCH))
+    return keys, x0, x, delta, eps
+
+
+def proposed(case, alpha, noise, lo=0.0, hi=1.0):
+    return tuple(map(np.asarray, boundary_step.propose(case[0], *map(jnp.asarray, case[1:]), alpha, noise, lo, hi)))
+
+
+@pytest.mark.parametrize(("noise", "alpha"), LAWS)
+def test_points_are_those_of_the_formula(case, noise, alpha):
+    keys, x0, x, delta, eps = case
+    found = proposed(case, alpha, noise)
+    for index in range(BATCH):
+        sign, log_abs = boundary_step.noise_log(keys[index], alpha, noise, (SIZE,), jnp.float64)
+        eta = np.asarray(sign) * np.exp(np.asarray(log_abs) - np.max(log_abs))
+        expected = oracle.step_points(eta, x0[index], x[index], delta[index], eps[index], 0, 1)
+        np.testing.assert_allclose([point[index] for point in found], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("noise", "alpha"), LAWS)
+def test_without_an_active_box_the_first_point_stays_on_the_sphere(case, noise, alpha):
+    _, x0, x, _, eps = case
+    xs, xc = proposed(case, alpha, noise, -100.0, 100.0)
+    distance = np.linalg.norm(x - x0, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(xs - x0, axis=1), distance, rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(xc - x0, axis=1), distance * (1 - eps), rtol=1e-12)
+
+
+def test_the_isotropic_control_has_the_directions_of_the_gaussian_one(case):
+    """The factor of a vector cancels: the same key gives the same direction for every alpha."""
+    for alpha in (0.2, 1.0, 2.0):
+        np.testing.assert_allclose(proposed(case, alpha, "isotropic"), proposed(case, 1.3, "isotropic"), atol=1e-12)
+    assert (
+        np.abs(np.subtract(proposed(case, 1.0, "coordinatewise"), proposed(case, 2.0, "coordinatewise"))).max() > 0.01
+    )
+
+
+def test_the_radius_law_changes_the_length_and_keeps_the_direction(case):
+    keys, x0, x, delta, _ = case
+    xs = proposed(case, 1.0, "radius", -100.0, 100.0)[0]
+    distance = np.linalg.norm(x - x0, axis=1)
+    angle = np.arccos(np.sum((xs - x0) * (x - x0), 1) / distance**2)
+    factor = np.tan(angle) / delta
+    sizes = [jax.random.fold_in(key, 1) for key in keys]
+    drawn = np.exp([boundary_step.alpha_stable.sas_log(key, 1.0, (), jnp.float64)[1] for key in sizes])
+    np.testing.assert_allclose(factor, np.minimum(drawn, boundary_step.RADIUS_CAP), rtol=1e-2)  # the median is 1
+
+
+def test_medians_are_those_of_the_laws():
+    from scipy import stats
+
+    assert float(boundary_step.log_median(1.0)) == pytest.approx(0, abs=2e-3)
+    assert float(boundary_step.log_median(2.0)) == pytest.approx(np.log(stats.norm.ppf(0.75) * 2**0.5), abs=1e-3)
+    for alpha in (0.5, 1.5):
+        draws = boundary_step.alpha_stable.sas_log(jax.random.key(1), alpha, (200_000,), jnp.float64)[1]
+        # The density of ln|X| at its median is above 0.2 alpha: six deviations, false alarms below 1e-8.
+        assert float(boundary_step.log_median(alpha)) == pytest.approx(np.median(draws), abs=0.034 / alpha)
+
+
+def test_alpha_may_be_an_array_or_traced(case):
+    keys, x0, x, delta, eps = case
+    alphas = jnp.linspace(0.5, 2, BATCH)
+    mixed = proposed(case, alphas, "coordinatewise")
+    for index, alpha in enumerate(alphas):
+        alone = proposed(case, float(alpha), "coordinatewise")
+        np.testing.assert_allclose([m[index] for m in mixed], [a[index] for a in alone], atol=1e-12)
+    many = jax.jit(jax.vmap(lambda a: boundary_step.propose(keys, x0, x, delta, eps, a, "coordinatewise", 0.0, 1.0)))
+    np.testing.assert_allclose(many(alphas)[1][2], proposed(case, float(alphas[2]), "coordinatewise")[1], atol=1e-12)
+
+
+def test_tiny_alpha_gives_finite_points_in_float32(case):
+    keys, *arrays = case
+    arrays = [jnp.asarray(array, jnp.float32) for array in arrays]
+    for alpha in (0.1, 0.2):
+        for step in range(20):
+            key = boundary_step.step_keys(keys, jnp.full(BATCH, step))
+            points = boundary_step.propose(key, *arrays, np.float32(alpha), "coordinatewise", 0.0, 1.0)
+            assert all(np.isfinite(point).all() and point.dtype == np.float32 for point in points)
+
+
+def test_noise_without_a_tangent_part_leaves_the_image(monkeypatch):
+    x0, x = np.zeros((1, 4)), np.array([[0.5, 0, 0, 0]])
+    parallel = (jnp.ones(4), jnp.array([0.0, -800.0, -800.0, -800.0]))
+    monkeypatch.setattr(boundary_step.alpha_stable, "sas_log", lambda *arguments: parallel)
+    keys = boundary_step.image_keys(jax.random.key(0), np.arange(1))
+    for point in boundary_step.propose(keys, x0, x, np.full(1, 0.1), np.full(1, 0.1), 0.5, "coordinatewise", 0.0, 1.0):
+        np.testing.assert_array_equal(point, x)
+
+
+@pytest.mark.parametrize("rates", [(0.9, 0.5), (0.3, 0.2), (0.05, 0.9), (0.45, 0.05), (0.5, 0.25)])
+def test_step_sizes_follow_the_windows(rates):
+    generator = np.random.default_rng(1)
+    outcomes = generator.uniform(size=(1500, 2)) < rates
+    asked = generator.uniform(size=1500) < 0.7
+    expected, pace = oracle.Steps(), boundary_step.initial_pace(2, dtype=jnp.float64)
+
+    def after(pace, given):
+        is_asked, (on_sphere, later) = given
+        chosen = jnp.array([is_asked, False])  # the second image is never asked
+        pace = boundary_step.record(pace, chosen, jnp.full(2, on_sphere), jnp.full(2, later))
+        return boundary_step.adapt(pace), None
+
+    final, _ = jax.lax.scan(after, pace, (jnp.asarray(asked), jnp.asarray(outcomes)))
+    for is_asked, (on_sphere, later) in zip(asked, outcomes, strict=True):
+        if is_asked:
+            expected.note(on_sphere, later)
+    np.testing.assert_allclose([final.delta[0], final.eps[0]], [expected.delta, expected.eps], rtol=1e-9)
+    assert (final.delta[1], final.eps[1]) == (0.01, 0.01)
+
+
+def test_an_image_is_the_same_in_any_batch(case):
+    together = proposed(case, 0.8, "coordinatewise")
+    chosen = np.array([4, 1])
+    apart = proposed(tuple(entry[chosen] for entry in case), 0.8, "coordinatewise")
+    np.testing.assert_allclose(apart, [point[chosen] for point in together], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"noise": "uniform"}, "noise is 'uniform'"), ({"alpha": 0.0}, "alpha is 0.0"), ({"alpha": 2.1}, "alpha is 2.1")],
+)
+def test_bad_arguments_are_named(case, change, words):
+    with pytest.raises(ValueError, match=words):
+        proposed(case, **({"alpha": 1.0, "noise": "coordinatewise"} | change))

@@ -1,0 +1,226 @@
+"""What an attack promises: exact counts, hard budgets, results that depend on the image alone, honest failures."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from projects.levy_attack.attack import AttackConfig, attack, query_grid
+from tests.projects.levy_attack.linear import Linear
+
+VICTIM = Linear(30, classes=3)
+CONFIG = AttackConfig(alpha=1.5, budget=400, batch_size=8, chunk=100, start_trials=200)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+class Counting:
+    """A callable of the host that counts the images it is asked about."""
+
+    def __init__(self, predict=VICTIM.on_host):
+        self.predict, self.asked = predict, 0
+
+    def __call__(self, images):
+        assert isinstance(images, np.ndarray)
+        self.asked += len(images)
+        return self.predict(images)
+
+
+def equal(one, other):
+    """Whether two results agree bit for bit."""
+    names = [field.name for field in dataclasses.fields(one) if field.name != "traces"]
+    assert all(np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name == "x_adv") for name in names)
+    assert all(np.array_equal(one.traces[name], other.traces[name]) for name in one.traces)
+
+
+def pick(result, rows):
+    changes = {name: getattr(result, name)[rows] for name in ("x_adv", "distance", "queries", "status", "trace")}
+    return dataclasses.replace(result, **changes, traces={name: t[rows] for name, t in result.traces.items()})
+
+
+@pytest.mark.parametrize(("chunk", "budget"), [(1, 60), (7, 211), (500, 211)])
+def test_the_counter_is_what_a_counting_callable_sees(chunk, budget):
+    x, labels = VICTIM.images(5)
+    config = dataclasses.replace(CONFIG, chunk=chunk, budget=budget)
+    labels[3] = (labels[3] + 1) % 3  # one that is wrong from the start: a single query
+    predict = Counting()
+    together = attack(predict, x, labels, config, 0)
+    assert predict.asked == together.queries.sum() and together.queries[3] == 1
+    for index in (0, 3) if chunk < 500 else range(5):
+        predict = Counting()
+        alone = attack(predict, x[index : index + 1], labels[index : index + 1], config, 0)
+        assert predict.asked == alone.queries[0] == together.queries[index] <= budget
+    compiled = attack(VICTIM.predict, x, labels, config, 0)
+    equal(compiled, together)
+
+
+def test_an_image_alone_is_the_image_in_a_batch():
+    x, labels = VICTIM.images(32)
+    config = dataclasses.replace(CONFIG, batch_size=32)
+    together = attack(VICTIM.predict, x, labels, config, 7)
+    for index in (0, 13, 31):
+        rows = slice(index, index + 1)
+        equal(attack(VICTIM.predict, x[rows], labels[rows], config, 7), pick(together, rows))
+    order = np.random.default_rng(0).permutation(32)
+    equal(attack(VICTIM.predict, x[order], labels[order], config, 7), pick(together, order))
+
+
+def test_finished_images_make_room_for_waiting_ones():
+    x, labels = VICTIM.images(20)
+    config = dataclasses.replace(CONFIG, goal=1.2, chunk=13)
+    equal(
+        attack(VICTIM.predict, x, labels, config, 1),
+        attack(VICTIM.predict, x, labels, dataclasses.replace(config, batch_size=20, chunk=500), 1),
+    )
+
+
+@pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
+def test_a_resumed_attack_is_an_uninterrupted_one(tmp_path, predict):
+    x, labels = VICTIM.images(10)
+    path = tmp_path / "state.npz"
+    config = dataclasses.replace(CONFIG, chunk=37)
+
+    class Killed(Exception):
+        pass
+
+    for stop in (3, 9):
+        left = [stop]
+
+        def kill(progress, left=left):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+
+        with pytest.raises(Killed):
+            attack(predict, x, labels, config, 5, checkpoint=path, checkpoint_seconds=0, on_chunk=kill)
+    equal(attack(predict, x, labels, config, 5, checkpoint=path), attack(predict, x, labels, config, 5))
+    with pytest.raises(ValueError, match="another attack"):
+        attack(predict, x, labels, config, 6, checkpoint=path)
+
+
+@pytest.mark.parametrize("noise", ["coordinatewise", "isotropic", "radius"])
+def test_traces_fall_and_the_final_images_are_adversarial_in_the_box(noise):
+    x, labels = VICTIM.images(16)
+    result = attack(VICTIM.predict, x, labels, dataclasses.replace(CONFIG, noise=noise, budget=700, lo=0.1, hi=0.9), 0)
+    assert np.all(VICTIM.on_host(result.x_adv) != labels)
+    assert result.x_adv.min() >= 0.1 and result.x_adv.max() <= 0.9
+    assert np.all(result.trace[:, 1:] <= result.trace[:, :-1]) and np.isfinite(result.trace[:, -1]).all()
+    assert np.all(result.trace[:, 0] == np.inf)  # after the check of the clean image
+    np.testing.assert_allclose(result.distance, np.linalg.norm(result.x_adv - x, axis=1), rtol=1e-14)
+    np.testing.assert_array_equal(result.trace[:, -1], result.distance)
+    np.testing.assert_allclose(result.traces["l1"][:, -1], np.abs(result.x_adv - x).sum(1), rtol=1e-14)
+    np.testing.assert_allclose(result.traces["linf"][:, -1], np.abs(result.x_adv - x).max(1), rtol=1e-14)
+    per_pixel = (result.distance / 0.8) ** 2 / 30
+    np.testing.assert_allclose(result.traces["squared_l2_per_pixel"][:, -1], per_pixel, rtol=1e-12)
+    # An attack with a smaller budget is the beginning of one with a larger: a point of the trace is its end.
+    place = int(np.flatnonzero(result.grid == 500)[0])
+    shorter = attack(VICTIM.predict, x, labels, dataclasses.replace(CONFIG, noise=noise, budget=500, lo=0.1, hi=0.9), 0)
+    np.testing.assert_allclose(shorter.distance, result.trace[:, place], rtol=1e-12)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 12, 13, 14, 15, 35])
+def test_budgets_are_hard(budget):
+    x, labels = VICTIM.images(8)
+    result = attack(Counting(), x, labels, dataclasses.replace(CONFIG, budget=budget), 0)
+    assert np.all(result.queries == budget)
+    none = result.status == "no_start"
+    assert np.all(np.isinf(result.distance[none])) and np.isnan(result.x_adv[none]).all()
+    assert np.all(VICTIM.on_host(result.x_adv[~none]) != labels[~none])
+    assert set(result.status) <= {"budget", "no_start"} and (budget > 1 or none.all())
+
+
+def test_failures_are_told_and_infinite():
+    def stubborn(images):
+        return np.zeros(len(images), int)
+
+    x, labels = VICTIM.images(3)
+    labels = np.array([0, 1, 0])
+    config = dataclasses.replace(CONFIG, start_trials=17)
+    result = attack(Counting(stubborn), x, labels, config, 0)
+    assert result.status.tolist() == ["no_start", "already_adversarial", "no_start"]
+    assert result.queries.tolist() == [18, 1, 18] and result.distance.tolist() == [np.inf, 0, np.inf]
+    assert np.isnan(result.x_adv[0]).all() and np.array_equal(result.x_adv[1], x[1])
+    assert np.all(result.trace[0] == np.inf) and np.all(result.trace[1] == 0)
+
+
+def test_targets_and_given_starts():
+    x, labels = VICTIM.images(12)
+    targets = (labels + 1) % 3
+    reached = {label: VICTIM.images(200, seed=4)[0][VICTIM.images(200, seed=4)[1] == label][0] for label in range(3)}
+    starts = np.stack([reached[target] for target in targets])
+    result = attack(VICTIM.predict, x, labels, CONFIG, 0, targets=targets, starts=starts)
+    assert np.array_equal(VICTIM.on_host(result.x_adv), targets)
+    assert np.all(result.distance < np.linalg.norm(starts - x, axis=1))
+    starts[4] = x[4]
+    result = attack(VICTIM.predict, x, labels, CONFIG, 0, targets=targets, starts=starts)
+    assert result.status[4] == "start_not_adversarial" and result.queries[4] == 2 and np.isinf(result.distance[4])
+    assert np.isnan(result.x_adv[4]).all() and np.isfinite(np.delete(result.distance, 4)).all()
+    with pytest.raises(ValueError, match="starts is not adversarial"):
+        attack(VICTIM.predict, x[4:5], labels[4:5], CONFIG, 0, targets=targets[4:5], starts=starts[4:5])
+    untouched = attack(VICTIM.predict, x[:1], labels[:1], dataclasses.replace(CONFIG, budget=2, bisections=0), 0,
+                       targets=targets[:1], starts=starts[:1])  # fmt: skip
+    np.testing.assert_array_equal(untouched.x_adv, starts[:1])
+
+
+def test_quantised_candidates_survive_a_trip_through_bytes():
+    x, labels = VICTIM.images(8)
+    x = np.round(x * 255) / 255
+    seen = []
+
+    def predict(images):
+        seen.append(images)
+        return VICTIM.on_host(images)
+
+    result = attack(predict, x, labels, dataclasses.replace(CONFIG, quantise=256), 0)
+    levels = np.concatenate(seen) * 255
+    np.testing.assert_allclose(levels, np.round(levels), atol=1e-10)
+    stored = np.round(result.x_adv * 255).astype(np.uint8)
+    assert np.all(VICTIM.on_host(stored / 255) != labels)
+    assert np.all(result.distance < result.trace[:, 3]), "it walks all the same"
+
+
+def test_a_goal_ends_an_image_and_tiny_steps_do():
+    x, labels = VICTIM.images(8)
+    free = dataclasses.replace(CONFIG, lo=-5.0, hi=5.0, budget=8_000, chunk=500)
+    optimum = VICTIM.optimum(x, labels)
+    goal = float(np.median(1.5 * optimum))
+    result = attack(VICTIM.predict, x, labels, dataclasses.replace(free, goal=goal), 0)
+    near = optimum < 0.9 * goal
+    assert np.all(result.status[near] == "goal") and np.all(result.distance[near] <= goal)
+    assert np.all(result.queries[near] < 8_000)
+    result = attack(VICTIM.predict, x, labels, dataclasses.replace(free, eps_stop=6e-3), 0)
+    assert np.all(result.status == "converged") and np.all(result.queries < 8_000)
+
+
+def test_images_of_any_shape_and_float32():
+    def dark(images):
+        return (jnp.mean(images, (1, 2, 3)) < 0.4).astype(jnp.int32)
+
+    x = np.full((2, 4, 5, 3), 0.45, np.float32)
+    result = attack(dark, x, np.zeros(2, int), CONFIG, jax.random.key(0), ids=np.array([3, 9]))
+    assert result.x_adv.shape == x.shape and result.x_adv.dtype == np.float32
+    assert np.all(np.asarray(dark(result.x_adv)) == 1)
+    assert not np.array_equal(result.x_adv[0], result.x_adv[1]), "equal images with other numbers walk elsewhere"
+    same = attack(dark, x, np.zeros(2, int), CONFIG, jax.random.key(0))
+    np.testing.assert_array_equal(same.x_adv[0], same.x_adv[1])
+
+
+def test_the_grid_of_the_trace():
+    assert query_grid(1).tolist() == [1] and query_grid(20).tolist() == [1, 2, 5, 10, 20]
+    assert query_grid(700).tolist() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 700]
+
+
+def test_weights_in_a_partial_are_arguments():
+    def scores(weights, bias, images):
+        return jnp.argmax(images @ weights + bias, 1)
+
+    x, labels = VICTIM.images(4)
+    partial = jax.tree_util.Partial(scores, jnp.asarray(VICTIM.weights), jnp.asarray(VICTIM.bias))
+    result = attack(partial, x, labels, CONFIG, 0)
+    np.testing.assert_allclose(result.distance, attack(VICTIM.on_host, x, labels, CONFIG, 0).distance, rtol=1e-6)

@@ -1,0 +1,55 @@
+"""Bad input stops at the door with a sentence that names the argument."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from projects.levy_attack.attack import AttackConfig, attack
+from tests.projects.levy_attack.linear import Linear
+
+VICTIM = Linear(6)
+CONFIG = AttackConfig(budget=20, batch_size=2)
+X, LABELS = VICTIM.images(2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": 0.0}, {"alpha": 2.01}, {"alpha": -1.0}, {"alpha": float("nan")}, {"noise": "cauchy"}, {"budget": 0},
+        {"budget": 2.5}, {"budget": 2**31}, {"lo": 1.0}, {"lo": 2.0}, {"hi": float("inf")}, {"quantise": 1}, {"delta": 0},
+        {"eps": -1.0}, {"batch_size": 0}, {"chunk": 0}, {"goal": -1.0}, {"start_trials": -1}, {"check_every": 0},
+    ],
+)  # fmt: skip
+def test_settings(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"x0": X + 1}, "x0 has values"),
+        ({"x0": np.where(X > 0.5, np.nan, X)}, "x0 has values that are not finite"),
+        ({"x0": X[0]}, "x0 is"),
+        ({"x0": X[:0], "labels": LABELS[:0]}, "x0 is"),
+        ({"labels": LABELS.astype(float)}, "labels is float64"),
+        ({"labels": LABELS[:1]}, "labels is"),
+        ({"targets": LABELS}, "targets.0. is"),
+        ({"targets": -1 - LABELS}, "targets has the value"),
+        ({"starts": X[:1]}, "starts has shape"),
+        ({"starts": X - 3}, "starts has values"),
+        ({"ids": np.array([1, -2])}, "ids has values"),
+        ({"key": "seed"}, "key is 'seed'"),
+        ({"cfg": {"alpha": 1}}, "cfg is dict"),
+        ({"predict": lambda images: np.zeros(len(images))}, "predict returned float64"),
+        ({"predict": lambda images: np.zeros((len(images), 2), int)}, "predict returned int64 of shape"),
+        ({"predict": lambda images: ["a"] * len(images)}, "predict returned"),
+        ({"predict": lambda images: jnp.sum(images, 1)}, "predict returned float32"),
+    ],
+)
+def test_arguments(arguments, words):
+    given = {"predict": VICTIM.on_host, "x0": X, "labels": LABELS, "cfg": CONFIG, "key": 0} | arguments
+    with pytest.raises(ValueError, match=words):
+        attack(given.pop("predict"), given.pop("x0"), given.pop("labels"), given.pop("cfg"), given.pop("key"), **given)
