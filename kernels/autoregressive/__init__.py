@@ -4,20 +4,31 @@ cfg = PixelCNN(16, depth=4, channels=32, half_width=3, z2=True)
 spins, log_q = sample(init(cfg, jax.random.key(0)), cfg, jax.random.key(1), n=1000)
 """
 
+from .importance import Derived, Estimates, importance, reverse_ln_z, thermodynamics, window
+from .markov_chain import chain_estimate, integrated_time, nmcmc
 from .networks import MADE, Layer, Network, PixelCNN, init, layers, parameter_counts
 from .probability import conditionals, log_prob, logits
 from .sampling import sample
 
 __all__ = [
     "MADE",
+    "Derived",
+    "Estimates",
     "Layer",
     "Network",
     "PixelCNN",
+    "chain_estimate",
     "conditionals",
+    "importance",
     "init",
+    "integrated_time",
     "layers",
     "log_prob",
     "logits",
+    "nmcmc",
     "parameter_counts",
+    "reverse_ln_z",
     "sample",
+    "thermodynamics",
+    "window",
 ]

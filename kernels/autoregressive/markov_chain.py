@@ -78,8 +78,8 @@ def _chain(key, log_w, start):
 def integrated_time(x, window: float = WINDOW) -> float:
     """Returns the integrated autocorrelation time 1/2 + sum rho(t) of a series, in steps: 1/2 when independent.
 
-    The sum ends at the smallest W of at least `window` times the sum. The error of a mean is then
-    sqrt(2 time Var / n). A series that does not change has 1/2.
+    The sum ends at the smallest W of at least `window` times the sum (or 1/2, if that is more). The error of a mean is
+    then sqrt(2 time Var / n). A series that does not change has 1/2.
 
     Args:
       x: [n], or [chains, n]: autocovariances are averaged over chains, about their common mean.
@@ -103,7 +103,7 @@ def integrated_time(x, window: float = WINDOW) -> float:
     if covariance[0] <= 1e-30 * max(float(np.square(x).max()), 1e-300):
         return 0.5
     times = np.cumsum(covariance / covariance[0]) - 0.5
-    enough = np.flatnonzero(np.arange(n) >= window * times)
+    enough = np.flatnonzero(np.arange(n) >= window * np.maximum(times, 0.5))
     if not len(enough):
         warnings.warn(f"{n} steps are too few for their correlation: the time is a guess", stacklevel=2)
         return float(max(times.max(), 0.5))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .energies import Bonds, check_couplings, lattice_bonds
+from .energies import Bonds, check_couplings, check_spins, lattice_bonds
 from .exact import check_beta
 
 
@@ -83,9 +83,7 @@ def _prepare(spins, beta, J, count, lattice, boundary) -> tuple[jax.Array, tuple
     shape = np.shape(spins)
     if len(shape) < _axes(J):
         raise ValueError(f"spins of shape {list(shape)}: expected [..., rows, columns] or, for couplings, [..., n]")
-    if not isinstance(spins, jax.core.Tracer) and not (np.abs(np.asarray(spins)) == 1).all():
-        wrong = np.asarray(spins)[np.abs(np.asarray(spins)) != 1].flat[0]
-        raise ValueError(f"spins hold {wrong}: every spin must be +1 or -1")
+    check_spins(spins)
     if isinstance(J, Bonds):
         bonds, n = J, shape[-1]
     elif np.ndim(J) == 0:

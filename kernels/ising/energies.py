@@ -68,6 +68,14 @@ def pairwise(spins, J, h=None):
     return energy if h is None else energy - s @ xp.asarray(h, s.dtype)
 
 
+def check_spins(spins) -> None:
+    """Raises a ValueError unless all spins are +1 or -1; traced values pass."""
+    if not isinstance(spins, jax.core.Tracer):
+        values = np.asarray(spins)
+        if (wrong := values[np.abs(values) != 1]).size:
+            raise ValueError(f"spins hold {wrong.flat[0]}: every spin must be +1 or -1")
+
+
 def check_couplings(J, h=None, n: int | None = None) -> None:
     """Raises a ValueError unless J [n, n] is symmetric with a diagonal of 0, and h [n]; traced values pass."""
     shape = np.shape(J)
@@ -181,6 +189,7 @@ def _check_lattice(rows: int, columns: int, lattice: str, boundary: str) -> None
 
 def _numbers(spins, dtype):
     """Returns (numpy or jax.numpy, spins in the dtype; None: its real numbers)."""
+    check_spins(spins)
     xp = jnp if isinstance(spins, jax.Array) else np
     return xp, xp.asarray(spins).astype(dtype or _real(xp))
 

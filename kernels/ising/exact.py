@@ -88,10 +88,11 @@ def brute_force_means(
 
 
 def _energies(energy_fn, n: int, z2: bool) -> np.ndarray:
-    parts, wanted = [], (1 << n) >> z2
+    parts, wanted, start = [], (1 << n) >> z2, 0
     for block in states(n):
-        parts.append(np.asarray(energy_fn(block[:wanted]), np.float64).reshape(-1))
-        if sum(map(len, parts)) >= wanted:
+        parts.append(np.asarray(energy_fn(block[: wanted - start]), np.float64).reshape(-1))
+        start += len(block)
+        if start >= wanted:
             break
     energies = np.concatenate(parts)
     if len(energies) != wanted or not np.isfinite(energies).all():

@@ -15,7 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from kernels import autoregressive, ising
-from kernels.autoregressive import importance, markov_chain, stream
+from kernels.autoregressive import markov_chain, stream
+from kernels.autoregressive.importance import (
+    SPINS,
+    Estimates,
+    finalise,
+    reverse_ln_z,
+    spin_derived,
+    spin_numbers,
+)
 from kernels.ising.exact import Exact
 from projects.van.systems import System
 
@@ -48,7 +56,7 @@ class Gathered(NamedTuple):
 
 
 def empty(origin: np.ndarray) -> Gathered:
-    """Returns sums over nothing; `origin` [5] is roughly where the numbers of a sample lie (importance.SPINS)."""
+    """Returns sums over nothing; `origin` [5] is roughly where the numbers of a sample lie (SPINS)."""
     zero = np.float64(0)
     chain = Chain(
         zero, np.zeros(3), np.int64(0), np.int64(0), np.int64(1), np.zeros((3, BINS)), np.zeros(3), np.zeros((3, KEPT))
@@ -67,7 +75,7 @@ def add(gathered: Gathered, key: jax.Array, log_q, energy, magnetisation, beta: 
     """
     log_q, energy, m = (np.asarray(x, np.float64) for x in (log_q, energy, magnetisation))
     log_w = -beta * energy - log_q
-    numbers = importance.spin_numbers(energy, m)
+    numbers = spin_numbers(energy, m)
     raw = np.stack([log_w, log_q, energy, np.abs(m), np.square(m)])
     before = int(gathered.raw.n)
     return Gathered(
@@ -128,7 +136,7 @@ class Found:
     Attributes:
       beta, sites: of the system.
       raw: what the network says by itself, name to (value, standard error), per site.
-      corrected: importance.Estimates.
+      corrected: Estimates.
       chain: of neural MCMC: name to (value, error), per site; and acceptance, time.
       reverse: (ln Z, error) from samples of Swendsen-Wang, None where that does not apply.
       exact: (ln_z, u, s, c_v) or None.
@@ -139,7 +147,7 @@ class Found:
     beta: float
     sites: int
     raw: dict[str, tuple[float, float]]
-    corrected: importance.Estimates
+    corrected: Estimates
     chain: dict[str, tuple[float, float]]
     acceptance: float
     time: float
@@ -202,7 +210,7 @@ def gather(
         energy, m = measure(spins)
         log_q, energy, m = (np.asarray(x, np.float64)[:count] for x in (log_q, energy, m))
         if gathered is None:
-            gathered = empty(importance.spin_numbers(energy, m).mean(axis=1))
+            gathered = empty(spin_numbers(energy, m).mean(axis=1))
         gathered = add(gathered, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
         yield gathered, (log_q, energy, m)
 
@@ -216,8 +224,8 @@ def finish(gathered: Gathered, parameters, network, system: System, beta: float,
     """Returns the estimates of all samples gathered, and what they are compared with."""
     sites = network.rows * network.columns
     n = int(gathered.raw.n)
-    plain = importance.finalise(gathered.raw, RAW)
-    corrected = importance.finalise(gathered.weighted, importance.SPINS, importance.spin_derived(beta, sites))
+    plain = finalise(gathered.raw, RAW)
+    corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites))
     reverse, reference = reverse_estimate(parameters, network, system, beta, seed)
     if (known := system.abs_m(beta)) is not None:
         reference = (known / sites, 0.0)
@@ -235,7 +243,7 @@ def finish(gathered: Gathered, parameters, network, system: System, beta: float,
     )  # fmt: skip
 
 
-def raw_estimates(plain: importance.Estimates, beta: float, sites: int) -> dict[str, tuple[float, float]]:
+def raw_estimates(plain: Estimates, beta: float, sites: int) -> dict[str, tuple[float, float]]:
     """Returns what the network says without correction, with the errors that would be given if it were right."""
     mean, err = plain.mean, plain.err
     found = {
@@ -297,7 +305,7 @@ def reverse_estimate(parameters, network, system: System, beta: float, seed: int
     inverse = np.exp(by_chain.min() - by_chain)
     time = max(markov_chain.integrated_time(inverse), 0.5)
     mean, error, _ = markov_chain.chain_estimate(series)
-    return importance.reverse_ln_z(by_chain.reshape(-1), time), (mean, error)
+    return reverse_ln_z(by_chain.reshape(-1), time), (mean, error)
 
 
 def _abs_m(spins: jax.Array) -> jax.Array:

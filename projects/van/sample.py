@@ -18,7 +18,8 @@ from common import app, checkpoint, config, mesh, models, training
 from common import config as config_lib
 from common.checkpoint import Checkpointer
 from kernels import autoregressive
-from kernels.autoregressive import importance, stream
+from kernels.autoregressive import stream
+from kernels.autoregressive.importance import SPINS, finalise, spin_derived, spin_numbers
 from projects.van import estimates, model, plots, systems
 from projects.van.config import TrainConfig, network_of
 
@@ -102,7 +103,7 @@ def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta
             gathered=gathered,
         )  # fmt: skip
         for gathered, (log_q, energy, m) in chunks:
-            numbers = importance.spin_numbers(energy, m)
+            numbers = spin_numbers(energy, m)
             others = tuple(
                 stream.update(other, -b * energy - log_q, numbers)
                 for b, other in zip(settings.window, others, strict=True)
@@ -125,7 +126,7 @@ def window_rows(settings: SampleConfig, others, system, sites: int) -> list[dict
     for beta, other in zip(settings.window, others, strict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the edges are meant to be seen: ess tells
-            found = importance.finalise(other, importance.SPINS, importance.spin_derived(beta, sites))
+            found = finalise(other, SPINS, spin_derived(beta, sites))
         row = {"beta": beta, "ess": found.ess, "ln_z": found.ln_z, "ln_z_error": found.ln_z_err}
         for name in ("u", "entropy", "c_v", "abs_m_site"):
             row |= {name: found.mean[name], f"{name}_error": found.err[name]}

@@ -1,0 +1,254 @@
+"""Estimates on a law of 64 states whose truth is a sum: values, coverage, streams, reweighting, refusals."""
+
+import importlib
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from kernels.autoregressive import stream
+
+importance = importlib.import_module("kernels.autoregressive.importance")
+
+BETA, N = 0.5, 6
+
+
+class Law:
+    """64 states with energies and magnetisations, p at any beta, and a q that is nearly p."""
+
+    def __init__(self, seed=0, states=64):
+        rng = np.random.default_rng(seed)
+        self.energy = rng.normal(0, 3, states)
+        self.m = rng.integers(-6, 7, states) + 0.5
+        log_q = -0.35 * self.energy + rng.normal(0, 0.3, states)
+        self.log_q = log_q - np.log(np.exp(log_q).sum())
+
+    def truth(self, beta=BETA):
+        weights = np.exp(-beta * self.energy)
+        z = weights.sum()
+        p = weights / z
+        u, m = p @ self.energy, np.abs(self.m)
+        return np.log(z), {
+            "free_energy": -np.log(z) / beta / N,
+            "u": u / N,
+            "entropy": -(p @ np.log(p)) / N,
+            "c_v": beta**2 * (p @ self.energy**2 - u**2) / N,
+            "abs_m_site": p @ m / N,
+            "m_squared_site": p @ m**2 / N**2,
+            "chi": beta * (p @ m**2 - (p @ m) ** 2) / N,
+            "binder": 1 - (p @ m**4) / (3 * (p @ m**2) ** 2),
+        }
+
+    def draw(self, n, seed):
+        chosen = np.random.default_rng(seed).choice(len(self.energy), n, p=np.exp(self.log_q))
+        return self.log_q[chosen], self.energy[chosen], self.m[chosen]
+
+
+LAW = Law()
+
+
+def estimate(n, seed, beta=BETA):
+    return importance.thermodynamics(*LAW.draw(n, seed), beta, N)
+
+
+def test_formulas_on_two_samples_by_hand():
+    """w = 1 and 3: mean 2, r = 1/2 and 3/2; O = 0 and 4: <O> = 3; g = r (O - 3) = -3/2 and 3/2."""
+    found = importance.importance(np.log([1.0, 3.0]), {"o": np.array([0.0, 4.0])})
+    assert found.ln_z == pytest.approx(math.log(2)) and found.mean["o"] == pytest.approx(3)
+    assert found.err["o"] == pytest.approx(1.5 / math.sqrt(2))
+    assert found.ln_z_err == pytest.approx(0.5 / math.sqrt(2))
+    assert found.ess == pytest.approx(1 / 1.25)
+    assert found.ln_z_bias == pytest.approx(-0.25 / 4)
+    assert found.bias["o"] == pytest.approx(-(0.25 * -3 + 2.25 * 1) / 2 / 2)
+    assert found.raw_ln_z == pytest.approx(math.log(3) / 2)
+    assert found.largest_share == pytest.approx(0.75) and found.n == 2
+    # Leave one out: ln Z is ln 3 or 0, <O> is 4 or 0.
+    assert found.jackknife_err["o"] == pytest.approx(2) and found.jackknife["o"] == pytest.approx(3 - (2 - 3))
+    assert found.jackknife_bias["ln_z"] == pytest.approx(math.log(3) / 2 - math.log(2))
+
+
+test_formulas_on_two_samples_by_hand = pytest.mark.filterwarnings("ignore:one of 2")(
+    test_formulas_on_two_samples_by_hand
+)
+
+
+def test_estimates_of_many_samples_are_right():
+    """One set of 200,000 samples: everything within 6 standard errors (2e-9 each)."""
+    ln_z, truth = LAW.truth()
+    found = estimate(200_000, 1)
+    assert abs(found.ln_z - ln_z) < 6 * found.ln_z_err < 0.1
+    for name, value in truth.items():
+        assert abs(found.mean[name] - value) < 6 * found.err[name] < 0.1, name
+        assert found.jackknife_err[name] == pytest.approx(found.err[name], rel=0.45), name
+    # Of the population, 1/ESS = sum p^2/q.
+    p = np.exp(-BETA * LAW.energy - ln_z)
+    assert found.ess == pytest.approx(1 / np.sum(p**2 / np.exp(LAW.log_q)), rel=0.05)
+
+
+def test_one_sigma_intervals_cover():
+    """Of 100 seeds 43 to 89 contain the truth: binomial with 0.683 leaves 2e-7 below and above."""
+    ln_z, truth = LAW.truth()
+    covered = dict.fromkeys(["ln_z", *truth], 0)
+    by_jackknife = dict.fromkeys(truth, 0)
+    for seed in range(100):
+        found = estimate(2000, 1000 + seed)
+        covered["ln_z"] += abs(found.ln_z - ln_z) < found.ln_z_err
+        for name, value in truth.items():
+            covered[name] += abs(found.mean[name] - value) < found.err[name]
+            by_jackknife[name] += abs(found.jackknife[name] - value) < found.jackknife_err[name]
+    assert all(43 <= count <= 89 for count in covered.values()), covered
+    assert all(43 <= count <= 89 for count in by_jackknife.values()), by_jackknife
+
+
+def test_bias_has_its_leading_term():
+    """40,000 sets of 20 samples: the mean of ln Zh is off by what ln_z_bias says, within 6 errors and 1/n^2 terms."""
+    ln_z, truth = LAW.truth()
+    p = np.exp(-BETA * LAW.energy - ln_z)
+    r = p / np.exp(LAW.log_q)
+    wanted = -(np.exp(LAW.log_q) @ r**2 - 1) / (2 * 20)
+    rng = np.random.default_rng(5)
+    chosen = rng.choice(64, (40_000, 20), p=np.exp(LAW.log_q))
+    found = np.log(r[chosen].mean(axis=1))
+    assert found.mean() == pytest.approx(wanted, abs=6 * found.std() / 200 + 0.3 * abs(wanted))
+    assert abs(found.mean()) > 6 * found.std() / 200, "the set is too small to show a bias"
+
+
+def test_a_stream_in_pieces_is_one_shot():
+    log_q, energy, m = LAW.draw(5000, 3)
+    log_w, numbers = -BETA * energy - log_q, importance.spin_numbers(energy, m)
+    derived = importance.spin_derived(BETA, N)
+    origin = numbers.mean(axis=1)
+    whole = importance.finalise(stream.update(stream.init(5, origin), log_w, numbers), importance.SPINS, derived)
+    pieces = stream.init(5, origin)
+    for part in np.split(np.arange(5000), [1, 1, 700, 4999]):
+        pieces = stream.update(pieces, log_w[part], numbers[:, part])
+    same_estimates(importance.finalise(pieces, importance.SPINS, derived), whole)
+    same_estimates(importance.thermodynamics(log_q, energy, m, BETA, N), whole)
+
+
+def test_merged_states_are_one_shot():
+    """Merged from four machines in any order; blocks of the jackknife hold other samples, so only its size is alike."""
+    log_q, energy, m = LAW.draw(8000, 4)
+    log_w, numbers = -BETA * energy - log_q, importance.spin_numbers(energy, m)
+    log_w = log_w + 700  # the weights themselves would overflow
+    origin = numbers.mean(axis=1)
+
+    def state(part):
+        return stream.update(stream.init(5, origin), log_w[part], numbers[:, part])
+
+    a, b, c, d = (state(part) for part in np.split(np.arange(8000), [100, 3000, 3001]))
+    derived = importance.spin_derived(BETA, N)
+    whole = importance.finalise(state(slice(None)), importance.SPINS, derived)
+    for merged in (
+        stream.merge(stream.merge(a, b), stream.merge(c, d)),
+        stream.merge(d, stream.merge(c, stream.merge(b, stream.merge(a, stream.init(5, origin))))),
+    ):
+        found = importance.finalise(merged, importance.SPINS, derived)
+        same_estimates(found, whole, jackknife=False)
+        for name in whole.err:
+            assert found.jackknife_err[name] == pytest.approx(whole.jackknife_err[name], rel=0.6)
+
+
+def same_estimates(found, wanted, jackknife=True):
+    names = ["mean", "err", "bias"] + ["jackknife", "jackknife_err", "jackknife_bias"] * jackknife
+    for name in names:
+        for key, value in getattr(wanted, name).items():
+            assert getattr(found, name)[key] == pytest.approx(value, rel=1e-8, abs=1e-11, nan_ok=True), (name, key)
+    for name in ("ess", "ln_z", "ln_z_err", "ln_z_bias", "raw_ln_z", "largest_share", "n"):
+        assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-10), name
+
+
+def test_gradients_of_derived_quantities():
+    point = 1.3, np.array([1.0, 3.0, 2.0, 5.0, 40.0])
+    for name, quantity in importance.spin_derived(BETA, N).items():
+        exact, numeric = quantity.gradient(*point), importance._differences(quantity.value)(*point)
+        np.testing.assert_allclose(exact[0], numeric[0], atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(exact[1], numeric[1], atol=1e-7, err_msg=name)
+
+
+def test_a_quantity_of_ones_own():
+    """Its gradient by differences: the same error as the one that is built in."""
+    log_q, energy, m = LAW.draw(4000, 6)
+    own = {"c": importance.Derived(lambda ln_z, means: BETA**2 * (means[1] - means[0] ** 2) / N)}
+    found = importance.importance(-BETA * energy - log_q, {"e": energy, "ee": energy**2}, own)
+    wanted = importance.thermodynamics(log_q, energy, m, BETA, N)
+    assert found.mean["c"] == pytest.approx(wanted.mean["c_v"], rel=1e-10)
+    assert found.err["c"] == pytest.approx(wanted.err["c_v"], rel=1e-5)
+
+
+def test_exact_weights_leave_only_sampling():
+    """Where q is p all weights are equal: ESS 1, no error of ln Z, the plain error of a mean."""
+    rng = np.random.default_rng(7)
+    values = rng.normal(size=500)
+    found = importance.importance(np.full(500, -3.2), {"x": values})
+    assert found.ess == pytest.approx(1) and found.ln_z == pytest.approx(-3.2)
+    assert found.ln_z_err == pytest.approx(0, abs=1e-9)
+    assert found.err["x"] == pytest.approx(values.std() / math.sqrt(500))
+
+
+def test_a_window_of_temperatures():
+    samples = LAW.draw(100_000, 8)
+    betas = [0.3, 0.35, 0.5, 0.7, 2.5]
+    found = importance.window(*samples, betas, N)
+    for beta, at in zip(betas[:4], found, strict=False):
+        ln_z, truth = LAW.truth(beta)
+        assert abs(at.ln_z - ln_z) < 6 * at.ln_z_err
+        assert abs(at.mean["u"] - truth["u"]) < 6 * at.err["u"]
+    assert found[1].ess > found[2].ess > found[3].ess > found[4].ess, "ESS falls away from the q that was sampled"
+
+
+def test_infinite_temperature_has_no_free_energy():
+    """beta = 0: ln Z is ln of the number of states (as far as q is right), F is undefined, the rest is not."""
+    found = importance.thermodynamics(*LAW.draw(50_000, 9), 0.0, N)
+    assert abs(found.ln_z - math.log(64)) < 6 * found.ln_z_err
+    assert math.isnan(found.mean["free_energy"]) and math.isfinite(found.mean["entropy"])
+
+
+def test_reverse_estimate_sees_what_forward_misses():
+    """q has only one of two mirror halves: forward settles at ln Z - ln 2, reverse has no finite expectation below."""
+    ln_z, _ = LAW.truth()
+    rng = np.random.default_rng(10)
+    p = np.exp(-BETA * LAW.energy - ln_z)
+    chosen = rng.choice(64, 50_000, p=p)
+    value, error = importance.reverse_ln_z(-BETA * LAW.energy[chosen] - LAW.log_q[chosen])
+    assert abs(value - ln_z) < 6 * error < 0.1
+    # Every state twice, a mirror image with q of e^-12 there: forward samples (nearly) never see it.
+    log_w = -BETA * LAW.energy[chosen] - LAW.log_q[chosen] + np.where(rng.random(50_000) < 0.5, 12.0, 0.0)
+    assert importance.reverse_ln_z(log_w)[0] == pytest.approx(ln_z + math.log(2), abs=0.05)
+    assert importance.reverse_ln_z(log_w, 2.0)[1] == pytest.approx(2 * importance.reverse_ln_z(log_w)[1])
+
+
+def test_one_heavy_sample_is_told():
+    log_w = np.zeros(50)
+    log_w[7] = 5
+    with pytest.warns(UserWarning, match="one of 50 samples holds 75%"):
+        importance.importance(log_w, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importance.importance(np.zeros(50), {})
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: importance.importance(np.zeros(1), {}), "n=1"),
+        (lambda: importance.importance(np.zeros((2, 2)), {}), "log_w of shape"),
+        (lambda: importance.importance(np.array([0, np.inf]), {}), r"log_w\[1\]=inf"),
+        (lambda: importance.importance(np.array([np.nan, 0]), {}), r"log_w\[0\]=nan"),
+        (lambda: importance.importance(np.zeros(3), {"x": np.zeros(4)}), "'x'"),
+        (lambda: importance.importance(np.zeros(3), {"x": np.array([0, np.nan, 1])}), "'x'"),
+        (lambda: importance.finalise(stream.init(0)), "n=0"),
+        (lambda: importance.finalise(stream.update(stream.init(1), np.zeros(2), np.zeros((1, 2)))), "names"),
+        (lambda: stream.init(2, blocks=1), "blocks=1"),
+        (lambda: stream.init(2, np.zeros(3)), "origin"),
+        (lambda: stream.update(stream.init(2), np.zeros(3), np.zeros((1, 3))), "numbers of shape"),
+        (lambda: stream.update(stream.init(1), np.zeros(3), np.full((1, 3), np.inf)), "not finite"),
+        (lambda: stream.merge(stream.init(1), stream.init(2)), "merge"),
+        (lambda: stream.merge(stream.init(1), stream.init(1, np.ones(1))), "merge"),
+        (lambda: importance.reverse_ln_z(np.zeros(3), 0.1), "time=0.1"),
+    ],
+)
+def test_bad_input_is_refused(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
