@@ -18,9 +18,10 @@ NNCODEC_FULL_READY := .venv-peers/nncodec-full/.ready-$(call checksum,tests/peer
 CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requirements-coders.txt)
 NETKET_READY := .venv-peers/netket/.ready-$(call checksum,tests/peers/requirements-netket.txt)
 ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requirements-zennit.txt)
+FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit lint lock
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -47,7 +48,7 @@ bench: setup
 	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
 	$(RUN) -m kernels.bench $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -59,6 +60,9 @@ peers-netket: $(NETKET_READY)
 
 # torch and Zennit: hundreds of MB, or several GB where the registry has no CPU build.
 peers-zennit: $(ZENNIT_READY)
+
+# Foolbox, ART and torch: hundreds of MB, or several GB where the registry has no CPU build.
+peers-foolbox: $(FOOLBOX_READY)
 
 # nncodec's whole pipeline, which needs torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-full: setup $(NNCODEC_FULL_READY)
@@ -149,3 +153,9 @@ $(ZENNIT_READY):
 	@$(call install_by_pip,.venv-peers/zennit,--ignore-requires-python -r tests/peers/requirements-zennit.txt)
 	@$(call install_by_pip,.venv-peers/zennit,--ignore-requires-python --no-deps zennit==1.0.0)
 	@rm -f .venv-peers/zennit/.ready-* && touch $@
+
+$(FOOLBOX_READY):
+	@echo "setting up Foolbox, ART and torch in .venv-peers/foolbox (a minute or two)"
+	@$(call environment,.venv-peers/foolbox,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/foolbox,-r tests/peers/requirements-foolbox.txt)
+	@rm -f .venv-peers/foolbox/.ready-* && touch $@
