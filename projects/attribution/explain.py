@@ -1,0 +1,142 @@
+"""Explains a trained network: `--checkpoint=X` and images in, heatmaps out, as PNG, NumPy and HDF5 for ViRelAy.
+
+Images are those of the network's data set, picture files, or an .npy array. Samples are explained a batch at a time and
+each batch is kept, so that a run that was killed goes on where it was.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from common import app, config, explorer_files, files
+from projects.attribution import inputs, methods, pictures, pieces, zoo
+
+FORMATS = ("png", "npy", "hdf5")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """One network, one method, many images."""
+
+    checkpoint: str = config.field(
+        help=f"network: a run directory of a training, a file of weights, or {zoo.PUBLISHED}"
+    )
+    model: str | None = config.field(None, "network, where the checkpoint does not say", choices=zoo.TRAINED)
+    width: float | None = config.field(None, "factor on its channels (none: as trained)", exclusive_minimum=0.0)
+    dataset: str | None = config.field(
+        None, "its images (none: those it was trained on); they set the scale of the inputs", choices=zoo.DATASETS
+    )
+    images: tuple[str, ...] = config.field(
+        (),
+        "picture files, folders of them, or one .npy of uint8 images or float inputs [n, height, width, channels] "
+        "(none: the test images of the data set)",
+    )
+    first: int = config.field(0, "number of the first image to explain", minimum=0)
+    count: int | None = config.field(None, "images to explain (none: 100 of a data set, all that are named)", minimum=1)
+    method: str = config.field("epsilon_plus_flat", "how", choices=methods.NAMES)
+    target: str = config.field("prediction", "class that is explained: prediction, label, or the number of a class")
+    draws: int = config.field(20, "draws of smoothgrad, points of integrated_gradients", minimum=1)
+    window: int = config.field(8, "side of occlusion's window, pixels", minimum=1)
+    stride: int = config.field(4, "step of occlusion's window, pixels", minimum=1)
+    seed: int = config.field(0, "of smoothgrad's noise", minimum=0)
+    batch_size: int = config.field(32, "images at a time; decides the memory", minimum=1)
+    output: str | None = config.field(None, "folder for the heatmaps (none: in the run directory)")
+    formats: tuple[str, ...] = config.field(FORMATS, "what is written", choices=FORMATS)
+    cmap: str = config.field("coldnhot", "colour map of the pictures: a name or a text such as 00f,80:fff,f00")
+    level: float = config.field(1.0, "contrast of the pictures", exclusive_minimum=0.0)
+    pictures: int = config.field(64, "most PNG files that are written", minimum=0)
+
+    def __post_init__(self):
+        if self.target not in ("prediction", "label") and not self.target.isdigit():
+            raise ValueError(f"--target={self.target}: expected prediction, label or the number of a class")
+        pictures.check_colormap(self.cmap)
+
+
+def main(settings: ExplainConfig, run: app.Run) -> dict:
+    """Explains every image and returns what goes to `result.json`."""
+    if settings.checkpoint != zoo.PUBLISHED:
+        run.inputs(settings.checkpoint)
+    network, data = zoo.open_network(
+        settings.checkpoint, model=settings.model, width=settings.width, dataset=settings.dataset
+    )
+    samples = inputs.gather(settings.images, settings.first, settings.count, data, settings.target)
+    paths = explain_all(settings, run, network, samples)
+    output = pathlib.Path(settings.output) if settings.output else run.path / "heatmaps"
+    written = write(settings, output, paths, samples, network)
+    facts = pieces.summarise(paths)
+    pictures.draw(run, settings, paths, samples, network)
+    if settings.output:
+        run.outputs(*written)
+    return {
+        "network": network.name, "dataset": data.name, "method": settings.method, "images": samples.count,
+        **facts, "written": [str(path) for path in written[:8]],
+    }  # fmt: skip
+
+
+def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.Samples) -> list[pathlib.Path]:
+    """Returns the files of all batches, in order; those of an earlier start are taken as they are."""
+    explain = methods.explainer(
+        settings.method, network, draws=settings.draws, window=settings.window, stride=settings.stride
+    )
+    starts = range(0, samples.count, settings.batch_size)
+    paths = [run.checkpoints / f"piece_{start:08d}.npz" for start in starts]
+    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if not path.is_file()]
+    params = jax.device_put(network.params)
+    with run.progress(len(paths), settings.method, len(paths) - len(missing)) as progress:
+        for start, path in missing:
+            number = np.arange(start, min(start + settings.batch_size, samples.count))
+            x, labels = samples.inputs(network, number), samples.labels[number]
+            target = target_of(settings.target, labels, network, params, x)
+            key = jax.random.fold_in(jax.random.key(settings.seed), start)
+            y, relevance = explain(params, x, target, key)
+            pieces.save(
+                path, x=x, relevance=relevance, prediction=y, target=target, label=labels, index=samples.index[number]
+            )
+            progress.update(1)
+    return paths
+
+
+def target_of(target: str, labels: np.ndarray, network: zoo.Explained, params, x) -> np.ndarray:
+    """Returns one class for each sample, int32 `[batch]`."""
+    if target == "label":
+        return labels.astype(np.int32)
+    if target == "prediction":
+        return np.argmax(np.asarray(predict(network.fn, params, x)), axis=-1).astype(np.int32)
+    if int(target) >= len(network.classes):
+        raise ValueError(f"--target={target}: {network.name} has classes 0 to {len(network.classes) - 1}")
+    return np.full(len(labels), int(target), np.int32)
+
+
+_predict = jax.jit(lambda fn, params, x: fn(params, x), static_argnums=0)
+
+
+def predict(fn, params, x):
+    """Returns the outputs, compiled once for each network."""
+    return _predict(fn, params, x)
+
+
+def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, network) -> list[pathlib.Path]:
+    """Writes what was asked for; returns the files."""
+    output.mkdir(parents=True, exist_ok=True)
+    written = []
+    if "hdf5" in settings.formats:
+        about = {"network": network.name, "method": settings.method, "target": settings.target}
+        path = output / "attribution.h5"
+        explorer_files.write_attribution(path, pieces.numbered(paths), samples.count, **about)
+        written.append(path)
+        if samples.images is not None:
+            written.append(output / "dataset.h5")
+            explorer_files.write_dataset(written[-1], samples.images, samples.labels, name=network.data)
+    if "npy" in settings.formats:
+        written.append(output / "relevance.npy")
+        with files.beside(written[-1]) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate([pieces.load(path)["relevance"] for path in paths]))
+    if "png" in settings.formats and settings.pictures:
+        written += pictures.save_heatmaps(output, paths, settings)
+    return written
+
+
+if __name__ == "__main__":
+    app.run(main, ExplainConfig)

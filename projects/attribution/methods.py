@@ -1,0 +1,53 @@
+"""Methods of explanation by name: the composites of relevance propagation and the attributors around a gradient."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from kernels import attribution
+from kernels.attribution import composites
+from projects.attribution.zoo import Explained
+
+ATTRIBUTORS = ("gradient", "input_times_gradient", "smoothgrad", "integrated_gradients", "occlusion")
+NAMES = (*composites.NAMES, *ATTRIBUTORS)
+
+
+def composite(name: str, network: Explained):
+    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels."""
+    if name == "epsilon_gamma_box":
+        return composites.epsilon_gamma_box(network.low, network.high)
+    return getattr(composites, name)()
+
+
+def explainer(name: str, network: Explained, *, draws: int = 20, window: int = 8, stride: int = 4) -> Callable:
+    """Returns `explain(params, x, target, key) -> (outputs, attribution)`; a method of one pass is compiled whole.
+
+    Args:
+        name: of NAMES.
+        network: whose function is explained.
+        draws: of SmoothGrad, points of integrated gradients.
+        window, stride: of occlusion, in pixels.
+
+    Raises:
+        ValueError: an unknown name; the message has all of them.
+    """
+    fn = network.fn
+    if name in composites.NAMES:
+        rules = composite(name, network)
+        return jax.jit(lambda params, x, target, key: attribution.attribute(fn, params, x, target=target, rules=rules))
+    if name in ("gradient", "input_times_gradient"):
+        times = name != "gradient"
+        return lambda params, x, target, key: attribution.gradient(fn, params, x, target=target, times_input=times)
+    if name == "smoothgrad":
+        return lambda params, x, target, key: attribution.smoothgrad(fn, params, x, key, target=target, n=draws)
+    if name == "integrated_gradients":
+        return lambda params, x, target, key: attribution.integrated_gradients(
+            fn, params, x, target=target, n=draws, baseline=np.asarray(network.low)
+        )
+    if name == "occlusion":
+        return lambda params, x, target, key: attribution.occlusion(
+            fn, params, x, target=target, window=(window, window), stride=(stride, stride), axes=(1, 2),
+            mode="difference", fill=np.asarray((network.low + network.high) / 2),
+        )  # fmt: skip
+    raise ValueError(f"unknown method {name!r}; choose one of {', '.join(NAMES)}")

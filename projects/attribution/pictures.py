@@ -1,0 +1,94 @@
+"""Heatmaps as files, and the pictures of the report."""
+
+import pathlib
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from common import config
+from kernels import attribution
+from projects.attribution import inputs, pieces
+
+SHOWN = 16  # samples in the picture of the report
+LEAST_SIDE = 224  # small heatmaps are enlarged to about this, by whole factors
+
+
+def check_colormap(text: str) -> None:
+    """Raises FlagError where a colour map cannot be read."""
+    try:
+        attribution.colormap(text)
+    except ValueError as error:
+        raise config.FlagError(f"--cmap: {error}") from None
+
+
+def heatmap(relevance: np.ndarray, cmap: str = "coldnhot", level: float = 1.0) -> np.ndarray:
+    """Returns relevance `[height, width, channels]`, summed over channels, as uint8 RGB; zero is the centre."""
+    return attribution.imgify(relevance.sum(-1), cmap=cmap, level=level, symmetric=True)
+
+
+def save_heatmaps(output: pathlib.Path, paths, settings) -> list[pathlib.Path]:
+    """Writes one PNG for each of the first samples; returns the files."""
+    written = []
+    for path in paths:
+        if len(written) >= settings.pictures:
+            break
+        piece = pieces.load(path)
+        for number, target, relevance in zip(piece["index"], piece["target"], piece["relevance"], strict=True):
+            if len(written) >= settings.pictures:
+                break
+            pixels = heatmap(relevance, settings.cmap, settings.level)
+            factor = max(1, LEAST_SIDE // max(pixels.shape[:2]))
+            written.append(output / f"{number:06d}_class_{target}.png")
+            Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1)).save(written[-1])
+    return written
+
+
+def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
+    """Leaves the plots of the report: samples beside their heatmaps, and the sums of relevance against the outputs."""
+    piece = pieces.load(paths[0])
+    count = min(SHOWN, len(piece["index"]))
+    columns = min(4, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, 2 * columns, figsize=(3.2 * columns, 1.85 * rows), squeeze=False)
+    for axis in axes.ravel():
+        axis.axis("off")
+    for place in range(count):
+        left, right = axes[place // columns, 2 * (place % columns) :][:2]
+        left.imshow(_shown(samples, piece["x"][place], place), cmap="gray")
+        right.imshow(heatmap(piece["relevance"][place], settings.cmap, settings.level))
+        predicted, target = int(piece["prediction"][place].argmax()), int(piece["target"][place])
+        left.set_title(_short(network.classes[predicted]), fontsize=8)
+        right.set_title("" if predicted == target else f"for {_short(network.classes[target])}", fontsize=8)
+    figure.tight_layout(pad=0.4)
+    run.plot("heatmaps", figure, f"Inputs under the predicted class, and what {settings.method} finds in them.")
+    plt.close(figure)
+    _draw_sums(run, settings, paths)
+
+
+def _draw_sums(run, settings, paths) -> None:
+    found = [pieces.load(path) for path in paths]
+    totals = np.concatenate([pieces.sums(piece) for piece in found])
+    outputs = np.concatenate([pieces.explained_outputs(piece) for piece in found])
+    figure, axis = plt.subplots(figsize=(4.6, 3.6))
+    axis.scatter(outputs, totals, s=9, color="#1f83c6", alpha=0.6, linewidths=0)
+    axis.axline((0, 0), slope=1, color="#888888", linewidth=1)
+    axis.set_xlabel("explained output")
+    axis.set_ylabel("sum of the map")
+    figure.tight_layout()
+    run.plot("sums", figure, "What the maps hold of the explained outputs; on the line nothing is lost or gained.")
+    plt.close(figure)
+
+
+def _shown(samples: inputs.Samples, x: np.ndarray, place: int) -> np.ndarray:
+    """The image itself, or an input spread over [0, 1]."""
+    if samples.images is not None:
+        return samples.images[place].squeeze()
+    return ((x - x.min()) / max(float(np.ptp(x)), 1e-12)).squeeze()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else name[:17] + "…"
