@@ -4,8 +4,26 @@ y, relevance = attribute(fn, params, x, target="argmax", rules=composites.epsilo
 """
 
 from . import composites, rules
+from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
 from .engine import attribute, describe
+from .heatmaps import colormap, imgify, palette
 from .registry import register, unregister
 from .stabilize import Stabilizer, stabilize
 
-__all__ = ["Stabilizer", "attribute", "composites", "describe", "register", "rules", "stabilize", "unregister"]
+__all__ = [
+    "Stabilizer",
+    "attribute",
+    "colormap",
+    "composites",
+    "describe",
+    "gradient",
+    "imgify",
+    "integrated_gradients",
+    "occlusion",
+    "palette",
+    "register",
+    "rules",
+    "smoothgrad",
+    "stabilize",
+    "unregister",
+]
