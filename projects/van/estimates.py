@@ -167,6 +167,7 @@ def from_network(
     *,
     seed: int,
     chunk: int | None = None,
+    defence: Sequence[dict] = (),
     progress=None,
 ) -> Found:
     """Returns estimates from n fresh samples of a network, corrected to the law of a system at beta.
@@ -175,25 +176,50 @@ def from_network(
       parameters, network: of the kernel.
       seed: of the samples.
       chunk: samples at a time.
+      defence: parameters of wider networks, such as those of higher temperatures. Corrected estimates are then of the
+        mixture of all, in which what the network has lost shows; `raw` stays the network's own, of n more samples.
       progress: a run, whose progress bar shows how far it is; None for none.
     """
     chunk = min(n, chunk or 1000)
-    with progress.progress(n, "samples") if progress else _no_progress() as bar:
-        for gathered, measured in gather(parameters, network, system, beta, n, seed=seed, chunk=chunk):
-            bar.update(len(measured[0]))
-            last = gathered
-    return finish(last, parameters, network, system, beta, seed=seed)
+
+    def gathered_from(draw, text):
+        last = None
+        with metrics.progress(n, text, enabled=progress is not None and progress.is_main) as bar:
+            for last, measured in gather(draw, system, beta, n, seed=seed, chunk=chunk):  # noqa: B007
+                bar.update(len(measured[0]))
+        return last
+
+    alone = gathered_from(make_draw([parameters], network, chunk), "samples")
+    if not defence:
+        return finish(alone, parameters, network, system, beta, seed=seed)
+    mixed = gathered_from(make_draw([parameters, *defence], network, chunk), "samples of the mixture")
+    return finish(mixed, parameters, network, system, beta, seed=seed, alone=alone)
 
 
-class _no_progress:  # noqa: N801 (a context manager in place of one)
-    def __enter__(self):
-        return self
+def make_draw(components: Sequence[dict], network, chunk: int) -> Callable:
+    """Returns `(key, first) -> (spins, log_q)`: a chunk of the law of one network, or of the mixture of several.
 
-    def __exit__(self, *exception):
-        pass
+    In a mixture the first has half of the samples and the others share the rest; ln q is the mixture's, whichever of
+    them a sample comes from, and samples are shuffled.
+    """
+    if len(components) == 1:
+        return lambda key, first: autoregressive.sample(components[0], network, key, chunk, chunk, first=first)
+    others = len(components) - 1
+    each = chunk // (2 * others)
+    counts = [chunk - each * others] + [each] * others
+    shares = np.log(np.array(counts) / chunk)
 
-    def update(self, count: int) -> None:
-        pass
+    def draw(key, first):
+        key = jax.random.fold_in(key, first)
+        parts = [
+            autoregressive.sample(component, network, jax.random.fold_in(key, k), count, count)[0]
+            for k, (component, count) in enumerate(zip(components, counts, strict=True))
+        ]
+        spins = jax.random.permutation(jax.random.fold_in(key, len(parts)), jnp.concatenate(parts))
+        logs = [np.asarray(autoregressive.log_prob(component, network, spins), np.float64) for component in components]
+        return spins, np.logaddexp.reduce(np.stack(logs) + shares[:, None])
+
+    return draw
 
 
 def gather(
