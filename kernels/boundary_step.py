@@ -28,7 +28,7 @@ class Pace(NamedTuple):
       eps: [batch], length of a step towards the clean image in units of the distance.
       sphere: bool [batch, SPHERE_WINDOW], a ring: whether points on the sphere were adversarial.
       sphere_count: int32 [batch], outcomes since that ring was cleared.
-      step: bool [batch, STEP_WINDOW], a ring: whether the points after them were, where they were.
+      step: bool [batch, STEP_WINDOW], a ring: whether the points nearer to the clean image were, in the same steps.
       step_count: int32 [batch].
     """
 
@@ -52,17 +52,19 @@ def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.f
     )
 
 
-def record(pace: Pace, asked: jax.Array, on_sphere: jax.Array, after: jax.Array) -> Pace:
+def record(pace: Pace, asked: jax.Array, on_sphere: jax.Array, nearer: jax.Array, conditional=False) -> Pace:
     """Returns the pace with the outcomes of one step.
 
     Args:
       pace: before it.
       asked: bool [batch], for which images the point on the sphere was queried in this step.
       on_sphere: bool [batch], whether it was adversarial.
-      after: bool [batch], whether the point after it was.
+      nearer: bool [batch], whether the point nearer to the clean image was.
+      conditional: whether the latter is noted only where the point on the sphere was adversarial (the paper's rule), or
+        always (Foolbox's: eps follows in half the time); may be traced.
     """
     sphere, sphere_count = _append(pace.sphere, pace.sphere_count, on_sphere, asked)
-    step, step_count = _append(pace.step, pace.step_count, after, asked & on_sphere)
+    step, step_count = _append(pace.step, pace.step_count, nearer, asked & (on_sphere | ~jnp.asarray(conditional)))
     return pace._replace(sphere=sphere, sphere_count=sphere_count, step=step, step_count=step_count)
 
 
@@ -76,8 +78,8 @@ def adapt(state: Pace) -> Pace:
     """Returns the pace after its full windows have acted; a window that acted is empty again.
 
     Points on the sphere adversarial in more than half of the last 100 cases: delta and eps grow by 1.5; in less than a
-    fifth: both shrink. Points after the step in more than a quarter of the last 30: eps grows; in less than a tenth:
-    eps shrinks. Windows that are not full, or in between, stay and roll on.
+    fifth: both shrink. Points nearer to the clean image in more than a quarter of the last 30: eps grows; in less than a
+    tenth: eps shrinks. Windows that are not full, or in between, stay and roll on.
     """
     # Whole numbers: a rounded share may fall on the wrong side of its threshold.
     hits = state.sphere.sum(1)

@@ -26,6 +26,7 @@ class AttackConfig:
       start_trials: most uniform random images that are tried as a start.
       bisections: queries spent on the segment between the start and the clean image.
       check_every: every so many steps the point on the sphere is queried too.
+      conditional: eps follows only those outcomes where the point on the sphere was adversarial; see `boundary_step`.
       batch_size: images at a time, filled up where there are fewer: what a victim computes for one image then does not
         depend on how many others there are.
       chunk: queries an image between two looks of the host; changes nothing but the time.
@@ -44,6 +45,7 @@ class AttackConfig:
     start_trials: int = 1000
     bisections: int = 10
     check_every: int = 10
+    conditional: bool = False
     batch_size: int = 32
     chunk: int = 500
 
@@ -62,6 +64,8 @@ class AttackConfig:
         lowest = {"budget": 1, "start_trials": 0, "bisections": 0, "check_every": 1, "batch_size": 1, "chunk": 1}
         for name, least in lowest.items():
             _integer(name, getattr(self, name), least)
+        if not isinstance(self.conditional, bool):
+            raise ValueError(f"conditional is {self.conditional!r}; expected True or False")
         if self.quantise is not None:
             _integer("quantise", self.quantise, 2)
 

@@ -56,7 +56,8 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
     grid = query_grid(LONGEST)[:-1]  # the same for every budget: one compiled program
     settings = walk.Settings(
         alpha=dtype(cfg.alpha), lo=lo, hi=hi, budget=np.int32(cfg.budget), goal=dtype(cfg.goal),
-        eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), start_trials=np.int32(cfg.start_trials),
+        eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), conditional=np.bool_(cfg.conditional),
+        start_trials=np.int32(cfg.start_trials),
         bisections=np.int32(cfg.bisections), grid=grid.astype(np.int32),
     )  # fmt: skip
     problem = walk.Problem(

@@ -57,6 +57,7 @@ class Settings(NamedTuple):
     goal: Any
     eps_stop: Any
     check_every: Any
+    conditional: Any
     start_trials: Any
     bisections: Any
     grid: Any
@@ -198,7 +199,9 @@ def _walk(settings, state, candidate, adversarial, distance):
     """A step of images that walk."""
     asks_sphere = _asks_sphere(settings, state)
     is_better = ~asks_sphere & adversarial & (distance < state.distance) & (distance > 0)
-    pace = boundary_step.record(state.pace, state.asked & ~asks_sphere, state.on_sphere, adversarial)
+    pace = boundary_step.record(
+        state.pace, state.asked & ~asks_sphere, state.on_sphere, adversarial, settings.conditional
+    )
     return state._replace(
         x=_choose(is_better, candidate, state.x),
         distance=jnp.where(is_better, distance, state.distance),

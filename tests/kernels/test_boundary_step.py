@@ -114,16 +114,17 @@ def test_noise_without_a_tangent_part_leaves_the_image(monkeypatch):
 
 
 @pytest.mark.parametrize("rates", [(0.9, 0.5), (0.3, 0.2), (0.05, 0.9), (0.45, 0.05), (0.5, 0.25)])
-def test_step_sizes_follow_the_windows(rates):
+@pytest.mark.parametrize("conditional", [False, True])
+def test_step_sizes_follow_the_windows(rates, conditional):
     generator = np.random.default_rng(1)
     outcomes = generator.uniform(size=(1500, 2)) < rates
     asked = generator.uniform(size=1500) < 0.7
-    expected, pace = oracle.Steps(), boundary_step.initial_pace(2, dtype=jnp.float64)
+    expected, pace = oracle.Steps(conditional=conditional), boundary_step.initial_pace(2, dtype=jnp.float64)
 
     def after(pace, given):
         is_asked, (on_sphere, later) = given
         chosen = jnp.array([is_asked, False])  # the second image is never asked
-        pace = boundary_step.record(pace, chosen, jnp.full(2, on_sphere), jnp.full(2, later))
+        pace = boundary_step.record(pace, chosen, jnp.full(2, on_sphere), jnp.full(2, later), conditional)
         return boundary_step.adapt(pace), None
 
     final, _ = jax.lax.scan(after, pace, (jnp.asarray(asked), jnp.asarray(outcomes)))

@@ -22,14 +22,14 @@ def step_points(noise, x0, x, delta, eps, lo, hi):
 class Steps:
     """Step sizes that follow windows of outcomes."""
 
-    def __init__(self, delta=0.01, eps=0.01):
-        self.delta, self.eps = delta, eps
+    def __init__(self, delta=0.01, eps=0.01, conditional=False):
+        self.delta, self.eps, self.conditional = delta, eps, conditional
         self.sphere, self.after = collections.deque(maxlen=100), collections.deque(maxlen=30)
 
     def note(self, on_sphere, after):
         """Takes the outcomes of a step whose point on the sphere was queried."""
         self.sphere.append(on_sphere)
-        if on_sphere:
+        if on_sphere or not self.conditional:
             self.after.append(after)
         if len(self.sphere) == 100:
             if sum(self.sphere) > 50:

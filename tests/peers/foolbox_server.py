@@ -1,0 +1,136 @@
+"""Boundary Attacks of Foolbox (on JAX and on torch) and ART, on request, in the environment .venv-peers/foolbox.
+
+The victim is a network of dense layers and 3x3 convolutions whose weights come as arrays; images and starts are the
+caller's. Answers hold seconds; the adversarial images go to a file.
+"""
+
+import importlib.metadata
+import logging
+import time
+import warnings
+
+import line_server
+import numpy as np
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
+
+
+def torch_network(weights):
+    """Labels' scores of images [n, rows, columns, channels] in [0, 1], as a torch module; layers in their order."""
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, value in weights.items():
+                self.register_buffer(name.replace("/", "_"), torch.tensor(value))
+
+        def forward(self, x):
+            x = (x - self.mean) / self.std
+            index = 1
+            if "conv1/kernel" in weights:
+                x = x.permute(0, 3, 1, 2)
+                while f"conv{index}/kernel" in weights:
+                    kernel = getattr(self, f"conv{index}_kernel").permute(3, 2, 0, 1)
+                    x = torch.relu(torch.nn.functional.conv2d(x, kernel, getattr(self, f"conv{index}_bias")))
+                    x = torch.nn.functional.max_pool2d(x, 2) if index % 2 == 0 else x
+                    index += 1
+                x = x.permute(0, 2, 3, 1)
+            x = x.reshape(len(x), -1)
+            count = sum(name.startswith("fc") and name.endswith("kernel") for name in weights)
+            for index in range(1, count + 1):
+                x = x @ getattr(self, f"fc{index}_kernel") + getattr(self, f"fc{index}_bias")
+                x = torch.relu(x) if index < count else x
+            return x
+
+    return Network().eval()
+
+
+def jax_network(weights):
+    """The same for dense layers, in JAX."""
+    import jax
+    import jax.numpy as jnp
+
+    weights = {name: jnp.asarray(value) for name, value in weights.items()}
+    count = sum(name.startswith("fc") and name.endswith("kernel") for name in weights)
+
+    @jax.jit
+    def network(x):
+        x = ((x - weights["mean"]) / weights["std"]).reshape(len(x), -1)
+        for index in range(1, count + 1):
+            x = x @ weights[f"fc{index}/kernel"] + weights[f"fc{index}/bias"]
+            x = jax.nn.relu(x) if index < count else x
+        return x
+
+    return network
+
+
+def load(path):
+    """Arrays of a file by name."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def boundary(network: str, problem: str, output: str, backend: str, steps: int) -> dict:
+    """Runs Foolbox's BoundaryAttack with its defaults from given starts; returns its seconds and whether it succeeded.
+
+    Args:
+      network: file of weights, `mean` and `std`.
+      problem: file of `images`, `labels`, `starts`.
+      output: file for the adversarial images.
+      backend: "jax" or "torch".
+      steps: of the attack.
+    """
+    import foolbox
+
+    weights, given = load(network), load(problem)
+    if backend == "torch":
+        import torch
+
+        model = foolbox.PyTorchModel(torch_network(weights), bounds=(0, 1), device="cpu")
+        convert = torch.tensor
+    else:
+        import jax.numpy as jnp
+
+        model = foolbox.JAXModel(jax_network(weights), bounds=(0, 1))
+        convert = jnp.asarray
+    images, starts = convert(given["images"]), convert(given["starts"])
+    labels = convert(given["labels"].astype(np.int64 if backend == "torch" else np.int32))
+    attack = foolbox.attacks.BoundaryAttack(steps=steps)
+    began = time.perf_counter()
+    found = attack.run(model, images, foolbox.criteria.Misclassification(labels), starting_points=starts)
+    found = np.asarray(found)
+    seconds = time.perf_counter() - began
+    np.save(output, found)
+    return {"seconds": seconds}
+
+
+def art(network: str, problem: str, output: str, steps: int) -> dict:
+    """Runs ART's BoundaryAttack, untargeted, from given starts, with one trial a step; returns its seconds."""
+    import torch
+    from art.attacks.evasion import BoundaryAttack
+    from art.estimators.classification import PyTorchClassifier
+
+    weights, given = load(network), load(problem)
+    shape = given["images"].shape[1:]
+    classifier = PyTorchClassifier(
+        torch_network(weights), loss=torch.nn.CrossEntropyLoss(), input_shape=shape, nb_classes=10, clip_values=(0, 1)
+    )
+    attack = BoundaryAttack(classifier, targeted=False, max_iter=steps, num_trial=1, sample_size=1, verbose=False)
+    began = time.perf_counter()
+    with contextlib.suppress(KeyboardInterrupt):
+        found = attack.generate(given["images"], y=given["labels"], x_adv_init=given["starts"])
+    seconds = time.perf_counter() - began
+    np.save(output, found)
+    return {"seconds": seconds}
+
+
+def version() -> dict:
+    """Returns what answers here."""
+    names = ("foolbox", "eagerpy", "adversarial-robustness-toolbox", "jax", "torch", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+if __name__ == "__main__":
+    line_server.serve({"boundary": boundary, "art": art, "version": version})
