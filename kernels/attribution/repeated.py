@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .engine import attribute
 from .start import starting_relevance
@@ -144,5 +145,5 @@ def check_inputs(x) -> None:
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(f"{name} is {dtype}: explanations are of floating-point inputs, convert it first")
-        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.isfinite(jnp.asarray(leaf)).all()):
+        if not isinstance(leaf, jax.core.Tracer) and not np.isfinite(np.asarray(leaf, np.float64)).all():
             raise ValueError(f"{name} holds values that are not finite (NaN or infinity): mend or mask them first")

@@ -1,0 +1,167 @@
+"""Benchmark of relevance propagation against Zennit and against the gradient, on the same network in the same run.
+
+EpsilonPlusFlat on a VGG11-like network (eight convolutions, five poolings, two dense layers), 64 x 64 images, batches
+of 32, float32, everything compiled and warm; theirs in PyTorch with channels first, ours in JAX with channels last.
+The rows also say what compiling costs, what memory the compiled programs ask for, and how well relevance is conserved.
+Peer: `make peers-zennit`.
+"""
+
+import contextlib
+import functools
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import attribute, composites
+
+BATCH, SMALL_BATCH = 32, 8
+SIDE = 64
+TARGET = 3
+HEADLINE = "epsilon_plus_flat"
+OTHERS = ("epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box", "guided_backprop")
+RELEVANCES = (HEADLINE, *OTHERS[:3])  # that promise conservation
+OPTIONS = {"epsilon_gamma_box": {"low": -6.0, "high": 6.0}}
+
+
+def run(bench) -> None:
+    """Every comparison of this room."""
+    from tests.kernels.attribution import networks, plans
+
+    plan = plans.vgg11()
+    values = plans.parameters(plan, seed=0)
+    fn, params = networks.function(plan), jax.device_put(networks.from_torch(values, np.float32))
+    images = np.random.default_rng(1).normal(size=(BATCH, 3, SIDE, SIDE)).astype(np.float32)
+    x = jax.device_put(np.ascontiguousarray(networks.channels_last(images)))
+    with zennit(plan, values) as peer:
+        for batch, names in ((BATCH, (HEADLINE, "gradient", "forward")), (SMALL_BATCH, OTHERS)):
+            problem = (params, x[:batch], jnp.full(batch, TARGET))
+            calls = {name: call_of(fn, name) for name in dict.fromkeys((*names, "gradient"))}
+            compiled = {name: compile_call(bench, f"{name}, batch {batch}", c, problem) for name, c in calls.items()}
+            for name in names:
+                contestants = {"ours": functools.partial(wait, compiled[name], problem)}
+                if name not in ("gradient", "forward"):
+                    contestants["own gradient"] = functools.partial(wait, compiled["gradient"], problem)
+                if peer is not None:
+                    contestants["zennit" if len(contestants) > 1 else "torch"] = peer.timer(name, images[:batch])
+                bench.compare(
+                    f"{name}, batch {batch}", contestants, work=batch, unit=" images", network="VGG11, 64 x 64"
+                )
+                if peer is not None and name in RELEVANCES:
+                    found = peer.difference(name, compiled[name](*problem))
+                    bench.record(f"{name}, difference to zennit", relative_to_largest=found)
+    conservation(bench, fn, params, x[:SMALL_BATCH], jnp.full(SMALL_BATCH, TARGET))
+
+
+def call_of(fn, name: str):
+    """Returns `(params, x, target) -> array` of a composite, "gradient" or "forward"."""
+    if name == "forward":
+        return lambda params, x, target: fn(params, x)
+    return gradient_of(fn) if name == "gradient" else relevance_of(fn, name)
+
+
+def wait(call, arguments) -> None:
+    """Calls and waits for the result."""
+    call(*arguments).block_until_ready()
+
+
+def composite(name: str):
+    """Returns a composite by name."""
+    return getattr(composites, name)(**OPTIONS.get(name, {}))
+
+
+def relevance_of(fn, name: str):
+    """Returns `(params, x, target) -> relevance` by a composite."""
+    rules = composite(name)
+    return lambda params, x, target: attribute(fn, params, x, target=target, rules=rules)[1]
+
+
+def gradient_of(fn):
+    """Returns `(params, x, target) -> gradient` of the chosen outputs."""
+
+    def gradient(params, x, target):
+        y, pull_back = jax.vjp(lambda x: fn(params, x), x)
+        return pull_back(jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype))[0]
+
+    return gradient
+
+
+def compile_call(bench, name: str, call, arguments):
+    """Returns the compiled call; records seconds of tracing and compiling, and bytes of temporary arrays."""
+    cached = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        start = time.perf_counter()
+        lowered = jax.jit(call).lower(*arguments)
+        traced = time.perf_counter()
+        compiled = lowered.compile()
+        done = time.perf_counter()
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
+    memory = compiled.memory_analysis()
+    bench.record(
+        f"{name}, compiling", trace_s=traced - start, compile_s=done - traced,
+        temporary_bytes=None if memory is None else memory.temp_size_in_bytes,
+    )  # fmt: skip
+    return compiled
+
+
+def conservation(bench, fn, params, x, target) -> None:
+    """Records how far relevance is from the explained outputs: without biases, and with what biases kept counted."""
+    free = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * ("bias" not in str(path[-1])), params)
+    for name in RELEVANCES:
+        rules = composite(name)
+
+        @jax.jit
+        def totals(params, x, rules=rules):
+            y, relevance, report = attribute(fn, params, x, target=target, rules=rules, return_report=True)
+            kept = jnp.sum(report.bias) + jnp.sum(report.epsilon)
+            return y[:, TARGET], jnp.sum(relevance, axis=(1, 2, 3)), kept
+
+        outputs, sums, _ = totals(free, x)
+        with_bias, passed, kept = totals(params, x)
+        bench.record(
+            f"{name}, conservation", without_biases=float(jnp.abs(sums - outputs).max() / jnp.abs(outputs).max()),
+            with_biases_counted=float(jnp.abs(passed.sum() + kept - with_bias.sum()) / jnp.abs(with_bias).sum()),
+        )  # fmt: skip
+
+
+class Zennit:
+    """The peer with the network loaded."""
+
+    def __init__(self, server, plan, values):
+        path = server.folder / "parameters.npz"
+        np.savez(path, **values)
+        self.server, self.settings = server, server.ask("build", plan=plan, parameters=str(path), dtype="float32")
+
+    def timer(self, name: str, images: np.ndarray):
+        """Returns a function that has one call made in the peer's process and returns its seconds."""
+        self.settings |= {"images": self.server.put("images", images), "target": [TARGET] * len(images)}
+        what = {"what": name} if name in ("forward", "gradient") else self._composite(name)
+        return lambda: self.server.ask("seconds", **what, **self.settings)["seconds"]
+
+    def difference(self, name: str, relevance: jax.Array) -> float:
+        """Returns the largest difference over the largest relevance, for the images that were timed last."""
+        answer = self.server.folder / "answer.npz"
+        self.server.ask("attribute", answer=str(answer), **self._composite(name), **self.settings)
+        with np.load(answer, allow_pickle=False) as arrays:
+            theirs = arrays["relevance"].transpose(0, 2, 3, 1)
+        return float(np.abs(np.asarray(relevance) - theirs).max() / np.abs(theirs).max())
+
+    def _composite(self, name: str) -> dict:
+        return {"composite": name, "options": {key: [[[[value]]]] for key, value in OPTIONS.get(name, {}).items()}}
+
+
+@contextlib.contextmanager
+def zennit(plan, values):
+    """Yields the running peer, or None where it is not built."""
+    from tests.peers import client
+
+    if client.python_of("zennit") is None:
+        print("zennit is not here (make peers-zennit); measured without it", file=sys.stderr)
+        yield None
+        return
+    with client.open_peer("zennit") as server:
+        yield Zennit(server, plan, values)
