@@ -24,6 +24,10 @@ class TrainConfig:
     coupling: float = config.field(1.0, "J of a lattice: positive is a ferromagnet")
     boundary: str = config.field("torus", "of a lattice", choices=("torus", "open"))
     system_seed: int = config.field(0, "of patterns and random couplings", minimum=0)
+    fold: bool = config.field(
+        False, "rows and columns of a torus are visited as 0, L-1, 1, L-2, ...: neighbours are at most two apart "
+        "then, also across the seam, for which convolutions without wrapping would need a reach of L",
+    )  # fmt: skip
     beta: float = config.field(0.44, "inverse temperature", minimum=0.0)
 
     network: str = config.field("pixelcnn", "masked convolutions, or masked dense layers", choices=("pixelcnn", "made"))

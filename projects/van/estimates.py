@@ -1,21 +1,21 @@
 """From samples of a network to estimates: as it says, corrected by importance weights, and by neural MCMC.
 
-Samples come in chunks and leave sums; memory does not grow with their number. `Gathered` is a pytree of NumPy arrays,
-so that a checkpoint holds it and a killed run goes on to the same numbers.
+Samples come in chunks and leave sums; memory does not grow with their number. A network that may have lost a part of
+the law is sampled in a mixture with wider ones, in which lost parts show. Nicoli et al., PRE 101, 023304.
 """
 
 import dataclasses
 import math
-import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common import metrics
 from kernels import autoregressive, ising
-from kernels.autoregressive import markov_chain, stream
+from kernels.autoregressive import markov_chain
 from kernels.autoregressive.importance import (
     SPINS,
     Estimates,
@@ -25,108 +25,10 @@ from kernels.autoregressive.importance import (
     spin_numbers,
 )
 from kernels.ising.exact import Exact
+from projects.van.sums import KEPT, RAW, Gathered, add, chain_means, empty
 from projects.van.systems import System
 
-KEPT = 1 << 15  # first samples and first steps of the chain that are kept for plots and correlations
-BINS = 4096  # means of consecutive steps of the chain; they double in length when they are full
-RAW = ("log_w", "log_q", "energy", "abs_m", "m_squared")
 REVERSE_CHAINS, REVERSE_BURN_IN, REVERSE_SKIP = 100, 200, 40  # of Swendsen-Wang
-
-
-class Chain(NamedTuple):
-    """The neural MCMC so far: the current sample, accepted moves, and means of (energy, |M|, M^2) in bins."""
-
-    log_w: np.ndarray
-    current: np.ndarray
-    accepted: np.ndarray
-    steps: np.ndarray
-    bin_size: np.ndarray
-    bins: np.ndarray
-    squares: np.ndarray
-    kept: np.ndarray
-
-
-class Gathered(NamedTuple):
-    """Sums over the samples so far. Attributes: weighted, raw: streams; chain; kept: log_q, E, M of the first."""
-
-    weighted: stream.State
-    raw: stream.State
-    chain: Chain
-    kept: np.ndarray
-
-
-def empty(origin: np.ndarray) -> Gathered:
-    """Returns sums over nothing; `origin` [5] is roughly where the numbers of a sample lie (SPINS)."""
-    zero = np.float64(0)
-    chain = Chain(
-        zero, np.zeros(3), np.int64(0), np.int64(0), np.int64(1), np.zeros((3, BINS)), np.zeros(3), np.zeros((3, KEPT))
-    )
-    raw = np.array([zero, zero, origin[0], origin[2], origin[3]])
-    return Gathered(stream.init(5, origin), stream.init(len(RAW), raw), chain, np.zeros((3, KEPT)))
-
-
-def add(gathered: Gathered, key: jax.Array, log_q, energy, magnetisation, beta: float) -> Gathered:
-    """Returns the sums with one more chunk of samples, which are offered to the chain, too.
-
-    Args:
-      key: of the chain, another for each chunk.
-      log_q, energy, magnetisation: [n] of the samples.
-      beta: inverse temperature of the estimates.
-    """
-    log_q, energy, m = (np.asarray(x, np.float64) for x in (log_q, energy, magnetisation))
-    log_w = -beta * energy - log_q
-    numbers = spin_numbers(energy, m)
-    raw = np.stack([log_w, log_q, energy, np.abs(m), np.square(m)])
-    before = int(gathered.raw.n)
-    return Gathered(
-        stream.update(gathered.weighted, log_w, numbers),
-        stream.update(gathered.raw, np.zeros_like(log_w), raw),
-        _advance(gathered.chain, key, log_w, np.stack([energy, np.abs(m), np.square(m)])),
-        _keep(gathered.kept, before, np.stack([log_q, energy, m])),
-    )
-
-
-def _keep(kept: np.ndarray, before: int, values: np.ndarray) -> np.ndarray:
-    room = max(min(KEPT - before, values.shape[1]), 0)
-    kept = kept.copy()
-    kept[:, before : before + room] = values[:, :room]
-    return kept
-
-
-def _advance(chain: Chain, key, log_w: np.ndarray, values: np.ndarray) -> Chain:
-    """Offers a chunk to the chain, whose state stands before it as sample 0."""
-    begins = int(chain.steps) == 0
-    offered = log_w if begins else np.concatenate([[chain.log_w], log_w])
-    values = values if begins else np.concatenate([chain.current[:, None], values], axis=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of one chunk; the whole is judged at the end
-        index, accepted = (np.asarray(part) for part in markov_chain.nmcmc(key, offered))
-    index, accepted = (index, accepted) if begins else (index[1:], accepted[1:])
-    series = values[:, index]
-    chain = chain._replace(
-        log_w=np.float64(offered[index[-1]]),
-        current=series[:, -1],
-        accepted=chain.accepted + int(accepted.sum()),
-        squares=chain.squares + np.square(series).sum(axis=1),
-        kept=_keep(chain.kept, int(chain.steps), series),
-    )
-    return _fill_bins(chain, series)
-
-
-def _fill_bins(chain: Chain, series: np.ndarray) -> Chain:
-    """Adds steps to the bins, which hold sums; when all are full, pairs become one."""
-    bins, size, steps = chain.bins.copy(), int(chain.bin_size), int(chain.steps)
-    while series.shape[1]:
-        room = size * BINS - steps
-        if room == 0:
-            bins = np.concatenate([bins[:, 0::2] + bins[:, 1::2], np.zeros((3, BINS // 2))], axis=1)
-            size *= 2
-            continue
-        part, series = series[:, :room], series[:, room:]
-        place = (steps + np.arange(part.shape[1])) // size
-        bins += np.stack([np.bincount(place, row, BINS) for row in part])
-        steps += part.shape[1]
-    return chain._replace(bins=bins, bin_size=np.int64(size), steps=np.int64(steps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +44,7 @@ class Found:
       exact: (ln_z, u, s, c_v) or None.
       reference: |m| and its error: exact with 0, by Swendsen-Wang, or None.
       kept: log_q, energy, magnetisation of the first samples, [3, at most KEPT]; series of the chain beside it.
+      single: importance.Estimates of the network alone, where `corrected` is of a mixture.
     """
 
     beta: float
@@ -156,6 +59,7 @@ class Found:
     exact: Exact | None
     kept: np.ndarray
     series: np.ndarray
+    single: Estimates | None = None
 
 
 def from_network(
@@ -223,16 +127,19 @@ def make_draw(components: Sequence[dict], network, chunk: int) -> Callable:
 
 
 def gather(
-    parameters, network, system: System, beta: float, n: int, *, seed: int, chunk: int, gathered: Gathered | None = None
+    draw: Callable, system: System, beta: float, n: int, *, seed: int, chunk: int, gathered: Gathered | None = None
 ) -> Iterator[tuple[Gathered, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `gathered`."""
+    """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `gathered`.
+
+    `draw` is of `make_draw`, with the same chunk.
+    """
     key = jax.random.fold_in(jax.random.key(seed), 2**31)
     of_samples, of_chain = jax.random.split(key)
     measure = make_measure(system)
     start = 0 if gathered is None else int(gathered.raw.n)
     for first in range(start, n, chunk):
         count = min(chunk, n - first)
-        spins, log_q = autoregressive.sample(parameters, network, of_samples, chunk, chunk, first=first)
+        spins, log_q = draw(of_samples, first)
         energy, m = measure(spins)
         log_q, energy, m = (np.asarray(x, np.float64)[:count] for x in (log_q, energy, m))
         if gathered is None:
@@ -246,11 +153,17 @@ def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.A
     return jax.jit(lambda spins: (system.energy(spins), jnp.sum(spins.astype(jnp.int32), (1, 2))))
 
 
-def finish(gathered: Gathered, parameters, network, system: System, beta: float, *, seed: int) -> Found:
-    """Returns the estimates of all samples gathered, and what they are compared with."""
+def finish(
+    gathered: Gathered, parameters, network, system: System, beta: float, *, seed: int, alone: Gathered | None = None
+) -> Found:
+    """Returns the estimates of all samples gathered, and what they are compared with.
+
+    `alone` are those of the network where `gathered` are of a mixture.
+    """
     sites = network.rows * network.columns
     n = int(gathered.raw.n)
-    plain = finalise(gathered.raw, RAW)
+    plain = finalise((alone or gathered).raw, RAW)
+    single = None if alone is None else finalise(alone.weighted, SPINS)
     corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites))
     reverse, reference = reverse_estimate(parameters, network, system, beta, seed)
     if (known := system.abs_m(beta)) is not None:
@@ -265,7 +178,7 @@ def finish(gathered: Gathered, parameters, network, system: System, beta: float,
             "m_squared_site": (values[2] / sites**2, errors[2] / sites**2),
         },
         int(gathered.chain.accepted) / n, time, reverse, reference, system.exact(beta), gathered.kept[:, :kept],
-        gathered.chain.kept[:, :kept],
+        gathered.chain.kept[:, :kept], single,
     )  # fmt: skip
 
 
@@ -282,30 +195,6 @@ def raw_estimates(plain: Estimates, beta: float, sites: int) -> dict[str, tuple[
     if beta:
         found["free_energy"] = (-mean["log_w"] / beta / sites, err["log_w"] / beta / sites)
     return found
-
-
-def chain_means(chain: Chain) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns means [3] of energy, |M|, M^2, their errors, and the integrated time of |M| in steps.
-
-    Errors are sqrt(2 time Var / n) with times of the first steps kept or, where the series is longer and that gives
-    more, from means over bins.
-    """
-    steps, size = int(chain.steps), int(chain.bin_size)
-    kept = chain.kept[:, : min(steps, KEPT)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        times = np.array([markov_chain.integrated_time(row) for row in kept])
-    means = chain.bins.sum(axis=1) / steps
-    variances = np.maximum(chain.squares / steps - means**2, 0)
-    errors = np.sqrt(2 * times * variances / steps)
-    full = steps // size
-    if size > 1:
-        binned = chain.bins[:, :full] / size
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            of_bins = np.array([markov_chain.integrated_time(row) for row in binned])
-        errors = np.maximum(errors, np.sqrt(2 * of_bins * binned.var(axis=1) / full))
-    return means, errors, float(times[1])
 
 
 def reverse_estimate(parameters, network, system: System, beta: float, seed: int, samples: int = 1000):
@@ -404,6 +293,10 @@ def result(found: Found) -> dict[str, Any]:
             row |= {"reference": found.reference[0], "reference_error": found.reference[1]}
         rows[name] = row
     found_exact = {} if found.exact is None else {"kl": found.exact.ln_z - found.raw["ln_z"][0]}
+    single = found.single
+    of_single = {} if single is None else {
+        "network_ess": single.ess, "network_nis_ln_z": single.ln_z, "network_nis_ln_z_error": single.ln_z_err
+    }  # fmt: skip
     reverse = (
         {} if found.reverse is None else {"reverse_ln_z": found.reverse[0], "reverse_ln_z_error": found.reverse[1]}
     )
@@ -415,5 +308,6 @@ def result(found: Found) -> dict[str, Any]:
         "integrated_time": found.time if math.isfinite(found.time) else None,
         **reverse,
         **found_exact,
+        **of_single,
         "estimates": rows,
     }

@@ -11,8 +11,8 @@ from projects.van.ladder import Ladder
 
 STEP = 0.1
 PIXELCNN = TrainConfig(
-    network="pixelcnn", depth=4, channels=32, half_width=3, z2=False, learning_rate=1e-3, schedule="cosine", warmup=20,
-    averaging=0.98, batch_size=100, anneal=0.98,
+    network="pixelcnn", depth=4, channels=32, half_width=3, z2=False, fold=True, learning_rate=1e-3,
+    schedule="cosine", warmup=20, averaging=0.98, batch_size=100, anneal=0.98,
 )  # fmt: skip
 MADE = TrainConfig(
     network="made", rows=1, depth=1, channels=1, bias=False, z2=True, learning_rate=5e-3, schedule="cosine", warmup=20,
@@ -46,11 +46,24 @@ def ladders(figure: str, scale: str) -> list[Ladder]:
     if figure == "3":
         settings = dataclasses.replace(MADE, system="hopfield", columns=20 if small else 100, batch_size=1000)
         betas = (0.5, 1.2) if small else grid(0.3, 1.5)
-        return [Ladder("hopfield", settings, betas, *((60, 40) if small else (600, 400)), 2000 if small else 50_000)]
+        return [
+            Ladder(
+                "hopfield",
+                settings,
+                betas,
+                *((60, 40) if small else (600, 400)),
+                2000 if small else 50_000,
+                defended=True,
+            )
+        ]
     if figure == "4a":
         settings = dataclasses.replace(MADE, system="sk", columns=10 if small else 20)
         betas = (0.5, 1.5) if small else grid(0.1, 5.0)
-        return [Ladder("sk", settings, betas, *((60, 40) if small else (300, 300)), 2000 if small else 100_000, 10_000)]
+        return [
+            Ladder(
+                "sk", settings, betas, *((60, 40) if small else (300, 300)), 2000 if small else 100_000, 10_000, True
+            )
+        ]
     raise ValueError(f"figure {figure!r} has no ladder")
 
 

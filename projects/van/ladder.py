@@ -4,6 +4,7 @@ Every rung leaves its estimates and weights in the run directory, so that a kill
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ class Ladder:
       first_steps, steps: of training at the first beta (annealed, from the start) and at each other.
       samples: of the estimates at each beta.
       chunk: samples at a time.
+      defended: estimates are of a mixture with networks of higher temperatures, see `estimates.make_draw`.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Ladder:
     steps: int
     samples: int
     chunk: int = 2000
+    defended: bool = False
 
 
 def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]:
@@ -47,27 +50,39 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
     system, network = systems.create(settings), network_of(settings)
     template = model.create(network, settings.seed)
     parameters = model.tree(template) if start is None else start
-    rows, advance = [], {}
+    rows, advance, climbed = [], {}, {}
     for rung, beta in enumerate(ladder.betas):
         path = run.path / "pieces" / f"{ladder.name}_beta{beta:g}.json"
         weights = path.with_suffix(".safetensors")
-        if (kept := files.read_json(path)) is not None and weights.is_file():
-            parameters = model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
-            rows.append(kept)
-            continue
         count = ladder.first_steps if rung == 0 and start is None else ladder.steps
+        kept = files.read_json(path)
+        if weights.is_file():
+            parameters = model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
+        if kept is not None and weights.is_file():
+            rows.append(kept)
+            climbed[beta] = parameters
+            continue
         asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if count != ladder.steps else 0.0)
-        parameters = train(asked, system, beta, parameters, advance, run, f"{ladder.name}, beta {beta:g}")
+        if not weights.is_file():
+            parameters = train(asked, system, beta, parameters, advance, run, f"{ladder.name}, beta {beta:g}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.save_tree(weights, jax.device_get(parameters))
+        climbed[beta] = parameters
         found = estimates.from_network(
-            parameters, network, system, beta, ladder.samples, seed=settings.seed + 1, chunk=ladder.chunk, progress=run
-        )
+            parameters, network, system, beta, ladder.samples, seed=settings.seed + 1, chunk=ladder.chunk,
+            defence=wider(climbed, beta) if ladder.defended else (), progress=run,
+        )  # fmt: skip
         row = files.clean(estimates.result(found) | {"beta": beta, "steps": count, "sites": found.sites})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save_tree(weights, jax.device_get(parameters))
         files.write_json(path, row)
         run.log(f"{ladder.name} beta {beta:g}: ESS {row['ess']:.3f}, {sigmas(row)}")
         rows.append(row)
     return rows
+
+
+def wider(climbed: Mapping[float, dict], beta: float) -> list[dict]:
+    """Returns networks of about 3/4, 1/2 and 1/4 of beta, of those that were climbed."""
+    betas = {min(climbed, key=lambda other: abs(other - share * beta)) for share in (0.75, 0.5, 0.25)}
+    return [climbed[other] for other in sorted(betas) if other < beta]
 
 
 def final(ladder: Ladder, run: app.Run) -> dict:

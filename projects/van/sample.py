@@ -20,7 +20,7 @@ from common.checkpoint import Checkpointer
 from kernels import autoregressive
 from kernels.autoregressive import stream
 from kernels.autoregressive.importance import SPINS, finalise, spin_derived, spin_numbers
-from projects.van import estimates, model, plots, systems
+from projects.van import estimates, model, plots, sums, systems
 from projects.van.config import TrainConfig, network_of
 
 
@@ -55,7 +55,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
-        plots.draw_run(run, found, np.asarray(spins))
+        plots.draw_run(run, found, system.unfold(np.asarray(spins)))
     result = estimates.result(found) | {"system": system.title, "beta": beta}
     if settings.window:
         result["window"] = window_rows(settings, others, system, found.sites)
@@ -84,12 +84,11 @@ def load(folder: str) -> tuple[TrainConfig, dict]:
 
 def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta: float):
     """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
-    pilot = next(
-        estimates.gather(parameters, network, system, beta, settings.chunk, seed=settings.seed, chunk=settings.chunk)
-    )[0]
+    drawn = estimates.make_draw([parameters], network, settings.chunk)
+    pilot = next(estimates.gather(drawn, system, beta, settings.chunk, seed=settings.seed, chunk=settings.chunk))[0]
     origin = pilot.weighted.origin
     others = tuple(stream.init(len(origin), origin) for _ in settings.window)
-    state = (estimates.empty(origin), others)
+    state = (sums.empty(origin), others)
     checkpointer = Checkpointer(run.checkpoints)
     if restored := checkpointer.restore_latest(state):
         _, state = restored
@@ -99,7 +98,7 @@ def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta
     start = saved_at = time.monotonic()
     with training.Termination(True) as termination, run.progress(settings.samples, "samples", begun) as progress:
         chunks = estimates.gather(
-            parameters, network, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
+            drawn, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
             gathered=gathered,
         )  # fmt: skip
         for gathered, (log_q, energy, m) in chunks:
@@ -116,8 +115,8 @@ def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta
                 saved_at = time.monotonic()
             if stops and done < settings.samples:
                 raise app.Preempted(f"SIGTERM: checkpoint written after {done:,} of {settings.samples:,} samples")
-    drawn = int(gathered.raw.n) - begun
-    return gathered, others, round(drawn / (time.monotonic() - start), 1) if drawn else None
+    count = int(gathered.raw.n) - begun
+    return gathered, others, round(count / (time.monotonic() - start), 1) if count else None
 
 
 def window_rows(settings: SampleConfig, others, system, sites: int) -> list[dict]:

@@ -28,6 +28,7 @@ class System:
       symmetric: whether turning all spins over leaves the energy.
       exact: beta to (ln_z, u, s, c_v), None where nothing is known.
       abs_m: beta to the exact <|sum of spins|>, None where that takes long.
+      unfold: spins as the network has them to spins as they lie on the lattice.
       bonds: of the couplings, for cluster Monte Carlo; None where there are fields or a user's energy.
     """
 
@@ -37,6 +38,7 @@ class System:
     exact: Callable[[float], exact.Exact | None]
     abs_m: Callable[[float], float | None] = lambda beta: None
     bonds: Any = None
+    unfold: Callable[[Any], Any] = lambda spins: spins
 
 
 def create(settings: TrainConfig) -> System:
@@ -46,8 +48,11 @@ def create(settings: TrainConfig) -> System:
       ValueError: a lattice that is too short, couplings that do not fit, z2 asked for where a field breaks it.
     """
     rows, columns = settings.rows, settings.columns or settings.rows
+    if settings.fold and (settings.system not in energies.LATTICES or settings.boundary != "torus"):
+        raise ValueError("--fold is for a torus: square or triangular, --boundary=torus")
     if settings.system in energies.LATTICES:
-        return lattice(settings.system, rows, columns, settings.coupling, settings.boundary)
+        system = lattice(settings.system, rows, columns, settings.coupling, settings.boundary)
+        return fold(system, rows, columns) if settings.fold else system
     n = rows * columns
     if settings.system == "hopfield":
         system = hopfield(n, settings.system_seed)
@@ -74,6 +79,24 @@ def lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str) 
         lambda beta: exact_magnetisation(kind, rows, columns, coupling, boundary, beta),
         bonds,
     )
+
+
+def folded(length: int) -> np.ndarray:
+    """Returns the place of each row of a torus in the order 0, L-1, 1, L-2, ...: int [length]."""
+    places = np.arange(length)
+    return np.where(places < (length + 1) // 2, 2 * places, 2 * (length - 1 - places) + 1)
+
+
+def fold(system: System, rows: int, columns: int) -> System:
+    """Returns the same system with its sites numbered in folded order, along both directions."""
+    down, right = folded(rows), folded(columns)
+    place = (down[:, None] * columns + right[None, :]).reshape(-1).astype(np.int32)
+
+    def unfold(spins):
+        return spins[:, down][:, :, right]
+
+    bonds = system.bonds._replace(first=place[system.bonds.first], second=place[system.bonds.second])
+    return dataclasses.replace(system, energy=lambda spins: system.energy(unfold(spins)), bonds=bonds, unfold=unfold)
 
 
 def exact_lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float):

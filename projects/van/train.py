@@ -30,7 +30,7 @@ def main(settings: TrainConfig, run: app.Run) -> dict:
     )  # fmt: skip
     run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
     if run.is_main:
-        plots.draw_run(run, found, np.asarray(spins), settings)
+        plots.draw_run(run, found, system.unfold(np.asarray(spins)), settings)
     return estimates.result(found) | {"system": system.title, "beta": settings.beta}
 
 
