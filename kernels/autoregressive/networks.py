@@ -6,6 +6,7 @@ hashable setting; its parameters are a plain dictionary of arrays by layer, to b
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 from typing import NamedTuple
@@ -129,6 +130,11 @@ def init(cfg: Network, key: jax.Array, dtype=jnp.float32) -> dict:
     Source: arXiv:1809.10606 and its reference code.
     """
     check_network(cfg)
+    return _init(cfg, key, jnp.dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnames=("cfg", "dtype"))
+def _init(cfg, key, dtype):
     keys = jax.random.split(key, cfg.depth + 1)
     params = {layer.name: _init_layer(cfg, layer, keys[k], dtype) for k, layer in enumerate(layers(cfg))}
     if has_final(cfg):

@@ -23,7 +23,7 @@ from .probability import _logits, dtype_of, full_precision, mixture, sum_of_term
 from .row_split import sample_rows
 from .wavefront import sample_wavefront
 
-# Bytes of features that a chunk may keep at hand, by which its size is chosen: of caches, or of an accelerator's memory.
+# Bytes of features that a chunk may keep at hand, which sets its size: of caches, or of an accelerator's memory.
 CACHE_BYTES, ACCELERATOR_BYTES = 12_000_000, 2_000_000_000
 LEAST_CHUNK = 16  # samples below which another thread does not pay
 
