@@ -78,8 +78,8 @@ def adapt(state: Pace) -> Pace:
     """Returns the pace after its full windows have acted; a window that acted is empty again.
 
     Points on the sphere adversarial in more than half of the last 100 cases: delta and eps grow by 1.5; in less than a
-    fifth: both shrink. Points nearer to the clean image in more than a quarter of the last 30: eps grows; in less than a
-    tenth: eps shrinks. Windows that are not full, or in between, stay and roll on.
+    fifth: both shrink. Points nearer to the clean image in more than a quarter of the last 30: eps grows; in less than
+    a tenth: eps shrinks. Windows that are not full, or in between, stay and roll on.
     """
     # Whole numbers: a rounded share may fall on the wrong side of its threshold.
     hits = state.sphere.sum(1)

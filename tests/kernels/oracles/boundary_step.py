@@ -47,10 +47,9 @@ class Steps:
                 self.after.clear()
 
 
-def walk(is_adversarial, x0, start, budget, generator, lo, hi):
+def walk(is_adversarial, x0, start, budget, generator, lo, hi, steps):
     """Returns the distance after `budget` queries of the Gaussian attack from an adversarial start, checks counted."""
-    x, steps = np.array(start, float), Steps()
-    used, step = 0, 0
+    x, used, step = np.array(start, float), 0, 0
     while used < budget and steps.eps >= 1e-7:
         noise = generator.standard_normal(x.size)
         xs, xc = step_points(noise, x0, x, steps.delta, steps.eps, lo, hi)
