@@ -85,7 +85,7 @@ def trace(function: Callable, arguments: Sequence, active: Sequence[bool]) -> Gr
     constvars, constants, invars, outvars, equations = _opened(closed)
     environment: dict = {}
     for variable, is_active in zip(invars, active, strict=True):
-        environment[variable] = _value(variable.aval, is_active and _is_float(variable.aval.dtype))
+        environment[variable] = _value(variable.aval, is_active and is_float(variable.aval.dtype))
         graph.inputs.append(environment[variable])
     _add_constants(graph, environment, constvars, constants)
     _inline(graph, environment, equations, scope="")
@@ -107,7 +107,7 @@ def _inline(graph: Graph, environment: dict, equations, scope: str) -> None:
             environment.update(zip(equation.outvars, outputs, strict=True))
             continue
         flows = any(value.active for value in inputs) and name not in DETACHED
-        outputs = tuple(_value(v.aval, flows and _is_float(v.aval.dtype)) for v in equation.outvars)
+        outputs = tuple(_value(v.aval, flows and is_float(v.aval.dtype)) for v in equation.outvars)
         environment.update(zip(equation.outvars, outputs, strict=True))
         graph.equations.append(
             Equation(
@@ -205,5 +205,6 @@ def _value(aval, active) -> Value:
     return Value(tuple(getattr(aval, "shape", ())), getattr(aval, "dtype", None), active)
 
 
-def _is_float(dtype) -> bool:
-    return jax.dtypes.issubdtype(dtype, np.floating)
+def is_float(dtype) -> bool:
+    """Whether relevance can be of this dtype."""
+    return jax.dtypes.issubdtype(dtype, np.inexact)

@@ -7,7 +7,7 @@ b s + t (BatchNorm, for example); before it they give W s and f(t; W), which dep
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -129,6 +129,13 @@ class Affine:
         shape[out_axis], shape[in_axis] = by_output.shape
         return (by_output if out_axis < in_axis else by_output.T).reshape(shape)
 
+    def has_one_group(self) -> bool:
+        """Whether the core is a convolution of which every output sees every channel."""
+        params = self.core.params
+        if self.core.primitive != "conv_general_dilated" or self.position != 0:
+            return False
+        return params["feature_group_count"] == params["batch_group_count"] == 1
+
     def sample_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """`shape` of the data with size one along its batch axes, which no weight runs along and no window covers."""
         shape = list(shape)
@@ -172,6 +179,3 @@ def _along(array, axes: Mapping[int, int], ndim: int):
 
 def _is_number(x) -> bool:
     return isinstance(x, float)
-
-
-Linear = Callable[[jax.Array, jax.Array], jax.Array]

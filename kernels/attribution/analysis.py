@@ -18,12 +18,13 @@ class Analysis:
     """Facts by value.
 
     Attributes:
-        consumers: equations that read a value; a graph output counts as None.
+        consumers: equations that read a value and through which relevance can reach it; a graph output counts as None.
         producer: the equation that makes it.
         leaves: parameters it is computed from, as positions among the graph's inputs; constants of the function count
-            with -1. Empty: it is the same whatever the parameters.
+            with -1, an attributed input with -2. Empty: it is the same whatever the parameters.
         varies: axes along which its entries can differ; only for values that relevance does not reach.
         signs: see `signs`; absent where nothing is known.
+        live: active values from which the output can be reached: relevance can be there.
         dominator: for results of entrywise functions, the nearest active value they are a function of.
     """
 
@@ -32,22 +33,24 @@ class Analysis:
     leaves: dict[Value, frozenset[int]]
     varies: dict[Value, frozenset[int]]
     signs: dict[Value, frozenset[int]]
+    live: set[Value]
     dominator: dict[Value, Value]
 
 
 def analyse(graph: Graph) -> Analysis:
     """Returns the facts of a graph, in one pass from its inputs."""
-    facts = Analysis({}, {}, {}, {}, signs_of(graph), {})
+    facts = Analysis({}, {}, {}, {}, signs_of(graph), _live(graph), {})
     for position, value in enumerate(graph.inputs):
-        facts.leaves[value] = frozenset() if value.active else frozenset([position])
+        facts.leaves[value] = frozenset([-2 if value.active else position])
         facts.varies[value] = _all_axes(value)
     for value in graph.constants:
         facts.leaves[value] = frozenset() if value.known is not None else frozenset([-1])
         facts.varies[value] = _all_axes(value)
     depth: dict[Value, int] = {}
     for equation in graph.equations:
-        for value in equation.inputs:
-            facts.consumers.setdefault(value, []).append(equation)
+        if any(value in facts.live for value in equation.outputs):
+            for value in equation.inputs:
+                facts.consumers.setdefault(value, []).append(equation)
         leaves = frozenset().union(*(facts.leaves[value] for value in equation.inputs))
         for value in equation.outputs:
             facts.producer[value] = equation
@@ -58,6 +61,14 @@ def analyse(graph: Graph) -> Analysis:
     for value in graph.outputs:
         facts.consumers.setdefault(value, []).append(None)
     return facts
+
+
+def _live(graph: Graph) -> set[Value]:
+    live = {value for value in graph.outputs if value.active}
+    for equation in reversed(graph.equations):
+        if any(value in live for value in equation.outputs):
+            live.update(value for value in equation.inputs if value.active)
+    return live
 
 
 def _all_axes(value: Value) -> frozenset[int]:

@@ -116,6 +116,10 @@ def read(fn: Callable, params: Any, x: Any, *, fold_norm: bool | str = True) -> 
         raise ValueError(
             f"fn returns {len(graph.outputs)} arrays; expected one: wrap it so that it returns what to explain."
         )
+    if not graph.outputs[0].active:
+        raise ValueError(
+            "the output of fn does not hang on x by anything that has a derivative: there is no relevance."
+        )
     paths = [layer_path(path) for path, _ in param_paths] + ["x"] * len(x_leaves)
     return program_of(graph, paths, fold_norm)
 

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from . import registry
 from ._jaxpr import Equation, Graph, Value
 from .affine import Affine
-from .analysis import Analysis, analyse
+from .analysis import Analysis
 from .folding import as_step, fold_after, fold_before, path_of
 from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, SUMS
+from .statistics import hold_statistics
 
 FOLDING = (True, False, "after", "before")
 
@@ -81,7 +82,7 @@ def program_of(graph: Graph, paths: Sequence[str], fold_norm: bool | str) -> Pro
         fold_norm: True folds scales and shifts into affine operations, "after" and "before" only those that follow or
             precede them, False none but an operation's own bias.
     """
-    facts = analyse(graph)
+    facts = hold_statistics(graph)
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts) for equation in graph.equations]
     affines = [affine for affine in affines if affine is not None]
@@ -90,7 +91,7 @@ def program_of(graph: Graph, paths: Sequence[str], fold_norm: bool | str) -> Pro
         fold_after(affine, facts, paths, everything=fold_norm in (True, "after"))
         taken.update(step.equation for step in affine.after)
     for equation in graph.equations:
-        if equation.primitive in ("reduce_sum", "reduce_window_sum") and equation.outputs[0].active:
+        if equation.primitive in ("reduce_sum", "reduce_window_sum") and equation.outputs[0] in facts.live:
             operation = _sum(equation, (equation.inputs[0],), facts)
             grouped[operation.equations[-1]] = operation
             taken.update(operation.equations)
@@ -105,7 +106,7 @@ def program_of(graph: Graph, paths: Sequence[str], fold_norm: bool | str) -> Pro
     for equation in graph.equations:
         if equation in grouped:
             operations.append(grouped[equation])
-        elif equation not in taken and any(value.active for value in equation.outputs):
+        elif equation not in taken and any(value in facts.live for value in equation.outputs):
             operations.append(_operation(equation, facts))
     _name(operations, facts, paths)
     return Program(graph, facts, operations)
@@ -116,7 +117,7 @@ def _affine(equation: Equation, facts: Analysis) -> Affine | None:
     if equation.primitive not in AFFINE or equation.primitive in registry.REGISTERED:
         return None
     active = [position for position, value in enumerate(equation.inputs) if value.active]
-    if len(active) != 1 or not facts.leaves[equation.inputs[1 - active[0]]]:
+    if len(active) != 1 or equation.outputs[0] not in facts.live or not facts.leaves[equation.inputs[1 - active[0]]]:
         return None
     return Affine(equation, active[0])
 
@@ -148,7 +149,7 @@ def _operation(equation: Equation, facts: Analysis) -> Operation:
         return plain("recurrent", "unknown")
     whole = name not in ELEMENTWISE and equation.outputs[0] in facts.dominator
     if len(inputs) == 1 and (name in ELEMENTWISE or whole) and name not in LAYOUT:
-        if as_step(equation, inputs[0]) is not None:
+        if name in ("neg", "add", "sub", "mul") or (name == "div" and equation.inputs[0] is inputs[0]):
             return plain("norm_layer")
         return plain("relu", "activation") if _is_relu(equation, facts) else plain("activation")
     if name in ELEMENTWISE and name not in CASTS | SUMS and equation.outputs[0] in facts.dominator:
@@ -267,8 +268,8 @@ def _name(operations: Sequence[Operation], facts: Analysis, paths: Sequence[str]
 
 
 def _layers(value: Value, facts: Analysis, paths: Sequence[str]) -> list[str]:
-    """Layers of the parameters a value is computed from, the common one first where there are several."""
-    parents = [path_of(paths[leaf]) for leaf in sorted(facts.leaves[value]) if leaf >= 0]
+    """Layers of the parameters a value is computed from, the common one first; a parameter at the top is its own."""
+    parents = [path_of(paths[leaf]) or paths[leaf] for leaf in sorted(facts.leaves[value]) if leaf >= 0]
     if len(set(parents)) > 1:
         common = os.path.commonprefix([parent.split("/") + [""] for parent in parents])
         parents.insert(0, "/".join(part for part in common if part))

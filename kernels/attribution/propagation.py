@@ -13,6 +13,7 @@ from . import registry, rules
 from ._jaxpr import Value
 from .affine import Affine
 from .analysis import Analysis
+from .maxima import is_plain_pooling, pooling_gradient
 from .operations import Operation
 from .signs import UNKNOWN
 from .stabilize import Stabilizer, as_stabilizer
@@ -49,6 +50,8 @@ def propagate(
         return (_gradient_of_affine(operation, relevance[0], values, facts),)
     inputs = tuple(values[value] for value in operation.inputs)
     outputs = tuple(values[value] for value in operation.outputs)
+    if isinstance(rule, rules.Gradient) and is_plain_pooling(operation.equations[0]):
+        return (pooling_gradient(operation.equations[0], inputs[0], outputs[0], relevance[0]),)
     function = _of_affine(operation, values, facts) if operation.affine is not None else operation.function(values)
     if isinstance(rule, rules.Norm) and kept is not None:
         for r, z in zip(relevance, outputs, strict=True):
@@ -117,6 +120,8 @@ def _through_affine(rule, operation: Operation, relevance, values, facts: Analys
         weight = jnp.zeros_like(weight)
     bias = None if "bias" in zeroed else bias
     stable = as_stabilizer(rule.stabilizer)
+    if isinstance(rule, rules.Flat) and "weight" not in zeroed and affine.has_one_group():
+        return _flat_convolution(affine, x, relevance, stable, kept)
     total = jnp.zeros((), x.dtype)
     for branch in rule.branches():
         terms = [term for term in branch.terms if not _vanishes(term, sign)]
@@ -142,6 +147,23 @@ def _through_affine(rule, operation: Operation, relevance, values, facts: Analys
             part = d.astype(x.dtype) * part if term.factor else part
             total = total + branch.coefficient * term.sign * part
     return jnp.broadcast_to(total, x.shape)
+
+
+def _flat_convolution(affine: Affine, x, relevance, stable, kept: Kept | None) -> jax.Array:
+    """Flat at a convolution: all channels of the input get the same, so that one of them is computed."""
+    numbers = affine.core.params["dimension_numbers"]
+    narrow, out_axis, in_axis = list(x.shape), numbers.out_spec[1], numbers.lhs_spec[1]
+    narrow[in_axis] = 1
+    window = [1 if axis in numbers.rhs_spec[:2] else size for axis, size in enumerate(affine.weight.shape)]
+    window = jnp.ones(window, affine.weight.dtype)
+    sample = jnp.ones(affine.sample_shape(tuple(narrow)), x.dtype)
+    inputs = x.shape[in_axis] * affine.linear(sample, window)
+    stabilised = stable(inputs)
+    share = relevance / stabilised
+    if kept is not None:
+        kept.epsilon += jnp.sum(share * (stabilised - inputs))
+    part = affine.transposed(jnp.sum(share, out_axis, keepdims=True), window, tuple(narrow))
+    return jnp.broadcast_to(part.astype(x.dtype), x.shape)
 
 
 def _vanishes(term: rules.Term, sign: frozenset[int]) -> bool:

@@ -18,7 +18,7 @@ def register(primitive: str, rule: Callable | None = None):
         primitive: its name in the jaxpr, as the error message gives it.
         rule: `rule(relevance, inputs, outputs, function)` gets the relevance of every output, the arrays of the
             operands that relevance can reach, the outputs, and the primitive as a function of these operands that
-            returns a tuple of outputs. It returns one relevance for each operand. A rule of `rules` (Pass(), Gradient(), Norm())
+            returns a tuple of outputs. It returns one relevance for each operand. A rule of `rules`, such as Pass(),
             is taken too. None: use as a decorator.
 
     Raises:

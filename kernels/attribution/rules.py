@@ -265,7 +265,7 @@ class Pass:
 
     def backward(self, relevance, inputs, outputs, function):
         """Returns the relevance of the one input."""
-        return (relevance[0].astype(inputs[0].dtype),)
+        return (_fitted(relevance[0], inputs[0]),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +292,7 @@ class SignalTakesAll:
         """Returns the relevance of the factors."""
         signals = [index for index in range(len(inputs)) if index not in gates] or list(range(len(inputs)))
         share = relevance[0] / len(signals)
-        return tuple(share if index in signals else jnp.zeros_like(x) for index, x in enumerate(inputs))
+        return tuple(_fitted(share, x) if i in signals else jnp.zeros_like(x) for i, x in enumerate(inputs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,6 +322,19 @@ class BetaSmooth:
     def backward(self, relevance, inputs, outputs, function):
         """Returns the relevance of the one input."""
         return (relevance[0] * jax.nn.sigmoid(self.beta * inputs[0]),)
+
+
+def _fitted(relevance: jax.Array, x: jax.Array) -> jax.Array:
+    """Relevance of an operand that was broadcast: the sum over its copies."""
+    if relevance.ndim > x.ndim:
+        relevance = jnp.sum(relevance, axis=tuple(range(relevance.ndim - x.ndim)))
+    axes = tuple(axis for axis, size in enumerate(x.shape) if size == 1 and relevance.shape[axis] != 1)
+    relevance = jnp.sum(relevance, axis=axes, keepdims=True) if axes else relevance
+    if relevance.shape != x.shape:
+        raise ValueError(
+            f"relevance of shape {relevance.shape} cannot pass to shape {x.shape}: Pass is for entrywise functions."
+        )
+    return relevance.astype(x.dtype)
 
 
 def divided(relevance: jax.Array, denominator: jax.Array) -> jax.Array:
