@@ -1,4 +1,4 @@
-"""NetKet's sampler, and one forward pass a site in torch, on request: .venv-peers/netket/bin/python tests/peers/netket_server.py
+"""NetKet's sampler and passes of a torch network on request: .venv-peers/netket/bin/python tests/peers/netket_server.py
 
 `sample` times NetKet's FastARNNConv2D under its ARDirectSampler, log-probabilities returned with the samples as ours
 are. `log_prob` is the network of arXiv:1809.10606 written in torch from its formulas, with our weights: the judge of
