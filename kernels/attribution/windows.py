@@ -52,7 +52,7 @@ def _along_axes(shape, window, stride, axes) -> tuple[list[int], list[int]]:
     many = [tuple(int(n) for n in np.broadcast_to(value, (count,))) for value in (window, stride)]
     if axes is None:
         axes = tuple(range(len(shape) - count, len(shape)))
-        if count == 2 and len(shape) == 4 and shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+        if count == 2 and len(shape) == 4 and shape[-1] in (1, 3, 4):
             axes = (1, 2)
     axes = tuple(axis % len(shape) for axis in axes)
     if len(set(axes)) != count or min(axes) < 1:

@@ -1,4 +1,4 @@
-"""Trains a network of the zoo to explain: LeNet5 on MNIST, ResNet-20 on Fashion-MNIST; leaves `model.safetensors`.
+"""Trains a network of the zoo to explain: LeNet5 on MNIST, ResNet-20 on digits; leaves `model.safetensors`.
 
 The last training images are kept apart for `validation_accuracy`; the test images are looked at once, at the end.
 """

@@ -16,7 +16,7 @@ FUNCTION = networks.function(plans.SMALL)
 
 def call(case: cases.Attributor, **more):
     """Our (outputs, attribution) in float64, images with channels last."""
-    x = jnp.asarray(networks.channels_last(cases.images()))
+    x = jnp.asarray(networks.channels_last(cases.images()))  # in JAX's widest float at the time
     settings = dict(case.settings)
     settings = {{"n_iter": "n", "noise_level": "sigma"}.get(name, name): value for name, value in settings.items()}
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
@@ -29,22 +29,23 @@ def call(case: cases.Attributor, **more):
         chosen = jax.nn.one_hot(target, 5)
         target = lambda y: y * chosen  # noqa: E731
     attributor = getattr(attributors, case.attributor)
-    return attributor(FUNCTION, networks.from_torch(PARAMETERS), x, target=target, **settings, **more)
+    return attributor(FUNCTION, networks.from_torch(PARAMETERS, x.dtype), x, target=target, **settings, **more)
 
 
 @pytest.mark.parametrize("case", cases.ATTRIBUTORS, ids=lambda case: case.name)
 def test_recorded(case):
     expected = RECORDED[case.name]
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.disable_jit():  # the operations compile once for all cases
         y, found = call(case)
     np.testing.assert_allclose(y, INPUTS["float64/y"], rtol=0, atol=1e-12)
     found = np.asarray(found).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("case", [case for case in cases.ATTRIBUTORS if case.settings], ids=lambda case: case.name)
-def test_several_in_one_pass(case):
-    with jax.enable_x64(True):
-        _, found = call(case, at_once=3)
+@pytest.mark.parametrize("name", ["smoothgrad_wide", "integrated_gradients_three", "occlusion_gaps"])
+def test_several_in_one_pass_compiled(name):
+    (case,) = [case for case in cases.ATTRIBUTORS if case.name == name]
+    _, found = call(case, at_once=3)
+    assert found.dtype == jnp.float32
     expected = RECORDED[case.name].transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-5 * np.abs(expected).max())
