@@ -28,8 +28,8 @@ class Setting:
     rate of J (Adam, falling to 0 as a cosine) and of the network; depth, channels of the MADE; seed."""
 
     spins: int = 20
-    betas: tuple[float, ...] = tuple(round(0.1 * k, 1) for k in range(1, 21))
-    steps: int = 1500
+    betas: tuple[float, ...] = tuple(round(0.2 * k, 1) for k in range(1, 11))
+    steps: int = 800
     samples: int = 2000
     rate: float = 0.01
     network_rate: float = 5e-3

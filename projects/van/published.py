@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from common import files, readme
+from common import files, provenance, readme
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
@@ -24,6 +24,28 @@ def write(name: str, result: Mapping[str, Any], pictures: Mapping[str, pathlib.P
         shutil.copyfile(path, folder / f"figure_{name}{suffix}.png")
     pictures = {suffix: f"figure_{name}{suffix}.png" for suffix in pictures}
     files.write_json(folder / f"figure_{name}.json", dict(result) | {"pictures": list(pictures.values())})
+
+
+def write_network(name: str, result: Mapping[str, Any], run, trained, peak: float) -> None:
+    """Publishes the estimates of one network, with its panel of corrections and histogram of weights.
+
+    Args:
+      result: of `sample`.
+      run: its run, with the pictures.
+      trained: flags of the training.
+      peak: memory of the process, MiB.
+    """
+    pictures = {f"_{picture}": run.plots / f"{picture}.png" for picture in ("correction", "weights", "chain")}
+    for suffix, path in pictures.items():
+        shutil.copyfile(path, RESULTS / f"{name}{suffix}.png")
+    network = f"{trained.network} D{trained.depth} C{trained.channels} h{trained.half_width}"
+    network += ", folded order" if trained.fold else ""
+    title = f"{result['system']}, beta {result['beta']:g}, {result['samples']:,} samples"
+    written = dict(result) | {
+        "title": title, "network": network, "peak_mebibytes": round(peak),
+        "pictures": [f"{name}{suffix}.png" for suffix in pictures], "provenance": provenance.stamp(),
+    }  # fmt: skip
+    files.write_json(RESULTS / f"{name}.json", written)
 
 
 def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:

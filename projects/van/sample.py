@@ -20,7 +20,7 @@ from common.checkpoint import Checkpointer
 from kernels import autoregressive
 from kernels.autoregressive import stream
 from kernels.autoregressive.importance import SPINS, finalise, spin_derived, spin_numbers
-from projects.van import estimates, model, plots, sums, systems
+from projects.van import estimates, model, plots, published, sums, systems
 from projects.van.config import TrainConfig, network_of
 
 
@@ -36,6 +36,9 @@ class SampleConfig:
     )
     window: tuple[float, ...] = config.field((), "further inverse temperatures, reached by reweighting", minimum=0)
     z2: bool = config.field(False, "mix the network with its mirror image, though it was trained without: two passes")
+    publish: str | None = config.field(
+        None, "put the result and the panel of corrections into results/ under this name", identity=False
+    )
     seed: int = config.field(1000, "of the samples; not the one of the training, which chose the weights", minimum=0)
     checkpoint_seconds: float = config.field(60.0, "at most so long between two checkpoints", minimum=0, identity=False)
 
@@ -62,6 +65,8 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         columns = list(result["window"][0])
         run.table("window", columns, [list(row.values()) for row in result["window"]], "Reweighted to other beta")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if settings.publish and run.is_main:
+        published.write_network(settings.publish, result, run, trained, peak)
     # Neither follows from the flags: a resumed run has other ones.
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))

@@ -142,9 +142,9 @@ def pairwise(J: np.ndarray, h: np.ndarray | None, title: str) -> System:
 
     first, second = np.nonzero(np.triu(J))
     bonds = energies.Bonds(first.astype(np.int32), second.astype(np.int32), J[first, second]) if symmetric else None
-    J, h = np.asarray(J, np.float32), None if symmetric else np.asarray(h, np.float32)
+    single = np.asarray(J, np.float32), None if symmetric else np.asarray(h, np.float32)
     return System(
-        title, lambda spins: energies.pairwise(spins.reshape(len(spins), n), J, h), symmetric, solved, bonds=bonds
+        title, lambda spins: energies.pairwise(spins.reshape(len(spins), n), *single), symmetric, solved, bonds=bonds
     )  # fmt: skip
 
 

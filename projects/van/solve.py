@@ -1,0 +1,47 @@
+"""One call for a system of one's own: an energy function in, a trained network with corrected estimates out.
+
+The verbs do the same with flags, run directories and resuming: `--system=MODULE:FUNCTION` names an energy for them.
+"""
+
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+import jax
+
+from common import run_directory
+from projects.van import estimates, systems, train
+from projects.van.config import TrainConfig, network_of
+from projects.van.estimates import Found
+
+
+def solve(
+    energy: Callable[[jax.Array], jax.Array],
+    beta: float,
+    rows: int,
+    columns: int | None = None,
+    *,
+    samples: int = 10_000,
+    run_dir: str | None = None,
+    **flags,
+) -> Found:
+    """Trains a network to be exp(-beta E)/Z and returns estimates of what follows from it, corrected.
+
+    Args:
+      energy: spins [n, rows, columns] of +1 and -1 (float32, JAX) to E [n].
+      beta: inverse temperature.
+      rows, columns: of the lattice; 1 and the number of spins for a system without one.
+      samples: of the estimates.
+      run_dir: keeps metrics and checkpoints, and resumes; None keeps nothing.
+      flags: of `train`, such as steps=500, batch_size=200, network="made", z2=False (which a field needs).
+
+    Returns:
+      Found: `corrected` has ln_z, mean and err by name (u, entropy, c_v, abs_m_site, ...); `raw` the network's own.
+    """
+    settings = TrainConfig(rows=rows, columns=columns, beta=beta, system="projects.van.solve:solve", **flags)
+    system, network = systems.of_energy(energy), network_of(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_directory.open_for_test(pathlib.Path(run_dir or folder))
+        parameters = train.fit(settings, system, run)
+        run.close()
+    return estimates.from_network(parameters, network, system, beta, samples, seed=settings.seed, chunk=settings.chunk)

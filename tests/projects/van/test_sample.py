@@ -1,0 +1,140 @@
+"""Sampling from a checkpoint: killed and resumed to the same estimates; sums in pieces; mixtures."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from common import checkpoint, config, files, run_directory
+from kernels import ising
+from kernels.autoregressive import nmcmc
+from kernels.autoregressive.importance import spin_numbers
+from projects.van import estimates, model, sample, sums, systems
+from projects.van.config import TrainConfig, network_of
+from projects.van.sample import SampleConfig
+
+TRAINED = TrainConfig(rows=3, depth=1, channels=1, half_width=2, beta=0.3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run directory of train with weights that nobody trained: they need much correction."""
+    path = tmp_path_factory.mktemp("trained")
+    network = model.tree(model.create(network_of(TRAINED), 5))
+    checkpoint.save_tree(path / "model.safetensors", jax.device_get(network))
+    (path / "flags.txt").write_text(config.flags_text(TRAINED))
+    return path
+
+
+def run_in(path, settings):
+    run = run_directory.open_for_test(path)
+    return sample.main(settings, run), run
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    settings = SampleConfig(checkpoint=str(folder), samples=5300, chunk=500, window=(0.2, 0.4))
+    return settings, *run_in(tmp_path_factory.mktemp("whole"), settings)
+
+
+def test_estimates_are_corrected(whole):
+    _, result, run = whole
+    assert result["samples"] == 5300
+    for beta, row in ((0.3, None), (0.2, result["window"][0]), (0.4, result["window"][1])):
+        exact = ising.kaufman_torus(3, 3, beta)
+        found = (
+            (row["ln_z"], row["ln_z_error"]) if row else [result["estimates"]["ln_z"][k] for k in ("nis", "nis_error")]
+        )
+        assert abs(found[0] - exact.ln_z) < 6 * found[1], beta
+        if row:
+            assert row["exact_ln_z"] == pytest.approx(exact.ln_z) and abs(row["u"] - exact.u) < 6 * row["u_error"]
+    assert result["window"][0]["ess"] > result["ess"] > result["window"][1]["ess"]
+    assert {path.stem for path in (run.path / "plots").glob("*.png")} == {"weights", "chain", "correction", "samples"}
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 7])
+def test_a_killed_run_ends_with_the_same_estimates(whole, tmp_path, monkeypatch, interrupted_after):
+    settings, wanted, _ = whole
+    settings = dataclasses.replace(settings, checkpoint_seconds=0.0)
+    original, calls = estimates.add, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == interrupted_after + 2:  # the pilot's is the first
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(estimates, "add", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run_in(tmp_path, settings)
+    monkeypatch.setattr(estimates, "add", original)
+    result, _ = run_in(tmp_path, settings)
+    assert files.clean(result) == files.clean(wanted)
+
+
+def test_sums_do_not_know_chunks():
+    """The same samples in one piece and in many: all that is not the chain's randomness is the same."""
+    rng = np.random.default_rng(0)
+    log_q, energy, m = rng.normal(-3, 1, 3000), rng.normal(0, 2, 3000), rng.integers(-4, 5, 3000)
+    origin = spin_numbers(energy, m).mean(axis=1)
+    key = jax.random.key(0)
+    one = sums.add(sums.empty(origin), key, log_q, energy, m, 0.5)
+    many = sums.empty(origin)
+    for k, part in enumerate(np.split(np.arange(3000), [10, 11, 1500])):
+        many = sums.add(many, jax.random.fold_in(key, k), log_q[part], energy[part], m[part], 0.5)
+    for a, b in zip(
+        jax.tree.leaves((one.weighted, one.raw, one.kept)),
+        jax.tree.leaves((many.weighted, many.raw, many.kept)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    assert many.chain.steps == 3000
+
+
+def test_the_chain_goes_on_from_chunk_to_chunk():
+    """Chunks of one: the first sample of each is offered to the state before, by the same rule as in one piece."""
+    rng = np.random.default_rng(1)
+    log_w = rng.normal(0, 1, 60)
+    state = sums.empty(np.zeros(5))
+    position, states = 0, []
+    for t in range(60):
+        key = jax.random.key(t)
+        state = sums.add(state, key, -log_w[t : t + 1], np.zeros(1), np.array([t]), 1.0)
+        if t:
+            index, _ = nmcmc(key, np.array([log_w[position], log_w[t]]))
+            position = t if int(index[1]) else position
+        states.append(position)
+    np.testing.assert_array_equal(state.chain.kept[1, :60], states)
+    assert state.chain.accepted == len(set(states))
+
+
+def test_bins_double_when_they_are_full(monkeypatch):
+    monkeypatch.setattr(sums, "BINS", 8)
+    chain = sums.empty(np.zeros(5)).chain._replace(bins=np.zeros((3, 8)))
+    series = np.arange(3 * 50.0).reshape(3, 50)
+    for part in np.split(np.arange(50), [3, 4, 33]):
+        chain = sums._fill_bins(chain, series[:, part])
+    assert chain.bin_size == 8 and chain.steps == 50
+    np.testing.assert_allclose(chain.bins[0, :7], [series[0, k : k + 8].sum() for k in range(0, 50, 8)])
+
+
+def test_a_mixture_finds_what_a_network_lost():
+    """A network frozen near all up and all down, and the uniform one: alone it misses most of Z with small errors."""
+    settings = TrainConfig(rows=1, columns=8, system="sk", network="made", depth=1, channels=1, bias=False)
+    system, network = systems.create(settings), network_of(settings)
+    uniform = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
+    stuck = jax.tree.map(lambda leaf: leaf + 6, uniform)
+    exact = system.exact(1.0)
+    found = estimates.from_network(stuck, network, system, 1.0, 20_000, seed=0, chunk=2000, defence=[uniform])
+    assert abs(found.corrected.ln_z - exact.ln_z) < 6 * found.corrected.ln_z_err < 0.4
+    assert found.single.ln_z < exact.ln_z - 1, "alone it does not know"
+    assert found.raw["ln_z"][0] < found.single.ln_z
+    spins, log_q = estimates.make_draw([stuck, uniform], network, 1000)(jax.random.key(1), 0)
+    counts, wanted = np.unique(np.asarray(spins).reshape(1000, 8), axis=0, return_counts=True)[1], np.exp(log_q)
+    assert wanted.max() < 0.5 and counts.max() == pytest.approx(1000 * wanted.max(), abs=6 * np.sqrt(250))
+
+
+def test_what_is_no_training_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="model.safetensors"):
+        sample.load(str(tmp_path))
