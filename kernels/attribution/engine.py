@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import plain_operations
 from ._jaxpr import Value, trace
@@ -244,7 +245,7 @@ def _check_numbers(x) -> None:
     for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]:
         if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             continue
-        if not bool(jnp.all(jnp.isfinite(leaf))):
+        if not np.isfinite(np.asarray(leaf, np.float64)).all():  # NumPy: inside a jit jax.numpy would be traced
             where = jax.tree_util.keystr(path)
             raise ValueError(f"x{where} has NaN or infinite values; relevance of it would be NaN everywhere.")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .stabilize import Stabilizer, as_stabilizer, stabilize
 
@@ -206,7 +207,7 @@ class ZBox:
     def __post_init__(self):
         _check(self)
         concrete = not any(isinstance(bound, jax.core.Tracer) for bound in (self.low, self.high))
-        if concrete and bool(jnp.any(jnp.asarray(self.low) > jnp.asarray(self.high))):
+        if concrete and np.any(np.asarray(self.low) > np.asarray(self.high)):
             raise ValueError(f"low is {self.low} and high {self.high}; expected low <= high everywhere.")
 
     def branches(self) -> tuple[Branch, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def starting_relevance(y: jax.Array, target: Any) -> jax.Array:
@@ -29,7 +30,7 @@ def starting_relevance(y: jax.Array, target: Any) -> jax.Array:
         if target != "argmax":
             raise ValueError(f"target is {target!r}; expected 'argmax', integers, an array, a function or None.")
         return _one_value(y, jnp.argmax(y, axis=-1))
-    array = jnp.asarray(target)
+    array = target if isinstance(target, jax.Array) else np.asarray(target)
     if jnp.issubdtype(array.dtype, jnp.integer):
         return _one_value(y, _checked_index(y, array))
     if jnp.issubdtype(array.dtype, jnp.floating) and array.shape == y.shape:
@@ -44,7 +45,7 @@ def _checked_index(y, index):
     if y.ndim == 0 or index.shape not in ((), y.shape[:-1]):
         raise ValueError(f"target has shape {index.shape}; expected one integer or integers of shape {y.shape[:-1]}.")
     if not isinstance(index, jax.core.Tracer):
-        low, high = int(jnp.min(index)), int(jnp.max(index))
+        low, high = int(np.min(index)), int(np.max(index))
         if low < -y.shape[-1] or high >= y.shape[-1]:
             raise ValueError(f"target is {low if low < -y.shape[-1] else high}; the output has {y.shape[-1]} values.")
     return jnp.where(index < 0, index + y.shape[-1], index)
