@@ -34,7 +34,7 @@ def starting_relevance(y: jax.Array, target: Any) -> jax.Array:
     if jnp.issubdtype(array.dtype, jnp.integer):
         return _one_value(y, _checked_index(y, array))
     if jnp.issubdtype(array.dtype, jnp.floating) and array.shape == y.shape:
-        return array.astype(y.dtype)
+        return jnp.asarray(array, y.dtype)
     raise ValueError(
         f"target has shape {array.shape} and dtype {array.dtype}; expected integers of shape () or {y.shape[:-1]}, or "
         f"floats of the output's shape {y.shape}."
@@ -45,7 +45,7 @@ def _checked_index(y, index):
     if y.ndim == 0 or index.shape not in ((), y.shape[:-1]):
         raise ValueError(f"target has shape {index.shape}; expected one integer or integers of shape {y.shape[:-1]}.")
     if not isinstance(index, jax.core.Tracer):
-        low, high = int(np.min(index)), int(np.max(index))
+        low, high = int(np.asarray(index).min()), int(np.asarray(index).max())
         if low < -y.shape[-1] or high >= y.shape[-1]:
             raise ValueError(f"target is {low if low < -y.shape[-1] else high}; the output has {y.shape[-1]} values.")
     return jnp.where(index < 0, index + y.shape[-1], index)
