@@ -16,7 +16,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parents[1] / ".venv-peers"
-MADE_BY = {"nncodec-full": "make peers-full", "zennit": "make peers-zennit"}
+MADE_BY = {"nncodec-full": "make peers-full", "zennit": "make peers-zennit", "foolbox": "make peers-foolbox"}
 
 
 def python_of(name: str) -> pathlib.Path | None:

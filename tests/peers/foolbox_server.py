@@ -106,23 +106,53 @@ def boundary(network: str, problem: str, output: str, backend: str, steps: int) 
     return {"seconds": seconds}
 
 
-def art(network: str, problem: str, output: str, steps: int) -> dict:
-    """Runs ART's BoundaryAttack, untargeted, from given starts, with one trial a step; returns its seconds."""
+class OutOfQueries(Exception):
+    """An image has used its budget."""
+
+
+def art(network: str, problem: str, output: str, budget: int, **settings) -> dict:
+    """Runs ART's BoundaryAttack, untargeted, from given starts, each image until it has asked for `budget` labels.
+
+    Args:
+      network, problem, output: as in `boundary`.
+      budget: queries an image.
+      settings: of the attack; its defaults where none are given.
+
+    Returns:
+      seconds, and queries and outer iterations of all images together.
+    """
     import torch
     from art.attacks.evasion import BoundaryAttack
     from art.estimators.classification import PyTorchClassifier
 
     weights, given = load(network), load(problem)
     shape = given["images"].shape[1:]
-    classifier = PyTorchClassifier(
+    used = [0]
+
+    class Counting(PyTorchClassifier):
+        def predict(self, x, *arguments, **options):
+            if used[0] + len(x) > budget:
+                raise OutOfQueries
+            used[0] += len(x)
+            return super().predict(np.asarray(x, np.float32), *arguments, **options)
+
+    classifier = Counting(
         torch_network(weights), loss=torch.nn.CrossEntropyLoss(), input_shape=shape, nb_classes=10, clip_values=(0, 1)
     )
-    attack = BoundaryAttack(classifier, targeted=False, max_iter=steps, num_trial=1, sample_size=1, verbose=False)
+    total, found = 0, []
     began = time.perf_counter()
-    found = attack.generate(given["images"], y=given["labels"], x_adv_init=given["starts"])
+    for image, label, start in zip(given["images"], given["labels"], given["starts"], strict=True):
+        attack = BoundaryAttack(classifier, targeted=False, max_iter=budget, verbose=False, **settings)
+        attack.curr_adv, used[0] = start, 0
+        try:
+            attack.generate(image[None], y=np.array([label]), x_adv_init=start[None])
+        except OutOfQueries:
+            pass
+        found.append(attack.curr_adv)
+        total += used[0]
     seconds = time.perf_counter() - began
-    np.save(output, found)
-    return {"seconds": seconds}
+    np.save(output, np.array(found, np.float32))
+    return {"seconds": seconds, "queries": total}
 
 
 def version() -> dict:

@@ -1,0 +1,27 @@
+"""The README's attack of a scikit-learn classifier, in ten lines, runs."""
+
+import pathlib
+import re
+
+import numpy as np
+
+from projects.levy_attack import published
+
+
+def test_the_example_of_the_page_attacks_a_scikit_learn_classifier():
+    text = (published.ROOM / "README.md").read_text()
+    found = re.search(r"<!-- example: run by the tests -->\n```python\n(.*?)```", text, re.DOTALL)
+    lines = [line for line in found[1].splitlines() if line]
+    assert len(lines) <= 10
+    names: dict = {}
+    exec(found[1].replace("budget=2000", "budget=300"), names)
+    result, classifier = names["result"], names["classifier"]
+    assert np.all(classifier.predict(result.x_adv) != names["labels"])
+    assert np.all(result.queries == 300) and set(result.status) == {"budget"}
+    assert np.all(result.x_adv >= 0) and np.all(result.x_adv <= 1)
+
+
+def test_the_page_shows_the_published_results():
+    text = pathlib.Path(published.ROOM / "README.md").read_text()
+    shown = text.split(published.BEGIN)[1].split(published.END)[0].strip()
+    assert shown == published.rendered(), "python -m projects.levy_attack.tables --render_readme"
