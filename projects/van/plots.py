@@ -162,6 +162,30 @@ def draw_lattices(run: app.Run, spins: np.ndarray, beta: float) -> None:
     plt.close(figure)
 
 
+def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
+    """ln Z of the network and as corrected, minus the exact one, over beta; linear near 0, logarithmic beyond."""
+    betas = [point["beta"] for point in points]
+    rows = [point["estimates"]["ln_z"] for point in points]
+    exact = np.array([row["exact"] for row in rows])
+    axis.plot(betas, np.array([row["raw"] for row in rows]) - exact, "x", color=GREY, label="network")
+    alone = [
+        (point["beta"], point["network_nis_ln_z"] - known)
+        for point, known in zip(points, exact, strict=True)
+        if "network_ess" in point
+    ]
+    if alone:
+        axis.plot(*zip(*alone, strict=True), "1", color=PURPLE, label="network, weighted")
+    errors = [row["nis_error"] for row in rows]
+    axis.errorbar(
+        betas, np.array([row["nis"] for row in rows]) - exact, errors, fmt="o", color=RED, markersize=3.5, capsize=3,
+        label="corrected (NIS)",
+    )  # fmt: skip
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_yscale("symlog", linthresh=max(4 * float(np.median(errors)), 1e-5))
+    axis.set_title("ln Z - exact")
+    axis.legend(fontsize=7)
+
+
 def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: str, names: Sequence[str]) -> plt.Figure:
     """Returns a panel a quantity over beta: exact curve, network and corrected estimates with error bars.
 
@@ -178,7 +202,9 @@ def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: s
     )
     betas = [point["beta"] for point in points]
     for axis, name in zip(axes.flat, names, strict=False):
-        if name == "ess":
+        if name == "difference":
+            draw_difference(axis, points)
+        elif name == "ess":
             axis.plot(betas, [point["ess"] for point in points], "o-", color=RED, markersize=4)
             axis.plot(betas, [point["acceptance"] for point in points], "s--", color=BLUE, markersize=4)
             axis.set(ylim=(0, 1.02), title="ESS (red), acceptance (blue)")

@@ -97,10 +97,10 @@ def table(rows: dict[str, list[dict]]) -> tuple[list[str], list[list]]:
 
 
 QUANTITIES = {
-    "2a": ("free_energy", "u", "entropy", "c_v", "abs_m_site", "ess"),
-    "2b": ("entropy", "u", "ess"),
-    "3": ("free_energy", "entropy", "ess"),
-    "4a": ("free_energy", "entropy", "ess"),
+    "2a": ("free_energy", "difference", "u", "entropy", "abs_m_site", "ess"),
+    "2b": ("entropy", "difference", "ess"),
+    "3": ("free_energy", "difference", "ess"),
+    "4a": ("free_energy", "difference", "ess"),
 }
 
 

@@ -1,0 +1,161 @@
+"""Figures at their small scale, in pieces that are kept; the inverse problem and its baselines; the README."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import config, files, run_directory
+from kernels import ising
+from kernels.ising import energies
+from projects.van import comment, figures, inverse, ladder, published, tables
+from projects.van.config import TrainConfig
+
+ROOM = Path(tables.__file__).parent
+
+
+@pytest.mark.parametrize("figure", ["4a", "3"])
+def test_a_figure_at_small_scale(figure, tmp_path):
+    run = run_directory.open_for_test(tmp_path)
+    result = tables.main(tables.TablesConfig(figure=figure), run)
+    ((name, rows),) = result["rows"].items()
+    assert [row["beta"] for row in rows] == list(figures.ladders(figure, "small")[0].betas)
+    for row in rows:
+        ln_z = row["estimates"]["ln_z"]
+        assert abs(ln_z["nis"] - ln_z["exact"]) < 6 * ln_z["nis_error"], row["beta"]
+        assert ln_z["raw"] < ln_z["exact"]
+    assert "network_ess" in rows[1] and "network_ess" not in rows[0], "the first rung has nothing wider to lean on"
+    assert (tmp_path / "plots" / f"{name}.png").is_file() and (tmp_path / "tables" / "points.json").is_file()
+    json.dumps(files.clean(result))
+
+
+def test_pieces_are_kept(tmp_path, monkeypatch):
+    """A run that was killed between two rungs trains the second only, and ends with the same rows."""
+    small = figures.ladders("4a", "small")[0]
+    whole = ladder.climb(small, run_directory.open_for_test(tmp_path / "whole"))
+    run = run_directory.open_for_test(tmp_path / "run")
+    ladder.climb(dataclasses.replace(small, betas=small.betas[:1]), run)
+    trained, original = [], ladder.train
+    monkeypatch.setattr(ladder, "train", lambda *args: trained.append(args[2]) or original(*args))
+    assert ladder.climb(small, run) == whole
+    assert trained == [small.betas[1]]
+    assert ladder.climb(small, run) == whole and len(trained) == 1
+    assert [len(ladder.wider({0.5: 1, 1.0: 2, 1.5: 3}, beta)) for beta in (0.5, 1.0, 2.0)] == [0, 1, 3]
+
+
+@pytest.mark.parametrize("figure", ["2a", "2b", "3", "4a"])
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_ladders_are_systems_that_exist(figure, scale):
+    for each in figures.ladders(figure, scale):
+        assert len(set(each.betas)) == len(each.betas) >= 2
+        if each.settings.system != "sk":
+            betas, values = figures.exact_curves(each, points=3)["u"]
+            assert len(betas) == len(values) == 3 and np.isfinite(values).all()
+    assert [e.name for e in comment.ladders(scale)][-1].startswith("undertrained")
+
+
+def test_couplings_are_found(tmp_path):
+    """Eight spins at beta 1: a tenth of the best baseline's error would do; the seeds are fixed."""
+    J = energies.sk_couplings(8, 0)
+    C = inverse.exact_correlations(J, 1.0)
+    wanted = ising.brute_force_means(lambda s: energies.pairwise(s, J), 8, lambda s: np.einsum("bi,bj->bij", s, s), 1.0)
+    np.testing.assert_allclose(C, wanted, atol=1e-12)
+    best = min(inverse.error(J, found) for found in inverse.baselines(C, 1.0).values())
+    found = inverse.reconstruct(C, 1.0, dataclasses.replace(inverse.SMALL, steps=300))
+    assert inverse.error(J, found) < best and inverse.error(J, found) < 0.02
+    assert np.array_equal(found, found.T) and not np.diagonal(found).any()
+
+
+def test_baselines_are_exact_where_they_should_be():
+    """Two spins: independent pairs are all there is. Weak couplings: all three to first order."""
+    J = np.array([[0, 0.7], [0.7, 0]])
+    C = inverse.exact_correlations(J, 1.3)
+    assert inverse.baselines(C, 1.3)["independent pairs"][0, 1] == pytest.approx(0.7, rel=1e-12)
+    assert inverse.baselines(C, 1.3)["Sessak-Monasson"][0, 1] == pytest.approx(0.7, rel=1e-12)
+    weak = 0.01 * energies.sk_couplings(6, 1)
+    for found in inverse.baselines(inverse.exact_correlations(weak, 1.0), 1.0).values():
+        assert inverse.error(weak, found) < 1e-4
+
+
+def test_pairs_given_all_others():
+    """The mean of s_i s_j over its four values with all other spins fixed, from the Boltzmann law."""
+    J, beta = energies.sk_couplings(5, 3), 0.9
+    spins = np.random.default_rng(0).choice([-1.0, 1.0], (4, 5))
+    found = np.asarray(inverse.pair_means(spins, J, beta))
+    for n, state in enumerate(spins):
+        for i in range(5):
+            for j in set(range(5)) - {i}:
+                weights, total = [], 0.0
+                for a in (-1, 1):
+                    for b in (-1, 1):
+                        changed = state.copy()
+                        changed[i], changed[j] = a, b
+                        weights.append(np.exp(-beta * energies.pairwise(changed, J)))
+                        total += a * b * weights[-1]
+                assert found[n, i, j] == pytest.approx(total / sum(weights), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("C", "beta", "named"),
+    [
+        (np.ones((2, 3)), 1.0, r"\[2, 3\]"),
+        (np.eye(3), 0.0, "beta=0"),
+        (np.triu(np.ones((3, 3))), 1.0, "symmetric"),
+    ],
+)
+def test_bad_correlations_are_refused(C, beta, named):
+    with pytest.raises(ValueError, match=named):
+        inverse.reconstruct(C, beta, inverse.SMALL)
+
+
+@pytest.mark.parametrize("path", sorted((ROOM / "flags").glob("*.flags")), ids=lambda path: path.stem)
+def test_settings_of_the_papers_parse(path):
+    config.validate(config.parse(["train", f"--flagfile={path}"], TrainConfig)[0])
+
+
+PARAMETERS = {
+    "paper_square16_pixelcnn": (714_113, 359_233),
+    "paper_square16_pixelcnn_residual": (826_369, 430_017),
+    "paper_hopfield100": (10_000, 4_950),
+    "paper_sk20": (400, 190),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_settings_of_the_papers_have_its_networks(name):
+    from kernels import autoregressive
+    from projects.van.config import network_of
+
+    settings = config.parse(["train", f"--flagfile={ROOM / 'flags' / name}.flags"], TrainConfig)[0]
+    assert autoregressive.parameter_counts(network_of(settings)) == PARAMETERS[name]
+
+
+def test_readme_shows_what_is_published(tmp_path):
+    text = (ROOM / "README.md").read_text()
+    assert published.rendered() in text, "python -m projects.van.tables --render_readme"
+    page = tmp_path / "README.md"
+    page.write_text(
+        re.sub(f"{published.BEGIN}.*{published.END}", f"{published.BEGIN}{published.END}", text, flags=re.S)
+    )
+    assert published.render(page) and page.read_text() == text and not published.render(page)
+    with pytest.raises(ValueError, match="no place for results"):
+        page.write_text("nothing")
+        published.render(page)
+
+
+def test_published_estimates_hold_what_they_promise():
+    """Corrected ln Z within 3 of its sigma at every temperature that is shown, and the papers' other bars."""
+    results = published.load()
+    for name, result in results.items():
+        rows = result.get("rows", {})
+        for each in rows.values() if isinstance(rows, dict) else ():
+            for row in each:
+                ln_z = row["estimates"]["ln_z"]
+                assert abs(ln_z["nis"] - ln_z["exact"]) < 3 * max(ln_z["nis_error"], 1e-6), (name, row["beta"])
+    if "figure_4b" in results:
+        for row in results["figure_4b"]["rows"]:
+            if row["beta"] >= 0.5:
+                assert row["network"] <= min(row[key] for key in inverse.BASELINES), row
