@@ -88,21 +88,23 @@ def trace(function: Callable, arguments: Sequence, active: Sequence[bool]) -> Gr
         environment[variable] = _value(variable.aval, is_active and is_float(variable.aval.dtype))
         graph.inputs.append(environment[variable])
     _add_constants(graph, environment, constvars, constants)
-    _inline(graph, environment, equations, scope="")
+    _inline(graph, environment, equations)
     graph.outputs = [_read(graph, environment, variable) for variable in outvars]
     return graph
 
 
-def _inline(graph: Graph, environment: dict, equations, scope: str) -> None:
+def _inline(graph: Graph, environment: dict, equations, scope: str = "", called_at: str = "") -> None:
     """Appends `equations` to the graph, nested calls opened."""
     for equation in equations:
         inputs = tuple(_read(graph, environment, variable) for variable in equation.invars)
         name, own_scope = equation.primitive.name, "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+        # What JAX has traced before carries no lines: then that of the call counts.
+        source = source_info_util.summarize(equation.source_info) or called_at
         if name in CALLS and not _is_activation(equation, inputs):
             constvars, constants, invars, outvars, body = _opened(equation.params[CALLS[name]])
             inner = dict(zip(invars, inputs, strict=True))
             _add_constants(graph, inner, constvars, constants)
-            _inline(graph, inner, body, own_scope)
+            _inline(graph, inner, body, own_scope, source)
             outputs = [_read(graph, inner, variable) for variable in outvars]
             environment.update(zip(equation.outvars, outputs, strict=True))
             continue
@@ -117,7 +119,7 @@ def _inline(graph: Graph, environment: dict, equations, scope: str) -> None:
                 equation.params,
                 _applier(equation),
                 own_scope,
-                source_info_util.summarize(equation.source_info),
+                source,
             )
         )
 

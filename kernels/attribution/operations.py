@@ -261,9 +261,11 @@ def _name(operations: Sequence[Operation], facts: Analysis, paths: Sequence[str]
         if operation.equations[0].primitive == "name":
             operation.base = operation.equations[0].params["name"]
         operation.aliases = tuple(layer for layer in layers if layer and layer != operation.base)
+    affine = collections.Counter(operation.base for operation in operations if operation.affine is not None)
+    for operation in operations:
         counts[operation.base] += 1
         number = counts[operation.base]
-        numbered = number > 1 or operation.base == operation.kinds[0]
+        numbered = number > 1 or operation.base == operation.kinds[0] or affine[operation.base] > 1
         operation.name = f"{operation.base}#{number}" if numbered else operation.base
 
 

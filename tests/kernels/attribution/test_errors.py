@@ -1,0 +1,131 @@
+"""Bad input stops at the door; a primitive without a rule says which, where and what to do; users register rules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels import attribution
+from kernels.attribution import attribute, composites, describe, register, rules, unregister
+
+X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+PARAMS = {"layer": {"kernel": np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)}}
+
+
+def dense(params, x):
+    return x @ params["layer"]["kernel"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": 3}, "target is 3; the output has 3"),
+        ({"target": np.array([0, 5])}, "target is 5"),
+        ({"target": np.array([0, 1, 2])}, "shape"),
+        ({"target": np.ones((2, 2))}, "floats of the output's shape"),
+        ({"target": "largest"}, "argmax"),
+        ({"target": lambda y: y[:1]}, "expected that of the output"),
+        ({"semantics": "captum"}, "expected one of zennit"),
+        ({"rules": "epsilon_minus"}, "epsilon_plus_flat"),
+        ({"rules": 3}, "no rule"),
+        ({"rules": rules.Epsilon}, "as an instance"),
+        ({"fold_norm": "always"}, "fold_norm"),
+        ({"at": "conv7"}, "there are layer"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 1, "return_report": True}, "report of chunks"),
+        ({"rules": composites.epsilon_plus_flat(first="stem")}, "'stem'"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        attribute(dense, PARAMS, X, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: rules.AlphaBeta(2, 2), "alpha - beta = 1"),
+        (lambda: rules.AlphaBeta(0, -1), "both >= 0"),
+        (lambda: rules.Epsilon(-0.1), "epsilon >= 0"),
+        (lambda: rules.Epsilon("small"), "stabiliser"),
+        (lambda: rules.ZBox(1.0, 0.0), "low <= high"),
+        (lambda: rules.Gamma(-1), "gamma is -1"),
+        (lambda: rules.ZPlus(zero_params="kernel"), "'bias', 'weight'"),
+        (lambda: composites.Composite([("convolution", rules.ZPlus())]), "no kind of operation 'convolution'"),
+        (lambda: composites.Composite(name_map=[("conv1", "zplus")]), "no rule"),
+        (lambda: register("sin", 3), "a function or a rule"),
+    ],
+)
+def test_bad_rules(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_bad_inputs_and_functions():
+    with pytest.raises(ValueError, match=r"x\['image'\] has NaN"):
+        attribute(lambda p, x: dense(p, x["image"]), PARAMS, {"image": X * np.nan})
+    with pytest.raises(ValueError, match="floating-point"):
+        attribute(dense, PARAMS, X.astype(int))
+    with pytest.raises(ValueError, match="returns 2 arrays"):
+        attribute(lambda p, x: (dense(p, x), x), PARAMS, X)
+    with pytest.raises(ValueError, match="does not hang on x"):
+        attribute(lambda p, x: jnp.sign(dense(p, x)), PARAMS, X)
+    with pytest.raises(ValueError, match="expected a number, 4 channels"):
+        attribute(dense, PARAMS, X, rules=rules.ZBox(np.zeros(3), 1.0))
+    with pytest.raises(ValueError, match="affine operations"):
+        attribute(lambda p, x: jax.nn.relu(x), None, X, rules=composites.Composite([("relu", rules.ZPlus())]))
+    shared = {"w": np.eye(4, dtype=np.float32)}
+    with pytest.raises(ValueError, match="used 2 times: w#1, w#"):
+        attribute(lambda p, x: jax.nn.relu(x @ p["w"]) @ p["w"], shared, X, at="w")
+
+
+@pytest.mark.parametrize(
+    ("function", "primitive", "remedy"),
+    [
+        (lambda h: jax.nn.softmax(h), "div", "logits"),
+        (lambda h: h @ h.T, "dot_general", "attention"),
+        (lambda h: jax.lax.scan(lambda c, _: (jnp.tanh(c), None), h, length=2)[0], "scan", "Unroll"),
+        (lambda h: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, h), "while", "Unroll"),
+        (lambda h: jax.lax.cumlogsumexp(h, 1), "cumlogsumexp", "three lines"),
+        (lambda h: jnp.fft.fft(h).real, "fft", "three lines"),
+    ],
+)
+def test_a_primitive_without_a_rule_says_where_it_is(function, primitive, remedy):
+    with pytest.raises(NotImplementedError, match=remedy) as caught:
+        attribute(lambda p, x: function(dense(p, x)), PARAMS, X)
+    message = str(caught.value)
+    assert f"'{primitive}'" in message and "after layer 'layer'" in message and "test_errors.py" in message
+    rows = describe(lambda p, x: function(dense(p, x)), PARAMS, X)
+    assert rows[-1]["rule"] == "none" or primitive in ("fft", "scan", "while")
+
+
+def test_gradients_need_no_rule():
+    start = np.ones((2, 3), np.float32)
+    _, found = attribute(lambda p, x: jax.nn.softmax(dense(p, x)), PARAMS, X, target=start, rules=composites.gradient())
+    expected = jax.vjp(lambda x: jax.nn.softmax(dense(PARAMS, x)), jnp.asarray(X))[1](jnp.asarray(start))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_user_registers_a_rule():
+    def fn(p, x):
+        return jax.lax.cumlogsumexp(dense(p, x), 1)
+
+    try:
+
+        @attribution.register("cumlogsumexp")
+        def rule(relevance, inputs, outputs, function):
+            return relevance
+
+        y, relevance = attribute(fn, PARAMS, X, rules="epsilon_plus", target=None)
+        _, expected = attribute(dense, PARAMS, X, rules="epsilon_plus", target=y)
+        np.testing.assert_allclose(relevance, expected, rtol=1e-6)
+        register("cumlogsumexp", lambda relevance, inputs, outputs, function: relevance[:1])
+        with pytest.raises(ValueError, match="expected one relevance"):
+            attribute(fn, PARAMS, X)
+        register("cumlogsumexp", rules.Gradient())
+        _, relevance = attribute(fn, PARAMS, X, rules="epsilon_plus", target=None)
+        assert np.all(np.isfinite(relevance))
+    finally:
+        unregister("cumlogsumexp")
+    with pytest.raises(NotImplementedError):
+        attribute(fn, PARAMS, X)
