@@ -69,7 +69,7 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
             checkpoint.save_tree(weights, jax.device_get(parameters))
         climbed[beta] = parameters
         found = estimates.from_network(
-            parameters, network, system, beta, ladder.samples, seed=settings.seed + 1, chunk=ladder.chunk,
+            parameters, network, system, beta, ladder.samples, seed=settings.seed + 1 + rung, chunk=ladder.chunk,
             defence=wider(climbed, beta) if ladder.defended else (), progress=run,
         )  # fmt: skip
         row = files.clean(estimates.result(found) | {"beta": beta, "steps": count, "sites": found.sites})

@@ -209,9 +209,10 @@ def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: s
             axis.plot(betas, [point["acceptance"] for point in points], "s--", color=BLUE, markersize=4)
             axis.set(ylim=(0, 1.02), title="ESS (red), acceptance (blue)")
         else:
-            if name in exact:
-                axis.plot(*exact[name], color="black", linewidth=0.9, label="exact")
             rows = [point["estimates"][name] for point in points]
+            if name in exact or all("exact" in row for row in rows):
+                curve = exact.get(name) or (betas, [row["exact"] for row in rows])
+                axis.plot(*curve, color="black", linewidth=0.9, label="exact")
             if all("raw" in row for row in rows):
                 axis.plot(betas, [row["raw"] for row in rows], "x", color=GREY, label="network")
             values, errors = [row["nis"] for row in rows], [row["nis_error"] for row in rows]
