@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-RESAMPLES = 10_000
+RESAMPLES = 5000
 LEVEL = 0.95
 
 
