@@ -47,7 +47,7 @@ def run(bench) -> None:
                 if peer is not None:
                     contestants["zennit" if len(contestants) > 1 else "torch"] = peer.timer(name, images[:batch])
                 bench.compare(
-                    f"{name}, batch {batch}", contestants, work=batch, unit=" images", network="VGG11, 64 x 64"
+                    f"{name}, batch {batch}", contestants, work=batch, unit="images", network="VGG11, 64 x 64"
                 )
                 if peer is not None and name in RELEVANCES:
                     found = peer.difference(name, compiled[name](*problem))

@@ -92,3 +92,22 @@ def _shown(samples: inputs.Samples, x: np.ndarray, place: int) -> np.ndarray:
 
 def _short(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
+
+
+def draw_methods(run, name: str, images: np.ndarray, maps: dict[str, np.ndarray]) -> pathlib.Path:
+    """Leaves one picture with a row for each image and a column for each method; returns its path."""
+    figure, axes = plt.subplots(
+        len(images), len(maps) + 1, figsize=(1.25 * (len(maps) + 1), 1.3 * len(images) + 0.9), squeeze=False
+    )
+    for row, image in enumerate(images):
+        axes[row, 0].imshow(image.squeeze(), cmap="gray")
+        for column, relevance in enumerate(maps.values(), 1):
+            axes[row, column].imshow(heatmap(relevance[row]))
+    for axis, text in zip(axes[0], ("input", *maps), strict=True):
+        axis.set_title(text.replace("_", "\n", 1).replace("_", " "), fontsize=7)
+    for axis in axes.ravel():
+        axis.axis("off")
+    figure.tight_layout(pad=0.3)
+    path = run.plot(name, figure, "The predicted class explained by every composite; each map has its own scale.")
+    plt.close(figure)
+    return path

@@ -1,0 +1,82 @@
+"""The results that the repository keeps: `results/NETWORK.json` and their tables in README.md."""
+
+import pathlib
+import shutil
+
+from common import files, provenance, readme
+
+FOLDER = pathlib.Path(__file__).parent
+TITLES = {
+    "lenet5": "LeNet5", "resnet20": "ResNet-20", "small_vgg16": "Small-VGG16", "mnist_cnn": "MNIST CNN",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+}  # fmt: skip
+
+
+def write(name: str, result: dict, picture: pathlib.Path | None) -> None:
+    """Writes one network's result with its provenance; the picture too, where its images may be shown."""
+    (FOLDER / "results").mkdir(exist_ok=True)
+    files.write_json(FOLDER / "results" / f"{name}.json", result | {"provenance": provenance.stamp()})
+    if picture is not None:
+        shutil.copyfile(picture, FOLDER / "results" / f"{name}.png")
+
+
+def read() -> dict[str, dict]:
+    """Returns the published results by network."""
+    paths = sorted((FOLDER / "results").glob("*.json"))
+    return {path.stem: files.read_json(path) for path in paths}
+
+
+def title(result: dict) -> str:
+    """Returns "LeNet5, MNIST"."""
+    return f"{TITLES.get(result['network'], result['network'])}, {result['dataset']}"
+
+
+def runtime_rows(found: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """Returns columns and rows: milliseconds an image by method, and how many gradients that is."""
+    columns = ["method", *(title(result) for result in found.values())]
+    rows = []
+    for name in next(iter(found.values()))["seconds"] if found else ():
+        row = [name]
+        for result in found.values():
+            seconds, gradient = result["seconds"][name], result["seconds"]["gradient"]
+            row.append(f"{1000 * seconds / result['batch']:.3g} ms ({seconds / gradient:.2f})")
+        rows.append(row)
+    return columns, rows
+
+
+def conservation_rows(found: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """Returns columns and rows: what of the output is kept by biases, by epsilon, and what nobody accounts for."""
+    columns = ["network", "composite", "lost", "kept by biases", "kept by epsilon", "not accounted for"]
+    rows = [
+        [
+            title(result),
+            name,
+            *(f"{100 * kept[key]:.3g} %" for key in ("lost", "bias", "epsilon")),
+            f"{kept['unexplained']:.1g}",
+        ]
+        for result in found.values()
+        for name, kept in result["conservation"].items()
+    ]
+    return columns, rows
+
+
+def render() -> bool:
+    """Writes the published tables between README.md's markers; returns whether it changed."""
+    path = FOLDER / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = rendered(old)
+    if new != old:
+        files.write_atomically(path, new)
+    return new != old
+
+
+def rendered(text: str) -> str:
+    """Returns the text of README.md with fresh tables."""
+    found = read()
+    measured = {f"{r['provenance']['device']}, {r['provenance']['date'][:10]}" for r in found.values()}
+    note = f"\n\nMeasured on {'; '.join(sorted(measured))}." if measured else ""
+    for name, rows in (("runtime", runtime_rows), ("conservation", conservation_rows)):
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        head, rest = text.split(begin, 1)
+        text = f"{head}{begin}\n{readme.markdown(*rows(found))}{note}\n{end}{rest.split(end, 1)[1]}"
+    return text
