@@ -15,8 +15,9 @@ import numpy as np
 from jax import lax
 
 from .convolution import full_precision
+from .forward import prelu
 from .networks import MADE, PixelCNN, init, layers, open_weights, sites
-from .probability import log_prob, prelu, sum_of_terms
+from .probability import log_prob, sum_of_terms
 from .sampling import sample
 
 SQUARE = PixelCNN(16, depth=6, channels=64, half_width=3)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .networks import layers, open_weights, sites
-from .probability import before_dense, draw, dtype_of
+from .forward import before_dense
+from .networks import dtype_of, layers, open_weights, sites
+from .probability import draw
 
 BLOCK = 16
 

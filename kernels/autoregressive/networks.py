@@ -105,6 +105,11 @@ def has_final(cfg: Network) -> bool:
     return isinstance(cfg, PixelCNN) and cfg.final_conv
 
 
+def dtype_of(params: dict):
+    """Returns the dtype of the computation: that of the first kernel."""
+    return params["layer_0"]["kernel"].dtype
+
+
 def sites(cfg: Network) -> int:
     """Returns the number of spins."""
     return cfg.rows * cfg.columns

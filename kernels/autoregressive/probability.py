@@ -2,8 +2,8 @@
 
 x_i = sigmoid(a_i) is bounded as epsilon + (1 - 2 epsilon) x_i, which stays exactly normalised; in logarithms
 ln q(s_i) = logaddexp(ln epsilon, ln(1 - 2 epsilon) + log_sigmoid(s_i a_i)). The sampler sums the same terms by the
-same function, so that ln q of sampling and of weighting are one. Spins are +-1, [n, rows, columns]; inside, features
-are [rows, channels, columns, n] or, of MADE, [sites, channels, n]: the samples stay innermost.
+same function, so that ln q of sampling and of weighting are one. Spins are +-1, [n, rows, columns]; inside, the samples
+are the innermost axis.
 """
 
 import functools
@@ -13,36 +13,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .convolution import full_precision, masked_convolution
-from .networks import MADE, Network, check_network, has_final, layers, open_weights, sites
+from . import chunks
+from .forward import logits_of
+from .networks import Network, check_network, dtype_of
 
 
 def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
     """Returns ln q of each configuration [n], in nats; differentiable in `params`.
 
     With z2 it is logaddexp(ln q(s), ln q(-s)) - ln 2 of the network's own q: two passes. Sums over sites run in float64
-    with 64-bit mode on, which is then the dtype of the result; otherwise they are compensated, in that of `params`.
+    with 64-bit mode on, which is then the dtype of the result; otherwise they are compensated, in float32: products of
+    half-precision parameters are in their precision, what follows from the logits is not.
 
     Args:
       params: from `init` or of its form.
       cfg: PixelCNN or MADE.
-      spins: +-1 of any dtype, [n, rows, columns]; all samples go through one pass: memory grows with n.
+      spins: +-1 of any dtype, [n, rows, columns]. They go through in chunks of bounded memory, on all cores; where
+        anything is traced, by a gradient or `jax.jit`, in one pass, whose memory grows with n.
 
     Raises:
       ValueError: spins of another shape, or (where they are not traced) other than +-1.
     """
-    return _log_prob(params, cfg, check_spins(cfg, spins))
+    return _in_chunks(_log_prob, params, cfg, check_spins(cfg, spins))
 
 
 def conditionals(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
-    """Returns q(s_i = +1 | s_<i) [n, rows, columns], within [epsilon, 1 - epsilon], in the dtype of `params`.
+    """Returns q(s_i = +1 | s_<i) [n, rows, columns], within [epsilon, 1 - epsilon]; of float32 or wider.
 
     They are those of the law of `log_prob`: their product over sites, 1 - x where a spin is -1, is q. With z2 the
     mixture's: the network's conditionals for s_<i and, mirrored, for -s_<i, weighted by what both say of s_<i.
 
     Args, Raises: as `log_prob`.
     """
-    return _conditionals(params, cfg, check_spins(cfg, spins))
+    return _in_chunks(_conditionals, params, cfg, check_spins(cfg, spins))
 
 
 def logits(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
@@ -50,7 +53,7 @@ def logits(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
 
     Args, Raises: as `log_prob`.
     """
-    return _outside(_logits(params, cfg, _inside(check_spins(cfg, spins), params)))
+    return _in_chunks(_logits, params, cfg, check_spins(cfg, spins))
 
 
 def check_spins(cfg: Network, spins) -> jax.Array:
@@ -67,22 +70,46 @@ def check_spins(cfg: Network, spins) -> jax.Array:
     return jnp.asarray(spins)
 
 
+def _in_chunks(function, params, cfg, spins):
+    n = spins.shape[0]
+    if n == 0:
+        return function(params, cfg, jnp.ones((1, *spins.shape[1:]), spins.dtype))[:0]
+    if chunks.is_traced((params, spins)) or len(spins.devices()) > 1:
+        return function(params, cfg, spins)
+    device = next(iter(spins.devices()))
+    workers = chunks.workers_for(n, [device])
+    size = chunks.equal_size(n, chunks.usual_size(params, cfg, device.platform), workers)
+    starts = range(0, n, size)
+    # The last chunk is filled up: one shape, one program.
+    spins = jnp.pad(spins, ((0, len(starts) * size - n), (0, 0), (0, 0)), constant_values=1)
+
+    def start_chunk(start):
+        return function(params, cfg, jax.lax.dynamic_slice_in_dim(spins, start, size))
+
+    return chunks.joined(chunks.run(start_chunk, starts, workers), n)
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _logits(params, cfg, spins):
+    return _outside(logits_of(params, cfg, _inside(spins, params)))
+
+
 @functools.partial(jax.jit, static_argnames="cfg")
 def _log_prob(params, cfg, spins):
     inside = _inside(spins, params)
-    forward = sum_of_terms(cfg, _logits(params, cfg, inside), inside)
+    forward = sum_of_terms(cfg, logits_of(params, cfg, inside), inside)
     if not cfg.z2:
         return forward
-    return mixture(forward, sum_of_terms(cfg, _logits(params, cfg, -inside), -inside))
+    return mixture(forward, sum_of_terms(cfg, logits_of(params, cfg, -inside), -inside))
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def _conditionals(params, cfg, spins):
     inside = _inside(spins, params)
-    a = _logits(params, cfg, inside)
+    a = logits_of(params, cfg, inside)
     x = bounded(cfg, a)
     if cfg.z2:
-        mirrored = _logits(params, cfg, -inside)
+        mirrored = logits_of(params, cfg, -inside)
         # ln of what s_<i weighs in the network over its weight in the mirror image, before each site.
         change = log_terms(cfg, a, inside) - log_terms(cfg, mirrored, -inside)
         flat = change.reshape(-1, change.shape[-1])
@@ -97,21 +124,27 @@ def mixture(forward, mirrored):
 
 
 def bounded(cfg, a):
-    """epsilon + (1 - 2 epsilon) sigmoid(a)."""
+    """epsilon + (1 - 2 epsilon) sigmoid(a), in float32 at least, as everything that follows from it."""
+    a = _at_least_single(a)
     return cfg.epsilon + (1 - 2 * cfg.epsilon) * jax.nn.sigmoid(a)
 
 
 def log_terms(cfg, a, spins):
     """ln q(s_i | s_<i), elementwise."""
+    a, spins = _at_least_single(a), _at_least_single(spins)
     return jnp.logaddexp(math.log(cfg.epsilon), math.log1p(-2 * cfg.epsilon) + jax.nn.log_sigmoid(spins * a))
 
 
 def draw(cfg, a, bits):
     """Spins +-1 of logits a and 32 random bits each: the less likely sign where the bits, as a fraction, are below its
     probability, which float32 resolves however small it is."""
-    least = cfg.epsilon + (1 - 2 * cfg.epsilon) * jax.nn.sigmoid(-jnp.abs(a))
+    least = bounded(cfg, -jnp.abs(a))
     likely = jnp.where(a >= 0, 1, -1)
     return jnp.where(bits < (least * 2.0**32).astype(jnp.uint32), -likely, likely).astype(a.dtype)
+
+
+def _at_least_single(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def sum_of_terms(cfg, a, spins):
@@ -143,89 +176,9 @@ def _sum_jvp(primals, tangents):
     return total, jnp.sum(tangents[0], axis=0, dtype=total.dtype)
 
 
-def _logits(params, cfg, spins):
-    """a [rows, columns, n] of spins [rows, columns, n]."""
-    run = _dense if isinstance(cfg, MADE) else _convolutional
-    with full_precision():
-        a = run(params, cfg, spins)
-    # With a bias and without z2 the first conditional is 1/2: the symmetric choice.
-    return a.at[0, 0].set(0) if cfg.bias and not cfg.z2 else a
-
-
-def _convolutional(params, cfg, spins):
-    x = spins[:, None]
-    for layer in layers(cfg):
-        entry = params[layer.name]
-        y = masked_convolution(before(layer, entry, x, 1), entry["kernel"], layer.inclusive)
-        if cfg.bias:
-            y = y + along(entry["bias"], y, 1)
-        x = x + y if layer.residual else y
-    return (end(params, x, 1) if has_final(cfg) else x)[:, 0]
-
-
-def _dense(params, cfg, spins):
-    x = spins.reshape(sites(cfg), 1, -1)
-    for layer in layers(cfg):
-        entry = params[layer.name]
-        u = before_dense(layer, entry, x)
-        kernel = jnp.where(open_weights(cfg, layer), entry["kernel"], 0)
-        y = jnp.einsum("jcid,jcn->idn", kernel, u)
-        if cfg.bias:
-            y = y + entry["bias"][:, :, None]
-        x = x + y if layer.residual else y
-    return x.reshape(spins.shape)
-
-
-def before(layer, entry, x, axis=0):
-    """What a layer's convolution sees of x, channels on `axis`: PReLU, in residual layers of a 1x1 product."""
-    if layer.residual:
-        x = pointwise(entry["mix"], x, axis)
-    return prelu(x, entry["slope"], axis) if layer.activated else x
-
-
-def end(params, x, axis=0):
-    """PReLU and the product to one channel that end a network with `final_conv`; channels lie on `axis`."""
-    return pointwise(params["final"], prelu(x, params["final"]["slope"], axis), axis)
-
-
-def before_dense(layer, entry, x):
-    """`before` for MADE: x is [sites, channels, n], and each site has its own matrix and slopes."""
-    if layer.residual:
-        x = jnp.einsum("icd,icn->idn", entry["mix"]["kernel"], x)
-        if "bias" in entry["mix"]:
-            x = x + entry["mix"]["bias"][..., None]
-    return jnp.where(x > 0, x, entry["slope"][..., None] * x) if layer.activated else x
-
-
-def prelu(x, slope, axis=0):
-    """x where positive, else x times the slope [channels] of its channel."""
-    return jnp.where(x > 0, x, along(slope, x, axis) * x)
-
-
-def pointwise(entry, x, axis=0):
-    """A product over the channels on `axis` (0 or 1) at every place."""
-    kernel = entry["kernel"]
-    if axis == 0:
-        y = (kernel.T @ x.reshape(x.shape[0], -1)).reshape(-1, *x.shape[1:])
-    else:
-        kernel = jnp.broadcast_to(kernel, (x.shape[0], *kernel.shape))
-        y = jnp.einsum("rcd,rcjn->rdjn", kernel, x)
-    return y + along(entry["bias"], y, axis) if "bias" in entry else y
-
-
-def along(vector, x, axis):
-    """A vector [channels] in the shape that broadcasts along `axis` of x."""
-    return vector.reshape(-1, *[1] * (x.ndim - 1 - axis))
-
-
 def _inside(spins, params):
     return jnp.moveaxis(spins.astype(dtype_of(params)), 0, -1)
 
 
 def _outside(values):
     return jnp.moveaxis(values, -1, 0)
-
-
-def dtype_of(params):
-    """dtype of the computation: that of the first kernel."""
-    return params["layer_0"]["kernel"].dtype

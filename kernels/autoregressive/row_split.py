@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from .convolution import add_taps, split
-from .networks import has_final, layers
-from .probability import before, draw, dtype_of, end
+from .forward import before, end
+from .networks import dtype_of, has_final, layers
+from .probability import draw
 
 
 def sample_rows(params, cfg, bits):

@@ -9,8 +9,9 @@ around the lattice stored.
 import jax.numpy as jnp
 from jax import lax
 
-from .networks import has_final, layers
-from .probability import before, draw, dtype_of, end
+from .forward import before, end
+from .networks import dtype_of, has_final, layers
+from .probability import draw
 
 
 def steps(cfg) -> int:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from kernels.autoregressive import MADE, PixelCNN, conditionals, log_prob, logits
+from kernels.autoregressive import MADE, PixelCNN, chunks, conditionals, log_prob, logits
 from tests.kernels.autoregressive.networks import (
     NETWORKS,
     PLAIN,
@@ -143,6 +143,23 @@ def test_spins_of_any_dtype(dtype):
     spins = random_spins(5, 3, 3)
     expected = log_prob(parameters(PLAIN), PLAIN, spins)
     np.testing.assert_array_equal(log_prob(parameters(PLAIN), PLAIN, spins.astype(dtype)), expected)
+
+
+def test_many_spins_go_through_in_chunks(monkeypatch):
+    """Eleven chunks of one size, the last one filled up, beside one pass; no spins at all."""
+    spins = random_spins(213, 3, 3)
+    expected = [np.asarray(f(parameters(PLAIN), PLAIN, spins)) for f in (log_prob, conditionals, logits)]
+    monkeypatch.setattr(chunks, "usual_size", lambda *_: 20)
+    for function, values in zip((log_prob, conditionals, logits), expected, strict=True):
+        np.testing.assert_allclose(function(parameters(PLAIN), PLAIN, spins), values, rtol=0, atol=1e-5)
+        assert function(parameters(PLAIN), PLAIN, spins[:0]).shape == (0, *values.shape[1:])
+
+
+def test_half_precision_parameters_still_give_a_law():
+    """Products in bfloat16, probabilities and their sums in float32."""
+    params = jax.tree.map(lambda x: x.astype(jax.numpy.bfloat16), parameters(PLAIN))
+    log_q = log_prob(params, PLAIN, STATES)
+    assert log_q.dtype == np.float32 and abs(np.exp(np.asarray(log_q, np.float64)).sum() - 1) < 1e-6
 
 
 @pytest.mark.parametrize("function", [log_prob, conditionals, logits])

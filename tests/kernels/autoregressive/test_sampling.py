@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from kernels.autoregressive import MADE, PixelCNN, conditionals, init, log_prob, sample, sampling, wavefront
+from kernels.autoregressive import MADE, PixelCNN, chunks, conditionals, init, log_prob, sample, sampling, wavefront
 from tests.kernels.autoregressive.networks import NETWORKS, PLAIN, parameters, resized
 from tests.kernels.oracles import autoregressive as oracle
 
@@ -154,7 +154,7 @@ def test_chunks_bound_what_is_held_at_a_time(monkeypatch):
 def test_the_usual_chunk_follows_the_size_of_the_network():
     params = init(PLAIN, jax.random.key(0))
     large = PixelCNN(16, depth=6, channels=64, half_width=3)
-    assert sampling._usual_chunk(params, PLAIN) > 1000 > sampling._usual_chunk(params, large) > 16
+    assert chunks.usual_size(params, PLAIN) > 1000 > chunks.usual_size(params, large) > 16
 
 
 def test_the_wavefront_takes_the_steps_it_should():

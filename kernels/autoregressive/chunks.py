@@ -1,0 +1,79 @@
+"""Long batches in chunks of one size: memory stays bounded, features stay in caches, and all cores work.
+
+On CPU, chunks run beside each other in threads: XLA spreads one chunk's products over cores less well than that.
+"""
+
+import math
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+
+from .networks import MADE, dtype_of, layers, sites
+
+# Bytes of features that a chunk may keep at hand, which sets its size: of caches, or of an accelerator's memory.
+CACHE_BYTES, ACCELERATOR_BYTES = 12_000_000, 2_000_000_000
+LEAST = 16  # samples below which another thread does not pay
+
+_compiling = threading.Lock()
+
+
+def usual_size(params, cfg, platform: str | None = None) -> int:
+    """Returns the samples whose rows (of MADE: whole features) fit the memory that a chunk should stay in."""
+    lines = 1 if isinstance(cfg, MADE) else 3 * cfg.half_width + 1
+    places = sites(cfg) if isinstance(cfg, MADE) else cfg.columns
+    held = sum(lines * places * layer.inputs for layer in layers(cfg)) * dtype_of(params).itemsize
+    room = CACHE_BYTES if (platform or jax.default_backend()) == "cpu" else ACCELERATOR_BYTES
+    return max(LEAST, room // held)
+
+
+def workers_for(n: int, devices) -> int:
+    """Returns the threads for n samples: the cores of a single CPU device, as far as each has something to do."""
+    alone = len(devices) == 1 and devices[0].platform == "cpu"
+    return max(1, min(_cores() if alone else 1, n // LEAST))
+
+
+def equal_size(n: int, most: int, beside: int) -> int:
+    """Returns the size of equal chunks, `most` at most, `beside` of which run at a time."""
+    rounds = math.ceil(n / (most * beside))
+    return math.ceil(n / (rounds * beside))
+
+
+def run(start_chunk, starts, workers: int) -> list:
+    """Returns the finished results of `start_chunk(start)` for every start, `workers` of them at a time.
+
+    Args:
+      start_chunk: calls one jitted function; all calls have the same shapes.
+    """
+    wide = jax.config.jax_enable_x64
+
+    def one(start):
+        # Modes are a thread's own. One thread compiles, the others wait for it; what was started runs without the lock.
+        with jax.enable_x64(wide):
+            with _compiling:
+                found = start_chunk(start)
+            return jax.block_until_ready(found)
+
+    if workers == 1:
+        return [one(start) for start in starts]
+    pool = ThreadPoolExecutor(workers)
+    try:
+        return list(pool.map(one, starts))
+    finally:  # an interrupt does not wait for the chunks that have not begun
+        pool.shutdown(cancel_futures=True)
+
+
+def joined(parts, n: int):
+    """Returns the first n of the samples in parts."""
+    return parts[0][:n] if len(parts) == 1 else jnp.concatenate(parts)[:n]
+
+
+def is_traced(tree) -> bool:
+    """Whether any array of a tree is being traced."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
