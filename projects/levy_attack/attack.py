@@ -86,7 +86,7 @@ def main(config: VerbConfig, run: app.Run) -> dict:
     """Attacks images of a victim, draws what came out and returns what goes to `result.json`."""
     if config.checkpoint is not None:
         run.inputs(config.checkpoint)
-    victim = victims.open_victim(config.victim, config.checkpoint, config.dataset)
+    victim = victims.open_victim(config.victim, config.checkpoint, config.dataset, config.width)
     chosen = victims.choose_images(victim, config.images, config.per_class)
     x0, labels = victim.images[chosen], victim.labels[chosen]
     targets, starts = _targets_and_starts(victim, labels) if config.targeted else (None, None)

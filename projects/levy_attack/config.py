@@ -93,6 +93,7 @@ class VerbConfig:
     dataset: str | None = config.field(
         None, "images it was trained on (none: its own)", choices=("mnist", "fashion_mnist", "cifar10", "digits")
     )
+    width: float = config.field(1.0, "factor of its channels", exclusive_minimum=0.0)
     images: int = config.field(200, "first test images that the victim gets right", minimum=1)
     per_class: int | None = config.field(20, "at most so many of a class (none: any number)", minimum=1)
     seed: int = config.field(0, "of all random numbers", minimum=0)

@@ -48,14 +48,22 @@ class Study:
     laws: tuple[Law, ...]
 
 
+SHORT = {"delta": 0.05, "eps": 0.002}  # first steps that a small budget can afford: nearer sooner, for every alpha
+CIFAR = {"images": 100, "per_class": 10, "budget": 2000, "batch_size": 50, **SHORT}
 STUDIES = {
     "mlp": Study(VerbConfig(victim="mlp", budget=25_000, batch_size=100), (BASELINE, NULL, *GRID[1:], RADIUS)),
     "mnist_cnn": Study(VerbConfig(victim="mnist_cnn", budget=5000, batch_size=100), (*GRID[:2], NULL, *GRID[2:])),
-    "cifar_cnn": Study(VerbConfig(victim="cifar_cnn", images=100, per_class=10, budget=2000, batch_size=50), GRID[:3]),
-    "resnet20": Study(VerbConfig(victim="resnet20", images=100, per_class=10, budget=2000, batch_size=50), GRID[:3]),
+    "cifar_cnn": Study(VerbConfig(victim="cifar_cnn", **CIFAR), GRID[:3]),
+    "resnet20": Study(VerbConfig(victim="resnet20", **CIFAR), GRID[:3]),
+    "small_vgg16": Study(
+        VerbConfig(
+            victim="small_vgg16", checkpoint="runs/deepcabac.train/small_vgg16_quarter_seed0", width=0.25, **CIFAR
+        ),
+        GRID[:3],
+    ),
     "efficientnet_lite0": Study(
         VerbConfig(
-            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, eps=0.002, batch_size=10, chunk=20
+            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, batch_size=10, chunk=20, **SHORT
         ),
         GRID[:2],
     ),

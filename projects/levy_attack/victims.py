@@ -15,14 +15,21 @@ from flax import nnx
 from common import checkpoint, datasets, models
 from common.models import efficientnet
 
-DATASETS = {"mlp": "mnist", "mnist_cnn": "mnist", "cifar_cnn": "cifar10", "resnet20": "cifar10"}
-TRAINED = tuple(DATASETS)
-NAMES = (*TRAINED, "efficientnet_lite0")
+TRAINED = ("mlp", "mnist_cnn", "cifar_cnn", "resnet20")
+NAMES = (*TRAINED, "small_vgg16", "efficientnet_lite0")
+DATASETS = {
+    "mlp": "mnist",
+    "mnist_cnn": "mnist",
+    "cifar_cnn": "cifar10",
+    "resnet20": "cifar10",
+    "small_vgg16": "cifar10",
+}
 TITLES = {
     "mlp": "MLP 784-128-10",
     "mnist_cnn": "MNIST CNN",
     "cifar_cnn": "CIFAR CNN",
     "resnet20": "ResNet-20",
+    "small_vgg16": "Small-VGG16",
     "efficientnet_lite0": "EfficientNet-Lite0",
 }
 LITE0_FILE = "efficientnet_lite0/efficientnet_lite0.npz"
@@ -61,10 +68,12 @@ def load_dataset(name: str) -> datasets.Dataset:
     return datasets.load(name, **({"size": 28} if name == "digits" else {}))
 
 
-def create_network(victim: str, data: datasets.Dataset, seed: int = 0) -> nnx.Module:
+def create_network(victim: str, data: datasets.Dataset, seed: int = 0, width: float = 1.0) -> nnx.Module:
     """Returns the untrained network of a victim for the images of `data`."""
     shape = data.train_images.shape[1:]
-    return models.create(victim, rngs=nnx.Rngs(seed), num_classes=len(data.classes), input_shape=shape)
+    return models.create(
+        victim, rngs=nnx.Rngs(seed), width=width, num_classes=len(data.classes), input_shape=shape
+    )  # fmt: skip
 
 
 def _labels(apply, mean, std, weights, images):
@@ -79,7 +88,7 @@ def make_predict(network: nnx.Module, weights: dict, mean, std) -> jax.tree_util
     return jax.tree_util.Partial(functools.partial(_labels, apply), mean, std, jax.device_put(dict(weights)))
 
 
-def open_victim(name: str, checkpoint_path: str | None, dataset: str | None = None) -> Victim:
+def open_victim(name: str, checkpoint_path: str | None, dataset: str | None = None, width: float = 1.0) -> Victim:
     """Returns a victim.
 
     Args:
@@ -87,6 +96,7 @@ def open_victim(name: str, checkpoint_path: str | None, dataset: str | None = No
       checkpoint_path: run directory of `train`, or a weight file; for efficientnet_lite0 None takes the published
         weights from the data folder.
       dataset: the images that it was trained on, when not its own.
+      width: factor of its channels.
 
     Raises:
       ValueError: no weights are given, or they do not fit.
@@ -96,7 +106,7 @@ def open_victim(name: str, checkpoint_path: str | None, dataset: str | None = No
     if checkpoint_path is None:
         raise ValueError(f"checkpoint: {name} has no published weights; train it and name the run directory")
     data = load_dataset(dataset or DATASETS[name])
-    network = create_network(name, data)
+    network = create_network(name, data, width=width)
     weights = checkpoint.load_tree(checkpoint_path)
     models.from_tree(network, weights)  # checks names and shapes
     predict = make_predict(network, weights, data.mean, data.std)
