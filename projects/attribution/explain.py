@@ -40,6 +40,7 @@ class ExplainConfig:
     draws: int = config.field(20, "draws of smoothgrad, points of integrated_gradients", minimum=1)
     window: int = config.field(8, "side of occlusion's window, pixels", minimum=1)
     stride: int = config.field(4, "step of occlusion's window, pixels", minimum=1)
+    zero_bias: bool = config.field(False, "biases count as zero inside the rules and keep no relevance (composites)")
     seed: int = config.field(0, "of smoothgrad's noise", minimum=0)
     batch_size: int = config.field(32, "images at a time; decides the memory", minimum=1)
     output: str | None = config.field(None, "folder for the heatmaps (none: in the run directory)")
@@ -78,7 +79,12 @@ def main(settings: ExplainConfig, run: app.Run) -> dict:
 def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.Samples) -> list[pathlib.Path]:
     """Returns the files of all batches, in order; those of an earlier start are taken as they are."""
     explain = methods.explainer(
-        settings.method, network, draws=settings.draws, window=settings.window, stride=settings.stride
+        settings.method,
+        network,
+        draws=settings.draws,
+        window=settings.window,
+        stride=settings.stride,
+        zero_bias=settings.zero_bias,
     )
     starts = range(0, samples.count, settings.batch_size)
     paths = [run.checkpoints / f"piece_{start:08d}.npz" for start in starts]

@@ -10,17 +10,24 @@ from kernels.attribution import composites
 from projects.attribution.zoo import Explained
 
 ATTRIBUTORS = ("gradient", "input_times_gradient", "smoothgrad", "integrated_gradients", "occlusion")
+RELEVANCES = (*composites.NAMES[:5], "excitation_backprop")  # the others are gradients
 NAMES = (*composites.NAMES, *ATTRIBUTORS)
 
 
-def composite(name: str, network: Explained):
-    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels."""
+def composite(name: str, network: Explained, zero_bias: bool = False):
+    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels.
+
+    With `zero_bias` the biases count as zero inside the rules, so that they keep no relevance.
+    """
+    options = {"zero_params": "bias"} if zero_bias and name in RELEVANCES else {}
     if name == "epsilon_gamma_box":
-        return composites.epsilon_gamma_box(network.low, network.high)
-    return getattr(composites, name)()
+        return composites.epsilon_gamma_box(network.low, network.high, **options)
+    return getattr(composites, name)(**options)
 
 
-def explainer(name: str, network: Explained, *, draws: int = 20, window: int = 8, stride: int = 4) -> Callable:
+def explainer(
+    name: str, network: Explained, *, draws: int = 20, window: int = 8, stride: int = 4, zero_bias: bool = False
+) -> Callable:
     """Returns `explain(params, x, target, key) -> (outputs, attribution)`; a method of one pass is compiled whole.
 
     Args:
@@ -28,13 +35,14 @@ def explainer(name: str, network: Explained, *, draws: int = 20, window: int = 8
         network: whose function is explained.
         draws: of SmoothGrad, points of integrated gradients.
         window, stride: of occlusion, in pixels.
+        zero_bias: see `composite`.
 
     Raises:
         ValueError: an unknown name; the message has all of them.
     """
     fn = network.fn
     if name in composites.NAMES:
-        rules = composite(name, network)
+        rules = composite(name, network, zero_bias)
         return jax.jit(lambda params, x, target, key: attribution.attribute(fn, params, x, target=target, rules=rules))
     if name in ("gradient", "input_times_gradient"):
         times = name != "gradient"

@@ -49,8 +49,8 @@ def save_heatmaps(output: pathlib.Path, paths, settings) -> list[pathlib.Path]:
 
 def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
     """Leaves the plots of the report: samples beside their heatmaps, and the sums of relevance against the outputs."""
-    piece = pieces.load(paths[0])
-    count = min(SHOWN, len(piece["index"]))
+    piece = pieces.first(paths, SHOWN)
+    count = len(piece["index"])
     columns = min(4, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, 2 * columns, figsize=(3.2 * columns, 1.85 * rows), squeeze=False)

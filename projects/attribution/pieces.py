@@ -20,6 +20,17 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
+def first(paths: Sequence[pathlib.Path], count: int) -> dict[str, np.ndarray]:
+    """Returns the first `count` samples of all batches as one, fewer where there are fewer."""
+    found, total = [], 0
+    for path in paths:
+        found.append(load(path))
+        total += len(found[-1]["index"])
+        if total >= count:
+            break
+    return {name: np.concatenate([piece[name] for piece in found])[:count] for name in found[0]}
+
+
 def numbered(paths: Sequence[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
     """Yields all batches with `index` counted from 0: the numbers of the samples in a data set of these alone."""
     done = 0

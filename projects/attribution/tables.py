@@ -1,9 +1,7 @@
 """What composites cost, keep and show: runtime by network, conservation, and all of them in one picture.
 
---scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes the networks of
-the
-zoo: LeNet5 on MNIST, ResNet-20 on digits, Small-VGG16 on CIFAR-10, EfficientNet-Lite0. --publish puts results into the
-project's `results/`.
+--scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes trained networks, by
+default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --publish puts results into `results/`.
 """
 
 import dataclasses
@@ -30,7 +28,11 @@ class TablesConfig:
     """Which networks, how large."""
 
     networks: tuple[str, ...] = config.field(
-        ("runs/attribution.train/lenet5", "runs/attribution.train/resnet20"),
+        (
+            "runs/entropy_training.pretrain/lenet5_seed0",
+            "runs/attribution.train/resnet20",
+            "runs/deepcabac.train/small_vgg16_quarter_seed0",
+        ),
         f"with --scale=full: run directories of trainings, and {zoo.PUBLISHED}",
     )
     scale: str = config.field(
