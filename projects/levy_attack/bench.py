@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from common import app, checkpoint, config, datasets, files, provenance, weight_files
-from projects.levy_attack import published, victims
+from projects.levy_attack import published, study, victims
 from projects.levy_attack.attack import AttackConfig, attack
 
 BATCH = 32
@@ -28,9 +28,12 @@ class BenchConfig:
     repeats: int = config.field(5, "timed runs of each contestant, after one that is not counted", minimum=1)
     speed: bool = config.field(True, "measure speed")
     quality: tuple[str, ...] = config.field(
-        ("mnist_cnn", "mlp"), "victims whose distances are compared at equal queries", choices=("mlp", "mnist_cnn")
+        ("mlp", "mnist_cnn", "art"),
+        "comparisons of distances at equal queries: with Foolbox on two victims, with ART on the MLP",
+        choices=("mlp", "mnist_cnn", "art"),
     )
-    images: int = config.field(50, "of the comparison of distances", minimum=1)
+    images: int = config.field(50, "of the comparison of distances with Foolbox", minimum=1)
+    art_images: int = config.field(10, "of that with ART, which attacks one image after the other", minimum=1)
     steps: int = config.field(4500, "of Foolbox in the comparison of distances", minimum=1)
     publish: bool = config.field(False, "put the result into the project's results/")
 
@@ -83,8 +86,10 @@ def _given(settings: BenchConfig, name: str, count: int, peer) -> tuple[victims.
     return victim, {"x": x, "labels": labels, "starts": starts}, paths | {"output": str(peer.folder / "output.npy")}
 
 
-def _ours(victim, given, alpha, budget):
-    settings = AttackConfig(alpha=alpha, budget=budget, bisections=0, batch_size=len(given["x"]), chunk=1000)
+def _ours(victim, given, alpha, budget, **first_steps):
+    settings = AttackConfig(
+        alpha=alpha, budget=budget, bisections=0, batch_size=len(given["x"]), chunk=1000, **first_steps
+    )
     began = time.perf_counter()
     result = attack(
         victim.predict, given["x"], given["labels"], settings, 0, starts=given["starts"], on_device=True
@@ -121,26 +126,32 @@ def speed(settings: BenchConfig, peer) -> dict[str, float]:
 
 def quality(settings: BenchConfig, name: str, peer) -> dict:
     """Returns median distances at equal queries from the same starts, and their ratios (ours over theirs)."""
-    victim, given, paths = _given(settings, name, settings.images, peer)
+    is_art = name == "art"
+    count = settings.art_images if is_art else settings.images
+    victim, given, paths = _given(settings, "mlp" if is_art else name, count, peer)
     budget = round(QUERIES_A_STEP * settings.steps)
-    found = {"ours": _ours(victim, given, 2.0, budget + 2)[0].distance}
-    contestants = {"Foolbox, torch": lambda: peer.ask("boundary", **paths, backend="torch", steps=settings.steps)}
-    if name == "mlp":
-        contestants["ART"] = lambda: peer.ask("art", **paths, budget=budget)
-    for who, call in contestants.items():
-        call()
-        images = np.load(paths["output"], allow_pickle=False)
-        difference = (images - given["x"]).reshape(len(images), -1)
-        found[who] = np.linalg.norm(difference.astype(np.float64), axis=1)
+    found = {
+        "ours": _ours(victim, given, 2.0, budget + 2)[0].distance,
+        "ours, longer first steps": _ours(victim, given, 2.0, budget + 2, **study.SHORT)[0].distance,
+    }
+    if is_art:
+        theirs = "ART"
+        peer.ask("art", **paths, budget=budget)
+    else:
+        theirs = "Foolbox, torch"
+        peer.ask("boundary", **paths, backend="torch", steps=settings.steps)
+    difference = np.load(paths["output"], allow_pickle=False) - given["x"]
+    found[theirs] = np.linalg.norm(difference.reshape(count, -1).astype(np.float64), axis=1)
     medians = {who: float(np.median(values)) for who, values in found.items()}
+    ours = [who for who in found if who != theirs]
     return {
-        "images": settings.images,
+        "victim": victim.title,
+        "beside": theirs,
+        "images": count,
         "queries": budget,
         "median_l2": medians,
-        "ratio": {who: medians["ours"] / value for who, value in medians.items() if who != "ours"},
-        "paired_ratio": {
-            who: float(np.median(found["ours"] / values)) for who, values in found.items() if who != "ours"
-        },
+        "ratio": {who: medians[who] / medians[theirs] for who in ours},
+        "paired_ratio": {who: float(np.median(found[who] / found[theirs])) for who in ours},
     }
 
 
