@@ -1,7 +1,7 @@
 """What composites cost, keep and show: runtime by network, conservation, and all of them in one picture.
 
---scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes trained networks, by
-default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --publish puts results into `results/`.
+--scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes trained networks,
+by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --publish puts results into `results/`.
 """
 
 import dataclasses
