@@ -23,6 +23,9 @@ TARGET = 3
 HEADLINE = "epsilon_plus_flat"
 OTHERS = ("epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box", "guided_backprop")
 RELEVANCES = (HEADLINE, *OTHERS[:3])  # that promise conservation
+# Passes of about the forward pass's multiplications that a method cannot do without; the floor is their time at the
+# speed of a large matrix product. ZPlus needs z, the positive part and one way back; the gradient forward and back.
+PASSES = {"forward": 1, "gradient": 2, "guided_backprop": 2, "epsilon_plus_flat": 3, "epsilon_plus": 3}
 OPTIONS = {"epsilon_gamma_box": {"low": -6.0, "high": 6.0}}
 
 
@@ -35,6 +38,8 @@ def run(bench) -> None:
     fn, params = networks.function(plan), jax.device_put(networks.from_torch(values, np.float32))
     images = np.random.default_rng(1).normal(size=(BATCH, 3, SIDE, SIDE)).astype(np.float32)
     x = jax.device_put(np.ascontiguousarray(networks.channels_last(images)))
+    peak, work = matmul_peak(), multiplications(fn, params, x[:1])
+    bench.record("matmul", flops_per_s=peak, multiplications_of_an_image=work)
     with zennit(plan, values) as peer:
         for batch, names in ((BATCH, (HEADLINE, "gradient", "forward")), (SMALL_BATCH, OTHERS)):
             problem = (params, x[:batch], jnp.full(batch, TARGET))
@@ -46,13 +51,37 @@ def run(bench) -> None:
                     contestants["own gradient"] = functools.partial(wait, compiled["gradient"], problem)
                 if peer is not None:
                     contestants["zennit" if len(contestants) > 1 else "torch"] = peer.timer(name, images[:batch])
-                bench.compare(
-                    f"{name}, batch {batch}", contestants, work=batch, unit="images", network="VGG11, 64 x 64"
-                )
+                facts = {"network": "VGG11, 64 x 64"}
+                if name in PASSES:
+                    facts["floor_s"] = 2 * PASSES[name] * work * batch / peak
+                bench.compare(f"{name}, batch {batch}", contestants, work=batch, unit="images", **facts)
                 if peer is not None and name in RELEVANCES:
                     found = peer.difference(name, compiled[name](*problem))
                     bench.record(f"{name}, difference to zennit", relative_to_largest=found)
     conservation(bench, fn, params, x[:SMALL_BATCH], jnp.full(SMALL_BATCH, TARGET))
+
+
+def matmul_peak(side: int = 2048) -> float:
+    """Returns the floating-point operations a second of a large float32 matrix product, the best of five."""
+    matrix = jnp.ones((side, side), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    wait(product, (matrix, matrix))
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        wait(product, (matrix, matrix))
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds)
+
+
+def multiplications(fn, params, x) -> float:
+    """Returns the multiply-adds of convolutions and products in one forward pass of one image."""
+    total = 0.0
+    for equation in jax.make_jaxpr(fn)(params, x).eqns:
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            weight, output = equation.invars[1].aval, equation.outvars[0].aval
+            total += output.size * weight.size / weight.shape[-1]
+    return total
 
 
 def call_of(fn, name: str):
