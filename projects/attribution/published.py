@@ -3,7 +3,7 @@
 import pathlib
 import shutil
 
-from common import files, provenance, readme
+from common import files, readme
 
 FOLDER = pathlib.Path(__file__).parent
 TITLES = {
@@ -12,10 +12,10 @@ TITLES = {
 }  # fmt: skip
 
 
-def write(name: str, result: dict, picture: pathlib.Path | None) -> None:
+def write(name: str, result: dict, picture: pathlib.Path | None, stamp: dict) -> None:
     """Writes one network's result with its provenance; the picture too, where its images may be shown."""
     (FOLDER / "results").mkdir(exist_ok=True)
-    files.write_json(FOLDER / "results" / f"{name}.json", result | {"provenance": provenance.stamp()})
+    files.write_json(FOLDER / "results" / f"{name}.json", result | front_page(result) | {"provenance": stamp})
     if picture is not None:
         shutil.copyfile(picture, FOLDER / "results" / f"{name}.png")
 
@@ -29,6 +29,17 @@ def read() -> dict[str, dict]:
 def title(result: dict) -> str:
     """Returns "LeNet5, MNIST"."""
     return f"{TITLES.get(result['network'], result['network'])}, {result['dataset']}"
+
+
+def front_page(result: dict) -> dict:
+    """Returns the line of the front page: what EpsilonPlusFlat costs and what of the relevance is not accounted for."""
+    seconds = result["seconds"]
+    cost = seconds["epsilon_plus_flat"] / seconds["gradient"]
+    error = result["conservation"]["epsilon_plus_flat"]["unexplained"]
+    text = f"{1000 * seconds['epsilon_plus_flat'] / result['batch']:.2g} ms an image, {cost:.2g} gradients; "
+    return {"front_page": [{
+        "what": f"relevance (EpsilonPlusFlat), {title(result)}", "result": f"{text}conserved to {error:.0e}",
+    }]}  # fmt: skip
 
 
 def runtime_rows(found: dict[str, dict]) -> tuple[list[str], list[list[str]]]:

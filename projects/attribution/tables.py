@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config
+from common import app, config, provenance
 from kernels import attribution
 from projects.attribution import inputs, methods, pictures, published, zoo
 
@@ -47,7 +47,7 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
     """Measures every network, writes tables and pictures; returns the numbers by network."""
     if settings.render_readme:
         return {"readme_changed": published.render()}
-    found = {}
+    found, stamp = {}, provenance.stamp()  # before the first result makes the checkout differ from its commit
     for network, data in open_networks(settings):
         samples = inputs.gather((), 0, settings.batch_size, data, "label")
         x = samples.inputs(network, np.arange(samples.count))
@@ -59,7 +59,7 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
         path = draw(run, network, samples, x)
         if settings.publish and settings.scale == "full":
             may_show = network.data in ("MNIST", "Fashion-MNIST", "digits")
-            published.write(network.name, found[network.name], path if may_show else None)
+            published.write(network.name, found[network.name], path if may_show else None, stamp)
     run.table("runtime", *published.runtime_rows(found), "Milliseconds an image")
     run.table("conservation", *published.conservation_rows(found), "Relevance that does not arrive, of the output")
     return found
