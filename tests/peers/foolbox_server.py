@@ -47,15 +47,14 @@ def torch_network(weights):
     return Network().eval()
 
 
-def jax_network(weights):
-    """The same for dense layers, in JAX."""
+def jax_network(weights, compiled):
+    """The same for dense layers, in JAX, as one compiled function or as it is written."""
     import jax
     import jax.numpy as jnp
 
     weights = {name: jnp.asarray(value) for name, value in weights.items()}
     count = sum(name.startswith("fc") and name.endswith("kernel") for name in weights)
 
-    @jax.jit
     def network(x):
         x = ((x - weights["mean"]) / weights["std"]).reshape(len(x), -1)
         for index in range(1, count + 1):
@@ -63,7 +62,7 @@ def jax_network(weights):
             x = jax.nn.relu(x) if index < count else x
         return x
 
-    return network
+    return jax.jit(network) if compiled else network
 
 
 def load(path):
@@ -72,7 +71,7 @@ def load(path):
         return {name: arrays[name] for name in arrays.files}
 
 
-def boundary(network: str, problem: str, output: str, backend: str, steps: int) -> dict:
+def boundary(network: str, problem: str, output: str, backend: str, steps: int, compiled: bool = True) -> dict:
     """Runs Foolbox's BoundaryAttack with its defaults from given starts; returns its seconds and whether it succeeded.
 
     Args:
@@ -81,6 +80,7 @@ def boundary(network: str, problem: str, output: str, backend: str, steps: int) 
       output: file for the adversarial images.
       backend: "jax" or "torch".
       steps: of the attack.
+      compiled: whether the network is a compiled function, on JAX.
     """
     import foolbox
 
@@ -93,7 +93,7 @@ def boundary(network: str, problem: str, output: str, backend: str, steps: int) 
     else:
         import jax.numpy as jnp
 
-        model = foolbox.JAXModel(jax_network(weights), bounds=(0, 1))
+        model = foolbox.JAXModel(jax_network(weights, compiled), bounds=(0, 1))
         convert = jnp.asarray
     images, starts = convert(given["images"]), convert(given["starts"])
     labels = convert(given["labels"].astype(np.int64 if backend == "torch" else np.int32))
