@@ -73,16 +73,20 @@ class Affine:
         """The other operand of the core."""
         return self.core.inputs[1 - self.position]
 
+    @property
+    def dtype(self):
+        """Of the result, which may be wider than that of the operands (`preferred_element_type`)."""
+        return self.core.outputs[0].dtype
+
     def linear(self, x: jax.Array, weight: jax.Array) -> jax.Array:
-        """Returns f(x; W), in the dtypes of the traced equation."""
-        x, weight = x.astype(self.data.dtype), weight.astype(self.weight.dtype)
+        """Returns f(x; W), in the dtype of the traced result."""
+        x, weight = x.astype(self.dtype), weight.astype(self.dtype)
         return self.core.apply(*((x, weight) if self.position == 0 else (weight, x)))[0]
 
     def transposed(self, relevance: jax.Array, weight: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Returns fT(s; W), the vector-Jacobian product of f in x, for an x of `shape`."""
-        relevance = relevance.astype(self.core.outputs[0].dtype)
-        like = jax.ShapeDtypeStruct(shape, self.data.dtype)
-        (result,) = jax.linear_transpose(lambda x: self.linear(x, weight), like)(relevance)
+        like = jax.ShapeDtypeStruct(shape, self.dtype)
+        (result,) = jax.linear_transpose(lambda x: self.linear(x, weight), like)(relevance.astype(self.dtype))
         return result
 
     def output_axes(self) -> dict[int, int]:

@@ -180,17 +180,17 @@ def _gradients(relu, layer_map) -> Composite:
 
 def deconvnet(layer_map=()) -> Composite:
     """The gradient, but at a ReLU what is positive of the relevance."""
-    return _gradients(rules.DeconvNet(), layer_map)
+    return _gradients(rules.ReLUDeconvNet(), layer_map)
 
 
 def guided_backprop(layer_map=()) -> Composite:
     """The gradient, but at a ReLU only where the relevance is positive too."""
-    return _gradients(rules.GuidedBackprop(), layer_map)
+    return _gradients(rules.ReLUGuidedBackprop(), layer_map)
 
 
 def beta_smooth(beta_smooth=10.0, layer_map=()) -> Composite:
     """The gradient, but at a ReLU that of a softplus with this beta."""
-    return _gradients(rules.BetaSmooth(beta_smooth), layer_map)
+    return _gradients(rules.ReLUBetaSmooth(beta_smooth), layer_map)
 
 
 def excitation_backprop(stabilizer=1e-6, layer_map=(), zero_params=None) -> Composite:

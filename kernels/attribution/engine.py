@@ -77,7 +77,7 @@ def attribute(
         )  # fmt: skip
     _check_numbers(x)
     program = read(fn, params, x, fold_norm=fold_norm)
-    leaves = jax.tree.leaves((params, x))
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves((params, x))]
     values = forward(program, leaves)
     y = values[program.graph.outputs[0]]
     start = starting_relevance(y, target)

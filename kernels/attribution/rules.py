@@ -22,15 +22,15 @@ from .stabilize import Stabilizer, as_stabilizer, stabilize
 
 __all__ = [
     "AlphaBeta",
-    "BetaSmooth",
-    "DeconvNet",
     "Epsilon",
     "Flat",
     "Gamma",
     "Gradient",
-    "GuidedBackprop",
     "Norm",
     "Pass",
+    "ReLUBetaSmooth",
+    "ReLUDeconvNet",
+    "ReLUGuidedBackprop",
     "SignalTakesAll",
     "Stabilizer",
     "WSquare",
@@ -297,7 +297,7 @@ class SignalTakesAll:
 
 
 @dataclasses.dataclass(frozen=True)
-class DeconvNet:
+class ReLUDeconvNet:
     """At a ReLU, what is positive of the relevance (Zeiler and Fergus, 2014)."""
 
     def backward(self, relevance, inputs, outputs, function):
@@ -306,7 +306,7 @@ class DeconvNet:
 
 
 @dataclasses.dataclass(frozen=True)
-class GuidedBackprop:
+class ReLUGuidedBackprop:
     """At a ReLU, the gradient where the relevance is positive (Springenberg et al., 2015)."""
 
     def backward(self, relevance, inputs, outputs, function):
@@ -315,14 +315,14 @@ class GuidedBackprop:
 
 
 @dataclasses.dataclass(frozen=True)
-class BetaSmooth:
+class ReLUBetaSmooth:
     """At a ReLU, the gradient of a softplus: relevance times sigmoid(beta x) (Dombrowski et al., 2019)."""
 
-    beta: float = 10.0
+    beta_smooth: float = 10.0
 
     def backward(self, relevance, inputs, outputs, function):
         """Returns the relevance of the one input."""
-        return (relevance[0] * jax.nn.sigmoid(self.beta * inputs[0]),)
+        return (relevance[0] * jax.nn.sigmoid(self.beta_smooth * inputs[0]),)
 
 
 def _fitted(relevance: jax.Array, x: jax.Array) -> jax.Array:
