@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import metrics
-from kernels import autoregressive, ising
+from kernels import ising
 from kernels.autoregressive import markov_chain
 from kernels.autoregressive.importance import (
     SPINS,
@@ -25,6 +25,7 @@ from kernels.autoregressive.importance import (
     spin_numbers,
 )
 from kernels.ising.exact import Exact
+from projects.van.proposal import Proposal
 from projects.van.sums import KEPT, RAW, Gathered, add, chain_means, empty
 from projects.van.systems import System
 
@@ -86,60 +87,39 @@ def from_network(
     """
     chunk = min(n, chunk or 1000)
 
-    def gathered_from(draw, text):
+    def gathered_from(proposal, text):
         last = None
         with metrics.progress(n, text, enabled=progress is not None and progress.is_main) as bar:
-            for last, measured in gather(draw, system, beta, n, seed=seed, chunk=chunk):  # noqa: B007
+            for last, measured in gather(proposal, system, beta, n, seed=seed, chunk=chunk):  # noqa: B007
                 bar.update(len(measured[0]))
         return last
 
-    alone = gathered_from(make_draw([parameters], network, chunk), "samples")
+    single = Proposal(network, [parameters])
+    alone = gathered_from(single, "samples")
     if not defence:
-        return finish(alone, parameters, network, system, beta, seed=seed)
-    mixed = gathered_from(make_draw([parameters, *defence], network, chunk), "samples of the mixture")
-    return finish(mixed, parameters, network, system, beta, seed=seed, alone=alone)
-
-
-def make_draw(components: Sequence[dict], network, chunk: int) -> Callable:
-    """Returns `(key, first) -> (spins, log_q)`: a chunk of the law of one network, or of the mixture of several.
-
-    In a mixture the first has half of the samples and the others share the rest; ln q is the mixture's, whichever of
-    them a sample comes from, and samples are shuffled.
-    """
-    if len(components) == 1:
-        return lambda key, first: autoregressive.sample(components[0], network, key, chunk, chunk, first=first)
-    others = len(components) - 1
-    each = chunk // (2 * others)
-    counts = [chunk - each * others] + [each] * others
-    shares = np.log(np.array(counts) / chunk)
-
-    def draw(key, first):
-        key = jax.random.fold_in(key, first)
-        parts = [
-            autoregressive.sample(component, network, jax.random.fold_in(key, k), count, count)[0]
-            for k, (component, count) in enumerate(zip(components, counts, strict=True))
-        ]
-        spins = jax.random.permutation(jax.random.fold_in(key, len(parts)), jnp.concatenate(parts))
-        logs = [np.asarray(autoregressive.log_prob(component, network, spins), np.float64) for component in components]
-        return spins, np.logaddexp.reduce(np.stack(logs) + shares[:, None])
-
-    return draw
+        return finish(alone, single, system, beta, seed=seed)
+    mixture = Proposal(network, [parameters, *defence])
+    return finish(gathered_from(mixture, "samples of the mixture"), mixture, system, beta, seed=seed, alone=alone)
 
 
 def gather(
-    draw: Callable, system: System, beta: float, n: int, *, seed: int, chunk: int, gathered: Gathered | None = None
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    n: int,
+    *,
+    seed: int,
+    chunk: int,
+    gathered: Gathered | None = None,
 ) -> Iterator[tuple[Gathered, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `gathered`.
-
-    `draw` is of `make_draw`, with the same chunk.
-    """
+    """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `gathered`."""
     key = jax.random.fold_in(jax.random.key(seed), 2**31)
     of_samples, of_chain = jax.random.split(key)
     measure = make_measure(system)
     start = 0 if gathered is None else int(gathered.raw.n)
     for first in range(start, n, chunk):
         count = min(chunk, n - first)
-        spins, log_q = draw(of_samples, first)
+        spins, log_q = proposal.draw(of_samples, first, chunk)
         energy, m = measure(spins)
         log_q, energy, m = (np.asarray(x, np.float64)[:count] for x in (log_q, energy, m))
         if gathered is None:
@@ -154,18 +134,18 @@ def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.A
 
 
 def finish(
-    gathered: Gathered, parameters, network, system: System, beta: float, *, seed: int, alone: Gathered | None = None
+    gathered: Gathered, proposal: Proposal, system: System, beta: float, *, seed: int, alone: Gathered | None = None
 ) -> Found:
     """Returns the estimates of all samples gathered, and what they are compared with.
 
-    `alone` are those of the network where `gathered` are of a mixture.
+    `alone` are those of the network where the proposal is a mixture.
     """
-    sites = network.rows * network.columns
+    sites = proposal.network.rows * proposal.network.columns
     n = int(gathered.raw.n)
     plain = finalise((alone or gathered).raw, RAW)
     single = None if alone is None else finalise(alone.weighted, SPINS)
     corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites))
-    reverse, reference = reverse_estimate(parameters, network, system, beta, seed)
+    reverse, reference = reverse_estimate(proposal, system, beta, seed)
     if (known := system.abs_m(beta)) is not None:
         reference = (known / sites, 0.0)
     values, errors, time = chain_means(gathered.chain)
@@ -197,11 +177,12 @@ def raw_estimates(plain: Estimates, beta: float, sites: int) -> dict[str, tuple[
     return found
 
 
-def reverse_estimate(parameters, network, system: System, beta: float, seed: int, samples: int = 1000):
+def reverse_estimate(proposal: Proposal, system: System, beta: float, seed: int, samples: int = 1000):
     """Returns ((ln Z, error), (|m|, error)) from Swendsen-Wang, or (None, None) where clusters do not help."""
     bonds = system.bonds
     if bonds is None or not len(bonds.strength) or np.min(bonds.strength) < 0:
         return None, None
+    network = proposal.network
     sites = network.rows * network.columns
     spins = jnp.ones((REVERSE_CHAINS, sites), jnp.int8)
     key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)
@@ -212,8 +193,8 @@ def reverse_estimate(parameters, network, system: System, beta: float, seed: int
             jax.random.fold_in(key, k + 1), spins, beta, bonds, REVERSE_SKIP, observable=_abs_m
         )
         square = spins.reshape(-1, network.rows, network.columns)
-        log_q = autoregressive.log_prob(parameters, network, square)
-        log_w.append(-beta * np.asarray(system.energy(square), np.float64) - np.asarray(log_q, np.float64))
+        log_q = proposal.log_q(square, 1000)
+        log_w.append(-beta * np.asarray(system.energy(square), np.float64) - log_q)
         m.append(np.asarray(each, np.float64))
     series = np.concatenate(m).T / sites  # [chains, sweeps]
     by_chain = np.array(log_w).T

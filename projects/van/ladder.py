@@ -25,7 +25,7 @@ class Ladder:
       first_steps, steps: of training at the first beta (annealed, from the start) and at each other.
       samples: of the estimates at each beta.
       chunk: samples at a time.
-      defended: estimates are of a mixture with networks of higher temperatures, see `estimates.make_draw`.
+      defended: estimates are of a mixture with networks of higher temperatures, see `proposal`.
     """
 
     name: str

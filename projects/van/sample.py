@@ -22,6 +22,7 @@ from kernels.autoregressive import stream
 from kernels.autoregressive.importance import SPINS, finalise, spin_derived, spin_numbers
 from projects.van import estimates, model, plots, published, sums, systems
 from projects.van.config import TrainConfig, network_of
+from projects.van.proposal import Proposal, images_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,11 @@ class SampleConfig:
         None, "inverse temperature of the estimates (none: that of the training)", minimum=0
     )
     window: tuple[float, ...] = config.field((), "further inverse temperatures, reached by reweighting", minimum=0)
-    z2: bool = config.field(False, "mix the network with its mirror image, though it was trained without: two passes")
+    images: int = config.field(
+        1,
+        "average the network over so many symmetries (sign, shifts, reflections): the same number of passes",
+        minimum=1,
+    )
     publish: str | None = config.field(
         None, "put the result and the panel of corrections into results/ under this name", identity=False
     )
@@ -49,12 +54,11 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
     trained, parameters = load(settings.checkpoint)
     run.inputs(pathlib.Path(settings.checkpoint) / "model.safetensors")
-    if settings.z2:
-        trained = dataclasses.replace(trained, z2=True)
     system, network = systems.create(trained), network_of(trained)
     beta = trained.beta if settings.beta is None else settings.beta
-    gathered, others, seconds = draw(settings, run, parameters, network, system, beta)
-    found = estimates.finish(gathered, parameters, network, system, beta, seed=settings.seed)
+    proposal = Proposal(network, [parameters], images_of(trained, system, settings.images))
+    gathered, others, seconds = draw(settings, run, proposal, system, beta)
+    found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed)
     run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
@@ -87,10 +91,9 @@ def load(folder: str) -> tuple[TrainConfig, dict]:
     return trained, model.tree(models.from_tree(network, checkpoint.load_tree(path / "model.safetensors")))
 
 
-def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta: float):
+def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta: float):
     """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
-    drawn = estimates.make_draw([parameters], network, settings.chunk)
-    pilot = next(estimates.gather(drawn, system, beta, settings.chunk, seed=settings.seed, chunk=settings.chunk))[0]
+    pilot = next(estimates.gather(proposal, system, beta, settings.chunk, seed=settings.seed, chunk=settings.chunk))[0]
     origin = pilot.weighted.origin
     others = tuple(stream.init(len(origin), origin) for _ in settings.window)
     state = (sums.empty(origin), others)
@@ -103,7 +106,7 @@ def draw(settings: SampleConfig, run: app.Run, parameters, network, system, beta
     start = saved_at = time.monotonic()
     with training.Termination(True) as termination, run.progress(settings.samples, "samples", begun) as progress:
         chunks = estimates.gather(
-            drawn, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
+            proposal, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
             gathered=gathered,
         )  # fmt: skip
         for gathered, (log_q, energy, m) in chunks:

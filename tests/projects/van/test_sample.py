@@ -12,6 +12,7 @@ from kernels.autoregressive import nmcmc
 from kernels.autoregressive.importance import spin_numbers
 from projects.van import estimates, model, sample, sums, systems
 from projects.van.config import TrainConfig, network_of
+from projects.van.proposal import Proposal, images_of
 from projects.van.sample import SampleConfig
 
 TRAINED = TrainConfig(rows=3, depth=1, channels=1, half_width=2, beta=0.3)
@@ -130,9 +131,51 @@ def test_a_mixture_finds_what_a_network_lost():
     assert abs(found.corrected.ln_z - exact.ln_z) < 6 * found.corrected.ln_z_err < 0.4
     assert found.single.ln_z < exact.ln_z - 1, "alone it does not know"
     assert found.raw["ln_z"][0] < found.single.ln_z
-    spins, log_q = estimates.make_draw([stuck, uniform], network, 1000)(jax.random.key(1), 0)
+    spins, log_q = Proposal(network, [stuck, uniform]).draw(jax.random.key(1), 0, 1000)
     counts, wanted = np.unique(np.asarray(spins).reshape(1000, 8), axis=0, return_counts=True)[1], np.exp(log_q)
     assert wanted.max() < 0.5 and counts.max() == pytest.approx(1000 * wanted.max(), abs=6 * np.sqrt(250))
+
+
+@pytest.mark.parametrize("kind", ["square", "triangular"])
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (3, 5)])
+@pytest.mark.parametrize("fold", [False, True])
+def test_images_leave_the_energy(kind, rows, columns, fold):
+    settings = TrainConfig(system=kind, rows=rows, columns=columns, fold=fold)
+    system = systems.create(settings)
+    images = images_of(settings, system, 12)
+    assert len({(tuple(place), int(sign)) for place, sign in zip(images.place, images.sign, strict=True)}) == 12
+    spins = np.random.default_rng(0).choice([-1, 1], (1, rows * columns)).astype(np.int8)
+    mapped = images.sign[:, None] * spins[0][images.place]
+    found = np.asarray(system.energy(jax.numpy.asarray(mapped.reshape(-1, rows, columns))))
+    np.testing.assert_array_equal(found, found[0])
+    np.testing.assert_array_equal(
+        np.take_along_axis(images.place, images.back, 1), np.arange(rows * columns) + 0 * images.place
+    )
+
+
+def test_averages_over_images_are_laws():
+    """All 2^9 states sum to 1, images have equal probability where the maps are a group, and samples have that law."""
+    settings = TrainConfig(rows=3, depth=1, channels=1, half_width=2, z2=False)
+    system, network = systems.create(settings), network_of(settings)
+    proposal = Proposal(network, [model.tree(model.create(network, 5))], images_of(settings, system, 2))
+    states = np.concatenate(list(ising.states(9))).reshape(-1, 3, 3)
+    log_q = proposal.log_q(jax.numpy.asarray(states), 100)
+    assert np.exp(log_q).sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(log_q, log_q[::-1], rtol=1e-5)  # state k and 511 - k are mirror images
+    many = dataclasses.replace(proposal, images=images_of(settings, system, 6))
+    spins, found = many.draw(jax.random.key(0), 0, 20_000)
+    np.testing.assert_allclose(found, many.log_q(spins, 20_000), rtol=1e-5)
+    number = ((1 - np.asarray(spins).reshape(-1, 9)) // 2) @ (1 << np.arange(8, -1, -1))
+    law = np.exp(many.log_q(jax.numpy.asarray(states), 100))
+    counts = np.bincount(number, minlength=512)
+    assert np.all(np.abs(counts - 20_000 * law) < 6 * np.sqrt(20_000 * law) + 8)
+
+
+def test_there_are_only_so_many_images():
+    settings = TrainConfig(system="sk", rows=1, columns=5, network="made")
+    assert images_of(settings, systems.create(settings), 1) is None
+    with pytest.raises(ValueError, match="--images=3"):
+        images_of(settings, systems.create(settings), 3)
 
 
 def test_what_is_no_training_is_refused(tmp_path):
