@@ -119,9 +119,10 @@ def speed(settings: BenchConfig, peer) -> dict[str, float]:
         answer = peer.ask("art", **paths, budget=round(QUERIES_A_STEP * steps))
         return answer["seconds"] * QUERIES_A_STEP * steps * BATCH / answer["queries"]
 
-    contestants = dict(
-        zip(STEPS, (ours(2.0), ours(1.5), foolbox("jax"), foolbox("jax", compiled=False), foolbox("torch"), art), strict=True)
+    calls = (
+        ours(2.0), ours(1.5), foolbox("jax"), foolbox("jax", compiled=False), foolbox("torch"), art,
     )  # fmt: skip
+    contestants = dict(zip(STEPS, calls, strict=True))
     seconds: dict[str, list[float]] = {who: [] for who in contestants}
     for repeat in range(settings.repeats + 1):
         for who, call in contestants.items():
