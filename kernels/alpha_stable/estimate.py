@@ -1,0 +1,165 @@
+"""Parameters of symmetric alpha-stable laws from data: by log-moments, and by maximum likelihood.
+
+The log-moments give closed forms, 1/alpha^2 = 6 Var(ln|X|) / pi^2 - 1/2 (Ma and Nikias, IEEE Trans. Signal Processing
+43, 1995). The likelihood is climbed from there by the method of Berndt, Hall, Hall and Hausman (1974): by the scores of
+the observations, whose outer product is the information that also gives the standard errors.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .checks import check, common_float
+from .distribution import sas_log_pdf
+
+LOWEST, HIGHEST = 0.1, 1.9999  # of an estimated alpha; the density is made for no less, and 2 is the end of the scale
+STEPS = 60
+
+
+class SasFit(NamedTuple):
+    """Estimated symmetric alpha-stable law.
+
+    Attributes:
+      alpha, scale, loc: the estimates.
+      errors: [3], their standard errors in this order; the last is 0 where loc was given.
+      log_likelihood: in nats, of all observations; NaN for log-moments.
+      converged: whether what was left to climb is below a tenth of the standard errors.
+    """
+
+    alpha: jax.Array
+    scale: jax.Array
+    loc: jax.Array
+    errors: jax.Array
+    log_likelihood: jax.Array
+    converged: jax.Array
+
+
+def _observations(x):
+    (x,) = common_float(x)
+    x = x.reshape(-1)
+    if x.size < 3:
+        raise ValueError(f"x has {x.size} observations; an estimate needs at least 3")
+    check("x", x, np.isfinite, "finite observations")
+    return x
+
+
+def fit_log_moments(x, loc=0) -> SasFit:
+    """Returns alpha and scale from mean and variance of ln|x - loc|: one pass over the data, jittable, for any alpha.
+
+    Observations at loc exactly are left out of the moments.
+
+    Args:
+      x: observations, any shape.
+      loc: the known centre of symmetry.
+
+    Raises:
+      ValueError: fewer than 3 observations, or some not finite.
+
+    Source: Ma, Nikias, IEEE Trans. Signal Processing 43 (1995).
+    """
+    x = _observations(x)
+    size = jnp.abs(x - loc)
+    used = size > 0
+    count = jnp.sum(used)
+    logs = jnp.log(jnp.where(used, size, 1))
+    mean = jnp.sum(logs) / count
+    centred = jnp.where(used, logs - mean, 0)
+    second, third, fourth = (jnp.sum(centred**k) / count for k in (2, 3, 4))
+    # An alpha above 2 would have no law; below 0.1 is no worse an answer than 0.1 here.
+    alpha = 1 / jnp.sqrt(jnp.maximum(6 * second / np.pi**2 - 0.5, 0.25))
+    scale = jnp.exp(mean - np.euler_gamma * (1 / alpha - 1))
+    # Delta method: d alpha = -(3 alpha^3 / pi^2) d var, d ln scale = d mean + (gamma_E / alpha^2) d alpha.
+    by_variance = -3 * alpha**3 / np.pi**2
+    mixed = np.euler_gamma / alpha**2 * by_variance
+    variance_of_variance = fourth - second**2
+    alpha_error = jnp.abs(by_variance) * jnp.sqrt(variance_of_variance / count)
+    log_scale_variance = (second + 2 * mixed * third + mixed**2 * variance_of_variance) / count
+    errors = jnp.stack([alpha_error, scale * jnp.sqrt(log_scale_variance), jnp.zeros_like(alpha)])
+    nothing = jnp.full_like(alpha, jnp.nan)
+    return SasFit(alpha, scale, jnp.asarray(loc, x.dtype), errors, nothing, jnp.asarray(True))
+
+
+def _law(parameters):
+    """alpha, scale, loc of unconstrained parameters: logit of alpha in its range, ln scale, loc."""
+    logit, log_scale, loc = parameters
+    return LOWEST + (HIGHEST - LOWEST) * jax.nn.sigmoid(logit), jnp.exp(log_scale), loc
+
+
+class _Climb(NamedTuple):
+    """Where a climb stands: the best point so far, what was found there, and the step being tried from it."""
+
+    parameters: jax.Array
+    value: jax.Array
+    information: jax.Array
+    step: jax.Array
+    length: jax.Array
+    moved: jax.Array
+    count: jax.Array
+
+
+@jax.jit
+def _climb(x, start, free):
+    """Maximises the likelihood from the start [3]; parameters with 0 in `free` stay."""
+
+    def evaluate(parameters):
+        def likelihoods(parameters):
+            values = sas_log_pdf(x, *_law(parameters))
+            return values, values
+
+        scores, values = jax.jacfwd(likelihoods, has_aux=True)(parameters)
+        scores = scores * free
+        return values.sum(), scores.sum(axis=0), scores.T @ scores + jnp.diag(1 - free)
+
+    def advance(now: _Climb):
+        candidate = now.parameters + now.length * now.step
+        value, slope, information = evaluate(candidate)
+        step = jnp.linalg.solve(information + 1e-6 * jnp.eye(3, dtype=x.dtype), slope)
+        step = step * jnp.minimum(1, 2 / jnp.maximum(jnp.abs(step[:2]).max(), 1e-9))
+        moved = jnp.sqrt(jnp.maximum(step @ information @ step, 0))  # what is still to go, in standard errors
+        one = jnp.ones_like(now.length)
+        accepted = _Climb(candidate, value, information, step, one, moved, now.count + 1)
+        shorter = now._replace(length=now.length / 2, count=now.count + 1)
+        better = value >= now.value
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), accepted, shorter)
+
+    def unfinished(now: _Climb):
+        return (now.moved > 0.01) & (now.length > 1e-3) & (now.count < STEPS)
+
+    low, none = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros_like(start)
+    first = _Climb(start, low, jnp.eye(3, dtype=x.dtype), none, jnp.ones_like(low), -low, jnp.asarray(0))
+    return jax.lax.while_loop(unfinished, advance, first)
+
+
+def fit_sas(x, loc=None) -> SasFit:
+    """Returns the symmetric alpha-stable law of greatest likelihood, with standard errors; jittable.
+
+    Args:
+      x: observations, any shape; about 1 second for 1e4 on two CPU cores.
+      loc: the centre of symmetry where it is known, None to estimate it, too.
+
+    Returns:
+      alpha within [0.1, 1.9999]; near these ends the standard error of alpha says little.
+
+    Raises:
+      ValueError: fewer than 3 observations, or some not finite.
+    """
+    x = _observations(x)
+    known = loc is not None
+    centre = jnp.asarray(loc, x.dtype) if known else jnp.median(x)
+    # Quarters of the sample set the units: the likelihood is climbed at scale 1 and location 0.
+    unit = jnp.median(jnp.abs(x - centre))
+    unit = jnp.where(unit > 0, unit, 1)
+    start = fit_log_moments((x - centre) / unit)
+    alpha = jnp.clip(start.alpha, LOWEST + 0.05, HIGHEST - 0.05)
+    fraction = (alpha - LOWEST) / (HIGHEST - LOWEST)
+    first = jnp.stack([jnp.log(fraction / (1 - fraction)), jnp.log(start.scale), jnp.zeros_like(alpha)])
+    free = jnp.asarray([1, 1, 0 if known else 1], x.dtype)
+    found = _climb((x - centre) / unit, first, free)
+    alpha, scale, shift = _law(found.parameters)
+    covariance = jnp.linalg.inv(found.information)
+    slopes = jnp.stack([(alpha - LOWEST) * (HIGHEST - alpha) / (HIGHEST - LOWEST), scale * unit, unit]) * free
+    errors = slopes * jnp.sqrt(jnp.diag(covariance))
+    log_likelihood = found.value - x.size * jnp.log(unit)
+    return SasFit(alpha, scale * unit, centre + shift * unit, errors, log_likelihood, found.moved <= 0.1)
