@@ -6,6 +6,7 @@ import shutil
 from common import files, readme
 
 FOLDER = pathlib.Path(__file__).parent
+BENCH = FOLDER.parents[1] / "kernels" / "attribution"
 TITLES = {
     "lenet5": "LeNet5", "resnet20": "ResNet-20", "small_vgg16": "Small-VGG16", "mnist_cnn": "MNIST CNN",
     "efficientnet_lite0": "EfficientNet-Lite0",
@@ -57,7 +58,7 @@ def runtime_rows(found: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
 
 def conservation_rows(found: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """Returns columns and rows: what of the output is kept by biases, by epsilon, and what nobody accounts for."""
-    columns = ["network", "composite", "lost", "kept by biases", "kept by epsilon", "not accounted for"]
+    columns = ["network", "composite", "lost", "kept by biases", "kept by epsilon", "not accounted for, share"]
     rows = [
         [
             title(result),
@@ -86,8 +87,44 @@ def rendered(text: str) -> str:
     found = read()
     measured = {f"{r['provenance']['device']}, {r['provenance']['date'][:10]}" for r in found.values()}
     note = f"\n\nMeasured on {'; '.join(sorted(measured))}." if measured else ""
-    for name, rows in (("runtime", runtime_rows), ("conservation", conservation_rows)):
+    tables = {name: readme.markdown(*rows(found)) + note for name, rows in ROWS.items()} | {"bench": bench_tables()}
+    for name, table in tables.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         head, rest = text.split(begin, 1)
-        text = f"{head}{begin}\n{readme.markdown(*rows(found))}{note}\n{end}{rest.split(end, 1)[1]}"
+        text = f"{head}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
     return text
+
+
+ROWS = {"runtime": runtime_rows, "conservation": conservation_rows}
+
+
+def bench_tables() -> str:
+    """Returns the kernel's committed benchmarks beside Zennit, a table a device."""
+    benches = [files.read_json(path) for path in sorted(BENCH.glob("bench.*.json"))]
+    return "\n\n".join(
+        f"{readme.markdown(*bench_rows(bench['rows']))}\n\nMedians of alternating runs on {bench['device']}, "
+        f"{bench['date'][:10]}, commit {bench['commit'][:10]}."
+        for bench in benches
+    )
+
+
+def bench_rows(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Returns columns and rows: images a second of ours and of Zennit, cost and memory in gradients, compiling."""
+    compiling = {row["name"].removesuffix(", compiling"): row for row in rows if row["name"].endswith(", compiling")}
+    columns = [
+        "VGG11, 64 x 64", "ours, images/s", "Zennit, images/s", "times as fast", "gradients", "of a gradient's memory",
+        "compiling",
+    ]  # fmt: skip
+    table = []
+    for row in rows:
+        if "zennit" not in row.get("median_s", {}):
+            continue
+        median, work, own = row["median_s"], row["work"], compiling[row["name"]]
+        gradient = compiling[f"gradient, {row['name'].split(', ')[1]}"]
+        memory = own["temporary_bytes"] / gradient["temporary_bytes"]
+        table.append([
+            row["name"], f"{work / median['ours']:.1f}", f"{work / median['zennit']:.1f}",
+            f"{median['zennit'] / median['ours']:.2f}", f"{median['ours'] / median['own gradient']:.2f}",
+            f"{memory:.2f}", f"{own['trace_s'] + own['compile_s']:.1f} s",
+        ])  # fmt: skip
+    return columns, table

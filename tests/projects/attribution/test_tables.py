@@ -37,8 +37,20 @@ def test_results_are_written_with_their_origin(tmp_path, monkeypatch):
     published.write("lenet5", RESULT, tmp_path / "a.png", {"device": "cpu", "date": "2026-01-02", "commit": "c"})
     assert published.read()["lenet5"]["provenance"]["commit"] == "c"
     assert (tmp_path / "results" / "lenet5.png").read_bytes() == b"picture"
-    text = "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("runtime", "conservation"))
+    text = "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("runtime", "conservation", "bench"))
     assert "LeNet5, MNIST | epsilon_plus_flat | 25 %" in published.rendered(text)
+
+
+def test_the_benchmark_by_hand():
+    compiling = {"trace_s": 0.25, "compile_s": 1.0}
+    rows = [
+        {"name": "plus, batch 4, compiling", "temporary_bytes": 300, **compiling},
+        {"name": "gradient, batch 4, compiling", "temporary_bytes": 600, **compiling},
+        {"name": "plus, batch 4", "work": 4, "median_s": {"ours": 0.5, "own gradient": 0.4, "zennit": 1.0}},
+        {"name": "gradient, batch 4", "work": 4, "median_s": {"ours": 0.4, "torch": 0.3}},
+    ]
+    _, table = published.bench_rows(rows)
+    assert table == [["plus, batch 4", "8.0", "4.0", "2.00", "1.25", "0.50", "1.2 s"]]
 
 
 @pytest.mark.slow
