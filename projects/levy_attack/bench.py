@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from common import app, checkpoint, config, datasets, files, provenance, weight_files
+from common import app, checkpoint, config, files, provenance, weight_files
 from projects.levy_attack import published, study, victims
 from projects.levy_attack.attack import AttackConfig, attack
 
@@ -76,11 +76,13 @@ def _piece(run, name, make):
     return kept
 
 
-def _given(settings: BenchConfig, name: str, count: int, peer) -> tuple[victims.Victim, dict, dict]:
+def _given(
+    settings: BenchConfig, name: str, count: int, peer, dataset: str = "mnist"
+) -> tuple[victims.Victim, dict, dict]:
     """Returns the victim, images with labels and starts, and the paths that the peer reads."""
     folder = f"{settings.checkpoints}/{name}"
-    victim = victims.open_victim(name, folder)
-    data = datasets.load("mnist")
+    victim = victims.open_victim(name, folder, dataset)
+    data = victims.load_dataset(dataset)
     chosen = victims.choose_images(victim, count, None)
     x, labels = victim.images[chosen], victim.labels[chosen]
     first = AttackConfig(budget=40, batch_size=count, delta=1e-6, eps=1e-6)  # a start and its bisection

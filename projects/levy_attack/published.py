@@ -93,11 +93,52 @@ def finding(name: str, result: dict) -> str:
     return f"{where}: {'; '.join(parts)} (Holm, 5 %)."
 
 
+def bench_text(bench: dict) -> str:
+    """Speed and distances beside the peers."""
+    parts = []
+    if "steps_per_s" in bench:
+        ours = next(iter(bench["steps_per_s"].values()))
+        rows = [[who, f"{value:,.0f}", f"{ours / value:.2f}"] for who, value in bench["steps_per_s"].items()]
+        parts += [
+            f"Speed at batch {bench['batch']} on the MLP, adaptation on, medians of {bench['repeats']} alternating runs:",
+            readme.markdown(["attack", "steps of the batch a second", "ours is times as fast"], rows),
+        ]
+    rows = []
+    for found in bench.get("quality", {}).values():
+        theirs = found["beside"]
+        for who, ratio in found["ratio"].items():
+            rows.append([
+                found["victim"], theirs, who, str(found["images"]), f"{found['queries']:,}",
+                number(found["median_l2"][who]), number(found["median_l2"][theirs]), f"{ratio:.3f}",
+                f"{found['paired_ratio'][who]:.3f}",
+            ])  # fmt: skip
+    if rows:
+        columns = [
+            "victim", "peer", "ours", "images", "queries", "our median L2", "theirs", "ratio", "median of paired ratios",
+        ]  # fmt: skip
+        parts += ["Distances from the same starts at equal queries, alpha = 2:", readme.markdown(columns, rows)]
+        parts.append(
+            "The first row of a pair has the peers' first steps (delta = eps = 0.01), the second delta = 0.05, eps = 0.002."
+        )
+    versions = bench["versions"]
+    names = ("foolbox", "adversarial-robustness-toolbox", "jax", "torch")
+    parts.append(
+        f"Beside {', '.join(f'{name} {versions[name]}' for name in names)} on {bench['provenance']['device']}, "
+        f"{bench['provenance']['date'][:10]}."
+    )
+    return "\n\n".join(parts)
+
+
 def rendered(folder: pathlib.Path = RESULTS) -> str:
     """Returns what stands between the markers of the README."""
-    results = load(folder)
-    if not results:
-        return "No results are published yet."
+    results, bench = load(folder), files.read_json(folder / "bench.json")
+    parts = study_text(results) if results else []
+    parts += [bench_text(bench)] if bench else []
+    return "\n\n".join(parts) if parts else "No results are published yet."
+
+
+def study_text(results: dict[str, dict]) -> list[str]:
+    """Findings, tables and pictures of the alpha study."""
     parts = ["\n".join(f"- {finding(name, result)}" for name, result in results.items())]
     parts += ["Median L2 distance after so many queries, and other norms at the end:"]
     parts += [readme.markdown(*query_rows(results))]
@@ -115,7 +156,7 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     parts.append(f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`.")
     for name in results:
         parts.append(f"![{victims.TITLES[name]}: distances over queries, ratios to alpha = 2](results/{name}.png)")
-    return "\n\n".join(parts)
+    return parts
 
 
 def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
