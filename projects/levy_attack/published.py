@@ -100,7 +100,7 @@ def bench_text(bench: dict) -> str:
         ours = next(iter(bench["steps_per_s"].values()))
         rows = [[who, f"{value:,.0f}", f"{ours / value:.2f}"] for who, value in bench["steps_per_s"].items()]
         parts += [
-            f"Speed at batch {bench['batch']} on the MLP, adaptation on, medians of {bench['repeats']} alternating runs:",
+            f"Speed at batch {bench['batch']} on the MLP, with adaptation, medians of {bench['repeats']} alternating runs:",
             readme.markdown(["attack", "steps of the batch a second", "ours is times as fast"], rows),
         ]
     rows = []
@@ -113,12 +113,11 @@ def bench_text(bench: dict) -> str:
                 f"{found['paired_ratio'][who]:.3f}",
             ])  # fmt: skip
     if rows:
-        columns = [
-            "victim", "peer", "ours", "images", "queries", "our median L2", "theirs", "ratio", "median of paired ratios",
-        ]  # fmt: skip
+        columns = ["victim", "peer", "ours", "images", "queries", "our median L2", "theirs", "ratio", "paired ratio"]
         parts += ["Distances from the same starts at equal queries, alpha = 2:", readme.markdown(columns, rows)]
         parts.append(
-            "The first row of a pair has the peers' first steps (delta = eps = 0.01), the second delta = 0.05, eps = 0.002."
+            "The first row of a pair has the peers' first steps (delta = eps = 0.01), the second has delta = 0.05, "
+            "eps = 0.002; a paired ratio is the median over images."
         )
     versions = bench["versions"]
     names = ("foolbox", "adversarial-robustness-toolbox", "jax", "torch")
