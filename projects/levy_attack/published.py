@@ -100,7 +100,7 @@ def bench_text(bench: dict) -> str:
         ours = next(iter(bench["steps_per_s"].values()))
         rows = [[who, f"{value:,.0f}", f"{ours / value:.2f}"] for who, value in bench["steps_per_s"].items()]
         parts += [
-            f"Speed at batch {bench['batch']} on the MLP, with adaptation, medians of {bench['repeats']} alternating runs:",
+            f"Speed at batch {bench['batch']} on the MLP with adaptation, medians of {bench['repeats']} runs in turn:",
             readme.markdown(["attack", "steps of the batch a second", "ours is times as fast"], rows),
         ]
     rows = []
