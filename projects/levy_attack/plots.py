@@ -51,7 +51,7 @@ def draw_distances(run: app.Run, result: Result) -> None:
         axis.plot(result.grid, middle, color=colour, marker=".", label=title)
         axis.fill_between(result.grid, low, high, color=colour, alpha=0.2, linewidth=0)
     axis.set(xlabel="queries", ylabel="distance to the clean image")
-    curves.set_log(axis, "x")
+    axis.set_xscale("log")
     curves.set_log(axis)
     axis.legend()
     run.plot("distances", figure, "Median distance of the best image after so many queries, and quartiles over images.")
@@ -69,7 +69,7 @@ def draw_steps(run: app.Run, result: Result) -> None:
         axis.plot(result.grid[seen], middle, color=colour, marker=".", label=title)
         axis.fill_between(result.grid[seen], low, high, color=colour, alpha=0.2, linewidth=0)
     axis.set(xlabel="queries", ylabel="step size / distance")
-    curves.set_log(axis, "x")
+    axis.set_xscale("log")
     curves.set_log(axis)
     axis.legend()
     run.plot(

@@ -39,7 +39,7 @@ def draw(result: dict) -> Any:
     left.set(xlabel="queries", ylabel="median L2 distance")
     middle.set(xlabel="queries", ylabel="L2 distance / that of alpha = 2, same images")
     for axis in (left, middle):
-        curves.set_log(axis, "x")
+        axis.set_xscale("log")
         axis.grid(alpha=0.2)
     curves.set_log(left)
     left.legend(fontsize=7)
