@@ -248,6 +248,7 @@ def _size(value: Value) -> int:
 def _name(operations: Sequence[Operation], facts: Analysis, paths: Sequence[str]) -> None:
     """Gives every operation a unique name, and the layers whose parameters it uses."""
     counts: collections.Counter = collections.Counter()
+    nameless: set[Operation] = set()
     for operation in operations:
         layers: dict[str, None] = {}
         if operation.affine is not None:
@@ -258,15 +259,19 @@ def _name(operations: Sequence[Operation], facts: Analysis, paths: Sequence[str]
                     layers |= dict.fromkeys(_layers(value, facts, paths))
         scope = operation.equations[0].scope
         operation.base = next(iter(layers), "") or scope or operation.kinds[0]
+        if not layers and not scope:
+            nameless.add(operation)
         if operation.equations[0].primitive == "name":
             operation.base = operation.equations[0].params["name"]
+            nameless.discard(operation)
         operation.aliases = tuple(layer for layer in layers if layer and layer != operation.base)
+    # The one affine operation of a layer has its plain name, whatever else uses the layer's parameters.
     affine = collections.Counter(operation.base for operation in operations if operation.affine is not None)
-    for operation in operations:
-        counts[operation.base] += 1
-        number = counts[operation.base]
-        numbered = number > 1 or operation.base == operation.kinds[0] or affine[operation.base] > 1
-        operation.name = f"{operation.base}#{number}" if numbered else operation.base
+    for operation in sorted(operations, key=lambda o: o.affine is None or affine[o.base] > 1):
+        key = (operation.base, operation in nameless)
+        counts[key] += 1
+        numbered = counts[key] > 1 or operation in nameless or affine[operation.base] > 1
+        operation.name = f"{operation.base}#{counts[key]}" if numbered else operation.base
 
 
 def _layers(value: Value, facts: Analysis, paths: Sequence[str]) -> list[str]:

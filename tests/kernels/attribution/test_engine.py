@@ -210,6 +210,15 @@ def test_names_kinds_and_order():
     assert rows[0]["rule"].startswith("Flat") and rows[3]["rule"].startswith("ZPlus")
 
 
+def test_a_layer_keeps_its_name_beside_everything_else():
+    """Named as a kind, with parameters that something else reads first, or used twice."""
+    params = {"conv": {"kernel": np.ones((3, 3, 3, 3)), "gain": np.ones((8, 8, 1)), "bias": np.ones(3)}}
+    rows = describe(lambda p, x: jax.nn.relu(conv(p["conv"], jnp.tanh(x * p["conv"]["gain"]))), params, X)
+    assert [row["name"] for row in rows] == ["conv#2", "activation#1", "conv", "relu#1"]
+    twice = describe(lambda p, x: conv(p["conv"], jax.nn.relu(conv(p["conv"], x))), params, X)
+    assert [row["name"] for row in twice] == ["conv#1", "relu#1", "conv#2"]
+
+
 def test_rules_by_name_and_by_place():
     params = parameters()
     program = read(network, params, X)

@@ -119,3 +119,50 @@ def test_every_rule_equals_the_matrices(shape):
                 expected = formula(a, b, flat_of(x), flat_of(r))
             assert found[name].dtype == jnp.float64 and found[name].shape == x.shape
             assert difference(found[name], expected) < 1e-9, (name, bias)
+
+
+def test_the_sign_of_zero_is_plus_and_gamma_drops_it():
+    x, weight = np.array([[1.0, -1.0]]), np.ones((2, 1))  # z = 0, with contributions of both signs
+    _, (epsilon, clip, gamma) = attribute(
+        lambda p, x: x @ p, weight, x, target=np.ones((1, 1)),
+        rules=[rules.Epsilon(0.5), rules.Epsilon(Stabilizer(0.5, clip=True)), rules.Gamma()],
+    )  # fmt: skip
+    np.testing.assert_array_equal(epsilon, 2 * x)
+    np.testing.assert_array_equal(clip, 2 * x)
+    np.testing.assert_array_equal(gamma, 0 * x)
+    _, lrp_0 = attribute(lambda p, x: x @ p, weight, x, target=np.ones((1, 1)), rules=rules.Epsilon(0))
+    np.testing.assert_array_equal(lrp_0, 0 * x)
+
+
+def test_bounds_of_zbox_in_any_layout():
+    params, x, r, a, _, b = case("conv2d", True)
+    low, high = np.array([-3.0, -2.0, -1.0]), np.array([2.0, 3.0, 1.0])
+    expected = oracle.zbox(a, b, flat_of(x), flat_of(r), np.tile(low, 20), np.tile(high, 20))
+    for shape in ((3,), (1, 3, 1, 1), (1, 1, 1, 3), (1, 1, 3)):
+        box = rules.ZBox(low.reshape(shape), high.reshape(shape))
+        _, found = attribute(lambda p, x: layer("conv2d", p, x), params, x, target=r, rules=box)
+        assert difference(found, expected) < 1e-12
+    whole = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape[1:])
+    _, found = attribute(lambda p, x: layer("conv2d", p, x), params, x, target=r, rules=rules.ZBox(*whole))
+    assert difference(found, expected) < 1e-12
+
+
+@pytest.mark.parametrize("zeroed", ["bias", "weight", ["weight", "bias"]])
+def test_parameters_that_count_as_zero(zeroed):
+    params, x, r, a, _, b = case("conv2d", True)
+    names = [zeroed] if isinstance(zeroed, str) else zeroed
+    a, b = 0 * a if "weight" in names else a, 0 * b if "bias" in names else b
+    chosen = [make(zero_params=zeroed) for make, _ in ZEROED.values()]
+    _, found = attribute(lambda p, x: layer("conv2d", p, x), params, x, target=r, rules=chosen)
+    for relevance, (_, formula) in zip(found, ZEROED.values(), strict=True):
+        expected = formula(a, b, flat_of(x), flat_of(r))
+        np.testing.assert_allclose(flat_of(relevance), expected, atol=1e-9 * max(np.abs(expected).max(), 1e-9))
+
+
+def test_single_precision():
+    params, x, r, a, pattern, b = case("grouped", True, np.float32)
+    chosen = {name: rule for name, (rule, formula) in RULES.items() if formula is not None}
+    _, found = attribute(lambda p, x: layer("grouped", p, x), params, x, target=r, rules=chosen)
+    for name, relevance in found.items():
+        assert relevance.dtype == jnp.float32
+        assert difference(relevance, RULES[name][1](a, b, flat_of(x), flat_of(r))) < 1e-5, name
