@@ -1,4 +1,4 @@
-"""Estimates lie within their standard errors, and the standard errors are right. Five sigmas: 6e-7 for a false alarm."""
+"""Estimates lie within their standard errors, which are right. Five sigmas: 6e-7 for a false alarm."""
 
 import jax
 import numpy as np
