@@ -58,14 +58,14 @@ def test_ladders_are_systems_that_exist(figure, scale):
 
 
 def test_couplings_are_found(tmp_path):
-    """Eight spins at beta 1: a tenth of the best baseline's error would do; the seeds are fixed."""
+    """Eight spins at beta 1: a quarter of the error of the best baseline; the seeds are fixed."""
     J = energies.sk_couplings(8, 0)
     C = inverse.exact_correlations(J, 1.0)
     wanted = ising.brute_force_means(lambda s: energies.pairwise(s, J), 8, lambda s: np.einsum("bi,bj->bij", s, s), 1.0)
     np.testing.assert_allclose(C, wanted, atol=1e-12)
     best = min(inverse.error(J, found) for found in inverse.baselines(C, 1.0).values())
     found = inverse.reconstruct(C, 1.0, dataclasses.replace(inverse.SMALL, steps=300))
-    assert inverse.error(J, found) < best and inverse.error(J, found) < 0.02
+    assert inverse.error(J, found) < best / 4
     assert np.array_equal(found, found.T) and not np.diagonal(found).any()
 
 

@@ -139,6 +139,7 @@ def test_fields_and_symmetry_do_not_go_together(tmp_path):
         run_in(tmp_path / "other", dataclasses.replace(settings, z2=True))
 
 
+@pytest.mark.slow
 def test_divergence_is_told(tmp_path):
     with pytest.raises(ValueError, match="--learning_rate"):
         run_in(tmp_path, dataclasses.replace(TINY, learning_rate=1e30, schedule="constant", clip=0.0, warmup=0))
@@ -180,6 +181,7 @@ def test_the_example_of_the_readme():
     assert found.ess > 0.3
 
 
+@pytest.mark.slow
 def test_solve_takes_fields():
     """Couplings and fields by a function of one's own; without z2."""
     J, h = energies.sk_couplings(6, 2), np.linspace(-0.5, 0.5, 6)
