@@ -173,3 +173,14 @@ def test_every_network_of_the_zoo_can_be_explained():
         affine = {step["name"].split("#")[0] for step in found if "affine" in step["kinds"]}
         layers = {key for key, value in models.to_tree(network).items() if "kernel" in value}
         assert layers <= affine, name
+
+
+def test_efficientnet_lite0_in_one_call():
+    """49 convolutions, depthwise ones among them, each with its norm folded in; ReLU6 and a mean over pixels."""
+    network = models.create("efficientnet_lite0", rngs=zoo.nnx.Rngs(0), input_shape=(64, 64, 3))
+    shape = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    found = attribution.describe(models.apply_function(network), models.to_tree(network), shape)
+    convolutions = [step for step in found if "conv" in step["kinds"]]
+    assert len(convolutions) == 49 and all(len(step["folded"]) == 1 for step in convolutions)
+    assert "block3/depthwise" in {step["name"] for step in convolutions}
+    assert not [step for step in found if step["rule"] == "none"]
