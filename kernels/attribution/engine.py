@@ -53,7 +53,8 @@ def attribute(
             gives a list or a dict of relevances from one forward pass.
         semantics: "zennit".
         at: name of a layer or an operation (see `describe`): relevance of its output instead of that of x; with
-            ":input" appended, of its input. Several names give a dict, in which "x" is the input.
+            ":input" appended, of its input. What is folded into a layer belongs to it: its output is then the norm's.
+            Several names give a dict, in which "x" is the input.
         return_report: give a conservation report too, of each of the `rules`.
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
             that precede them; False: none of them, they pass relevance on.
