@@ -41,15 +41,15 @@ def sample(
     length comes in calls with first = 0, n, 2 n, ... and one key. Under `jax.jit` it runs as a loop over chunks.
 
     Args:
-      params: from `init` or of its form; their dtype is that of the computation. log_q has it too, but float64 where
-        64-bit mode is on.
+      params: from `init` or of its form; their dtype is that of the products. log_q is float32, or float64 with them
+        or with 64-bit mode on.
       cfg: PixelCNN or MADE. With z2 each sample is multiplied by a random sign, at the cost of a parallel pass.
       key: from jax.random.key.
       n: samples, at least 1.
       chunk: samples at a time on each core or device, which bounds memory beyond the result; None takes what is fast.
       first: number of the first sample.
-      implementation: "row_split", or "wavefront" (PixelCNN only): rows / columns as below, or several rows a step;
-        None takes what was measured to be fast on this platform. Both draw the same samples.
+      implementation: "row_split", site by site, or "wavefront" (PixelCNN only), several rows at a time; None takes the
+        first on CPU, where it was measured to be faster, the second elsewhere. Both draw the same samples.
       devices: to spread samples over; None takes all of this process, or under `jax.jit` leaves it to JAX.
 
     Raises:
@@ -57,7 +57,7 @@ def sample(
     """
     check_network(cfg)
     chosen = _check(cfg, n, chunk, first, implementation)
-    if devices is None and (chunks.is_traced((params, key))):
+    if devices is None and chunks.is_traced((params, key)):
         return _loop(params, cfg, key, n, first, chunk or chunks.usual_size(params, cfg), chosen)
     devices = tuple(jax.local_devices() if devices is None else devices)
     chosen = chosen or _fast(cfg, devices[0].platform)
@@ -105,7 +105,7 @@ def _loop(params, cfg, key, n, first, most, implementation):
 def _sample_on(params, key, numbers, devices, mesh, cfg, implementation):
     """One chunk a device, started on the devices."""
     if mesh is None:
-        numbers = jax.device_put(numbers, devices[0])
+        params, key, numbers = jax.device_put((params, key, numbers), devices[0])
         return _sample_numbers_jit(params, key, numbers, cfg=cfg, implementation=implementation)
     params, key = jax.device_put((params, key), NamedSharding(mesh, P()))
     numbers = jax.device_put(numbers, NamedSharding(mesh, P("samples")))
