@@ -1,4 +1,4 @@
-"""Cluster Monte Carlo against enumeration: both signs of J, lattices, couplings. Seeds are fixed; bounds are 6 sigma."""
+"""Cluster Monte Carlo against enumeration: both signs of J, lattices, couplings. Seeds fixed; bounds are 6 sigma."""
 
 import jax
 import jax.numpy as jnp
