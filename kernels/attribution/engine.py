@@ -110,6 +110,8 @@ def read(fn: Callable, params: Any, x: Any, *, fold_norm: bool | str = True) -> 
     x_leaves = jax.tree.leaves(x)
     if not any(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in x_leaves):
         raise ValueError("x has no array of floating-point numbers: relevance goes to such arrays only.")
+    if hasattr(fn, "lower") and hasattr(fn, "__wrapped__"):
+        fn = fn.__wrapped__  # a jax.jit keeps what it traced for speed
     active = [False] * len(param_paths) + [True] * len(x_leaves)
     with plain_operations.asked():
         # A function of its own each time: JAX would otherwise give back what it traced of `fn` for speed.

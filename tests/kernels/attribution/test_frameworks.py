@@ -116,7 +116,9 @@ def test_the_networks_of_the_repository(name):
     x = np.random.default_rng(2).uniform(size=(1, *models.input_shape(name))).astype(np.float32)
     rows = describe(fn, tree, x)
     assert {row["kinds"][0] for row in rows} <= {"conv", "dense", "relu", "max_pool", "layout"}
-    y, relevance = jax.jit(lambda p, x: attribute(fn, p, x, target="argmax"))(tree, x)
+    compiled = jax.jit(fn)
+    compiled(tree, x)  # traced for speed before it is explained
+    y, relevance = jax.jit(lambda p, x: attribute(compiled, p, x, target="argmax"))(tree, x)
     np.testing.assert_allclose(y, network_outputs(network, x), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(float(relevance.sum()), float(y.max()), rtol=2e-3)
 
