@@ -136,6 +136,15 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     return "\n\n".join(parts) if parts else "No results are published yet."
 
 
+def grouped(missing: list[str]) -> str:
+    """Attacks that have not run, a law after the other with its seeds."""
+    seeds: dict[str, list[str]] = {}
+    for text in missing:
+        law, seed = text.rsplit(", seed ", 1)
+        seeds.setdefault(law, []).append(seed)
+    return ", ".join(f"{law} (seed{'s' if len(found) > 1 else ''} {', '.join(found)})" for law, found in seeds.items())
+
+
 def study_text(results: dict[str, dict]) -> list[str]:
     """Findings, tables and pictures of the alpha study."""
     parts = ["\n".join(f"- {finding(name, result)}" for name, result in results.items())]
@@ -143,9 +152,7 @@ def study_text(results: dict[str, dict]) -> list[str]:
     parts += [readme.markdown(*query_rows(results))]
     parts += ["Paired over images, at the full budget:", readme.markdown(*alpha_rows(results))]
     missing = [
-        f"{victims.TITLES[name]}: {', '.join(result['missing'])}"
-        for name, result in results.items()
-        if result["missing"]
+        f"{victims.TITLES[name]}: {grouped(result['missing'])}" for name, result in results.items() if result["missing"]
     ]
     if missing:
         parts.append("Not run yet: " + "; ".join(missing) + ".")
