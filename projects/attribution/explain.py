@@ -66,7 +66,7 @@ def main(settings: ExplainConfig, run: app.Run) -> dict:
     paths = explain_all(settings, run, network, samples)
     output = pathlib.Path(settings.output) if settings.output else run.path / "heatmaps"
     written = write(settings, output, paths, samples, network)
-    facts = pieces.summarise(paths)
+    facts = pieces.summarise(paths, samples.labels is not None)
     pictures.draw(run, settings, paths, samples, network)
     if settings.output:
         run.outputs(*written)
@@ -93,10 +93,12 @@ def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.
     with run.progress(len(paths), settings.method, len(paths) - len(missing)) as progress:
         for start, path in missing:
             number = np.arange(start, min(start + settings.batch_size, samples.count))
-            x, labels = samples.inputs(network, number), samples.labels[number]
+            x = samples.inputs(network, number)
+            labels = None if samples.labels is None else samples.labels[number]
             target = target_of(settings.target, labels, network, params, x)
             key = jax.random.fold_in(jax.random.key(settings.seed), start)
             y, relevance = explain(params, x, target, key)
+            labels = np.argmax(np.asarray(y), -1) if labels is None else labels  # ViRelAy wants one
             pieces.save(
                 path, x=x, relevance=relevance, prediction=y, target=target, label=labels, index=samples.index[number]
             )
@@ -104,7 +106,7 @@ def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.
     return paths
 
 
-def target_of(target: str, labels: np.ndarray, network: zoo.Explained, params, x) -> np.ndarray:
+def target_of(target: str, labels: np.ndarray | None, network: zoo.Explained, params, x) -> np.ndarray:
     """Returns one class for each sample, int32 `[batch]`."""
     if target == "label":
         return labels.astype(np.int32)
@@ -112,7 +114,7 @@ def target_of(target: str, labels: np.ndarray, network: zoo.Explained, params, x
         return np.argmax(np.asarray(predict(network.fn, params, x)), axis=-1).astype(np.int32)
     if int(target) >= len(network.classes):
         raise ValueError(f"--target={target}: {network.name} has classes 0 to {len(network.classes) - 1}")
-    return np.full(len(labels), int(target), np.int32)
+    return np.full(len(x), int(target), np.int32)
 
 
 _predict = jax.jit(lambda fn, params, x: fn(params, x), static_argnums=0)
@@ -129,12 +131,14 @@ def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, networ
     written = []
     if "hdf5" in settings.formats:
         about = {"network": network.name, "method": settings.method, "target": settings.target}
+        about |= {} if samples.labels is not None else {"labels": "there are none: the predicted classes"}
         path = output / "attribution.h5"
         explorer_files.write_attribution(path, pieces.numbered(paths), samples.count, **about)
         written.append(path)
         if samples.images is not None:
             written.append(output / "dataset.h5")
-            explorer_files.write_dataset(written[-1], samples.images, samples.labels, name=network.data)
+            labels = np.concatenate([pieces.load(path)["label"] for path in paths])
+            explorer_files.write_dataset(written[-1], samples.images, labels, name=network.data)
     if "npy" in settings.formats:
         written.append(output / "relevance.npy")
         with files.beside(written[-1]) as temporary, temporary.open("wb") as file:

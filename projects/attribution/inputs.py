@@ -16,19 +16,19 @@ BY_DEFAULT = 100  # images of a data set
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
     """Attributes: images, uint8 `[n, height, width, channels]`, or None where `arrays` holds inputs, float32 of the
-    same shape; labels, int64 `[n]` (the class 0 where there are none); index, int64 `[n]`, numbers in the data set;
+    same shape; labels, int64 `[n]`, or None; index, int64 `[n]`, numbers in the data set;
     names."""
 
     images: np.ndarray | None
     arrays: np.ndarray | None
-    labels: np.ndarray
+    labels: np.ndarray | None
     index: np.ndarray
     names: tuple[str, ...]
 
     @property
     def count(self) -> int:
         """How many samples there are."""
-        return len(self.labels)
+        return len(self.index)
 
     def inputs(self, network: Explained, number: np.ndarray) -> np.ndarray:
         """Returns the network's inputs of some samples, float32 `[batch, height, width, channels]`."""
@@ -74,7 +74,7 @@ def _from_array(path: pathlib.Path, first: int, count: int | None) -> Samples:
     array = array[first:] if count is None else array[first : first + count]
     index, is_image = np.arange(first, first + len(array)), array.dtype == np.uint8
     images, arrays = (array, None) if is_image else (None, array.astype(np.float32))
-    return Samples(images, arrays, np.zeros(len(array), np.int64), index, tuple(f"{number:05d}" for number in index))
+    return Samples(images, arrays, None, index, tuple(f"{number:05d}" for number in index))
 
 
 def _from_pictures(paths: Sequence[str], first: int, count: int | None, shape: tuple[int, ...]) -> Samples:
@@ -101,4 +101,4 @@ def _from_pictures(paths: Sequence[str], first: int, count: int | None, shape: t
             left, top = (size[0] - width) // 2, (size[1] - height) // 2
             images[place] = np.asarray(picture.crop((left, top, left + width, top + height))).reshape(shape)
     names = tuple(path.stem for path in found)
-    return Samples(images, None, np.zeros(len(found), np.int64), np.arange(first, first + len(found)), names)
+    return Samples(images, None, None, np.arange(first, first + len(found)), names)

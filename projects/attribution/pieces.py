@@ -50,12 +50,13 @@ def sums(piece: dict[str, np.ndarray]) -> np.ndarray:
     return piece["relevance"].reshape(len(piece["index"]), -1).astype(np.float64).sum(-1)
 
 
-def summarise(paths: Sequence[pathlib.Path]) -> dict:
-    """Returns the share of right predictions, and how much of the explained outputs the maps hold."""
+def summarise(paths: Sequence[pathlib.Path], has_labels: bool) -> dict:
+    """Returns the share of right predictions, if there are labels, and how much of the outputs the maps hold."""
     correct, ratios = [], []
     for path in paths:
         piece = load(path)
         explained = explained_outputs(piece)
         correct += (piece["prediction"].argmax(-1) == piece["label"]).tolist()
         ratios += (sums(piece) / np.where(explained == 0, np.inf, explained)).tolist()
-    return {"accuracy": float(np.mean(correct)), "median_sum_over_output": float(np.median(ratios))}
+    accuracy = {"accuracy": float(np.mean(correct))} if has_labels else {}
+    return accuracy | {"median_sum_over_output": float(np.median(ratios))}

@@ -1,4 +1,4 @@
-"""Every composite of Zennit 1.0.0 on one network, recorded by tests/peers/record_zennit.py: equal, without canonizers."""
+"""Every composite of Zennit 1.0.0 on one network, recorded by tests/peers/record_zennit.py: equal, no canonizers."""
 
 import functools
 

@@ -127,6 +127,16 @@ def test_arrays_and_pictures_are_taken(settings, tmp_path):
     np.testing.assert_array_equal(found[2], found[0])
 
 
+def test_files_have_no_labels(settings, tmp_path):
+    """Then the HDF5 file holds the predicted classes and says so, and there is no accuracy."""
+    np.save(tmp_path / "bytes.npy", zoo.load_dataset("digits").test_images[:2])
+    asked = dataclasses.replace(settings, images=(str(tmp_path / "bytes.npy"),), count=None, formats=("hdf5",))
+    assert "accuracy" not in run(asked, tmp_path / "run")
+    with h5py.File(tmp_path / "run" / "heatmaps" / "attribution.h5") as file:
+        np.testing.assert_array_equal(file["label"], file["prediction"][:].argmax(-1))
+        assert "predicted" in file.attrs["labels"]
+
+
 @pytest.mark.parametrize("method", ["gradient", "smoothgrad", "integrated_gradients", "occlusion", "epsilon_gamma_box"])
 def test_other_methods(settings, method, tmp_path):
     asked = dataclasses.replace(
