@@ -26,13 +26,14 @@ def write(name: str, result: Mapping[str, Any], pictures: Mapping[str, pathlib.P
     files.write_json(folder / f"figure_{name}.json", dict(result) | {"pictures": list(pictures.values())})
 
 
-def write_network(name: str, result: Mapping[str, Any], run, trained, peak: float) -> None:
+def write_network(name: str, result: Mapping[str, Any], run, trained, images: int, peak: float) -> None:
     """Publishes the estimates of one network, with its panel of corrections and histogram of weights.
 
     Args:
       result: of `sample`.
       run: its run, with the pictures.
       trained: flags of the training.
+      images: symmetries that the network is averaged over.
       peak: memory of the process, MiB.
     """
     pictures = {f"_{picture}": run.plots / f"{picture}.png" for picture in ("correction", "weights", "chain")}
@@ -40,6 +41,7 @@ def write_network(name: str, result: Mapping[str, Any], run, trained, peak: floa
         shutil.copyfile(path, RESULTS / f"{name}{suffix}.png")
     network = f"{trained.network} D{trained.depth} C{trained.channels} h{trained.half_width}"
     network += ", folded order" if trained.fold else ""
+    network += f", mean over {images} symmetries" if images > 1 else ""
     title = f"{result['system']}, beta {result['beta']:g}, {result['samples']:,} samples"
     written = dict(result) | {
         "title": title, "network": network, "peak_mebibytes": round(peak),
@@ -81,7 +83,7 @@ def network_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[s
         for name, values in result["estimates"].items():
             known, spread = values.get("exact", values.get("reference")), values.get("reference_error")
             rows.append([
-                result["title"], f"{result['ess']:.3f}", name,
+                f"{result['title']}: {result['network']}", f"{result['ess']:.3f}", name,
                 _number(known, None if "exact" in values else spread),
                 _number(values.get("raw"), values.get("raw_error")), _number(values["nis"], values["nis_error"]),
                 _number(values["nis_jackknife_error"], None), _number(values.get("nmcmc"), values.get("nmcmc_error")),

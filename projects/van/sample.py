@@ -70,7 +70,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         run.table("window", columns, [list(row.values()) for row in result["window"]], "Reweighted to other beta")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
-        published.write_network(settings.publish, result, run, trained, peak)
+        published.write_network(settings.publish, result, run, trained, settings.images, peak)
     # Neither follows from the flags: a resumed run has other ones.
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
