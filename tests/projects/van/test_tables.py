@@ -155,6 +155,18 @@ def test_published_estimates_hold_what_they_promise():
             for row in each:
                 ln_z = row["estimates"]["ln_z"]
                 assert abs(ln_z["nis"] - ln_z["exact"]) < 3 * max(ln_z["nis_error"], 1e-6), (name, row["beta"])
+        for name_of, row in result.get("estimates", {}).items():
+            if "exact" in row:
+                assert abs(row["nis"] - row["exact"]) < 3 * row["nis_error"], (name, name_of)
+    if "square16" in results:
+        found = results["square16"]
+        assert found["ess"] > 0.3 and found["estimates"]["ln_z"]["nis_error"] < 0.01
+        free_energy, u = found["estimates"]["free_energy"], found["estimates"]["u"]
+        assert abs(free_energy["raw"] / free_energy["exact"] - 1) < 1e-3
+        assert abs(u["raw"] - u["exact"]) > 10 * u["raw_error"] and abs(u["nmcmc"] - u["exact"]) < 3 * u["nmcmc_error"]
+        m = found["estimates"]["abs_m_site"]
+        error = np.hypot(m["nmcmc_error"], m["reference_error"])
+        assert abs(m["nmcmc"] - m["reference"]) < 3 * error
     if "figure_4b" in results:
         for row in results["figure_4b"]["rows"]:
             if row["beta"] >= 0.5:
