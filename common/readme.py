@@ -19,10 +19,13 @@ TITLES = {  # of results that have none
     "lenet5": "LeNet5",
     "lenet_300_100": "LeNet-300-100",
     "small_vgg16": "Small-VGG16",
+    "resnet20": "ResNet-20",
 }
 
 # Benchmarks that stand for their kernel on the front page, by the names of their rows.
 HEADLINES = {
+    "attribution": ("epsilon_plus_flat, batch 32", "epsilon_gamma_box, batch 8"),
+    "autoregressive": ("sample 16 x 16, D6 C64 h3, batch 100", "sample 16 x 16, D6 C64 h3, batch 1000"),
     "entropy_coding": (
         "encode, 5 M weights, 90 % zeros",
         "decode, 5 M weights, 90 % zeros",
