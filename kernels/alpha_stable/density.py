@@ -45,7 +45,7 @@ class Precision(NamedTuple):
 
 
 SINGLE = Precision(128, 16, 45.0, 18.0, 0.04, 1e-8, 40.0)
-DOUBLE = Precision(320, 32, 90.0, 37.0, 0.01, 1e-16, 62.0)
+DOUBLE = Precision(320, 32, 90.0, 37.0, 0.002, 1e-16, 62.0)
 SERIES_BELOW_ONE, SERIES_ABOVE_ONE = 0.3, 1e-3  # largest x^-alpha that the series is used for
 NODES = (-2, -1, 1, 2)  # of the interpolation, in units of near_one, beside 0
 HALVINGS, NEWTON_STEPS = 10, 3
