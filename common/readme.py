@@ -24,6 +24,7 @@ TITLES = {  # of results that have none
 
 # Benchmarks that stand for their kernel on the front page, by the names of their rows.
 HEADLINES = {
+    "alpha_stable": ("sas, alpha 1.5", "sas, alpha 1.0"),
     "attribution": ("epsilon_plus_flat, batch 32", "epsilon_gamma_box, batch 8"),
     "autoregressive": ("sample 16 x 16, D6 C64 h3, batch 100", "sample 16 x 16, D6 C64 h3, batch 1000"),
     "entropy_coding": (

@@ -16,9 +16,28 @@ BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of 
 
 def write(name: str, result: dict, picture: pathlib.Path) -> None:
     """Puts a study and its picture into the project's results."""
-    files.write_json(RESULTS / f"{name}.json", result)
+    files.write_json(RESULTS / f"{name}.json", result | front_page(name, result))
     with files.beside(RESULTS / f"{name}.png") as temporary:
         shutil.copyfile(picture, temporary)
+
+
+def front_page(name: str, result: dict) -> dict:
+    """Returns what the repository's front page shows of a study: the law that came nearest, whatever it is."""
+    tested = [row for row in result["laws"] if "p_holm" in row.get("comparison", {})]
+    if not tested:
+        return {"front_page": []}
+    best = min(tested, key=lambda row: float(row["comparison"]["ratio"]))
+    found = best["comparison"]
+    interval = f"{float(found['low']):.3f} to {float(found['high']):.3f}"
+    return {
+        "front_page": [
+            {
+                "what": f"{victims.TITLES[name]}, {result['images']} images, {result['budget']:,} queries",
+                "result": f"alpha {best['alpha']:g} comes to {float(found['ratio']):.3f} of the distance of alpha = 2 "
+                f"({interval})",
+            }
+        ]
+    }
 
 
 def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:

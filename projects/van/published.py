@@ -22,8 +22,8 @@ def write(name: str, result: Mapping[str, Any], pictures: Mapping[str, pathlib.P
     folder.mkdir(parents=True, exist_ok=True)
     for suffix, path in pictures.items():
         shutil.copyfile(path, folder / f"figure_{name}{suffix}.png")
-    pictures = {suffix: f"figure_{name}{suffix}.png" for suffix in pictures}
-    files.write_json(folder / f"figure_{name}.json", dict(result) | {"pictures": list(pictures.values())})
+    written = dict(result) | {"pictures": [f"figure_{name}{suffix}.png" for suffix in pictures]}
+    files.write_json(folder / f"figure_{name}.json", written | front_page(written))
 
 
 def write_network(name: str, result: Mapping[str, Any], run, trained, images: int, peak: float) -> None:
@@ -47,7 +47,23 @@ def write_network(name: str, result: Mapping[str, Any], run, trained, images: in
         "title": title, "network": network, "peak_mebibytes": round(peak),
         "pictures": [f"{name}{suffix}.png" for suffix in pictures], "provenance": provenance.stamp(),
     }  # fmt: skip
-    files.write_json(RESULTS / f"{name}.json", written)
+    files.write_json(RESULTS / f"{name}.json", written | front_page(written))
+
+
+def front_page(result: Mapping[str, Any]) -> dict:
+    """Returns what the repository's front page shows of a result: a line for a network or a ladder of temperatures."""
+    lines = []
+    estimates = result.get("estimates")
+    if "network" in result and isinstance(estimates, Mapping) and "exact" in estimates["ln_z"]:
+        z = estimates["ln_z"]
+        off = abs(z["raw"] - z["exact"]) / z["raw_error"]
+        text = f"ln Z {z['nis']:.4f} ± {z['nis_error']:.1g}, exact {z['exact']:.4f} (uncorrected {off:.0f} sigma off)"
+        lines.append({"what": result["title"], "result": f"{text}; ESS {result['ess']:.2f}"})
+    elif isinstance(result.get("rows"), Mapping):
+        for row in summary_rows({"": result})[1]:
+            text = f"ln Z within 1, 2, 3 sigma of exact: {row[5]} temperatures"
+            lines.append({"what": f"figure {row[0]}, {row[1]}, {row[3]}", "result": text})
+    return {"front_page": lines}
 
 
 def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
