@@ -122,7 +122,7 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
             mean = jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, parameters)
         metrics = {
             "loss": loss.mean() / sites, "loss_deviation": loss.std(), "energy": energies.mean() / sites,
-            "entropy": -log_q.mean() / sites, "beta": beta, "rate": rate, "gradient": optax.global_norm(gradient),
+            "entropy": -log_q.mean() / sites, "beta": beta, "rate": rate, "gradient": optax.tree.norm(gradient),
         }  # fmt: skip
         plateau = next_plateau(settings, state.plateau, metrics["loss"])
         return State(parameters, mean, moments, plateau, state.key, state.done + 1), metrics
