@@ -75,15 +75,15 @@ def experiments(settings: TablesConfig) -> list[Experiment]:
             from_flagfile("lenet_300_100", TrainConfig),
             from_flagfile("pretrain_lenet_300_100", PretrainConfig),
             {0: (0.25, 0.3, 0.2, 0.1, 0.4, 0.0), 1: (0.25, 0.3, 0.2), 2: (0.25, 0.3, 0.2)},
-            {0: (0.03, 0.1)},
+            {0: (0.1,)},
             {0: (0.03, 0.06)},
         ),
         "lenet5": Experiment(
             "lenet5",
             from_flagfile("lenet5", TrainConfig),
             from_flagfile("pretrain_lenet5", PretrainConfig),
-            {0: (0.5, 0.3, 1.0), 1: (0.5,), 2: (0.5,)},
-            {0: (0.03, 0.1)},
+            {0: (0.5, 0.3), 1: (0.5,), 2: (0.5,)},
+            {0: (0.1,)},
             {0: (0.02, 0.05)},
         ),
         "small_vgg16": Experiment(
