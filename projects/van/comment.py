@@ -18,10 +18,10 @@ def ladders(scale: str) -> list[Ladder]:
     if scale == "small":
         tiny = dataclasses.replace(figures.TINY, rows=4, averaging=0.0)
         return [Ladder("undertrained4", tiny, (BETA,), 60, 60, 20_000, 2000)]
-    settings = dataclasses.replace(figures.PIXELCNN, schedule="constant", averaging=0.9)
+    settings = dataclasses.replace(figures.PIXELCNN, schedule="constant", averaging=0.95)
     return [
-        Ladder("undertrained8", dataclasses.replace(settings, rows=8), (BETA,), 500, 500, 2000, 1000),
-        Ladder("undertrained16", dataclasses.replace(settings, rows=16), (BETA,), 150, 150, 100_000, 500),
+        Ladder("undertrained8", dataclasses.replace(settings, rows=8), (BETA,), 1000, 1000, 2000, 1000),
+        Ladder("undertrained16", dataclasses.replace(settings, rows=16), (BETA,), 400, 400, 100_000, 500),
     ]
 
 
