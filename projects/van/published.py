@@ -59,6 +59,17 @@ def front_page(result: Mapping[str, Any]) -> dict:
         off = abs(z["raw"] - z["exact"]) / z["raw_error"]
         text = f"ln Z {z['nis']:.4f} ± {z['nis_error']:.1g}, exact {z['exact']:.4f} (uncorrected {off:.0f} sigma off)"
         lines.append({"what": result["title"], "result": f"{text}; ESS {result['ess']:.2f}"})
+    elif "panel" in result:
+        for name, (row,) in result["rows"].items():
+            z = row["estimates"]["ln_z"]
+            raw, nis = (abs(z[method] - z["exact"]) / z[f"{method}_error"] for method in ("raw", "nis"))
+            text = f"ln Z {raw:.0f} sigma off uncorrected, {nis:.1f} corrected; ESS {row['ess']:.2g}"
+            lines.append({"what": f"the Comment's panel, {name}, beta {row['beta']:g}", "result": text})
+    elif isinstance(result.get("rows"), list):
+        row = min(result["rows"], key=lambda row: abs(row["beta"] - 1))
+        best = min(error for name, error in row.items() if name not in ("beta", "network"))
+        text = f"couplings at beta {row['beta']:g} to {row['network']:.2g} (root mean square), best baseline {best:.2g}"
+        lines.append({"what": f"figure {result['figure']}, inverse Ising", "result": text})
     elif isinstance(result.get("rows"), Mapping):
         for row in summary_rows({"": result})[1]:
             text = f"ln Z within 1, 2, 3 sigma of exact: {row[5]} temperatures"
