@@ -131,7 +131,7 @@ def _measured(bench: Mapping) -> str:
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 PAGES = {
@@ -147,12 +147,39 @@ def rendered(page: str, text: str, root: pathlib.Path = ROOT) -> str:
         ValueError: a marker is missing.
     """
     for name, table in PAGES[page].items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{page} has no place for the {name}: put {begin} and {end} on lines of their own")
-        head, rest = text.split(begin, 1)
-        text = f"{head}{begin}\n{table(root)}\n{end}{rest.split(end, 1)[1]}"
+        text = replaced(page, text, f"<!-- {name}:begin -->", f"<!-- {name}:end -->", table(root))
     return text
+
+
+def replaced(page: str | pathlib.Path, text: str, begin: str, end: str, fresh: str) -> str:
+    """Returns the text of a page with `fresh` between two markers.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} has no place for results: put {begin!r} and {end!r} on lines of their own")
+    head, rest = text.split(begin, 1)
+    return f"{head}{begin}\n{fresh}\n{end}{rest.split(end, 1)[1]}"
+
+
+def fill(page: pathlib.Path, begin: str, end: str, fresh: str) -> bool:
+    """Writes `fresh` between two markers of a page; returns whether it changed.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    old = page.read_text(encoding="utf-8")
+    new = replaced(page, old, begin, end, fresh)
+    if new != old:
+        files.write_atomically(page, new)
+    return new != old
+
+
+def measured_on(results: Iterable[Mapping]) -> str:
+    """Returns the sentence that names devices and days of published results."""
+    devices = dict.fromkeys(f"{r['provenance']['device']}, {r['provenance']['date'][:10]}" for r in results)
+    return f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`."
 
 
 def main() -> int:

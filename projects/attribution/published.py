@@ -89,9 +89,7 @@ def rendered(text: str) -> str:
     note = f"\n\nMeasured on {'; '.join(sorted(measured))}." if measured else ""
     tables = {name: readme.markdown(*rows(found)) + note for name, rows in ROWS.items()} | {"bench": bench_tables()}
     for name, table in tables.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        head, rest = text.split(begin, 1)
-        text = f"{head}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
+        text = readme.replaced("README.md", text, f"<!-- {name}:begin -->", f"<!-- {name}:end -->", table)
     return text
 
 

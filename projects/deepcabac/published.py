@@ -5,10 +5,10 @@ compares.
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from common import files
+from common import files, readme
 from projects.deepcabac import baselines
 
 ROOM = pathlib.Path(__file__).parent
@@ -76,28 +76,18 @@ def coder_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str
     return columns, rows
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def rendered(folder: pathlib.Path = RESULTS) -> str:
     """Returns what stands between the markers of the README."""
     results = load(folder)
     if not results:
         return "No results are published yet."
-    parts = [markdown(*summary_rows(results))]
-    devices = dict.fromkeys(
-        f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
-    )
+    parts = [readme.markdown(*summary_rows(results))]
     parts.append(
         "Tolerance in points of accuracy on images kept apart, where settings were chosen; accuracies on test images. "
-        "Sizes are whole files, everything in them counted. "
-        f"Measured on {'; '.join(devices)}; commits and versions stand in `results/*.json`."
+        "Sizes are whole files, everything in them counted. " + readme.measured_on(results.values())
     )
     parts.append("The integers of the first point (first seed), by other coders, in bytes:")
-    parts.append(markdown(*coder_rows(results)))
+    parts.append(readme.markdown(*coder_rows(results)))
     parts.append(
         "Tables that a decoder needs are counted for every coder; names and shapes only in our whole file. Each coder "
         "had the better of two orders of axes."
@@ -108,20 +98,13 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     return "\n\n".join(parts)
 
 
-def render(readme: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
+def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
     """Writes the tables into the README; returns whether it changed.
 
     Raises:
       ValueError: the markers are not there.
     """
-    text = readme.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{readme} has no place for results: put {BEGIN!r} and {END!r} on lines of their own")
-    head, rest = text.split(BEGIN, 1)
-    fresh = f"{head}{BEGIN}\n\n{rendered(folder)}\n\n{END}{rest.split(END, 1)[1]}"
-    if fresh != text:
-        files.write_atomically(readme, fresh)
-    return fresh != text
+    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")
 
 
 def write(name: str, result: Mapping[str, Any], picture: pathlib.Path, folder: pathlib.Path = RESULTS) -> None:

@@ -138,16 +138,12 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     results = load(folder)
     if not results:
         return "No results are published yet."
-    devices = dict.fromkeys(
-        f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
-    )
     tolerance = 100 * next(iter(results.values()))["tolerance"]
     parts = [
         readme.markdown(*method_rows(results)),
         f"Chosen, for each method and seed: the smallest file that loses at most {tolerance:g} points on the images "
         "kept apart; accuracies are on test images, of the decoded weights. Sizes are whole files against 32 bits for "
-        "every value; ± is the deviation over seeds. "
-        f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`.",
+        "every value; ± is the deviation over seeds. " + readme.measured_on(results.values()),
         "ECT over alpha:",
         readme.markdown(*curve_rows(results)),
         "The first seed's file by every way to count, in bytes (32 bits for each bias in all but the last):",
@@ -168,11 +164,4 @@ def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESUL
     Raises:
       ValueError: the markers are not there.
     """
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} has no place for results: put {BEGIN!r} and {END!r} on lines of their own")
-    head, rest = text.split(BEGIN, 1)
-    fresh = f"{head}{BEGIN}\n\n{rendered(folder)}\n\n{END}{rest.split(END, 1)[1]}"
-    if fresh != text:
-        files.write_atomically(page, fresh)
-    return fresh != text
+    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")

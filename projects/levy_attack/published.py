@@ -175,10 +175,7 @@ def study_text(results: dict[str, dict]) -> list[str]:
     ]
     if missing:
         parts.append("Not run yet: " + "; ".join(missing) + ".")
-    devices = dict.fromkeys(
-        f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
-    )
-    parts.append(f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`.")
+    parts.append(readme.measured_on(results.values()))
     for name in results:
         parts.append(f"![{victims.TITLES[name]}: distances over queries, ratios to alpha = 2](results/{name}.png)")
     return parts
@@ -190,11 +187,4 @@ def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESUL
     Raises:
       ValueError: the markers are not there.
     """
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} has no place for results: put {BEGIN!r} and {END!r} on lines of their own")
-    head, rest = text.split(BEGIN, 1)
-    fresh = f"{head}{BEGIN}\n\n{rendered(folder)}\n\n{END}{rest.split(END, 1)[1]}"
-    if fresh != text:
-        files.write_atomically(page, fresh)
-    return fresh != text
+    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")

@@ -147,10 +147,7 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
             "Inverse Ising problem, error of the couplings:",
             readme.markdown(*inverse_rows(results["figure_4b"])),
         ]
-    devices = dict.fromkeys(
-        f"{result['provenance']['device']}, {result['provenance']['date'][:10]}" for result in results.values()
-    )
-    parts.append(f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`.")
+    parts.append(readme.measured_on(results.values()))
     for result in results.values():
         parts += [f"![{result['title']}](results/{picture})" for picture in result.get("pictures", [])]
     return "\n\n".join(parts)
@@ -162,11 +159,4 @@ def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESUL
     Raises:
       ValueError: the markers are not there.
     """
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} has no place for results: put {BEGIN!r} and {END!r} on lines of their own")
-    head, rest = text.split(BEGIN, 1)
-    fresh = f"{head}{BEGIN}\n\n{rendered(folder)}\n\n{END}{rest.split(END, 1)[1]}"
-    if fresh != text:
-        files.write_atomically(page, fresh)
-    return fresh != text
+    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")

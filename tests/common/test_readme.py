@@ -67,7 +67,7 @@ def test_tables(tmp_path, monkeypatch):
     assert "| encode | 80.0 Mw/s | peer: 40.0 Mw/s | 2 |" in readme.bench_tables(tmp_path)
     monkeypatch.setitem(readme.HEADLINES, "k", ("encode",))
     assert "| k | encode | 80.0 Mw/s | peer: 40.0 Mw/s | 2 |" in readme.headline_table(tmp_path)
-    with pytest.raises(ValueError, match="no place for the results"):
+    with pytest.raises(ValueError, match="no place for results"):
         readme.rendered("README.md", "nothing", tmp_path)
 
 
