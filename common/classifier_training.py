@@ -1,9 +1,10 @@
-"""A classifier in plain floating point: network, optimiser and the jitted step that `common.training` runs.
+"""A classifier in plain floating point, trained by one call; its optimiser and jitted step, for loops of one's own.
 
 Cross entropy on augmented images; AdamW or SGD with Nesterov momentum, a learning rate that rises linearly over the
 first steps and falls linearly to 0 at the last.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common import augmentation, models
+from common import augmentation, checkpoint, datasets, models, training
+from common.run_directory import Run
 
 OPTIMIZERS = ("adamw", "sgd")
 
@@ -25,6 +27,76 @@ class State(NamedTuple):
     optimizer: Any
     key: jax.Array
     done: jax.Array
+
+
+def train(
+    run: Run,
+    network: nnx.Module,
+    data: datasets.Dataset,
+    optimizer: Callable[[int], optax.GradientTransformation],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    validation_images: int | None = None,
+    shift: int = 0,
+    flip: bool = False,
+    label_smoothing: float = 0.0,
+    log_every: int | None = None,
+    checkpoint_steps: int | None = None,
+    description: str = "train",
+) -> dict:
+    """Trains, leaves `model.safetensors` in the run directory, and returns what goes to `result.json`.
+
+    The last training images are kept apart; the test images are looked at once, at the end.
+
+    Args:
+        run: where weights, checkpoints and metrics go.
+        network: with its initial weights.
+        data: images and labels, of the network's input shape and classes.
+        optimizer: number of steps of the whole training -> optimiser.
+        epochs: passes over the training images without those kept apart.
+        batch_size, seed, log_every, checkpoint_steps, description: see `common.training.train`; a row of metrics is
+            written every 100 steps, or epoch if that is shorter, when `log_every` is None.
+        validation_images: how many are kept apart; see `datasets.split_validation`.
+        shift, flip, label_smoothing: see `make_step`.
+    """
+    train_split, validation = datasets.split_validation(data, validation_images)
+    epoch_steps = len(train_split.images) // batch_size
+    steps = epochs * epoch_steps
+    moves = optimizer(steps)
+    graph, state = initial_state(network, moves, seed)
+    apply, preprocess = models.apply_function(network), models.standardise(data.mean, data.std)
+
+    def accuracy(tree: dict, split: datasets.Split) -> float:
+        return models.evaluate(apply, tree, *split, preprocess=preprocess).accuracy
+
+    began = time.monotonic()
+    state = training.train(
+        run,
+        make_step(graph, moves, preprocess, shift=shift, flip=flip, label_smoothing=label_smoothing),
+        state,
+        {"images": train_split.images, "labels": train_split.labels},
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        evaluate=lambda state: {"validation_accuracy": accuracy(weights(graph, state), validation)},
+        log_every=min(100, max(epoch_steps, 1)) if log_every is None else log_every,
+        checkpoint_steps=checkpoint_steps,
+        description=description,
+    )
+    run.log(f"trained in {time.monotonic() - began:.0f} s")
+    tree = weights(graph, state)
+    if run.is_main:
+        checkpoint.save_tree(run.path / "model.safetensors", tree)
+    return {
+        "dataset": data.name,
+        "validation_accuracy": accuracy(tree, validation),
+        "test_accuracy": accuracy(tree, datasets.Split(data.test_images, data.test_labels)),
+        "test_images": len(data.test_images),
+        "values": models.count(tree),
+        "steps": steps,
+    }
 
 
 def make_optimizer(
@@ -48,9 +120,9 @@ def make_optimizer(
     up = optax.linear_schedule(0.0, learning_rate, rise)
     rate = optax.join_schedules([up, optax.linear_schedule(learning_rate, 0.0, max(steps - rise, 1))], [rise])
     if name == "adamw":
-        return optax.adamw(rate, weight_decay=weight_decay, mask=_kernels)
+        return optax.adamw(rate, weight_decay=weight_decay, mask=kernels)
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=_kernels), optax.sgd(rate, momentum=0.9, nesterov=True)
+        optax.add_decayed_weights(weight_decay, mask=kernels), optax.sgd(rate, momentum=0.9, nesterov=True)
     )
 
 
@@ -84,8 +156,11 @@ def make_step(
         network = nnx.merge(graph, parameters, statistics, copy=True)
         network.train()
         logits = network(images)
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-        cross_entropy = optax.softmax_cross_entropy(logits, targets).mean()
+        if label_smoothing:
+            targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+            cross_entropy = optax.softmax_cross_entropy(logits, targets).mean()
+        else:
+            cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
         _, _, statistics = nnx.split(network, nnx.Param, ...)
         return cross_entropy, (statistics, {"cross_entropy": cross_entropy, "train_accuracy": hits})
@@ -107,6 +182,6 @@ def weights(graph: Any, state: State) -> dict:
     return models.to_tree(nnx.merge(graph, state.parameters, state.statistics))
 
 
-def _kernels(parameters):
-    """True for kernels, False for biases and norms: what decays."""
+def kernels(parameters: Any) -> Any:
+    """Returns a tree of the same structure, True for kernels, False for biases and norms: what decays."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "kernel" in jax.tree_util.keystr(path), parameters)

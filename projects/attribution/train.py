@@ -4,11 +4,8 @@ The last training images are kept apart for `validation_accuracy`; the test imag
 """
 
 import dataclasses
-import time
 
-import numpy as np
-
-from common import app, checkpoint, classifier_training, config, datasets, models, training
+from common import app, classifier_training, config
 from projects.attribution import zoo
 
 
@@ -36,47 +33,23 @@ class TrainConfig:
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights and returns what goes to `result.json`."""
     data = zoo.load_dataset(settings.dataset)
-    train, validation = datasets.split_validation(data, settings.validation_images)
-    network = zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed)
-    epoch_steps = len(train.images) // settings.batch_size
-    optimizer = classifier_training.make_optimizer(
-        settings.optimizer,
-        steps=settings.epochs * epoch_steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
-    graph, state = classifier_training.initial_state(network, optimizer, settings.seed)
-    apply, preprocess = models.apply_function(network), models.standardise(data.mean, data.std)
-
-    def accuracy(weights: dict, split: datasets.Split) -> float:
-        return models.evaluate(apply, weights, *split, preprocess=preprocess).accuracy
-
-    began = time.monotonic()
-    state = training.train(
+    found = classifier_training.train(
         run,
-        classifier_training.make_step(graph, optimizer, preprocess, shift=settings.shift, flip=settings.flip),
-        state,
-        {"images": train.images, "labels": train.labels},
+        zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed),
+        data,
+        lambda steps: classifier_training.make_optimizer(
+            settings.optimizer, steps=steps, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+        ),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        evaluate=lambda state: {"validation_accuracy": accuracy(classifier_training.weights(graph, state), validation)},
-        log_every=min(100, max(epoch_steps, 1)),
+        validation_images=settings.validation_images,
+        shift=settings.shift,
+        flip=settings.flip,
         checkpoint_steps=settings.checkpoint_steps,
         description=settings.model,
     )
-    run.log(f"trained in {time.monotonic() - began:.0f} s")
-    weights = classifier_training.weights(graph, state)
-    if run.is_main:
-        checkpoint.save_tree(run.path / "model.safetensors", weights)
-    return {
-        "model": settings.model,
-        "dataset": data.name,
-        "validation_accuracy": accuracy(weights, validation),
-        "test_accuracy": accuracy(weights, datasets.Split(data.test_images, data.test_labels)),
-        "values": models.count(weights),
-        "steps": int(np.asarray(state.done)),
-    }
+    return {"model": settings.model} | found
 
 
 if __name__ == "__main__":

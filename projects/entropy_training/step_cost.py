@@ -8,11 +8,9 @@ import statistics
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from common import app, config, files, models, provenance
+from common import app, classifier_training, config, files, models, provenance
 from projects.entropy_training import model, pretrain, published, steps
 from projects.entropy_training.config import TrainConfig
 from projects.entropy_training.pretrain import PretrainConfig
@@ -62,12 +60,10 @@ def main(settings: StepCostConfig, run: app.Run) -> dict:
 def plain_step(data):
     """Returns (step, state) of a floating-point training."""
     settings = PretrainConfig(dataset="digits", shift=1)
-    graph, parameters, statistics_ = nnx.split(pretrain.create_network(settings, data), nnx.Param, ...)
     optimizer = pretrain.make_optimizer(settings, 1000)
-    state = pretrain.State(
-        parameters, statistics_, optimizer.init(parameters), jax.random.key(0, impl="rbg"), jnp.int32(0)
-    )
-    return jax.jit(pretrain.make_step(settings, graph, optimizer, models.standardise(data.mean, data.std))), state
+    graph, state = classifier_training.initial_state(pretrain.create_network(settings, data), optimizer, 0)
+    preprocess = models.standardise(data.mean, data.std)
+    return jax.jit(classifier_training.make_step(graph, optimizer, preprocess, shift=settings.shift)), state
 
 
 def coded_step(data, levels: int, noisy: bool):

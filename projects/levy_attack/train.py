@@ -4,11 +4,8 @@ The last training images are kept apart for `validation_accuracy`; the test imag
 """
 
 import dataclasses
-import time
 
-import numpy as np
-
-from common import app, checkpoint, classifier_training, config, datasets, models, training
+from common import app, classifier_training, config
 from projects.levy_attack import victims
 
 
@@ -41,56 +38,32 @@ class TrainConfig:
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights and returns what goes to `result.json`."""
     data = victims.load_dataset(settings.dataset or victims.DATASETS[settings.victim])
-    train, validation = datasets.split_validation(data, settings.validation_images)
-    network = victims.create_network(settings.victim, data, settings.seed)
-    epoch_steps = len(train.images) // settings.batch_size
-    optimizer = classifier_training.make_optimizer(
-        settings.optimizer,
-        steps=settings.epochs * epoch_steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup=settings.warmup,
-    )
-    graph, state = classifier_training.initial_state(network, optimizer, settings.seed)
-    apply, preprocess = models.apply_function(network), models.standardise(data.mean, data.std)
-
-    def accuracy(weights: dict, split: datasets.Split) -> float:
-        return models.evaluate(apply, weights, *split, preprocess=preprocess).accuracy
-
-    step = classifier_training.make_step(
-        graph, optimizer, preprocess,
-        shift=settings.shift, flip=settings.flip, label_smoothing=settings.label_smoothing,
-    )  # fmt: skip
-    began = time.monotonic()
-    state = training.train(
+    found = classifier_training.train(
         run,
-        step,
-        state,
-        {"images": train.images, "labels": train.labels},
+        victims.create_network(settings.victim, data, settings.seed),
+        data,
+        lambda steps: classifier_training.make_optimizer(
+            settings.optimizer,
+            steps=steps,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup=settings.warmup,
+        ),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        evaluate=lambda state: {"validation_accuracy": accuracy(classifier_training.weights(graph, state), validation)},
-        log_every=min(100, max(epoch_steps, 1)),
+        validation_images=settings.validation_images,
+        shift=settings.shift,
+        flip=settings.flip,
+        label_smoothing=settings.label_smoothing,
         checkpoint_steps=settings.checkpoint_steps,
         description=settings.victim,
     )
-    run.log(f"trained in {time.monotonic() - began:.0f} s")
-    weights = classifier_training.weights(graph, state)
     if run.is_main:
-        checkpoint.save_tree(run.path / "model.safetensors", weights)
         from projects.levy_attack import plots  # matplotlib takes seconds to import
 
         plots.draw_training(run)
-    return {
-        "victim": settings.victim,
-        "dataset": data.name,
-        "validation_accuracy": accuracy(weights, validation),
-        "test_accuracy": accuracy(weights, datasets.Split(data.test_images, data.test_labels)),
-        "test_images": len(data.test_images),
-        "values": models.count(weights),
-        "steps": int(np.asarray(state.done)),
-    }
+    return {"victim": settings.victim} | found
 
 
 if __name__ == "__main__":
