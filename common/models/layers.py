@@ -32,6 +32,14 @@ def to_layout(x: jax.Array, layout: str) -> jax.Array:
     return jnp.transpose(x, (3, 1, 2, 0)) if _is_chwn(layout) else x
 
 
+def flatten(x: jax.Array, layout: str) -> jax.Array:
+    """Returns feature maps in `layout` as `[batch, values]`: rows, columns, channels whatever the layout.
+
+    Weights of a dense layer behind it travel between machines.
+    """
+    return from_layout(x, layout).reshape(x.shape[3 if _is_chwn(layout) else 0], -1)
+
+
 def from_layout(x: jax.Array, layout: str) -> jax.Array:
     """Returns feature maps in `layout` as `[batch, height, width, channels]`."""
     return jnp.transpose(x, (3, 1, 2, 0)) if _is_chwn(layout) else x

@@ -85,7 +85,5 @@ class LeNet5(nnx.Module):
         x = layers.to_layout(x, layout)
         x = jax.nn.relu(layers.max_pool(self.conv1(x, layout=layout), layout=layout))
         x = jax.nn.relu(layers.max_pool(self.conv2(x, layout=layout), layout=layout))
-        # Rows, columns, channels in this order whatever the layout, so that weights travel between machines.
-        x = layers.from_layout(x, layout)
-        x = x.reshape(x.shape[0], -1)
+        x = layers.flatten(x, layout)
         return self.fc2(jax.nn.relu(self.fc1(x)))

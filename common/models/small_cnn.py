@@ -87,9 +87,7 @@ class SmallCNN(nnx.Module):
             norm = getattr(self, f"norm{index}")
             x = jax.nn.relu(x if norm is None else norm(x, layout=layout))
             x = layers.max_pool(x, layout=layout) if index % 2 == 0 else x
-        # Rows, columns, channels in this order whatever the layout, so that weights travel between machines.
-        x = layers.from_layout(x, layout)
-        x = x.reshape(x.shape[0], -1)
+        x = layers.flatten(x, layout)
         return self.fc3(jax.nn.relu(self.fc2(jax.nn.relu(self.fc1(x)))))
 
 

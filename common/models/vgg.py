@@ -65,8 +65,6 @@ class SmallVGG16(nnx.Module):
                 x = getattr(self, f"conv{index}")(x, layout=layout)
                 x = jax.nn.relu(getattr(self, f"norm{index}")(x, layout=layout))
             x = layers.max_pool(x, layout=layout)
-        # Rows, columns, channels in this order whatever the layout, so that weights travel between machines.
-        x = layers.from_layout(x, layout)
-        x = x.reshape(x.shape[0], -1)
+        x = layers.flatten(x, layout)
         x = jax.nn.relu(self.norm14(self.fc1(x)))
         return self.fc2(x)

@@ -208,3 +208,10 @@ def test_errors_name_what_is_wrong(call, words):
     with pytest.raises(ValueError) as caught:
         call(jnp.zeros((2, 6, 6, 3)), jnp.zeros((3, 3, 3, 5)))
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("layout", layers.LAYOUTS)
+def test_flatten_has_one_order_for_every_layout(layout):
+    x = random(2, 3, 4, 5)
+    flat = layers.flatten(layers.to_layout(x, layout), layout)
+    np.testing.assert_array_equal(flat, np.asarray(x).reshape(2, -1))
