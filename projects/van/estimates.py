@@ -25,7 +25,7 @@ from kernels.autoregressive.importance import (
     spin_numbers,
 )
 from kernels.ising.exact import Exact
-from projects.van.proposal import Proposal
+from projects.van.proposal import Images, Proposal
 from projects.van.sums import KEPT, RAW, Gathered, add, chain_means, empty
 from projects.van.systems import System
 
@@ -45,7 +45,7 @@ class Found:
       exact: (ln_z, u, s, c_v) or None.
       reference: |m| and its error: exact with 0, by Swendsen-Wang, or None.
       kept: log_q, energy, magnetisation of the first samples, [3, at most KEPT]; series of the chain beside it.
-      single: importance.Estimates of the network alone, where `corrected` is of a mixture.
+      single: importance.Estimates of the network alone, where `corrected` is of a mixture or of a mean over symmetries.
     """
 
     beta: float
@@ -73,6 +73,7 @@ def from_network(
     seed: int,
     chunk: int | None = None,
     defence: Sequence[dict] = (),
+    images: Images | None = None,
     progress=None,
 ) -> Found:
     """Returns estimates from n fresh samples of a network, corrected to the law of a system at beta.
@@ -83,6 +84,7 @@ def from_network(
       chunk: samples at a time.
       defence: parameters of wider networks, such as those of higher temperatures. Corrected estimates are then of the
         mixture of all, in which what the network has lost shows; `raw` stays the network's own, of n more samples.
+      images: of symmetries, over which corrected estimates average the law; None for none.
       progress: a run, whose progress bar shows how far it is; None for none.
     """
     chunk = min(n, chunk or 1000)
@@ -96,9 +98,9 @@ def from_network(
 
     single = Proposal(network, [parameters])
     alone = gathered_from(single, "samples")
-    if not defence:
+    if not defence and images is None:
         return finish(alone, single, system, beta, seed=seed)
-    mixture = Proposal(network, [parameters, *defence])
+    mixture = Proposal(network, [parameters, *defence], images)
     return finish(gathered_from(mixture, "samples of the mixture"), mixture, system, beta, seed=seed, alone=alone)
 
 

@@ -1,4 +1,4 @@
-"""One network after another up a ladder of temperatures, each begun from the one before: what the figures are made of.
+"""A network a temperature, each begun from that of the nearest temperature before: what the figures are made of.
 
 Every rung leaves its estimates and weights in the run directory, so that a killed run goes on with the next one.
 """
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from common import app, checkpoint, files, models
-from projects.van import estimates, model, steps, systems
+from projects.van import estimates, model, proposal, steps, systems
 from projects.van.config import TrainConfig, network_of
 
 
@@ -26,6 +26,7 @@ class Ladder:
       samples: of the estimates at each beta.
       chunk: samples at a time.
       defended: estimates are of a mixture with networks of higher temperatures, see `proposal`.
+      images: estimates are of the mean over so many symmetries of the system.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Ladder:
     samples: int
     chunk: int = 2000
     defended: bool = False
+    images: int = 1
 
 
 def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]:
@@ -49,28 +51,32 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
     settings = dataclasses.replace(ladder.settings, steps=max(ladder.steps, 1))
     system, network = systems.create(settings), network_of(settings)
     template = model.create(network, settings.seed)
-    parameters = model.tree(template) if start is None else start
+    images = proposal.images_of(settings, system, ladder.images)
     rows, advance, climbed = [], {}, {}
     for rung, beta in enumerate(ladder.betas):
         path = run.path / "pieces" / f"{ladder.name}_beta{beta:g}.json"
         weights = path.with_suffix(".safetensors")
-        count = ladder.first_steps if rung == 0 and start is None else ladder.steps
+        fresh = rung == 0 and start is None
+        count = ladder.first_steps if fresh else ladder.steps
         kept = files.read_json(path)
         if weights.is_file():
-            parameters = model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
-        if kept is not None and weights.is_file():
-            rows.append(kept)
-            climbed[beta] = parameters
-            continue
-        asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if count != ladder.steps else 0.0)
-        if not weights.is_file():
-            parameters = train(asked, system, beta, parameters, advance, run, f"{ladder.name}, beta {beta:g}")
+            climbed[beta] = model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
+        else:
+            nearest = climbed[min(climbed, key=lambda other: abs(other - beta))] if climbed else start
+            asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if fresh else 0.0)
+            climbed[beta] = train(
+                asked, system, beta, model.tree(template) if fresh else nearest, advance, run,
+                f"{ladder.name}, beta {beta:g}",
+            )  # fmt: skip
             path.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.save_tree(weights, jax.device_get(parameters))
-        climbed[beta] = parameters
+            checkpoint.save_tree(weights, jax.device_get(climbed[beta]))
+            kept = None
+        if kept is not None:
+            rows.append(kept)
+            continue
         found = estimates.from_network(
-            parameters, network, system, beta, ladder.samples, seed=settings.seed + 1 + rung, chunk=ladder.chunk,
-            defence=wider(climbed, beta) if ladder.defended else (), progress=run,
+            climbed[beta], network, system, beta, ladder.samples, seed=settings.seed + 1 + rung, chunk=ladder.chunk,
+            defence=wider(climbed, beta) if ladder.defended else (), images=images, progress=run,
         )  # fmt: skip
         row = files.clean(estimates.result(found) | {"beta": beta, "steps": count, "sites": found.sites})
         files.write_json(path, row)
