@@ -68,7 +68,8 @@ class Bench:
 
     @staticmethod
     def _line(row) -> str:
-        parts = [f"{who} {speed:.1f} M{row['unit']}/s" for who, speed in row["millions_per_s"].items()]
+        size, prefix = (1, "M") if min(row["millions_per_s"].values()) >= 0.1 else (1e6, "")
+        parts = [f"{who} {size * speed:.4g} {prefix}{row['unit']}/s" for who, speed in row["millions_per_s"].items()]
         parts += [f"{ratio:.2f}x {who}" for who, ratio in row["times_faster_than"].items()]
         parts += [f"{row['times_floor']:.1f}x the floor"] if "times_floor" in row else []
         return f"{row['name']:<46} " + "  ".join(parts)

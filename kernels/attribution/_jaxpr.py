@@ -184,7 +184,10 @@ def _opened(jaxpr):
     constants = list(getattr(jaxpr, "consts", ()))
     constvars = list(inner.constvars)
     if len(constants) != len(constvars):
-        raise NotImplementedError(f"a jaxpr with {len(constvars)} constants, of which {len(constants)} have values.")
+        raise NotImplementedError(
+            f"a traced function inside fn has {len(constvars)} constants, of which {len(constants)} have values; "
+            "pass the arrays it closes over as parts of params."
+        )
     return constvars, constants, list(inner.invars), list(inner.outvars), inner.eqns
 
 

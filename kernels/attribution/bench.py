@@ -56,8 +56,8 @@ def run(bench) -> None:
                     facts["floor_s"] = 2 * PASSES[name] * work * batch / peak
                 bench.compare(f"{name}, batch {batch}", contestants, work=batch, unit="images", **facts)
                 if peer is not None and name in RELEVANCES:
-                    found = peer.difference(name, compiled[name](*problem))
-                    bench.record(f"{name}, difference to zennit", relative_to_largest=found)
+                    off = errors(fn, name, problem, compiled[name](*problem), peer.relevance(name))
+                    bench.record(f"{name}, difference to zennit", **off)
     conservation(bench, fn, params, x[:SMALL_BATCH], jnp.full(SMALL_BATCH, TARGET))
 
 
@@ -157,6 +157,21 @@ def conservation(bench, fn, params, x, target) -> None:
         )  # fmt: skip
 
 
+def errors(fn, name: str, problem, ours: jax.Array, theirs: np.ndarray) -> dict:
+    """Returns the largest differences over the largest relevance: between the two, and of each to double precision."""
+    with jax.enable_x64(True):
+        params, x, target = problem
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, x))
+        exact = np.asarray(jax.jit(relevance_of(fn, name))(*wide, target))
+    ours, largest = np.asarray(ours), np.abs(exact).max()
+    pairs = {
+        "relative_to_largest": (ours, theirs),
+        "ours_to_float64": (ours, exact),
+        "zennit_to_float64": (theirs, exact),
+    }
+    return {key: float(np.abs(one - other).max() / largest) for key, (one, other) in pairs.items()}
+
+
 class Zennit:
     """The peer with the network loaded."""
 
@@ -171,13 +186,12 @@ class Zennit:
         what = {"what": name} if name in ("forward", "gradient") else self._composite(name)
         return lambda: self.server.ask("seconds", **what, **self.settings)["seconds"]
 
-    def difference(self, name: str, relevance: jax.Array) -> float:
-        """Returns the largest difference over the largest relevance, for the images that were timed last."""
+    def relevance(self, name: str) -> np.ndarray:
+        """Returns the peer's relevance, channels last, of the images that were timed last."""
         answer = self.server.folder / "answer.npz"
         self.server.ask("attribute", answer=str(answer), **self._composite(name), **self.settings)
         with np.load(answer, allow_pickle=False) as arrays:
-            theirs = arrays["relevance"].transpose(0, 2, 3, 1)
-        return float(np.abs(np.asarray(relevance) - theirs).max() / np.abs(theirs).max())
+            return arrays["relevance"].transpose(0, 2, 3, 1)
 
     def _composite(self, name: str) -> dict:
         return {"composite": name, "options": {key: [[[[value]]]] for key, value in OPTIONS.get(name, {}).items()}}

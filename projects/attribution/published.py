@@ -107,11 +107,12 @@ def bench_tables() -> str:
 
 
 def bench_rows(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Returns columns and rows: images a second of ours and of Zennit, cost and memory in gradients, compiling."""
+    """Returns columns and rows: images a second of ours and of Zennit, cost and memory in gradients, rounding."""
     compiling = {row["name"].removesuffix(", compiling"): row for row in rows if row["name"].endswith(", compiling")}
+    rounding = {row["name"].split(", ")[0]: row for row in rows if row["name"].endswith(", difference to zennit")}
     columns = [
         "VGG11, 64 x 64", "ours, images/s", "Zennit, images/s", "times as fast", "gradients", "of a gradient's memory",
-        "compiling",
+        "compiling", "off float64, ours", "off float64, Zennit",
     ]  # fmt: skip
     table = []
     for row in rows:
@@ -119,10 +120,12 @@ def bench_rows(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
             continue
         median, work, own = row["median_s"], row["work"], compiling[row["name"]]
         gradient = compiling[f"gradient, {row['name'].split(', ')[1]}"]
+        off = rounding.get(row["name"].split(", ")[0], {})
         memory = own["temporary_bytes"] / gradient["temporary_bytes"]
         table.append([
             row["name"], f"{work / median['ours']:.1f}", f"{work / median['zennit']:.1f}",
             f"{median['zennit'] / median['ours']:.2f}", f"{median['ours'] / median['own gradient']:.2f}",
             f"{memory:.2f}", f"{own['trace_s'] + own['compile_s']:.1f} s",
+            *(f"{off[side]:.1e}" if side in off else "" for side in ("ours_to_float64", "zennit_to_float64")),
         ])  # fmt: skip
     return columns, table
