@@ -68,12 +68,12 @@ def tail_constant(alpha) -> jax.Array:
     return 2 / np.pi * sine * jnp.exp(gammaln(alpha))
 
 
-def characteristic_function(t, alpha, beta=0, scale=1, loc=0, parametrization: str = "S0") -> jax.Array:
+def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale=1, loc=0) -> jax.Array:
     """Returns E exp(i t X) of a stable law, complex; the formulas stand at `stable`.
 
     Args:
       t: real.
-      alpha, beta, scale, loc, parametrization: as in `stable`; all broadcast and may be traced.
+      alpha, beta, parametrization, scale, loc: as in `stable`; all broadcast and may be traced.
 
     Raises:
       ValueError: a parameter outside its range, an unknown parametrization.

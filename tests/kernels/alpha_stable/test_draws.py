@@ -112,7 +112,7 @@ def test_skewed_draws_have_their_characteristic_function(alpha, beta, parametriz
     x = np.asarray(x, np.float64)
     assert np.isfinite(x).all()
     for t in (0.3, 1.0, 2.0):
-        expected = complex(alpha_stable.characteristic_function(t, alpha, beta, scale, loc, parametrization))
+        expected = complex(alpha_stable.characteristic_function(t, alpha, beta, parametrization, scale, loc))
         assert abs(np.exp(1j * t * x).mean() - expected) < 5 / np.sqrt(count), t
 
 
