@@ -186,7 +186,13 @@ def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     axis.legend(fontsize=7)
 
 
-def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: str, names: Sequence[str]) -> plt.Figure:
+def against_beta(
+    points: Sequence[Mapping],
+    exact: Mapping[str, tuple],
+    title: str,
+    names: Sequence[str],
+    bulk: Mapping[str, tuple] | None = None,
+) -> plt.Figure:
     """Returns a panel a quantity over beta: exact curve, network and corrected estimates with error bars.
 
     Args:
@@ -194,8 +200,9 @@ def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: s
       exact: name to (betas, values) of a curve.
       title: of the picture.
       names: of NAMES.
+      bulk: name to (betas, values, label) of a curve for the infinite lattice.
     """
-    columns = min(len(names), 3)
+    columns = 2 if len(names) in (2, 4) else min(len(names), 3)
     height = -(-len(names) // columns)
     figure, axes = plt.subplots(
         height, columns, figsize=(3.4 * columns, 2.9 * height), squeeze=False, layout="constrained"
@@ -205,20 +212,12 @@ def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: s
         if name == "difference":
             draw_difference(axis, points)
         elif name == "ess":
-            axis.plot(betas, [point["ess"] for point in points], "o-", color=RED, markersize=4)
-            axis.plot(betas, [point["acceptance"] for point in points], "s--", color=BLUE, markersize=4)
-            axis.set(ylim=(0, 1.02), title="ESS (red), acceptance (blue)")
+            draw_weights_against_beta(axis, points)
         else:
-            rows = [point["estimates"][name] for point in points]
-            if name in exact or all("exact" in row for row in rows):
-                curve = exact.get(name) or (betas, [row["exact"] for row in rows])
-                axis.plot(*curve, color="black", linewidth=0.9, label="exact")
-            if all("raw" in row for row in rows):
-                axis.plot(betas, [row["raw"] for row in rows], "x", color=GREY, label="network")
-            values, errors = [row["nis"] for row in rows], [row["nis_error"] for row in rows]
-            axis.errorbar(betas, values, errors, fmt="o", color=RED, markersize=3.5, capsize=3, label="corrected (NIS)")
-            if all("reference" in row for row in rows):
-                axis.plot(betas, [row["reference"] for row in rows], "+", color="black", label="Swendsen-Wang")
+            draw_quantity(axis, betas, [point["estimates"][name] for point in points], exact.get(name))
+            if bulk and name in bulk:
+                *curve, label = bulk[name]
+                axis.plot(*curve, color=GREY, linewidth=0.9, linestyle="--", label=label)
             axis.set_title(NAMES[name])
             axis.legend(fontsize=7)
         axis.set_xlabel("beta")
@@ -226,6 +225,37 @@ def against_beta(points: Sequence[Mapping], exact: Mapping[str, tuple], title: s
         axis.set_axis_off()
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def draw_quantity(axis: plt.Axes, betas: Sequence[float], rows: Sequence[Mapping], curve: tuple | None) -> None:
+    """One quantity over beta by every method, each point with its error, and the exact curve or what stands for it."""
+    if curve is None and all("exact" in row for row in rows):
+        curve = betas, [row["exact"] for row in rows]
+    if curve is not None:
+        axis.plot(*curve, color="black", linewidth=0.9, label="exact")
+
+    def points(method, label, **style):
+        if all(method in row for row in rows):
+            values, errors = ([row[key] for row in rows] for key in (method, f"{method}_error"))
+            axis.errorbar(betas, values, errors, label=label, linestyle="none", capsize=3, **style)
+
+    points("raw", "network", marker="x", color=GREY)
+    points("nis", "corrected (NIS)", marker="o", color=RED, markersize=3.5)
+    points("nmcmc", "NMCMC", marker="s", color=BLUE, markersize=5, fillstyle="none")
+    sampled = any(row.get("reference_error") for row in rows)
+    points("reference", "Swendsen-Wang" if sampled else "exact", marker="+", color="black", markersize=8)
+
+
+def draw_weights_against_beta(axis: plt.Axes, points: Sequence[Mapping]) -> None:
+    """Effective samples and acceptance over beta; of the network alone, where the estimates are of a mixture."""
+    betas = [point["beta"] for point in points]
+    axis.plot(betas, [point["ess"] for point in points], "o-", color=RED, markersize=4, label="ESS")
+    axis.plot(betas, [point["acceptance"] for point in points], "s--", color=BLUE, markersize=4, label="acceptance")
+    alone = [(point["beta"], point["network_ess"]) for point in points if "network_ess" in point]
+    if alone:
+        axis.plot(*zip(*alone, strict=True), "1", color=PURPLE, label="ESS of the network alone")
+    axis.set(ylim=(0, 1.02), title="effective samples, acceptance")
+    axis.legend(fontsize=7)
 
 
 def overlaps(found: Mapping[float, np.ndarray]) -> plt.Figure:

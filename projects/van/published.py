@@ -1,11 +1,13 @@
 """Published results: a JSON file and pictures a figure in `results/`, and the tables that README.md shows of them."""
 
+import math
 import pathlib
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from common import files, provenance, readme
+from projects.van.estimates import NAMES
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
@@ -100,28 +102,100 @@ def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[s
     return columns, rows
 
 
-def network_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
-    """Returns columns and rows of single networks: every quantity before and after correction."""
-    columns = ["network", "ESS", "quantity", "exact", "network alone", "corrected (NIS)", "jackknife", "NMCMC"]
-    rows = []
+def network_parts(results: Mapping[str, Mapping]) -> list[str]:
+    """Returns a paragraph and a table for each single network: every quantity before and after correction."""
+    parts = []
     for result in results.values():
         if "network" not in result or not isinstance(result.get("estimates"), Mapping):
             continue
-        for name, values in result["estimates"].items():
-            known, spread = values.get("exact", values.get("reference")), values.get("reference_error")
-            rows.append([
-                f"{result['title']}: {result['network']}", f"{result['ess']:.3f}", name,
-                _number(known, None if "exact" in values else spread),
-                _number(values.get("raw"), values.get("raw_error")), _number(values["nis"], values["nis_error"]),
-                _number(values["nis_jackknife_error"], None), _number(values.get("nmcmc"), values.get("nmcmc_error")),
-            ])  # fmt: skip
-    return columns, rows
+        columns = [
+            "quantity", "exact", "network alone", "sigma off", "corrected (NIS)", "jackknife error", "sigma off",
+            "NMCMC", "sigma off",
+        ]  # fmt: skip
+        rows = [quantity_row(name, values) for name, values in result["estimates"].items()]
+        parts += [described(result), readme.markdown(columns, rows)]
+    return parts
 
 
-def _number(value: float | None, error: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if not error else f"{value:.6g} ± {error:.1g}"
+def described(result: Mapping) -> str:
+    """Returns what is said of a network above its table."""
+    ess = f"ESS {result['ess']:.3f}"
+    if "network_ess" in result:
+        ess += f" of the mean, {result['network_ess']:.3f} of the network alone"
+    text = f"**{result['title'][0].upper()}{result['title'][1:]}**: {result['network']}. {ess}; acceptance "
+    text += f"{result['acceptance']:.2f}, integrated time of \\|M\\| {result['integrated_time']:.1f} steps; "
+    text += f"peak memory {result['peak_mebibytes']} MiB."
+    if "reverse_ln_z" in result:
+        text += f" ln Z from Swendsen-Wang's samples (reverse): {_with_error(*_pair(result, 'reverse_ln_z'))}."
+    if "resumed" in result:
+        resumed = result["resumed"]
+        after = ", ".join(f"{count:,}" for count in resumed["resumed_after"])
+        text += f" Killed and resumed after {after} samples: {resumed['unequal']} of {resumed['numbers']} numbers"
+        text += " differ from the uninterrupted run's."
+    return text
+
+
+def quantity_row(name: str, values: Mapping[str, float]) -> list[str]:
+    """Returns the cells of one quantity, each method with its distance from the exact value or Swendsen-Wang's."""
+    if "exact" in values:
+        known, spread, shown = values["exact"], 0.0, f"{values['exact']:.{_decimals(values['nis_error'])}f}"
+    elif "reference" in values:
+        known, spread = _pair(values, "reference")
+        shown = _with_error(known, spread) + (" (Swendsen-Wang)" if spread else "")
+    else:
+        known, spread, shown = None, 0.0, ""
+    cells = [NAMES[name].replace("|", "\\|"), shown]
+    for method in ("raw", "nis", "nmcmc"):
+        value, error = _pair(values, method)
+        cells.append("" if value is None else _with_error(value, error))
+        if method == "nis":
+            cells.append(_error(values["nis_jackknife_error"]))
+        far = None if None in (value, known) else (value - known) / math.hypot(error, spread)
+        cells.append("" if far is None else f"{far:+.1f}" if abs(far) < 10 else f"{far:+.0f}")
+    return cells
+
+
+def figure_parts(result: Mapping) -> list[str]:
+    """Returns a table for each ladder of figures 2a and 2b: the corrected quantities at every temperature."""
+    parts = []
+    for name, each in result["rows"].items():
+        names = FIGURE_QUANTITIES[result["figure"]]
+        columns = ["beta", "ESS", "of the network alone"]
+        for key in names:
+            columns += [NAMES[key].replace("|", "\\|"), "corrected (sigma off)"]
+        rows = []
+        for row in sorted(each, key=lambda row: row["beta"]):
+            alone = row.get("network_ess", row["ess"])
+            cells = [f"{row['beta']:g}", f"{row['ess']:.2f}", f"{alone:.2g}"]
+            for key in names:
+                _, shown, _, _, value, _, far, *_ = quantity_row(key, row["estimates"][key])
+                cells += [shown.removesuffix(" (Swendsen-Wang)"), f"{value} ({far})"]
+            rows.append(cells)
+        parts += [f"Figure {result['figure']}, {name}: {result['networks'][name]}.", readme.markdown(columns, rows)]
+    return parts
+
+
+FIGURE_QUANTITIES = {"2a": ("ln_z", "u", "entropy", "abs_m_site"), "2b": ("ln_z", "u", "entropy")}
+
+
+def _pair(values: Mapping, name: str) -> tuple:
+    return values.get(name), values.get(f"{name}_error")
+
+
+def _error(error: float) -> str:
+    """Two digits that count, never in powers of ten."""
+    return f"{error:.{_decimals(error)}f}"
+
+
+def _decimals(error: float) -> int:
+    return max(1 - math.floor(math.log10(error)), 0) if error > 0 else 6
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """ "238.3890 ± 0.0043": as many decimals as the error has."""
+    if not error:
+        return f"{value:.6g}"
+    return f"{value:.{_decimals(error)}f} ± {_error(error)}"
 
 
 def inverse_rows(result: Mapping) -> tuple[list[str], list[list[str]]]:
@@ -135,21 +209,25 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     results = load(folder)
     if not results:
         return "No results are published yet."
-    parts = []
-    columns, rows = network_rows(results)
-    if rows:
-        parts += [readme.markdown(columns, rows), "Each ± is one standard error; per site but ln Z."]
+    parts = network_parts(results)
+    if parts:
+        parts.append("Each ± is one standard error; all but ln Z, c_v, chi and Binder's ratio are per site.")
     columns, rows = summary_rows(results)
     if rows:
         parts.append(readme.markdown(columns, rows))
+    for result in results.values():
+        if result.get("figure") in FIGURE_QUANTITIES:
+            parts += figure_parts(result)
     if "figure_4b" in results:
         parts += [
             "Inverse Ising problem, error of the couplings:",
             readme.markdown(*inverse_rows(results["figure_4b"])),
         ]
     parts.append(readme.measured_on(results.values()))
-    for result in results.values():
-        parts += [f"![{result['title']}](results/{picture})" for picture in result.get("pictures", [])]
+    networks = [name for name in results if "network" in results[name]]
+    for name, result in results.items():
+        shown = result.get("pictures", [])[: 1 if name in networks[1:] else None]
+        parts += [f"![{result['title']}](results/{picture})" for picture in shown]
     return "\n\n".join(parts)
 
 

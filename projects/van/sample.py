@@ -6,6 +6,8 @@ over a window of others. The same samples come in the same order, whatever was i
 """
 
 import dataclasses
+import itertools
+import json
 import pathlib
 import resource
 import time
@@ -14,7 +16,7 @@ import warnings
 import jax
 import numpy as np
 
-from common import app, checkpoint, config, mesh, models, training
+from common import app, checkpoint, config, files, mesh, models, training
 from common import config as config_lib
 from common.checkpoint import Checkpointer
 from kernels import autoregressive
@@ -23,6 +25,8 @@ from kernels.autoregressive.importance import SPINS, finalise, spin_derived, spi
 from projects.van import estimates, model, plots, published, sums, systems
 from projects.van.config import TrainConfig, network_of
 from projects.van.proposal import Proposal, images_of
+
+ALONE = 20_000  # samples of the network itself, beside those of its mean over symmetries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,9 @@ class SampleConfig:
         "average the network over so many symmetries (sign, shifts, reflections): the same number of passes",
         minimum=1,
     )
+    same_as: str | None = config.field(
+        None, "run directory of the same command, uninterrupted: compare every number with its result", identity=False
+    )
     publish: str | None = config.field(
         None, "put the result and the panel of corrections into results/ under this name", identity=False
     )
@@ -58,7 +65,9 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     beta = trained.beta if settings.beta is None else settings.beta
     proposal = Proposal(network, [parameters], images_of(trained, system, settings.images))
     gathered, others, seconds = draw(settings, run, proposal, system, beta)
-    found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed)
+    found = estimates.finish(
+        gathered, proposal, system, beta, seed=settings.seed, alone=network_alone(settings, proposal, system, beta)
+    )
     run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
@@ -70,7 +79,8 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         run.table("window", columns, [list(row.values()) for row in result["window"]], "Reweighted to other beta")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
-        published.write_network(settings.publish, result, run, trained, settings.images, peak)
+        beside = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
+        published.write_network(settings.publish, result | beside, run, trained, settings.images, peak)
     # Neither follows from the flags: a resumed run has other ones.
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
@@ -101,6 +111,7 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
     if restored := checkpointer.restore_latest(state):
         _, state = restored
         run.log(f"resumed after {int(state[0].raw.n):,} of {settings.samples:,} samples")
+        run.note(resumed_after=[*run.meta().get("resumed_after", []), int(state[0].raw.n)])
     gathered, others = state
     begun = int(gathered.raw.n)
     start = saved_at = time.monotonic()
@@ -125,6 +136,35 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
                 raise app.Preempted(f"SIGTERM: checkpoint written after {done:,} of {settings.samples:,} samples")
     count = int(gathered.raw.n) - begun
     return gathered, others, round(count / (time.monotonic() - start), 1) if count else None
+
+
+def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float):
+    """Returns sums over samples of the network itself, to stand beside those of its mean over symmetries."""
+    if proposal.images is None:
+        return None
+    single, count = dataclasses.replace(proposal, images=None), min(settings.samples, ALONE)
+    chunks = estimates.gather(single, system, beta, count, seed=settings.seed, chunk=min(settings.chunk, count))
+    return [gathered for gathered, _ in chunks][-1]
+
+
+def compare(result: dict, folder: str, run: app.Run) -> dict:
+    """Returns how many numbers of a result differ from those of another run's, and where this run was resumed.
+
+    Raises:
+      ValueError: the other run has not finished.
+    """
+    other = files.read_json(pathlib.Path(folder) / "result.json")
+    if other is None:
+        raise ValueError(f"--same_as={folder}: expected a finished run, with result.json")
+    ours, theirs = (json.dumps(files.clean(each), sort_keys=True, indent=0).splitlines() for each in (result, other))
+    pairs = list(itertools.zip_longest(ours, theirs))
+    found = {
+        "resumed_after": run.meta().get("resumed_after", []),
+        "numbers": sum(any(c.isdigit() for c in line.split(":")[-1]) for line in ours),
+        "unequal": sum(a != b for a, b in pairs),
+    }
+    run.log(f"{found['numbers']} numbers, resumed after {found['resumed_after']}: {found['unequal']} unlike {folder}")
+    return found
 
 
 def window_rows(settings: SampleConfig, others, system, sites: int) -> list[dict]:

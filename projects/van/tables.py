@@ -52,9 +52,10 @@ def temperatures(settings: TablesConfig, run: app.Run) -> tuple[dict, dict]:
         start = checkpoint.load_tree(settings.start_from)
     for ladder in figures.ladders(settings.figure, settings.scale):
         rows[ladder.name] = climb(ladder, run, start)
-        figure = draw(settings.figure, ladder, rows[ladder.name])
-        caption = f"{figures.TITLES[settings.figure]}. Bars: one standard error, mostly smaller than the dots."
-        pictures[f"_{ladder.name}"] = run.plot(ladder.name, figure, caption)
+        for suffix, figure in draw(settings.figure, ladder, rows[ladder.name]).items():
+            name = ladder.name + suffix
+            caption = f"{figures.TITLES[settings.figure]}. Bars: one standard error, mostly smaller than the dots."
+            pictures[f"_{name}"] = run.plot(name, figure, caption)
     run.table("points", *table(rows), figures.TITLES[settings.figure])
     if settings.figure == "3":
         pictures["_overlaps"] = overlaps(figures.ladders("3", settings.scale)[0], run)
@@ -73,6 +74,7 @@ def describe(settings: TablesConfig) -> dict[str, str]:
         found[ladder.name] = (
             f"{asked.network} D{asked.depth} C{asked.channels}{width}, batch {asked.batch_size}, "
             f"{ladder.first_steps} steps, then {ladder.steps} a temperature, {ladder.samples:,} samples"
+            + (f" of means over {ladder.images} symmetries" if ladder.images > 1 else "")
         )
     return found
 
@@ -96,19 +98,21 @@ def table(rows: dict[str, list[dict]]) -> tuple[list[str], list[list]]:
     return columns, cells
 
 
-QUANTITIES = {
-    "2a": ("free_energy", "difference", "u", "entropy", "abs_m_site", "ess"),
-    "2b": ("entropy", "difference", "ess"),
-    "3": ("free_energy", "difference", "ess"),
-    "4a": ("free_energy", "difference", "ess"),
+CHECKS = ("difference", "ess")
+QUANTITIES = {  # of the pictures of each ladder, by what their names end with
+    "2a": {"": ("free_energy", "u", "entropy", "abs_m_site"), "_weights": CHECKS},
+    "2b": {"": ("entropy", "free_energy", "u", *CHECKS)},
+    "3": {"": ("free_energy", *CHECKS)},
+    "4a": {"": ("free_energy", *CHECKS)},
 }
 
 
-def draw(figure: str, ladder: Ladder, rows: list[dict]):
-    """Returns the picture of one ladder."""
+def draw(figure: str, ladder: Ladder, rows: list[dict]) -> dict:
+    """Returns the pictures of one ladder, by the end of their names."""
     ordered = sorted(rows, key=lambda row: row["beta"])
     title = f"{figures.TITLES[figure]} ({ladder.name})"
-    return plots.against_beta(ordered, figures.exact_curves(ladder), title, QUANTITIES[figure])
+    exact, bulk = figures.exact_curves(ladder), figures.bulk_curves(ladder)
+    return {end: plots.against_beta(ordered, exact, title, names, bulk) for end, names in QUANTITIES[figure].items()}
 
 
 def overlaps(ladder: Ladder, run: app.Run):

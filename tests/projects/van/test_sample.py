@@ -56,7 +56,7 @@ def test_estimates_are_corrected(whole):
 
 @pytest.mark.parametrize("interrupted_after", [1, 7])
 def test_a_killed_run_ends_with_the_same_estimates(whole, tmp_path, monkeypatch, interrupted_after):
-    settings, wanted, _ = whole
+    settings, wanted, finished = whole
     settings = dataclasses.replace(settings, checkpoint_seconds=0.0)
     original, calls = estimates.add, []
 
@@ -70,8 +70,25 @@ def test_a_killed_run_ends_with_the_same_estimates(whole, tmp_path, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         run_in(tmp_path, settings)
     monkeypatch.setattr(estimates, "add", original)
-    result, _ = run_in(tmp_path, settings)
+    result, run = run_in(tmp_path, settings)
     assert files.clean(result) == files.clean(wanted)
+    finished.finish(wanted)
+    found = sample.compare(result, str(finished.path), run)
+    assert found["unequal"] == 0 and found["resumed_after"] == [500 * interrupted_after] and found["numbers"] > 50
+    assert sample.compare(result | {"ess": np.nextafter(result["ess"], 0)}, str(finished.path), run)["unequal"] == 1
+    with pytest.raises(ValueError, match="--same_as"):
+        sample.compare(result, str(tmp_path), run)
+
+
+def test_a_mean_over_images_stands_beside_the_network_alone(folder, whole, tmp_path):
+    _, alone, _ = whole
+    found, _ = run_in(tmp_path, dataclasses.replace(whole[0], images=6, window=()))
+    assert found["network_ess"] == alone["ess"] != found["ess"]
+    for name, row in found["estimates"].items():
+        plain = alone["estimates"][name]
+        assert row.get("raw") == plain.get("raw") and row["nis"] != plain["nis"]
+    ln_z = found["estimates"]["ln_z"]
+    assert abs(ln_z["nis"] - ln_z["exact"]) < 6 * ln_z["nis_error"]
 
 
 def test_sums_do_not_know_chunks():
