@@ -117,9 +117,9 @@ def _cells(row: Mapping) -> list[list[str]]:
 
 def _rate(millions: float, unit: str) -> str:
     """ "110 Mw/s", "3.2 images/s"."""
-    value, prefix = (
-        (millions, "M") if millions >= 0.1 else (1e3 * millions, "k") if millions >= 1e-4 else (1e6 * millions, "")
-    )
+    scales = ((1e3, 1e-3, "G"), (0.1, 1, "M"), (1e-4, 1e3, "k"), (0, 1e6, ""))  # from so many millions on
+    factor, prefix = next((factor, prefix) for least, factor, prefix in scales if millions >= least)
+    value = factor * millions
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{digits}f} {prefix}{unit}/s"
 

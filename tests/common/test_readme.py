@@ -72,7 +72,8 @@ def test_tables(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "millions, text", [(110.2, "110 Mw/s"), (0.5, "0.50 Mw/s"), (0.02, "20.0 kw/s"), (3.2e-6, "3.20 w/s")]
+    "millions, text",
+    [(5564.0, "5.56 Gw/s"), (110.2, "110 Mw/s"), (0.5, "0.50 Mw/s"), (0.02, "20.0 kw/s"), (3.2e-6, "3.20 w/s")],
 )
 def test_rates_are_read_easily(millions, text):
     assert readme._rate(millions, "w") == text
