@@ -22,7 +22,7 @@ from .quantize import (
     quantize_trellis,
     quantize_uniform,
 )
-from .tensor import Options, encode_levels, matrix_shape, plan, read_only, sample, skip_bits, skipped_rows
+from .tensor import Options, encode_levels, matrix_shape, plan, sample, skip_bits, skipped_rows
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
@@ -287,15 +287,14 @@ def _price(item: Item, array: np.ndarray, settings: Settings) -> float:
     levels = array if _is_integers(item) else _checked(item, lambda: quantize_uniform(array, step))
     matrix, options = _matrix(levels, settings)
     skipped = skipped_rows(matrix, options)
-    flat = read_only(matrix)
-    bits = rate_core.cost(flat, settings.n_unary, False, options.block, skipped, options.no_presets()) * COST_UNIT
+    bits = rate_core.cost(matrix, settings.n_unary, False, options.block, skipped, options.no_presets()) * COST_UNIT
     return (bits + skip_bits(skipped)) / array.size
 
 
 def _matrix(levels: np.ndarray, settings, dq: bool = False) -> tuple[np.ndarray, Options]:
     """Levels as int32 [height, width] of the options, with row skip where a row is all zero."""
     height, width = matrix_shape(levels.shape)
-    matrix = np.ascontiguousarray(levels, np.int32).reshape(height, width)
+    matrix = np.require(levels, np.int32, "CA").reshape(height, width)
     skip = height > 1 and width > 1 and not matrix.any(axis=1).all() and not (dq and settings.scan)
     options = Options(settings.n_unary, dq, settings.scan, int(skip), height, width)
     return matrix.reshape(options.height, options.width), options

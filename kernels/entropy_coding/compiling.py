@@ -1,49 +1,129 @@
-"""How the core is compiled (everything releases the GIL), and the processor's instruction for renormalisation."""
+"""How the core is compiled, and how a process that finds it compiled does without Numba.
 
-import importlib.util
-import sys
+Importing Numba takes as long as coding a network of five million weights. So the machine code of each function is kept
+on disk once it was compiled (machine_code.py), and Numba comes in only where code is missing. Compiled functions take
+C-contiguous arrays and plain numbers, allocate nothing, raise nothing, and run without the GIL.
+"""
 
-import numba
-import numba.core.cgutils
-import numba.extending
-import numba.np.linalg
+import threading
+import types
+
+import numpy as np
+
+from . import machine_code
+
+_lock = threading.RLock()
 
 
-def _load_without_scipy() -> None:
-    """Loads Numba's array functions, which import SciPy only to learn whether np.dot could be compiled.
+class Compiled:
+    """A function of arrays and numbers that runs as machine code, made on its first call for each kind of arguments.
 
-    That is a quarter of the time in which a process starts to code. The answer is given without the import; whoever
-    compiles np.dot later still gets the whole check, by the function that is put back.
+    Returns None, an integer or a float. Inside another compiled function it is one more function of the core.
     """
 
-    def is_installed():
-        if importlib.util.find_spec("scipy") is None:
-            raise ImportError("scipy is required for linear algebra")
+    def __init__(self, function, inline: str = "never"):
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.py_func, self._inline = function, inline
+        self.entries: dict = {}
 
-    kept = getattr(numba.np.linalg, "ensure_blas", None)
-    if kept is None or "numba.np.arraymath" in sys.modules:
-        return
-    numba.np.linalg.ensure_blas = is_installed
-    try:
-        import numba.np.arraymath as loaded
-    finally:
-        numba.np.linalg.ensure_blas = kept
-    loaded.ensure_blas = kept
+    def __call__(self, *arguments):
+        kinds = tuple([_kind(argument) for argument in arguments])
+        entry = self.entries.get(kinds) or self._made(kinds)
+        return entry(*arguments)
+
+    def dispatcher(self):
+        """Numba's form of the function, without what Python needs to call it."""
+        with _lock:
+            if not hasattr(self, "_dispatcher"):
+                self._dispatcher = self._by_numba(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+            return self._dispatcher
+
+    def _by_numba(self, **options):
+        import numba
+
+        namespace = dict(self.py_func.__globals__)
+        for name in self.py_func.__code__.co_names:
+            value = namespace.get(name)
+            if isinstance(value, (Compiled, _Intrinsic)):
+                namespace[name] = value.dispatcher()
+        bare = types.FunctionType(self.py_func.__code__, namespace, self.__name__)
+        return numba.njit(
+            bare, nogil=True, boundscheck=False, error_model="numpy", inline=self._inline, _nrt=False, **options
+        )
+
+    def _made(self, kinds):
+        with _lock:
+            if kinds not in self.entries:
+                name = f"{self.py_func.__module__.rpartition('.')[2]}.{self.__name__}"
+                try:
+                    self.entries[kinds] = machine_code.entry(name, kinds, lambda: _compile(self, kinds))
+                except machine_code.Unavailable:
+                    self.entries[kinds] = self._by_numba()
+            return self.entries[kinds]
 
 
-_load_without_scipy()
-compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
-inlined = numba.njit(cache=True, nogil=True, boundscheck=False, inline="always")
+class _Intrinsic:
+    """A single instruction, made where it is first needed, for it takes Numba to make it."""
+
+    def __init__(self, make):
+        self._make = make
+
+    def dispatcher(self):
+        if not hasattr(self, "_made"):
+            self._made = self._make()
+        return self._made
 
 
-@numba.extending.intrinsic
-def _leading_zeros(typing_context, value):
+def compiled(function):
+    """Decorator: a function of its own."""
+    return Compiled(function)
+
+
+def inlined(function):
+    """Decorator: becomes a part of whatever calls it."""
+    return Compiled(function, "always")
+
+
+def _kind(argument):
+    """What an argument is to the compiler: a dtype and a number of axes, or one of two kinds of numbers."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype.char, argument.ndim
+    return "f" if isinstance(argument, (float, np.floating)) else "i"
+
+
+def _compile(kernel: Compiled, kinds) -> tuple[str, str, str]:
+    """Compiles for arguments of these kinds; returns optimised LLVM assembly, the symbol, and what is returned."""
+    from numba import types as numba_types
+    from numba.np import numpy_support
+
+    numbers = {"f": numba_types.float64, "i": numba_types.int64}
+    signature = tuple(
+        numbers[kind]
+        if isinstance(kind, str)
+        else numba_types.Array(numpy_support.from_dtype(np.dtype(kind[0])), kind[1], "C")
+        for kind in kinds
+    )
+    dispatcher = kernel.dispatcher()
+    dispatcher.compile(signature)
+    result = dispatcher.overloads[signature]
+    return dispatcher.inspect_llvm(signature), result.fndesc.llvm_func_name, str(result.signature.return_type)
+
+
+@_Intrinsic
+def _leading_zeros():
     """The processor's instruction for it: a table would lengthen the chain from one span to the next."""
+    import numba
+    import numba.core.cgutils
+    import numba.extending
 
-    def generate(context, builder, signature, arguments):
-        return builder.ctlz(arguments[0], numba.core.cgutils.false_bit)
+    @numba.extending.intrinsic
+    def leading_zeros(typing_context, value):
+        def generate(context, builder, signature, arguments):
+            return builder.ctlz(arguments[0], numba.core.cgutils.false_bit)
 
-    return numba.types.int64(numba.types.int64), generate
+        return numba.types.int64(numba.types.int64), generate
+
+    return leading_zeros
 
 
 @inlined

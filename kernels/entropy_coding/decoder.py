@@ -158,9 +158,9 @@ SPAN, REGISTER, EXTRA, POSITION, STATE, PREVIOUS, NUM_REGISTERS = 0, 1, 2, 3, 4,
 
 
 @compiled
-def start_decoding(data, profile, order, presets, skipped, registers):
-    """Reads the codeword's header: fills presets (uint8 [contexts]), skipped (uint8 [rows]) and the registers."""
-    contexts = np.empty(presets.size, np.uint32)
+def start_decoding(data, profile, order, presets, contexts, skipped, registers):
+    """Reads the codeword's header: fills presets (uint8 [contexts]), contexts (uint32 [contexts]) as they start after
+    it, skipped (uint8 [rows]) and the registers."""
     presets[:] = 0
     reset_contexts(contexts, presets)
     limit = data.size + 8
@@ -186,6 +186,7 @@ def start_decoding(data, profile, order, presets, skipped, registers):
             presets[context] = index + 1
     registers[SPAN], registers[REGISTER], registers[EXTRA], registers[POSITION] = span, register, extra, position
     registers[STATE] = registers[PREVIOUS] = 0
+    reset_contexts(contexts, presets)
     return DECODED
 
 

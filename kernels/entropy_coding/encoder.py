@@ -118,17 +118,16 @@ def _encode_zeros(contexts, row, column, right, span, low, pending, position, ou
 
 
 @compiled
-def encode(levels, n_unary, dq, block, profile, use_skip, skipped, order, presets, out):
+def encode(levels, n_unary, dq, block, profile, use_skip, skipped, order, presets, contexts, out):
     """Codes levels [rows, columns] into `out` (uint8; empty to count only).
 
     dq: levels are grid integers of the 8-state trellis. block: 0 for row-major order, else the side of the blocks.
     profile: 1 codes the row-skip flag. skipped: uint8 [rows], rows that are not coded. order: contexts whose presets
-    the header signals. presets: uint8 [contexts], the preset of every context.
+    the header signals. presets: uint8 [contexts], the preset of every context. contexts: uint32 [contexts], room.
 
     Returns the number of bits that the codeword has before its padding.
     """
     height, width = levels.shape
-    contexts = np.empty(presets.size, np.uint32)
     reset_contexts(contexts, presets)
     span, low, pending, position = 510, 0, 1, 0
     if profile == 1:

@@ -156,13 +156,10 @@ def _collect(row, x, stop, previous, state, dq, n_unary, buffer, waiting):
 
 
 @compiled
-def costs(levels, n_unary, dq, block, skipped, num_contexts):
-    """int64 [contexts, 9]: cost of each context's bins under each preset, in 2^-15 bit, without bypass bins."""
+def _run(levels, n_unary, dq, block, skipped, trials, active, buffer, waiting):
+    """Fills the trial table (zero before), which then holds all costs. active: int64 [contexts], presets still told
+    apart."""
     height, width = levels.shape
-    trials = np.zeros((num_contexts, NUM_PRESETS, 5), np.int64)
-    active = np.empty(num_contexts, np.int64)  # presets still told apart
-    buffer = np.empty((num_contexts, _CHUNK), np.uint8)
-    waiting = np.zeros(num_contexts, np.uint64)
     _restart(trials, active)
     block_height = block if block else max(height, 1)
     block_width = block if block else max(width, 1)
@@ -195,6 +192,14 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts):
                         room = _CHUNK
     _drain_all(trials, active, buffer, waiting)
     _settle(trials)
+
+
+def costs(levels, n_unary, dq, block, skipped, num_contexts) -> np.ndarray:
+    """int64 [contexts, 9]: cost of each context's bins under each preset, in 2^-15 bit, without bypass bins."""
+    trials = np.zeros((num_contexts, NUM_PRESETS, 5), np.int64)
+    active, waiting = np.empty(num_contexts, np.int64), np.zeros(num_contexts, np.uint64)
+    buffer = np.empty((num_contexts, _CHUNK), np.uint8)
+    _run(levels, n_unary, dq, block, skipped, trials, active, buffer, waiting)
     return trials[:, :, _COST].copy()
 
 
@@ -203,8 +208,6 @@ def choose(levels, n_unary, dq, block, skipped, order) -> np.ndarray:
 
     Args: as `encoder.encode`; order are the contexts that the header signals.
     """
-    levels = levels.view()
-    levels.flags.writeable = False  # always, so that there is one specialisation
     num_contexts = int(order[-1]) + 4
     total = costs(levels, n_unary, dq, block, skipped, num_contexts)
     total[:, 1:] += 3 << 15

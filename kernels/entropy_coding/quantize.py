@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .constants import MAX_ABS_LEVEL
-from .tensor import Options, matrix_shape, read_only, sample
+from .tensor import Options, matrix_shape, sample
 
 _PIECE = 1 << 16  # values at a time
 
@@ -87,11 +87,11 @@ def quantize_rdo(
     from . import rdo
 
     matrix = (options.height, options.width)
-    flat = read_only(_real(w).reshape(matrix))
-    weight = np.ones((1, 1)) if importance is None else np.ascontiguousarray(importance).reshape(matrix)
+    flat = _real(w).reshape(matrix)
+    weight = np.ones((1, 1)) if importance is None else np.require(importance, None, "CA").reshape(matrix)
 
     def decide(chosen, end=None, rows=slice(None)):
-        weights = read_only(weight[rows, :end] if weight.size > 1 else weight)
+        weights = weight[rows, :end] if weight.size > 1 else weight
         return rdo.decide(flat[rows, :end], step, weights, float(rate_weight), n_unary, options.block, chosen)
 
     def decide_all(chosen):
@@ -139,7 +139,7 @@ def quantize_trellis(
     options = Options(n_unary, True, scan, profile, *matrix_shape(w.shape))
     order, restarts = _coding_order(options)
     flat = _real(w).reshape(-1)
-    weight = np.ones(1) if importance is None else np.ascontiguousarray(importance).reshape(-1)
+    weight = np.ones(1) if importance is None else np.require(importance, None, "CA").reshape(-1)
     scale = float(weight.max(initial=0)) or 1.0  # costs of any unit stay far from overflow
     weight, rate_weight = weight / scale, rate_weight / scale
     if not np.isfinite(rate_weight):
@@ -147,7 +147,6 @@ def quantize_trellis(
     if order is not None:
         flat = flat[order]
         weight = weight[order] if weight.size > 1 else weight
-    flat, weight = read_only(flat), read_only(weight)
     largest = float(max(flat.max(initial=0), -flat.min(initial=0)))
     used = trellis.used_contexts(largest / step, n_unary, options.num_contexts)
 
@@ -164,7 +163,7 @@ def quantize_trellis(
 
 def _real(w) -> np.ndarray:
     """Weights as a C-ordered float32 or float64 array, unchanged in value."""
-    return np.ascontiguousarray(w, np.float64 if w.dtype.itemsize == 8 else np.float32)
+    return np.require(w, np.float64 if w.dtype.itemsize == 8 else np.float32, "CA")
 
 
 def _many(quantize, tensors, step, rate_weight, importance, jobs, options) -> list[np.ndarray]:
@@ -205,7 +204,7 @@ def _starting_states(matrix, options) -> np.ndarray:
     from . import presets
 
     skipped = (~matrix.any(axis=1)).astype(np.uint8) if options.skips_rows else np.zeros(options.height, np.uint8)
-    seen = read_only(np.ascontiguousarray(sample(matrix, options)))
+    seen = np.ascontiguousarray(sample(matrix, options))
     return presets.choose(seen, options.n_unary, options.dq, options.block, skipped, options.order)
 
 
@@ -241,9 +240,11 @@ def fitted_step(w, q, step: float, *, importance=None) -> float:
         raise ValueError(f"the levels have shape {q.shape}, the weights {np.shape(w)}")
     w, step = checked_weights(w, step, -1)  # the levels are there: any step will do
     importance = checked_importance(w, 0.0, importance)
-    flat, levels = read_only(_real(w).reshape(-1)), read_only(np.ascontiguousarray(q, np.int32).reshape(-1))
-    weights = np.ones(1) if importance is None else np.ascontiguousarray(importance).reshape(-1)
-    product, square = fitting.sums(flat, levels, read_only(weights))
+    flat, levels = _real(w).reshape(-1), np.require(q, np.int32, "CA").reshape(-1)
+    weights = np.ones(1) if importance is None else np.require(importance, None, "CA").reshape(-1)
+    found = np.empty(2)
+    fitting.sums(flat, levels, weights, found)
+    product, square = found.tolist()
     best = product / square if square > 0 else 0.0
     return best if 0 < best < np.inf else float(step)
 

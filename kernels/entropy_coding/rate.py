@@ -139,7 +139,8 @@ def _plain_bits(tensors, n_unary, jobs) -> np.ndarray:
     edges = np.unique([0, *np.searchsorted(ends, ends[-1] * np.arange(1, jobs) / jobs), len(tensors)])
 
     def run(first, last):
-        rate_core.costs(levels, ends, first, last, n_unary, nothing, options.no_presets(), found)
+        contexts = np.empty(options.num_contexts, np.uint32)
+        rate_core.costs(levels, ends, first, last, n_unary, nothing, options.no_presets(), contexts, found)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(run, edges[:-1], edges[1:]))

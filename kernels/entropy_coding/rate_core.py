@@ -19,11 +19,16 @@ def _charge(contexts, context, value):
     return EXPECTED_COST[value, bin_index(places)]
 
 
-@compiled
-def cost(levels, n_unary, dq, block, skipped, presets):
-    """int64: cost of all bins of the levels [rows, columns] under the presets, in 2^-15 bit, bypass bins included."""
+def cost(levels, n_unary, dq, block, skipped, presets) -> int:
+    """Cost of all bins of the levels [rows, columns] under the presets, in 2^-15 bit, bypass bins included."""
     height, width = levels.shape
     contexts = np.empty(presets.size, np.uint32)
+    return _cost(levels.reshape(-1), 0, height, width, n_unary, dq, block, skipped, presets, contexts)
+
+
+@compiled
+def _cost(levels, first, height, width, n_unary, dq, block, skipped, presets, contexts):
+    """Of the matrix of levels that begins at `first`. contexts: uint32 [contexts], room."""
     reset_contexts(contexts, presets)
     block_height = block if block else max(height, 1)
     block_width = block if block else max(width, 1)
@@ -42,7 +47,7 @@ def cost(levels, n_unary, dq, block, skipped, presets):
                     for _ in range(width if dq else 0):
                         state = STATE_TRANSITIONS[state, 0]
                     continue
-                row = levels[y]
+                row = levels[first + y * width : first + (y + 1) * width]
                 right = min(left + block_width, width)
                 x = left
                 while x < right:
@@ -81,11 +86,12 @@ def cost(levels, n_unary, dq, block, skipped, presets):
 
 
 @compiled
-def costs(levels, ends, first, last, n_unary, skipped, presets, out):
+def costs(levels, ends, first, last, n_unary, skipped, presets, contexts, out):
     """Writes the costs of tensors first to last - 1 of many that lie end to end into `out`: row by row, no options.
 
-    levels: int32 [all values]. ends: where each tensor ends. skipped: uint8 [1], 0. out: int64 [tensors].
+    levels: int32 [all values]. ends: where each tensor ends. skipped: uint8 [1], 0. contexts: room of this thread. out:
+    int64 [tensors].
     """
     for i in range(first, last):
         start = ends[i - 1] if i else 0
-        out[i] = cost(levels[start : ends[i]].reshape((1, -1)), n_unary, False, 0, skipped, presets)
+        out[i] = _cost(levels, start, 1, ends[i] - start, n_unary, 0, 0, skipped, presets, contexts)

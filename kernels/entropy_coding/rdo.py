@@ -14,15 +14,20 @@ from .prices import magnitude_price, move, move_magnitude, price, two_prices
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 
 
-@compiled
-def decide(w, step, importance, rate_weight, n_unary, block, presets):
+def decide(w, step, importance, rate_weight, n_unary, block, presets) -> np.ndarray:
     """int32 [rows, columns] levels of weights, float32 or float64 [rows, columns].
 
     importance: F, float64 of the same shape, or of size 1 for all. presets: uint8 [contexts].
     """
+    levels, contexts = np.zeros(w.shape, np.int32), np.empty(presets.size, np.uint32)
+    _decide(w, step, importance, rate_weight, n_unary, block, presets, contexts, levels)
+    return levels
+
+
+@compiled
+def _decide(w, step, importance, rate_weight, n_unary, block, presets, contexts, levels):
+    """Fills levels, which are zero before. contexts: uint32 [contexts], room."""
     height, width = w.shape
-    levels = np.zeros((height, width), np.int32)
-    contexts = np.empty(presets.size, np.uint32)
     reset_contexts(contexts, presets)
     unit = rate_weight * COST_UNIT
     block_height = block if block else max(height, 1)
@@ -69,4 +74,3 @@ def decide(w, step, importance, rate_weight, n_unary, block, presets):
                         neighbour = 1 if negative else 2
                     else:
                         neighbour = 0
-    return levels

@@ -95,7 +95,7 @@ class Reader:
         from . import decoder
 
         self._decoder = decoder
-        self._data = read_only(np.frombuffer(data, np.uint8))
+        self._data = np.frombuffer(data, np.uint8)
         self._options = options = Options(n_unary, dq, scan, profile, *matrix_shape(shape))
         self.height, self.width, self.edge = options.height, options.width, options.block or 1
         values = options.height if options.skips_rows else options.height * options.width
@@ -110,9 +110,9 @@ class Reader:
         self._registers = np.zeros(decoder.NUM_REGISTERS, np.int64)
         self._row = self._column = 0
         self._check(decoder.start_decoding(
-            self._data, int(options.skips_rows), options.order, self._presets, self._skipped, self._registers
+            self._data, int(options.skips_rows), options.order, self._presets, self._contexts, self._skipped,
+            self._registers,
         ))  # fmt: skip
-        decoder.reset_contexts(self._contexts, self._presets)
 
     def read(self, levels) -> None:
         """Fills levels [rows, columns] (int8, int16 or int32), one of the tensor's `pieces`, with the next values."""
@@ -152,7 +152,6 @@ class Options:
     """Checked options of one codeword, with what follows from them and the matrix shape."""
 
     def __init__(self, n_unary, dq, scan, profile, height, width):
-        # Plain integers: a NumPy one of another width would make the compiled core compile anew.
         n_unary, scan, profile = operator.index(n_unary), operator.index(scan), operator.index(profile)
         if not 1 <= n_unary <= constants.MAX_UNARY:
             raise ValueError(f"n_unary={n_unary} is not between 1 and {constants.MAX_UNARY}")
@@ -188,7 +187,7 @@ def checked_levels(q, n_unary, dq, scan, profile):
         if max(-low, high) > MAX_ABS_LEVEL:
             raise ValueError(f"level {high if high > -low else low} is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
     options = Options(n_unary, dq, scan, profile, *matrix_shape(q.shape))
-    levels = read_only(np.require(q, np.int32, "CA").reshape(options.height, options.width))
+    levels = np.require(q, np.int32, "CA").reshape(options.height, options.width)
     if dq:
         from . import encoder
 
@@ -201,13 +200,6 @@ def checked_levels(q, n_unary, dq, scan, profile):
                 "dq=True takes the grid integers of quantize_trellis"
             )
     return levels, options
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that is read-only always: the compiled core is specialised to read-only inputs, whoever owns them."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def skipped_rows(levels, options) -> np.ndarray:
@@ -247,7 +239,7 @@ def _run(levels, options, presets, out) -> int:
 
     skipped = skipped_rows(levels, options)
     return encoder.encode(
-        read_only(levels),
+        levels,
         options.n_unary,
         options.dq,
         options.block,
@@ -256,6 +248,7 @@ def _run(levels, options, presets, out) -> int:
         skipped,
         options.order,
         presets,
+        np.empty(options.num_contexts, np.uint32),
         out,
     )
 

@@ -33,20 +33,23 @@ def _candidate(magnitude, odd, parity):
     return first + ((residue - first) & 3)
 
 
-@compiled
-def nearest(w, step, importance):
+def nearest(w, step, importance) -> np.ndarray:
     """int32 [n] grid integers for weights (float32 or float64 [n], in coding order) of the least squared error.
 
     importance: weights of the squared errors, float64 [n] or of size 1 for all.
     """
+    levels, decisions = np.empty(w.size, np.int32), np.empty(w.size, np.uint16)
+    _nearest(w, step, importance, np.empty(8), np.empty(8), np.empty(4), decisions, levels)
+    return levels
+
+
+@compiled
+def _nearest(w, step, importance, cost, new_cost, error, decisions, levels):
+    """Fills levels; the arrays before are room. Bit t of a decision: the edge that the survivor in state t came by;
+    bits 8 and 9: even states left by an even level (odd states) rather took 0."""
     count = w.size
-    # Bit t: the edge that the survivor in state t came by. Bits 8 and 9: even states left by an even level (odd states)
-    # rather took 0.
-    decisions = np.empty(count, np.uint16)
-    cost = np.full(8, _IMPOSSIBLE)
-    cost[0] = 0.0
-    new_cost = np.empty(8)
-    error = np.empty(4)
+    for s in range(8):
+        cost[s] = 0.0 if s == 0 else _IMPOSSIBLE
     for i in range(count):
         magnitude = abs(np.float64(w[i]) / step)
         weight = importance[i] if importance.size > 1 else importance[0]
@@ -71,8 +74,7 @@ def nearest(w, step, importance):
             new_cost[t] = min(costs_a, costs_b)
         cost, new_cost = new_cost, cost
         decisions[i] = bits
-    levels = np.empty(count, np.int32)
-    state = np.uint64(np.argmin(cost))
+    state = _cheapest(cost)
     for i in range(count - 1, -1, -1):
         bits = np.uint64(decisions[i])
         edge = (bits >> state) & _ONE
@@ -83,7 +85,16 @@ def nearest(w, step, importance):
             grid = _candidate(abs(np.float64(w[i]) / step), left & _ONE, parity)
             levels[i] = -grid if w[i] < 0 else grid
         state = left
-    return levels
+
+
+@inlined
+def _cheapest(cost):
+    """The state in which the path of least cost ends."""
+    best = 0
+    for s in range(1, 8):
+        if cost[s] < cost[best]:
+            best = s
+    return np.uint64(best)
 
 
 @inlined
@@ -94,32 +105,38 @@ def _edge_error(left, parity, even_even, even_odd, odd_even, odd_odd):
     return even_odd if parity else even_even
 
 
-@compiled
-def decide(w, step, importance, rate_weight, n_unary, restarts, presets, used):
+def decide(w, step, importance, rate_weight, n_unary, restarts, presets, used) -> np.ndarray:
     """int32 [n] grid integers for weights (float32 or float64 [n], in coding order) that lower
     sum F (w / step - x)^2 + rate_weight * bits.
 
     importance: F, float64 [n], or of size 1 for all. restarts: increasing positions at which contexts and neighbour
     start anew (rows of blocks), ending with n. presets: uint8 [contexts]. used: no level needs a context beyond these.
     """
+    levels, decisions = np.empty(w.size, np.int32), np.empty(w.size, np.uint16)
+    contexts, edge_level = np.empty(8 * used, np.uint32), np.empty((8, 2), np.int64)
+    reals, signed, unsigned = np.empty((4, 8)), np.zeros((4, 8), np.int64), np.empty((4, 8), np.uint64)
+    edge_cost = reals[2:].reshape(8, 2)
+    _decide(
+        w, step, importance, rate_weight, n_unary, restarts, presets, used, reals[0], reals[1], edge_cost, edge_level,
+        *signed, *unsigned, contexts, decisions, levels,
+    )  # fmt: skip
+    return levels
+
+
+@compiled
+def _decide(
+    w, step, importance, rate_weight, n_unary, restarts, presets, used, cost, new_cost, edge_cost, edge_level,
+    neighbour, new_neighbour, level, successors, offset, new_offset, came_from, free, contexts, decisions, levels,
+):  # fmt: skip
+    """Fills levels; the arrays before are room for the eight survivors. edge_level: magnitude of the level on an edge.
+    offset: of each survivor's contexts. Decisions have two bits a state: the edge that the survivor came by, and
+    whether its level is not 0."""
     count = w.size
     unit = rate_weight * COST_UNIT
-    # Two bits a state: the edge that the survivor came by, and whether its level is not 0.
-    decisions = np.empty(count, np.uint16)
-    contexts = np.empty(8 * used, np.uint32)
-    offset = np.arange(8).astype(np.uint64) * np.uint64(used)  # of each survivor's contexts
-    new_offset = np.empty(8, np.uint64)
-    cost = np.full(8, _IMPOSSIBLE)
-    cost[0] = 0.0
-    new_cost = np.empty(8)
-    neighbour = np.zeros(8, np.int64)
-    new_neighbour = np.empty(8, np.int64)
-    edge_cost = np.empty((8, 2))
-    edge_level = np.empty((8, 2), np.int64)  # magnitude of the level on an edge
-    came_from = np.empty(8, np.uint64)
-    level = np.empty(8, np.int64)
-    successors = np.empty(8, np.int64)
-    free = np.empty(8, np.uint64)
+    for s in range(8):
+        cost[s] = 0.0 if s == 0 else _IMPOSSIBLE
+        neighbour[s] = 0
+        offset[s] = np.uint64(s * used)
     next_restart = 0
     position = 0
     for i in range(count):
@@ -217,8 +234,7 @@ def decide(w, step, importance, rate_weight, n_unary, restarts, presets, used):
         offset, new_offset = new_offset, offset
         neighbour, new_neighbour = new_neighbour, neighbour
         cost, new_cost = new_cost, cost
-    levels = np.empty(count, np.int32)
-    state = np.uint64(np.argmin(cost))
+    state = _cheapest(cost)
     for i in range(count - 1, -1, -1):
         bits = np.uint64(decisions[i]) >> (_TWO * state)
         edge = bits & _ONE
@@ -228,7 +244,6 @@ def decide(w, step, importance, rate_weight, n_unary, restarts, presets, used):
             grid = _candidate(abs(np.float64(w[i]) / step), left & _ONE, _PARITY[state, edge])
             levels[i] = -grid if w[i] < 0 else grid
         state = left
-    return levels
 
 
 def used_contexts(largest: float, n_unary: int, num_contexts: int) -> int:

@@ -23,12 +23,12 @@ def test_import_is_light():
 def test_reading_needs_no_jax():
     code = "import numpy as np\nfrom kernels import entropy_coding as e\n"
     loaded = modules_after(code + "e.decompress(e.compress({'a': [np.arange(9), None]}))")
-    assert "numba" in loaded
+    assert "llvmlite" in loaded
     assert not loaded & {"jax", "flax", "absl"}
 
 
-def test_the_core_leaves_scipy_alone_and_numba_whole():
-    code = "import numpy as np, sys\nfrom kernels import entropy_coding as e\ne.encode_tensor([1, 0, 2])\n"
-    code += "assert 'scipy.linalg' not in sys.modules, 'SciPy is a quarter of the start'\n"
-    code += "import numba\nassert numba.njit(lambda a: np.dot(a, a))(np.eye(3)).sum() == 3"
-    assert "scipy" in modules_after(code)
+def test_a_core_that_is_compiled_needs_no_compiler():
+    code = "import numpy as np\nfrom kernels import entropy_coding as e\n"
+    code += "e.decompress(e.compress({'a': np.ones((60, 60))}, step=0.1, quantizer='trellis', rate_weight=0.1))"
+    modules_after(code)
+    assert not modules_after(code) & {"numba", "scipy"}

@@ -114,9 +114,9 @@ def test_the_core_is_compiled_once():
     entropy_coding.encode_tensor(np.zeros((1, 1), int), dq=True)
     test_memory_layout_does_not_matter()
     entropy_coding.encode_tensor(q, n_unary=np.int32(11), scan=np.int8(1), dq=np.bool_(False), profile=np.int16(0))
-    for function in (encoder.encode, encoder.first_wrong_parity, decoder.start_decoding, presets.costs):
-        assert len(function.signatures) == 1, function
-    assert len(decoder.decode_rows.signatures) <= 3  # int8, int16 and int32 levels
+    for function in (encoder.encode, encoder.first_wrong_parity, decoder.start_decoding, presets._run):
+        assert len(function.entries) == 1, function
+    assert len(decoder.decode_rows.entries) <= 3  # int8, int16 and int32 levels
 
 
 @pytest.mark.parametrize(

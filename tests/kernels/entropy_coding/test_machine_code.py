@@ -1,0 +1,134 @@
+"""The compiled core on disk: found, made anew where it is damaged or stale, done without where it cannot be kept."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from kernels.entropy_coding import compiling, encode_tensor, fitting, machine_code
+
+PROGRAM = """
+import sys
+from kernels.entropy_coding import encode_tensor
+print(encode_tensor([1, 0, -2, 0, 0, 7]).hex(), "numba" in sys.modules)
+"""
+
+
+def fresh_process(folder) -> tuple[str, bool]:
+    """The codeword that a new process makes with the core kept in `folder`, and whether it needed Numba."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    stream, numba = done.stdout.split()
+    return stream, numba == "True"
+
+
+@pytest.fixture
+def sums():
+    """A function of the core that nothing has called yet."""
+    return compiling.Compiled(fitting.sums.py_func)
+
+
+def call(sums) -> list:
+    out = np.zeros(2)
+    weights, levels = np.array([0.5, 1.5, -2.0]), np.array([1, 2, -2], np.int32)
+    assert sums(weights, levels, np.ones(1), out) is None
+    return out.tolist()
+
+
+def test_a_second_process_needs_no_compiler(tmp_path):
+    expected = encode_tensor([1, 0, -2, 0, 0, 7]).hex()
+    assert fresh_process(tmp_path) == (expected, True)
+    assert fresh_process(tmp_path) == (expected, False)
+    assert len(list(tmp_path.iterdir())) == 2  # coder and presets: whatever else was written is gone again
+
+
+def test_damaged_files_are_made_anew(monkeypatch, tmp_path, sums):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    made = []
+    compile_it = compiling._compile
+    monkeypatch.setattr(compiling, "_compile", lambda *which: made.append(which) or compile_it(*which))
+    call(sums)
+    (kept,) = tmp_path.iterdir()
+    data = kept.read_bytes()
+    for damaged in (b"", data[:-1], data[:2000], data.replace(b"}", b"", 1), b"[]\n", data[:-9] + b"012345678", data):
+        kept.write_bytes(damaged)
+        assert call(compiling.Compiled(fitting.sums.py_func)) == [7.5, 9.0]
+        assert call(compiling.Compiled(fitting.sums.py_func)) == [7.5, 9.0]  # from what the call before has kept
+    assert len(made) == 1 + 6
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_every_source_of_the_core_counts():
+    """What compiled functions are made of is part of the name of their code: no stale code runs after a change."""
+    room = machine_code.HERE
+    users = [path.stem for path in room.glob("*.py") if re.search(r"^@(compiled|inlined)$", path.read_text(), re.M)]
+    assert len(users) >= 9
+    needed = set(users)
+    for name in users:
+        needed |= set(re.findall(r"^from \.(\w+) import", (room / f"{name}.py").read_text(), re.M))
+    assert needed <= set(machine_code.SOURCES), needed
+
+
+def test_without_a_place_to_keep_it(monkeypatch, tmp_path, sums):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert call(sums) == [7.5, 9.0]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_numba_runs_what_cannot_stand_alone(monkeypatch, sums):
+    def refuse(*_):
+        raise machine_code.Unavailable("no loader")
+
+    monkeypatch.setattr(machine_code, "entry", refuse)
+    assert call(sums) == [7.5, 9.0]
+    assert not isinstance(next(iter(sums.entries.values())), machine_code._Entry)
+
+
+def test_code_that_calls_out_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assembly = "declare i32 @elsewhere()\ndefine i32 @f() {\n%1 = call i32 @elsewhere()\nret i32 %1\n}"
+    with pytest.raises(machine_code.Unavailable, match="elsewhere"):
+        machine_code.entry("f", (), lambda: (assembly, "f", "none"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_plain_array_is_refused(sums):
+    out, levels = np.zeros(2), np.ones(3, np.int32)
+    with pytest.raises(ValueError, match="strided or unaligned: copy it"):
+        sums(np.ones(6)[::2], levels, np.ones(1), out)
+    with pytest.raises(ValueError, match="strided or unaligned: copy it"):
+        sums(np.frombuffer(bytes(25), np.uint8)[1:].view(np.float64), levels, np.ones(1), out)
+
+
+def test_kinds_of_numbers_share_an_entry(sums):
+    call(sums)
+    assert len(sums.entries) == 1
+    sums(np.ones(3, np.float32), np.ones(3, np.int32), np.ones(1), np.zeros(2))
+    assert len(sums.entries) == 2
+    assert compiling._kind(True) == compiling._kind(np.int8(1)) == compiling._kind(7) == "i"
+    assert compiling._kind(1.0) == compiling._kind(np.float32(1)) == "f"
+
+
+def test_threads_that_all_come_first(sums):
+    """Many threads that need the same function at once make it once, and all get its result."""
+    found, barrier = [], threading.Barrier(8)
+
+    def run():
+        barrier.wait()
+        found.append(call(sums))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[7.5, 9.0]] * 8
+    assert len(sums.entries) == 1
