@@ -24,8 +24,10 @@ def lattice_energy(spins, J: float = 1.0, *, lattice: str = "square", boundary: 
       boundary: "torus" or "open".
 
     Raises:
-      ValueError: an unknown name, or a torus shorter than 3, whose bonds would count twice.
+      ValueError: an unknown name, spins of one axis, or a torus shorter than 3, whose bonds would count twice.
     """
+    if np.ndim(spins) < 2:
+        raise ValueError(f"spins of shape {list(np.shape(spins))}: expected [..., rows, columns]")
     rows, columns = np.shape(spins)[-2:]
     _check_lattice(rows, columns, lattice, boundary)
     xp, s = _numbers(spins, np.int32)  # bonds are counted in integers: exact

@@ -58,7 +58,7 @@ def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: flo
     Raises:
       ValueError: more than 24 spins, a beta that is negative or not finite, or energies that are not finite.
     """
-    check_beta(beta)
+    beta, _ = checked(beta)
     energies = _energies(energy_fn, n, z2)
     weights, log_sum = _boltzmann(energies, beta)
     u = float(weights @ energies)
@@ -77,7 +77,7 @@ def brute_force_means(
     Args:
       observable: spins int8 [batch, n] to [batch, ...].
     """
-    check_beta(beta)
+    beta, _ = checked(beta)
     weights, _ = _boltzmann(_energies(energy_fn, n, False), beta)
     total, start = 0.0, 0
     for block in states(n):
@@ -115,6 +115,14 @@ def check_beta(beta: float) -> None:
         raise ValueError(f"beta={beta!r}: expected one finite number of at least 0 (turn the sign of J instead)")
 
 
+def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
+    """Returns (beta, J) in double, whatever they came in. Raises ValueError as `check_beta`, and for an infinite J."""
+    check_beta(beta)
+    if not (np.ndim(J) == 0 and np.isfinite(J)):
+        raise ValueError(f"J={J!r}: expected one finite coupling")
+    return float(beta), float(J)
+
+
 def check_strength(K: float) -> None:
     """Raises a ValueError where exp(4 K) leaves float64."""
     if not abs(K) <= STRONGEST:
@@ -141,11 +149,11 @@ def kaufman_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bonds: 
       double_bonds: allows 2, where each bond then counts twice.
 
     Raises:
-      ValueError: a torus that is too short, an odd one with J < 0, a bad beta, |beta J| over 150.
+      ValueError: a torus that is too short, an odd one with J < 0, a bad beta or J, |beta J| over 150.
 
     Source: B. Kaufman (1949); derivatives by hand, accurate to 5e-15 (ln Z, u) and 3e-11 (c_v) for L up to 64.
     """
-    check_beta(beta)
+    beta, J = checked(beta, J)
     check_torus(L, M, double_bonds)
     sites = L * M
     if J < 0 and (L % 2 or M % 2):
@@ -241,7 +249,7 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
     Raises:
       ValueError: an odd n, a bad beta.
     """
-    check_beta(beta)
+    beta, _ = checked(beta)
     if n != int(n) or n < 2 or n % 2:
         raise ValueError(f"n={n!r}: two orthogonal patterns need an even number of at least 2 spins")
     k = np.arange(n // 2 + 1)
@@ -261,11 +269,11 @@ def onsager_bulk(beta: float, J: float = 1.0) -> Exact:
     """Returns (ln_z, u, s, c_v) of a site of the infinite square lattice; c_v is inf at the critical point.
 
     Raises:
-      ValueError: a bad beta, |beta J| over 150.
+      ValueError: a bad beta or J, |beta J| over 150.
 
     Source: L. Onsager (1944), with the elliptic integrals by the arithmetic-geometric mean.
     """
-    check_beta(beta)
+    beta, J = checked(beta, J)
     K = beta * abs(J)
     check_strength(K)
     if K == 0:

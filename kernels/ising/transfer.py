@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .exact import Exact, check_beta, check_torus, from_derivatives
+from .exact import Exact, check_torus, checked, from_derivatives
 
 WIDEST_TORUS = 10  # matrices of 1024 x 1024
 WIDEST_OPEN = 14  # vectors of 16384
@@ -30,9 +30,9 @@ def transfer_torus(
       double_bonds: allows lengths of 2, whose bonds then count twice.
 
     Raises:
-      ValueError: a torus that is too short or too wide, an unknown lattice, a bad beta.
+      ValueError: a torus that is too short or too wide, an unknown lattice, a bad beta or J.
     """
-    _check(L, M, beta, lattice, WIDEST_TORUS)
+    beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS)
     check_torus(L, M, double_bonds)
     bonds = J * _row_bonds(L, lattice)
     exponents = beta * bonds
@@ -53,9 +53,9 @@ def transfer_open(L: int, M: int, beta: float, J: float = 1.0, *, lattice: str =
       beta, J, lattice: as of `transfer_torus`.
 
     Raises:
-      ValueError: a row too wide, an unknown lattice, a bad beta.
+      ValueError: a row too wide, an unknown lattice, a bad beta or J.
     """
-    _check(L, M, beta, lattice, WIDEST_OPEN)
+    beta, J = _check(L, M, beta, J, lattice, WIDEST_OPEN)
     total, log_scale = _open_jet(L, M, beta * J, J, lattice, lambda up: 1.0)
     value, first, second = total.real
     first, second = first / value, second / value
@@ -74,11 +74,11 @@ def magnetisation_law(
       boundary: "torus" or "open".
 
     Raises:
-      ValueError: a lattice too wide or too short, an unknown name, a bad beta.
+      ValueError: a lattice too wide or too short, an unknown name, a bad beta or J.
     """
     if boundary not in ("torus", "open"):
         raise ValueError(f"boundary={boundary!r}: expected torus or open")
-    _check(L, M, beta, lattice, WIDEST_TORUS if boundary == "torus" else WIDEST_OPEN)
+    beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS if boundary == "torus" else WIDEST_OPEN)
     sites = L * M
     if boundary == "torus":
         check_torus(L, M)
@@ -104,14 +104,15 @@ def magnetisation_law(
     return sites - 2 * np.arange(sites + 1), law / law.sum()
 
 
-def _check(L: int, M: int, beta: float, lattice: str, widest: int) -> None:
-    check_beta(beta)
+def _check(L: int, M: int, beta: float, J: float, lattice: str, widest: int) -> tuple[float, float]:
+    """Returns (beta, J) in double; raises ValueError for what does not fit."""
     if lattice not in LATTICES:
         raise ValueError(f"lattice={lattice!r}: expected one of {', '.join(LATTICES)}")
     if L != int(L) or not 1 <= L <= widest:
         raise ValueError(f"L={L!r}: rows of 1 to {widest} sites fit a transfer matrix; let L be the shorter side")
     if M != int(M) or M < 1:
         raise ValueError(f"M={M!r}: expected a whole number of at least 1 row")
+    return checked(beta, J)
 
 
 def _rows(L: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .exact import Exact, check_beta, check_strength, check_torus, from_derivatives
+from .exact import Exact, check_strength, check_torus, checked, from_derivatives
 
 RESIDUAL_ENTROPY = 0.32306594721945051  # of the antiferromagnet: (2/pi) int_0^(pi/3) ln(2 cos w) dw
 
@@ -26,10 +26,8 @@ def triangular_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bond
     Raises:
       ValueError: a torus that is too short, a bad beta or J, |beta J| over 150.
     """
-    check_beta(beta)
+    beta, J = checked(beta, J)
     check_torus(L, M, double_bonds)
-    if not np.isfinite(J):
-        raise ValueError(f"J={J!r}: expected a finite coupling")
     K, sites = beta * J, L * M
     check_strength(K)
     if K == 0:

@@ -94,6 +94,7 @@ def test_patterns():
         (lambda: energies.lattice_energy(np.ones((3, 3)), lattice="cubic"), "cubic"),
         (lambda: energies.lattice_energy(np.ones((3, 3)), boundary="free"), "free"),
         (lambda: energies.square(np.zeros((3, 3))), "spins"),
+        (lambda: energies.square(np.ones(4)), r"spins of shape \[4\]"),
         (lambda: energies.pairwise(np.full(3, 2), np.zeros((3, 3))), "spins"),
         (lambda: energies.pairwise(np.ones(3), np.triu(np.ones((3, 3)), 1)), "not symmetric"),
         (lambda: energies.pairwise(np.ones(3), np.ones((3, 3))), "diagonal"),

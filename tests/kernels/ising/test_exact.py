@@ -160,6 +160,25 @@ def test_infinite_temperature():
         assert found.c_v == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int64, int, np.asarray])
+def test_numbers_of_any_kind_are_computed_in_double(kind):
+    """A beta and a coupling that come in float32 or whole give what the same numbers give as Python's floats."""
+    beta = kind(1) if kind in (int, np.int64) else kind(0.4)
+    J, plain = kind(-1), float(beta)
+    for solve in (
+        lambda beta, J: ising.kaufman_torus(4, 6, beta, J),
+        lambda beta, J: ising.triangular_torus(4, 5, beta, J),
+        lambda beta, J: ising.transfer_torus(3, 4, beta, J),
+        lambda beta, J: ising.transfer_open(3, 4, beta, J, lattice="triangular"),
+        ising.onsager_bulk,
+        lambda beta, J: ising.hopfield_two_patterns(10, beta),
+        lambda beta, J: ising.brute_force(lambda s: s[:, 0] * s[:, 1], 3, beta),
+    ):
+        assert solve(beta, J) == solve(plain, -1.0)
+    law = ising.magnetisation_law(3, 4, beta, J)[1]
+    np.testing.assert_array_equal(law, ising.magnetisation_law(3, 4, plain, -1.0)[1])
+
+
 def test_states_are_all_states_once():
     seen = np.concatenate(list(ising.states(5, block=7)))
     assert seen.dtype == np.int8 and set(np.unique(seen)) == {-1, 1}
@@ -192,6 +211,8 @@ def test_means_by_enumeration():
         (lambda: ising.magnetisation_law(4, 4, 0.1, boundary="cylinder"), "cylinder"),
         (lambda: ising.hopfield_two_patterns(7, 0.1), "n=7"),
         (lambda: ising.onsager_bulk(-1.0), "beta=-1"),
+        (lambda: ising.transfer_open(3, 3, 0.4, math.nan), "J=nan"),
+        (lambda: ising.kaufman_torus(4, 4, 0.4, math.inf), "J=inf"),
     ],
 )
 def test_bad_input_is_refused(call, named):
