@@ -18,6 +18,7 @@ NOISES = ("coordinatewise", "isotropic", "radius")
 RADIUS_CAP = 10.0  # of "radius": the longest tangent step, in units of delta
 SPHERE_WINDOW, STEP_WINDOW = 100, 30  # outcomes that decide about delta and about eps
 FACTOR = 1.5
+LIGHT_SHIFT = 40  # for alpha of at least 0.5 sizes stay below 2^98: in float32 their squares do, 2^40 times smaller
 
 
 class Pace(NamedTuple):
@@ -113,25 +114,44 @@ def step_keys(keys: jax.Array, steps: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in)(keys, steps)
 
 
-def noise_log(key: jax.Array, alpha, noise: str, shape: tuple[int, ...], dtype) -> tuple[jax.Array, jax.Array]:
-    """Returns (sign, logarithm of the size) of one image's noise, each [*shape].
+def draw_noise(key, alpha, noise: str, size: int, dtype, is_heavy: bool = True) -> tuple[jax.Array, jax.Array]:
+    """Returns the noise of steps [..., size], each vector up to a scale of its own, and factors of delta [...].
 
     Args:
-      key: of the image and the step.
-      alpha: in (0, 2]; may be traced.
+      key: of image and step, [...].
+      alpha: in (0, 2], [...]; may be traced.
       noise: "coordinatewise": independent symmetric alpha-stable values. "isotropic": one Gaussian vector times
         the root of a positive alpha/2-stable number; after the rescaling of a step that is the law of the Gaussian
-        attack for every alpha, a null control. "radius": the same direction, without the factor.
-      shape: of the image.
+        attack for every alpha, a null control. "radius": a Gaussian vector, and a factor min(|X| / median |X|, 10) of
+        delta, X symmetric alpha-stable.
+      size: values of an image.
       dtype: of the result.
+      is_heavy: whether alphas below 0.5 can occur, whose squares leave float32 unless each vector is scaled by its
+        largest exponent. The scales are powers of two: what is made of the noise does not depend on this.
     """
-    if noise == "coordinatewise":
-        return alpha_stable.sas_log(key, alpha, shape, dtype)
-    direction_key, scale_key = jax.random.split(key)
-    sign, log_abs = alpha_stable.sas_log(direction_key, 2.0, shape, dtype)
-    if noise == "isotropic":
-        log_abs += 0.5 * alpha_stable.positive_stable_log(scale_key, alpha / 2, (), dtype)
-    return sign, log_abs
+    if noise not in NOISES:
+        raise ValueError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
+
+    def one(key, alpha):
+        factor = jnp.ones((), dtype)
+        if noise == "coordinatewise":
+            values, exponent = alpha_stable.sas_parts(key, alpha, (size,), dtype)
+        else:
+            direction_key, scale_key = jax.random.split(key)
+            values, exponent = alpha_stable.sas_parts(direction_key, 2.0, (size,), dtype)
+        if noise == "isotropic":
+            # Only the mantissa of the factor: its exponent is the same for the whole vector.
+            power = 0.5 * alpha_stable.positive_stable_log(scale_key, alpha / 2, (), dtype) / math.log(2)
+            values = values * jnp.exp2(power - jnp.floor(power))
+        if noise == "radius":
+            _, log_abs = alpha_stable.sas_log(jax.random.fold_in(key, 1), alpha, (), dtype)
+            factor = jnp.exp(jnp.minimum(log_abs - log_median(alpha), math.log(RADIUS_CAP))).astype(dtype)
+        shift = jnp.max(exponent) if is_heavy else LIGHT_SHIFT
+        return alpha_stable.times_power_of_two(values, exponent - shift), factor
+
+    for _ in jnp.shape(key):
+        one = jax.vmap(one)
+    return one(key, jnp.broadcast_to(jnp.asarray(alpha, dtype), jnp.shape(key)))
 
 
 def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, jax.Array]:
@@ -153,62 +173,46 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
     Raises:
       ValueError: an unknown noise, or an alpha outside (0, 2] that is not traced.
     """
-    if noise not in NOISES:
-        raise ValueError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
     if not isinstance(alpha, jax.core.Tracer) and not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 2)):
         raise ValueError(f"alpha is {alpha}; expected numbers in (0, 2]")
-    batch, dtype = x.shape[0], x.dtype
-    alphas = jnp.broadcast_to(jnp.asarray(alpha, dtype), (batch,))
-    clean, offset = x0.reshape(batch, -1), (x - x0).reshape(batch, -1)
-    size = offset.shape[1:]
-    draw = functools.partial(noise_log, noise=noise, shape=size, dtype=dtype)
-    law = (None, alpha) if jnp.ndim(alpha) == 0 else (0, alphas)
-    sign, log_abs = _kept(lambda: jax.vmap(draw, (0, law[0]))(key, law[1]), delta)
-    if noise == "radius":
-        delta = delta * _radius(key, alphas, dtype)
-    # The largest size becomes 1: squares of 1e23 would leave float32.
-    largest = jnp.max(log_abs, 1, keepdims=True)
-    eta = _kept(lambda: sign * jnp.exp(log_abs - largest), delta)
-
-    distance = _norm(offset)
-    along = jnp.sum(eta * offset, 1, keepdims=True) / (distance * distance)
-    tangent = eta - along * offset
-    length = _norm(tangent)
-    is_tangent = length > 100 * jnp.finfo(dtype).eps * _norm(eta)
-    eta = tangent * (delta[:, None] * distance / jnp.where(is_tangent, length, 1))
-    sphere = jnp.clip(clean + (offset + eta) * jax.lax.rsqrt(1 + delta * delta)[:, None], lo, hi)
-    back = clean - sphere
-    left = _norm(back)
-    pull = jnp.maximum(eps[:, None] * distance + left - distance, 0) / jnp.where(left > 0, left, 1)
-    nearer = jnp.clip(sphere + back * pull, lo, hi)
-    still = x.reshape(batch, -1)
-    xs, xc = jnp.where(is_tangent, sphere, still), jnp.where(is_tangent, nearer, still)
-    return xs.reshape(x.shape), xc.reshape(x.shape)
+    batch = x.shape[0]
+    clean, flat = x0.reshape(batch, -1), x.reshape(batch, -1)
+    eta, factor = draw_noise(key, alpha, noise, flat.shape[1], x.dtype)
+    found = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi)
+    return tuple(point.reshape(x.shape) for point in found)
 
 
-def _kept(make, positive):
-    """Returns `make()`, written to memory on a CPU; `positive` are numbers above 0 that the compiler does not know.
+def points(clean, x, distance, eta, delta, eps, lo, hi) -> tuple[jax.Array, jax.Array]:
+    """Returns (xs, xc) of `propose`, for flat images [batch, size].
 
-    XLA's CPU compiler would else compute it anew, and not vectorised, inside each of the sums that it enters.
+    Args:
+      clean, x: [batch, size].
+      distance: [batch], between them.
+      eta: noise [batch, size], of any scale.
+      delta, eps: [batch].
+      lo, hi: the box.
     """
-    if jax.default_backend() != "cpu":
-        return make()
-    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make))
-    return jax.lax.cond(positive.ravel()[0] > 0, make, lambda: empty)
+    dtype = x.dtype
+    offset = x - clean
+    dot, square = jnp.sum(eta * offset, 1), jnp.sum(eta * eta, 1)
+    along = dot / (distance * distance)
+    tangent = square - along * dot  # of the part of eta that is orthogonal to the offset, squared
+    is_tangent = tangent > 1000 * jnp.finfo(dtype).eps * square
+    scale = delta * distance * jax.lax.rsqrt(jnp.where(is_tangent, tangent, 1))
+    shrink = jax.lax.rsqrt(1 + delta * delta)
+    stay, turn = ((1 - along * scale) * shrink)[:, None], (scale * shrink)[:, None]
+    sphere = jnp.clip(clean + (offset * stay + eta * turn), lo, hi)
+    back = clean - sphere
+    left = norms(back)
+    pull = jnp.maximum(eps * distance + left - distance, 0) / jnp.where(left > 0, left, 1)
+    nearer = jnp.clip(sphere + back * pull[:, None], lo, hi)
+    is_tangent = is_tangent[:, None]
+    return jnp.where(is_tangent, sphere, x), jnp.where(is_tangent, nearer, x)
 
 
-def _norm(vectors: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.sum(vectors * vectors, 1, keepdims=True))
-
-
-def _radius(keys, alphas, dtype):
-    """min(|X| / median |X|, cap) for each image."""
-
-    def one(key, alpha):
-        _, log_abs = alpha_stable.sas_log(jax.random.fold_in(key, 1), alpha, (), dtype)
-        return jnp.minimum(log_abs - log_median(alpha), math.log(RADIUS_CAP))
-
-    return jnp.exp(jax.vmap(one)(keys, alphas)).astype(dtype)
+def norms(vectors: jax.Array) -> jax.Array:
+    """Returns the lengths [batch] of flat vectors [batch, size]."""
+    return jnp.sqrt(jnp.sum(vectors * vectors, 1))
 
 
 def log_median(alpha) -> jax.Array:

@@ -4,10 +4,11 @@ x = sas(jax.random.key(0), 1.5, (1000,))    # E exp(itX) = exp(-|t|^1.5); alpha 
 """
 
 from .distribution import sas_cdf, sas_log_pdf, sas_log_survival, sas_pdf
+from .elementary import times_power_of_two
 from .estimate import SasFit, fit_log_moments, fit_sas
 from .moments import abs_moment, characteristic_function, log_moments, tail_constant
 from .skewed import stable
-from .symmetric import positive_stable_log, sas, sas_log, sub_gaussian
+from .symmetric import positive_stable_log, sas, sas_log, sas_parts, sub_gaussian
 
 __all__ = [
     "SasFit",
@@ -22,8 +23,10 @@ __all__ = [
     "sas_log",
     "sas_log_pdf",
     "sas_log_survival",
+    "sas_parts",
     "sas_pdf",
     "stable",
     "sub_gaussian",
     "tail_constant",
+    "times_power_of_two",
 ]

@@ -101,3 +101,19 @@ def times_exp(factor: jax.Array, power: jax.Array) -> jax.Array:
     for part in (first, whole - first):
         value = value * lax.bitcast_convert_type((part + 127) << 23, jnp.float32)
     return value
+
+
+def exp_parts(power: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """exp(power) as a number between 0.7 and 1.5, and the int32 exponent of the power of two that it is times."""
+    power = power * jnp.asarray(1 / LN2, power.dtype)
+    whole = jnp.round(power)
+    rest = power - whole
+    part = _polynomial(EXP2, rest) if power.dtype == jnp.float32 else jnp.exp(rest * LN2)
+    return part, whole.astype(jnp.int32)
+
+
+def times_power_of_two(factor: jax.Array, exponent: jax.Array) -> jax.Array:
+    """factor * 2^exponent, exact; 0 where 2^exponent is below the normal numbers, factor * 2^1023 (2^127) above."""
+    bias, digits, word = (127, 23, jnp.int32) if factor.dtype == jnp.float32 else (1023, 52, jnp.int64)
+    biased = jnp.clip(exponent, -bias, bias).astype(word) + bias
+    return factor * lax.bitcast_convert_type(biased << digits, factor.dtype)

@@ -46,6 +46,25 @@ def _sas(key, alpha, shape, compute, dtype):
     return _signed(sign, size).astype(dtype)
 
 
+def sas_parts(key: jax.Array, alpha, shape: tuple[int, ...], dtype) -> tuple[jax.Array, jax.Array]:
+    """Returns (m, e), X = m 2^e: the draws of `sas`, in a form that no alpha takes out of the range of the dtype.
+
+    Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
+
+    Args:
+      key, alpha: as in `sas_log`; alpha a scalar, not checked.
+      shape: of the result.
+      dtype: float32 or float64.
+
+    Returns:
+      m: [*shape], sizes within 2^-34 and 2^34.
+      e: int32 [*shape].
+    """
+    sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
+    part, exponent = elementary.exp_parts(power * elementary.log(ratio))
+    return _signed(sign, tangent * part), exponent
+
+
 @partial(jax.jit, static_argnames=("shape", "dtype"))
 def _positive_stable_log(key, c, shape, dtype):
     """Kanter's ln A = ln(s / p) + (1/c - 1) ln(r / (W p)), s = sin(cV), r = sin((1-c)V), V = pi v or pi (1 - v)."""

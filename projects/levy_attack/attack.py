@@ -74,7 +74,7 @@ def attack(
     state = runner.run(
         plan, predict, on_device, on_chunk=on_chunk, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds
     )
-    result = summarise(np.asarray(plan.problem.x0), state, cfg)
+    result = summarise(np.asarray(plan.problem.x0).reshape(np.shape(x0)), state, cfg)
     if len(result.status) == 1 and result.status[0] == walk.ENDINGS[walk.BAD_START]:
         raise ValueError(
             "starts is not adversarial: predict gives it the clean label (or not the target); give another"
@@ -91,7 +91,7 @@ def main(config: VerbConfig, run: app.Run) -> dict:
     x0, labels = victim.images[chosen], victim.labels[chosen]
     targets, starts = _targets_and_starts(victim, labels) if config.targeted else (None, None)
     began = time.monotonic()
-    with _Watch(run, config) as watch:
+    with _Watch(run, config, x0.shape[1:]) as watch:
         result = attack(
             victim.predict, x0, labels, config.attack(), config.seed,
             targets=targets, starts=starts, ids=chosen, on_device=True,
@@ -141,8 +141,8 @@ def _targets_and_starts(victim: victims.Victim, labels: np.ndarray) -> tuple[np.
 class _Watch:
     """Shows progress after every chunk, keeps pictures for the gallery, and ends the attack on SIGTERM."""
 
-    def __init__(self, run: app.Run, config: VerbConfig):
-        self.run, self.config, self.is_asked = run, config, False
+    def __init__(self, run: app.Run, config: VerbConfig, shape: tuple[int, ...]):
+        self.run, self.config, self.shape, self.is_asked = run, config, shape, False
         self.path = run.path / "gallery.npz"
         stored = weight_files.load_npz(self.path) if self.path.exists() else {}
         self.gallery = {int(queries): images for queries, images in stored.items()}
@@ -167,7 +167,8 @@ class _Watch:
         count = min(self.config.gallery, self.config.images)
         asked = np.asarray(progress.state.queries)[:count]
         if count and self.run.is_main and len(set(asked.tolist())) == 1 and int(asked[0]) in GALLERY_QUERIES:
-            self.gallery.setdefault(int(asked[0]), np.asarray(progress.state.x[:count]))
+            images = np.asarray(progress.state.x[:count]).reshape(count, *self.shape)
+            self.gallery.setdefault(int(asked[0]), images)
             weight_files.save_npz(self.path, {str(queries): images for queries, images in self.gallery.items()})
         if self.is_asked:
             raise app.Preempted(f"SIGTERM: state written after {progress.queries} queries")

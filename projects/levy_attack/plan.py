@@ -15,6 +15,7 @@ from projects.levy_attack.result import query_grid
 from projects.levy_attack.run import Plan
 
 LONGEST = 2**31 - 1  # queries that a budget can have
+LIGHT = 0.5  # smallest alpha whose noise needs no scale of its own, see `boundary_step.draw_noise`
 
 
 def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids=None) -> Plan:
@@ -55,16 +56,17 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
     key = _key(key)
     grid = query_grid(LONGEST)[:-1]  # the same for every budget: one compiled program
     settings = walk.Settings(
-        alpha=dtype(cfg.alpha), lo=lo, hi=hi, budget=np.int32(cfg.budget), goal=dtype(cfg.goal),
+        lo=lo, hi=hi, budget=np.int32(cfg.budget), goal=dtype(cfg.goal),
         eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), conditional=np.bool_(cfg.conditional),
         start_trials=np.int32(cfg.start_trials),
         bisections=np.int32(cfg.bisections), grid=grid.astype(np.int32),
     )  # fmt: skip
     problem = walk.Problem(
-        x0=jnp.asarray(x0),
+        x0=jnp.asarray(x0.reshape(count, -1)),
         label=jnp.asarray(labels, jnp.int32),
         target=jnp.asarray(goals, jnp.int32),
         key=boundary_step.image_keys(key, np.asarray(ids, np.uint32)),
+        alpha=jnp.full(count, cfg.alpha, dtype),
         live=jnp.ones(count, bool),
     )
     deciding = dataclasses.replace(cfg, chunk=1)  # its size changes nothing
@@ -73,10 +75,10 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         "random" if starts is None else starts,
     )  # fmt: skip
     return Plan(
-        kind=walk.Kind(cfg.noise, cfg.quantise),
+        kind=walk.Kind(cfg.noise, x0.shape[1:], cfg.alpha < LIGHT, cfg.quantise),
         settings=settings,
         problem=problem,
-        state=walk.initial_state(x0, starts, cfg.delta, cfg.eps, len(grid)),
+        state=walk.initial_state((x0 if starts is None else starts).reshape(count, -1), cfg.delta, cfg.eps, len(grid)),
         given=starts is not None,
         slots=cfg.batch_size,
         chunk=cfg.chunk,

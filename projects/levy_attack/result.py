@@ -44,7 +44,7 @@ def summarise(x0: np.ndarray, state: walk.State, cfg: AttackConfig) -> Result:
     """Returns the result of a state; distances of the final images anew in float64."""
     phase = np.asarray(state.phase)
     has_found = np.isfinite(np.asarray(state.distance))
-    x_adv = np.array(state.x)
+    x_adv = np.array(state.x).reshape(np.shape(x0))
     difference = np.abs(x_adv.astype(np.float64) - np.asarray(x0, np.float64)).reshape(len(x_adv), -1)
     size, length = difference.shape[1], cfg.hi - cfg.lo
     final = np.stack([np.sqrt(np.sum(difference**2, 1)), difference.sum(1), difference.max(1)], 1)

@@ -1,6 +1,7 @@
 """Drives the walk: a fixed number of slots, a chunk of queries at a time, finished images replaced by waiting ones.
 
-A JAX function runs on the device, chunk by chunk; any other callable is asked from the host, with the same numbers.
+A JAX function runs on the device, chunk by chunk, on a CPU in several threads with a part of the slots each; any other
+callable is asked from the host, with the same numbers.
 After a chunk the whole state can be written, and a later call with the same arguments goes on from it.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from common import weight_files
 from projects.levy_attack import walk
+from projects.levy_attack.slots import Slots
 from projects.levy_attack.walk import Kind, Problem, Settings, State
 
 
@@ -84,7 +86,8 @@ def run(
     store = plan.state if checkpoint is None else _restore(plan, pathlib.Path(checkpoint))
     if on_device is None and (isinstance(predict, jax.tree_util.Partial) or hasattr(predict, "lower")):
         on_device = True
-    advance = _device_advance(plan, predict) if on_device else _host_advance(plan, predict, on_device is None)
+    program = _device_program(plan, predict) if on_device else _host_program(plan, predict, on_device is None)
+    slots = Slots(plan.slots, is_shared=bool(on_device))
     total, saved_at = len(plan.problem.label), time.monotonic()
     while True:
         phase = np.asarray(store.phase)
@@ -105,28 +108,10 @@ def run(
                 saved_at = time.monotonic()
         if len(waiting) == 0:
             return store
-        rows = np.zeros(plan.slots, np.int32)
-        rows[: min(len(waiting), plan.slots)] = waiting[: plan.slots]
-        live = np.arange(plan.slots) < len(waiting)
-        problem, state = _take((plan.problem, store), rows)
         try:
-            state = advance(problem._replace(live=jnp.asarray(live)), state)
+            store = slots.advance(program, plan.problem, store, waiting, plan.chunk)
         except _IsJax:
-            advance = _device_advance(plan, predict)
-            continue
-        store = _put(store, state, np.where(live, rows, total))
-
-
-@jax.jit
-def _take(tree, rows):
-    """The slots' entries of all images."""
-    return jax.tree.map(lambda leaf: leaf[rows], tree)
-
-
-@jax.jit
-def _put(tree, part, rows):
-    """All images with the slots' entries; rows beyond the last image are dropped."""
-    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), tree, part)
+            program, slots = _device_program(plan, predict), Slots(plan.slots)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -134,18 +119,24 @@ def _advance(kind, given, predict, settings, problem, state, count):
     return walk.advance(predict, kind, settings, problem, state, count, given)
 
 
-def _device_advance(plan: Plan, predict: Callable):
+def _device_program(plan: Plan, predict: Callable):
     """A chunk of queries without the host. Weights in a `jax.tree_util.Partial` are arguments of the program."""
     if not isinstance(predict, jax.tree_util.Partial):
         predict = jax.tree_util.Partial(predict)
-    return lambda problem, state: _advance(
-        plan.kind, plan.given, predict, plan.settings, problem, state, jnp.int32(plan.chunk)
+    return lambda problem, state, count: _advance(
+        plan.kind, plan.given, predict, plan.settings, problem, state, jnp.int32(count)
     )
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _ask(kind, settings, problem, state):
-    return walk.ask(kind, settings, problem, state)
+def _noise(kind, settings, problem, state):
+    eta, factor = walk.noise(kind, settings, problem, state, 1)
+    return eta[0], factor[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _ask(kind, settings, problem, state, eta, factor):
+    return walk.ask(kind, settings, problem, state, eta, factor)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -157,21 +148,23 @@ class _IsJax(Exception):
     """The callable turned out to be a JAX function."""
 
 
-def _host_advance(plan: Plan, predict: Callable, is_open: bool):
+def _host_program(plan: Plan, predict: Callable, is_open: bool):
     """A chunk of queries to a callable on the host, which sees the images that are asked about and no others.
 
     While `is_open`, a first answer that is a JAX array ends it, if the callable can be traced.
     """
 
-    def advance(problem, state):
+    def program(problem, state, count):
         nonlocal is_open
-        for _ in range(plan.chunk):
+        for _ in range(count):
             asked = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
             if not asked.any():
                 break
-            candidate = _ask(plan.kind, plan.settings, problem, state)
-            labels = predict(np.asarray(candidate)[asked])
-            if is_open and isinstance(labels, jax.Array) and _can_trace(predict, candidate):
+            noise = _noise(plan.kind, plan.settings, problem, state)
+            candidate = _ask(plan.kind, plan.settings, problem, state, *noise)
+            images = np.asarray(candidate).reshape(-1, *plan.kind.shape)
+            labels = predict(images[asked])
+            if is_open and isinstance(labels, jax.Array) and _can_trace(predict, images):
                 raise _IsJax
             is_open = False
             found = np.zeros(len(asked), np.int32)
@@ -179,7 +172,7 @@ def _host_advance(plan: Plan, predict: Callable, is_open: bool):
             state = _answer(plan.given, plan.settings, problem, state, candidate, jnp.asarray(found))
         return state
 
-    return advance
+    return program
 
 
 def _can_trace(predict, images) -> bool:

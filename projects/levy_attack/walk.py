@@ -27,16 +27,18 @@ ENDINGS = {
 }
 START_KEYS = 0xFFFFFFFF  # folded into an image's key for its random starts: no step has this number
 COLUMNS = ("l2", "l1", "linf", "delta", "eps")  # of the trace
+AHEAD, AHEAD_VALUES = 8, 1 << 20  # queries that noise is drawn for at once, and numbers in it; no result depends on it
 
 
 class Problem(NamedTuple):
     """What is attacked.
 
     Attributes:
-      x0: clean images [batch, ...].
+      x0: clean images [batch, size], flat: of other shapes XLA makes slow sums.
       label: int32 [batch], the clean ones.
       target: int32 [batch], -1 for any other label.
       key: [batch], of the images.
+      alpha: [batch], of the noise.
       live: bool [batch], False for slots that fill up a batch.
     """
 
@@ -44,13 +46,13 @@ class Problem(NamedTuple):
     label: jax.Array
     target: jax.Array
     key: jax.Array
+    alpha: jax.Array
     live: jax.Array
 
 
 class Settings(NamedTuple):
     """Numbers of `AttackConfig` that a compiled program takes as arguments; `grid`: the queries of the trace, int32."""
 
-    alpha: Any
     lo: Any
     hi: Any
     budget: Any
@@ -64,9 +66,18 @@ class Settings(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a program is compiled for: the law of the noise, the levels of quantised candidates (None: none)."""
+    """What a program is compiled for.
+
+    Attributes:
+      noise: its law.
+      shape: of an image.
+      is_heavy: whether an alpha is below 0.5.
+      levels: of quantised candidates, or None.
+    """
 
     noise: str
+    shape: tuple[int, ...]
+    is_heavy: bool
     levels: int | None
 
 
@@ -74,7 +85,7 @@ class State(NamedTuple):
     """Everything that changes, an entry an image.
 
     Attributes:
-      x: [batch, ...], the best adversarial image, once there is one; a given start before that.
+      x: [batch, size], the best adversarial image, once there is one; a given start before that.
       distance: [batch], its L2 distance; infinite before.
       phase: int32 [batch].
       queries: int32 [batch].
@@ -99,15 +110,15 @@ class State(NamedTuple):
     trace: jax.Array
 
 
-def initial_state(x0: np.ndarray, starts: np.ndarray | None, delta: float, eps: float, grid: int) -> State:
-    """Returns the state before the first query; `grid` is the number of queries of the trace."""
-    batch, dtype = len(x0), x0.dtype
+def initial_state(x: np.ndarray, delta: float, eps: float, grid: int) -> State:
+    """Returns the state before the first query, with starts [batch, size] if any; `grid`: queries of the trace."""
+    batch, dtype = len(x), x.dtype
 
     def zeros():
         return jnp.zeros((batch,), jnp.int32)
 
     return State(
-        x=jnp.array(x0 if starts is None else starts),
+        x=jnp.array(x),
         distance=jnp.full((batch,), jnp.inf, dtype),
         phase=jnp.full((batch,), CHECK, jnp.int32),
         queries=zeros(), trial=zeros(), bisected=zeros(), step=zeros(),
@@ -118,14 +129,33 @@ def initial_state(x0: np.ndarray, starts: np.ndarray | None, delta: float, eps: 
     )  # fmt: skip
 
 
-def ask(kind: Kind, settings: Settings, problem: Problem, state: State) -> jax.Array:
-    """Returns the next query of every image [batch, ...]; those that are done get any point of the box."""
-    keys = boundary_step.step_keys(problem.key, state.step)
+def noise(kind: Kind, settings: Settings, problem: Problem, state: State, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the noise of the next `count` queries of images that walk, [count, batch, size], and factors of delta.
+
+    Each query belongs to a step, whose number is known ahead: with it, and the image's key, the noise.
+    """
+    steps = []
+    step, asked, queries = state.step, state.asked, state.queries
+    for _ in range(count):
+        steps.append(step)
+        asked = _asks_sphere(settings, step, asked, queries)
+        step, queries = step + ~asked, queries + 1
+    keys = jax.vmap(boundary_step.step_keys, (None, 0))(problem.key, jnp.stack(steps))
+    return boundary_step.draw_noise(keys, problem.alpha, kind.noise, state.x.shape[1], state.x.dtype, kind.is_heavy)
+
+
+def ask(kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax.Array, factor: jax.Array) -> jax.Array:
+    """Returns the next query of every image [batch, size]; those that are done get any point of the box.
+
+    Args:
+      kind, settings, problem, state: the attack.
+      eta, factor: of `noise` for this query, [batch, size] and [batch].
+    """
     pace = state.pace
-    on_sphere, nearer = boundary_step.propose(
-        keys, problem.x0, state.x, pace.delta, pace.eps, settings.alpha, kind.noise, settings.lo, settings.hi
+    on_sphere, nearer = boundary_step.points(
+        problem.x0, state.x, state.distance, eta, pace.delta * factor, pace.eps, settings.lo, settings.hi
     )
-    candidate = _choose(_asks_sphere(settings, state), on_sphere, nearer)
+    candidate = _choose(_asks_sphere(settings, state.step, state.asked, state.queries), on_sphere, nearer)
     is_beginning = problem.live & (state.phase < WALK)
     candidate = jax.lax.cond(
         jnp.any(is_beginning),
@@ -139,23 +169,22 @@ def ask(kind: Kind, settings: Settings, problem: Problem, state: State) -> jax.A
     return candidate
 
 
-def _asks_sphere(settings, state):
+def _asks_sphere(settings, step, asked, queries):
     """Whether the query of a walking image is its point on the sphere: every few steps, where two queries are left."""
-    is_turn = (state.step % settings.check_every == 0) & ~state.asked
-    return is_turn & (settings.budget - state.queries >= 2)
+    return (step % settings.check_every == 0) & ~asked & (settings.budget - queries >= 2)
 
 
 def _first_points(settings, problem, state):
     """Queries of images that do not walk yet: the clean image, the given start, a random one, the middle to x."""
-    dtype, shape = state.x.dtype, state.x.shape[1:]
+    dtype, size = state.x.dtype, state.x.shape[1]
 
     def random_point(key, trial):
-        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, START_KEYS), trial), shape, dtype)
+        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, START_KEYS), trial), (size,), dtype)
 
     # Not by uniform's own bounds, whose rounding may leave the box.
     random = jax.vmap(random_point)(problem.key, state.trial)
     random = jnp.clip(settings.lo + random * (settings.hi - settings.lo), settings.lo, settings.hi)
-    middle = problem.x0 + _columns((state.near + 1) / 2, state.x) * (state.x - problem.x0)
+    middle = problem.x0 + ((state.near + 1) / 2)[:, None] * (state.x - problem.x0)
     middle = jnp.clip(middle, settings.lo, settings.hi)
     later = _choose(state.phase == SEARCH, random, _choose(state.phase == BISECT, middle, state.x))
     return _choose(state.phase == CHECK, problem.x0, later)
@@ -197,7 +226,7 @@ def answer(
 
 def _walk(settings, state, candidate, adversarial, distance):
     """A step of images that walk."""
-    asks_sphere = _asks_sphere(settings, state)
+    asks_sphere = _asks_sphere(settings, state.step, state.asked, state.queries)
     is_better = ~asks_sphere & adversarial & (distance < state.distance) & (distance > 0)
     pace = boundary_step.record(
         state.pace, state.asked & ~asks_sphere, state.on_sphere, adversarial, settings.conditional
@@ -267,12 +296,12 @@ def measures(x0: jax.Array, state: State) -> jax.Array:
 
 def _norms(difference):
     """L2, L1 and Linf norms, each [batch]."""
-    size = jnp.abs(difference.reshape(len(difference), -1))
+    size = jnp.abs(difference)
     return jnp.sqrt(jnp.sum(size * size, 1)), jnp.sum(size, 1), jnp.max(size, 1)
 
 
 def _columns(values, like):
-    """`values` [batch] shaped so that they multiply images."""
+    """`values` [batch] shaped so that they multiply arrays of `like`'s shape."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -288,19 +317,33 @@ def advance(predict, kind: Kind, settings: Settings, problem: Problem, state: St
     """Returns the state after `count` queries of every image that is not done, all on the device.
 
     Args:
-      predict: images -> integer labels, traceable.
+      predict: images [batch, *kind.shape] -> integer labels, traceable.
       kind, settings, problem, state, given: as in `ask` and `answer`.
       count: queries an image; may be traced.
     """
 
-    def goes_on(carry):
-        done, state = carry
+    ahead = min(AHEAD, max(1, AHEAD_VALUES // state.x.size))
+
+    def is_under_way(done, state):
         return (done < count) & jnp.any(problem.live & (state.phase <= WALK))
 
-    def query(carry):
-        done, state = carry
-        candidate = ask(kind, settings, problem, state)
-        return done + 1, answer(settings, problem, state, candidate, checked_labels(predict(candidate)), given)
+    def burst(carry):
+        """Queries with noise that is drawn for several of them at once; until it is used up, or an image begins to
+        walk, for which it was not made."""
+        eta, factor = noise(kind, settings, problem, carry[1], ahead)
+        began = carry[1].phase < WALK
+
+        def goes_on(carry):
+            used, done, state = carry
+            return (used < ahead) & is_under_way(done, state) & ~jnp.any(problem.live & began & (state.phase == WALK))
+
+        def query(carry):
+            used, done, state = carry
+            candidate = ask(kind, settings, problem, state, eta[used], factor[used])
+            labels = checked_labels(predict(candidate.reshape(-1, *kind.shape)))
+            return used + 1, done + 1, answer(settings, problem, state, candidate, labels, given)
+
+        return jax.lax.while_loop(goes_on, query, (jnp.int32(0), *carry))[1:]
 
     def checked_labels(labels):
         batch = len(problem.x0)
@@ -311,4 +354,4 @@ def advance(predict, kind: Kind, settings: Settings, problem: Problem, state: St
             )
         return labels
 
-    return jax.lax.while_loop(goes_on, query, (jnp.int32(0), state))[1]
+    return jax.lax.while_loop(lambda carry: is_under_way(*carry), burst, (jnp.int32(0), state))[1]

@@ -37,8 +37,7 @@ def test_points_are_those_of_the_formula(case, noise, alpha):
     keys, x0, x, delta, eps = case
     found = proposed(case, alpha, noise)
     for index in range(BATCH):
-        sign, log_abs = boundary_step.noise_log(keys[index], alpha, noise, (SIZE,), jnp.float64)
-        eta = np.asarray(sign) * np.exp(np.asarray(log_abs) - np.max(log_abs))
+        eta = np.asarray(boundary_step.draw_noise(keys[index], alpha, noise, SIZE, jnp.float64)[0])
         expected = oracle.step_points(eta, x0[index], x[index], delta[index], eps[index], 0, 1)
         np.testing.assert_allclose([point[index] for point in found], expected, atol=1e-12)
 
@@ -104,10 +103,34 @@ def test_tiny_alpha_gives_finite_points_in_float32(case):
             assert all(np.isfinite(point).all() and point.dtype == np.float32 for point in points)
 
 
+def test_noise_is_that_of_the_sampler_up_to_a_scale(case):
+    for alpha in (0.1, 0.6, 1.0, 2.0):
+        eta, factor = boundary_step.draw_noise(case[0], alpha, "coordinatewise", SIZE, jnp.float64)
+        sign, log_abs = jax.vmap(lambda key, alpha=alpha: boundary_step.alpha_stable.sas_log(key, alpha, (SIZE,)))(
+            case[0]
+        )
+        np.testing.assert_array_equal(np.sign(eta), sign)
+        scale = np.log(np.abs(eta)) - log_abs
+        np.testing.assert_allclose(scale, np.broadcast_to(scale[:, :1], scale.shape), atol=1e-9)
+        assert np.all(factor == 1) and np.abs(eta).max() < 2.0**40
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_points_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
+    keys, *arrays = case
+    x0, x, delta, eps = (jnp.asarray(array, dtype) for array in arrays)
+    for alpha in (0.5, 1.0, 2.0):
+        found = []
+        for is_heavy in (False, True):
+            eta, _ = boundary_step.draw_noise(keys, alpha, "coordinatewise", SIZE, dtype, is_heavy)
+            found.append(boundary_step.points(x0, x, boundary_step.norms(x - x0), eta, delta, eps, 0.0, 1.0))
+        np.testing.assert_array_equal(found[0], found[1])
+
+
 def test_noise_without_a_tangent_part_leaves_the_image(monkeypatch):
     x0, x = np.zeros((1, 4)), np.array([[0.5, 0, 0, 0]])
-    parallel = (jnp.ones(4), jnp.array([0.0, -800.0, -800.0, -800.0]))
-    monkeypatch.setattr(boundary_step.alpha_stable, "sas_log", lambda *arguments: parallel)
+    parallel = (jnp.ones(4), jnp.array([0, -800, -800, -800]))
+    monkeypatch.setattr(boundary_step.alpha_stable, "sas_parts", lambda *arguments: parallel)
     keys = boundary_step.image_keys(jax.random.key(0), np.arange(1))
     for point in boundary_step.propose(keys, x0, x, np.full(1, 0.1), np.full(1, 0.1), 0.5, "coordinatewise", 0.0, 1.0):
         np.testing.assert_array_equal(point, x)
