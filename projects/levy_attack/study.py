@@ -49,10 +49,10 @@ class Study:
 
 
 SHORT = {"delta": 0.05, "eps": 0.002}  # first steps that a small budget can afford: nearer sooner, for every alpha
-CIFAR = {"images": 100, "per_class": 10, "budget": 2000, "batch_size": 50, **SHORT}
+CIFAR = {"images": 100, "per_class": 10, "budget": 2000, "batch_size": 100, **SHORT}
 STUDIES = {
     "mlp": Study(VerbConfig(victim="mlp", budget=25_000, batch_size=100), (BASELINE, NULL, *GRID[1:], RADIUS)),
-    "mnist_cnn": Study(VerbConfig(victim="mnist_cnn", budget=5000, batch_size=100), (*GRID[:2], NULL, *GRID[2:])),
+    "mnist_cnn": Study(VerbConfig(victim="mnist_cnn", budget=5000, batch_size=200), (*GRID[:2], NULL, *GRID[2:])),
     "cifar_cnn": Study(VerbConfig(victim="cifar_cnn", **CIFAR), GRID[:3]),
     "resnet20": Study(VerbConfig(victim="resnet20", **CIFAR), GRID[:3]),
     "small_vgg16": Study(
@@ -63,7 +63,7 @@ STUDIES = {
     ),
     "efficientnet_lite0": Study(
         VerbConfig(
-            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, batch_size=10, chunk=20, **SHORT
+            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, batch_size=50, chunk=20, **SHORT
         ),
         GRID[:2],
     ),
