@@ -63,7 +63,7 @@ STUDIES = {
     ),
     "efficientnet_lite0": Study(
         VerbConfig(
-            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, batch_size=50, chunk=20, **SHORT
+            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, batch_size=52, chunk=20, **SHORT
         ),
         GRID[:2],
     ),
