@@ -278,7 +278,8 @@ def result(found: Found) -> dict[str, Any]:
     found_exact = {} if found.exact is None else {"kl": found.exact.ln_z - found.raw["ln_z"][0]}
     single = found.single
     of_single = {} if single is None else {
-        "network_ess": single.ess, "network_nis_ln_z": single.ln_z, "network_nis_ln_z_error": single.ln_z_err
+        "network_ess": single.ess, "network_nis_ln_z": single.ln_z, "network_nis_ln_z_error": single.ln_z_err,
+        "network_raw_ln_z": single.raw_ln_z,
     }  # fmt: skip
     reverse = (
         {} if found.reverse is None else {"reverse_ln_z": found.reverse[0], "reverse_ln_z_error": found.reverse[1]}

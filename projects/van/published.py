@@ -109,7 +109,7 @@ def network_parts(results: Mapping[str, Mapping]) -> list[str]:
         if "network" not in result or not isinstance(result.get("estimates"), Mapping):
             continue
         columns = [
-            "quantity", "exact", "network alone", "sigma off", "corrected (NIS)", "jackknife error", "sigma off",
+            "quantity", "exact", "before weighting", "sigma off", "corrected (NIS)", "jackknife error", "sigma off",
             "NMCMC", "sigma off",
         ]  # fmt: skip
         rows = [quantity_row(name, values) for name, values in result["estimates"].items()]

@@ -65,9 +65,8 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     beta = trained.beta if settings.beta is None else settings.beta
     proposal = Proposal(network, [parameters], images_of(trained, system, settings.images))
     gathered, others, seconds = draw(settings, run, proposal, system, beta)
-    found = estimates.finish(
-        gathered, proposal, system, beta, seed=settings.seed, alone=network_alone(settings, proposal, system, beta)
-    )
+    found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed)
+    found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta))
     run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
@@ -139,12 +138,12 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
 
 
 def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float):
-    """Returns sums over samples of the network itself, to stand beside those of its mean over symmetries."""
+    """Returns the estimates of the network itself, to stand beside those of its mean over symmetries; None without."""
     if proposal.images is None:
         return None
     single, count = dataclasses.replace(proposal, images=None), min(settings.samples, ALONE)
     chunks = estimates.gather(single, system, beta, count, seed=settings.seed, chunk=min(settings.chunk, count))
-    return [gathered for gathered, _ in chunks][-1]
+    return finalise([gathered for gathered, _ in chunks][-1].weighted, SPINS)
 
 
 def compare(result: dict, folder: str, run: app.Run) -> dict:
