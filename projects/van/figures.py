@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from kernels import ising
 from projects.van import systems
 from projects.van.config import TrainConfig
 from projects.van.ladder import Ladder
@@ -75,12 +76,14 @@ def exact_curves(ladder: Ladder, points: int = 60) -> dict[str, tuple[np.ndarray
 
 
 def bulk_curves(ladder: Ladder, points: int = 400) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
-    """Returns name to (betas, values, label) of the infinite lattice, for what has no closed form on a torus."""
-    if ladder.settings.system != "square":
-        return {}
+    """Returns name to (betas, values, label) of the infinite lattice, for what says more than the exact curve."""
     betas = np.linspace(min(ladder.betas), max(ladder.betas), points)
-    magnetisation = np.maximum(1 - np.sinh(2 * betas) ** -4.0, 0) ** (1 / 8)
-    return {"abs_m_site": (betas, magnetisation, "infinite lattice (Yang)")}
+    if ladder.settings.system == "square":  # <|M|> has no closed form on a torus
+        magnetisation = np.maximum(1 - np.sinh(2 * betas) ** -4.0, 0) ** (1 / 8)
+        return {"abs_m_site": (betas, magnetisation, "infinite lattice (Yang)")}
+    if ladder.settings.system == "triangular":
+        return {"entropy": (betas, np.full(points, ising.RESIDUAL_ENTROPY), "infinite lattice at T = 0 (Wannier)")}
+    return {}
 
 
 TITLES = {

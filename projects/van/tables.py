@@ -110,7 +110,8 @@ QUANTITIES = {  # of the pictures of each ladder, by what their names end with
 def draw(figure: str, ladder: Ladder, rows: list[dict]) -> dict:
     """Returns the pictures of one ladder, by the end of their names."""
     ordered = sorted(rows, key=lambda row: row["beta"])
-    title = f"{figures.TITLES[figure]} ({ladder.name})"
+    size = (ladder.settings.rows, ladder.settings.columns or ladder.settings.rows)
+    title = figures.TITLES[figure] + (f" ({size[0]} x {size[1]})" if size[0] > 1 else "")
     exact, bulk = figures.exact_curves(ladder), figures.bulk_curves(ladder)
     return {end: plots.against_beta(ordered, exact, title, names, bulk) for end, names in QUANTITIES[figure].items()}
 

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from projects.van.config import TrainConfig
 ROOM = Path(tables.__file__).parent
 
 
-@pytest.mark.parametrize("figure", ["4a", "3"])
+@pytest.mark.parametrize("figure", ["4a", "3", "2b", pytest.param("2a", marks=pytest.mark.slow)])
 def test_a_figure_at_small_scale(figure, tmp_path):
     run = run_directory.open_for_test(tmp_path)
     result = tables.main(tables.TablesConfig(figure=figure), run)
@@ -27,9 +28,33 @@ def test_a_figure_at_small_scale(figure, tmp_path):
         ln_z = row["estimates"]["ln_z"]
         assert abs(ln_z["nis"] - ln_z["exact"]) < 6 * ln_z["nis_error"], row["beta"]
         assert ln_z["raw"] < ln_z["exact"]
-    assert "network_ess" in rows[1] and "network_ess" not in rows[0], "the first rung has nothing wider to lean on"
+    averaged = figure in ("2a", "2b")
+    assert "network_ess" in rows[1]
+    assert ("network_ess" in rows[0]) == averaged, "the first rung of the others has nothing wider to lean on"
     assert (tmp_path / "plots" / f"{name}.png").is_file() and (tmp_path / "tables" / "points.json").is_file()
     json.dumps(files.clean(result))
+    if averaged:
+        about, table = published.figure_parts(result)
+        assert "means over 8 symmetries" in about and len(table.splitlines()) == 2 + len(rows)
+
+
+def test_a_rung_begins_with_the_nearest_one(tmp_path, monkeypatch):
+    """From the middle down, then up: 0.6 goes on from 0.5, not from 0.1; the first rung from what is given."""
+    begun = {}
+
+    def train(settings, system, beta, parameters, *_):
+        begun[beta] = round(float(parameters["layer_0"]["bias"][0]), 6), settings.anneal
+        return jax.tree.map(lambda leaf: np.full_like(leaf, beta), parameters)
+
+    monkeypatch.setattr(ladder, "train", train)
+    settings = dataclasses.replace(figures.TINY, rows=3, anneal=0.9)
+    asked = ladder.Ladder("fresh", settings, (0.5, 0.3, 0.1, 0.6, 1.0), 2, 1, 10, images=2)
+    run = run_directory.open_for_test(tmp_path)
+    ladder.climb(asked, run)
+    first = begun.pop(0.5)
+    assert first[1] == 0.9 and begun == {0.3: (0.5, 0), 0.1: (0.3, 0), 0.6: (0.5, 0), 1.0: (0.6, 0)}
+    ladder.climb(dataclasses.replace(asked, name="given"), run, ladder.final(asked, run))
+    assert begun[0.5] == (1, 0) and begun[0.3] == (0.5, 0)
 
 
 def test_pieces_are_kept(tmp_path, monkeypatch):
