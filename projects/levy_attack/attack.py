@@ -35,6 +35,7 @@ def attack(
     targets: np.ndarray | None = None,
     starts: np.ndarray | None = None,
     ids: np.ndarray | None = None,
+    alphas: np.ndarray | None = None,
     on_device: bool | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
     checkpoint: str | pathlib.Path | None = None,
@@ -58,6 +59,7 @@ def attack(
       starts: images [images, ...] that are adversarial; None: random ones are searched for.
       ids: integers [images] in [0, 2^32), folded into the key; None: a checksum of each image, its label and target.
         Equal images with equal ids are attacked in the same way.
+      alphas: numbers in (0, 2] [images], in place of `cfg.alpha`: images attacked with several laws are one program.
       on_device: whether predict is a JAX function, to be compiled. None: a jitted function and a Partial are; any other
         callable is where its first answer is a JAX array and it can be traced (Python code in it then runs only while
         it is traced).
@@ -70,7 +72,7 @@ def attack(
         adversarial (of several images the status says so).
     """
     cfg = AttackConfig() if cfg is None else cfg
-    plan = make_plan(x0, labels, cfg, key, targets, starts, ids)
+    plan = make_plan(x0, labels, cfg, key, targets, starts, ids, alphas)
     state = runner.run(
         plan, predict, on_device, on_chunk=on_chunk, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds
     )

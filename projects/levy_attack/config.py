@@ -14,7 +14,8 @@ class AttackConfig:
     """How one attack walks. Distances are L2 norms over all values of an image.
 
     Attributes:
-      alpha: of the noise, in (0, 2]; 2 is Gaussian.
+      alpha: of the noise, in (0, 2]; 2 is Gaussian. Two or more in a tuple: every image learns which of them its
+        successes per query favour.
       noise: "coordinatewise" (independent values), "isotropic" (a null control: the law of alpha = 2 for every
         alpha) or "radius" (Gaussian directions, step lengths of the law).
       budget: most queries an image, at least 1; everything counts.
@@ -32,7 +33,7 @@ class AttackConfig:
       chunk: queries an image between two looks of the host; changes nothing but the time.
     """
 
-    alpha: float = 1.0
+    alpha: float | tuple[float, ...] = 1.0
     noise: str = "coordinatewise"
     budget: int = 25_000
     goal: float = 0.0
@@ -50,7 +51,10 @@ class AttackConfig:
     chunk: int = 500
 
     def __post_init__(self):
-        _number("alpha", self.alpha, lambda a: 0 < a <= 2, "a number in (0, 2]")
+        if isinstance(self.alpha, tuple) and len(self.alpha) < 2:
+            raise ValueError(f"alpha is {self.alpha!r}; expected a number, or a tuple of two or more to learn from")
+        for alpha in self.alpha if isinstance(self.alpha, tuple) else (self.alpha,):
+            _number("alpha", alpha, lambda a: 0 < a <= 2, "a number in (0, 2]")
         if self.noise not in NOISES:
             raise ValueError(f"noise is {self.noise!r}; choose one of {', '.join(NOISES)}")
         _number("goal", self.goal, lambda a: a >= 0, "a distance of at least 0")

@@ -18,7 +18,7 @@ LONGEST = 2**31 - 1  # queries that a budget can have
 LIGHT = 0.5  # smallest alpha whose noise needs no scale of its own, see `boundary_step.draw_noise`
 
 
-def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids=None) -> Plan:
+def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids=None, alphas=None) -> Plan:
     """Returns the checked attack; arguments and errors as of `attack`."""
     if not isinstance(cfg, AttackConfig):
         raise ValueError(f"cfg is {type(cfg).__name__}; expected an AttackConfig")
@@ -43,6 +43,8 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         _check_box("starts", starts, cfg)
         starts = np.clip(starts, lo, hi)
     x0 = np.clip(x0, lo, hi)
+    learnt = cfg.alpha if isinstance(cfg.alpha, tuple) else ()
+    own = _alphas(alphas, cfg, count)
     goals = np.full(count, -1) if targets is None else targets
     if ids is None:
         ids = [
@@ -60,30 +62,47 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         eps_stop=dtype(cfg.eps_stop), check_every=np.int32(cfg.check_every), conditional=np.bool_(cfg.conditional),
         start_trials=np.int32(cfg.start_trials),
         bisections=np.int32(cfg.bisections), grid=grid.astype(np.int32),
+        alphas=np.array(learnt, dtype),
     )  # fmt: skip
     problem = walk.Problem(
         x0=jnp.asarray(x0.reshape(count, -1)),
         label=jnp.asarray(labels, jnp.int32),
         target=jnp.asarray(goals, jnp.int32),
         key=boundary_step.image_keys(key, np.asarray(ids, np.uint32)),
-        alpha=jnp.full(count, cfg.alpha, dtype),
+        alpha=jnp.asarray(own, dtype),
         live=jnp.ones(count, bool),
     )
     deciding = dataclasses.replace(cfg, chunk=1)  # its size changes nothing
     identity = runner.digest(
         repr(deciding), x0, labels, goals, np.asarray(ids, np.uint32), np.asarray(jax.random.key_data(key)),
-        "random" if starts is None else starts,
+        "random" if starts is None else starts, own,
     )  # fmt: skip
     return Plan(
-        kind=walk.Kind(cfg.noise, x0.shape[1:], cfg.alpha < LIGHT, cfg.quantise),
+        kind=walk.Kind(cfg.noise, x0.shape[1:], min(*own, *learnt, 2.0) < LIGHT, cfg.quantise),
         settings=settings,
         problem=problem,
-        state=walk.initial_state((x0 if starts is None else starts).reshape(count, -1), cfg.delta, cfg.eps, len(grid)),
+        state=walk.initial_state(
+            (x0 if starts is None else starts).reshape(count, -1), cfg.delta, cfg.eps, len(grid), len(learnt)
+        ),
         given=starts is not None,
         slots=cfg.batch_size,
         chunk=cfg.chunk,
         identity=identity,
     )
+
+
+def _alphas(alphas, cfg, count) -> np.ndarray:
+    """One for each image; 2 where it is learnt, and not used."""
+    if alphas is None:
+        return np.full(count, 2.0 if isinstance(cfg.alpha, tuple) else cfg.alpha)
+    if isinstance(cfg.alpha, tuple):
+        raise ValueError(f"alphas is given, and alpha is a grid to learn from, {cfg.alpha}; give one of them")
+    alphas = np.asarray(alphas)
+    if alphas.shape != (count,) or alphas.dtype.kind not in "fiu":
+        raise ValueError(f"alphas has shape {list(alphas.shape)}; expected numbers, one for each of {count} images")
+    if (wrong := alphas[~((alphas > 0) & (alphas <= 2))]).size:
+        raise ValueError(f"alphas has the value {wrong[0]:g}; expected numbers in (0, 2]")
+    return alphas.astype(np.float64)
 
 
 def _images(name, images) -> np.ndarray:

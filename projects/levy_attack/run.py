@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import weight_files
-from projects.levy_attack import walk
+from projects.levy_attack import program, walk
 from projects.levy_attack.slots import Slots
 from projects.levy_attack.walk import Kind, Problem, Settings, State
 
@@ -86,7 +86,7 @@ def run(
     store = plan.state if checkpoint is None else _restore(plan, pathlib.Path(checkpoint))
     if on_device is None and (isinstance(predict, jax.tree_util.Partial) or hasattr(predict, "lower")):
         on_device = True
-    program = _device_program(plan, predict) if on_device else _host_program(plan, predict, on_device is None)
+    step = _device_program(plan, predict) if on_device else _host_program(plan, predict, on_device is None)
     slots = Slots(plan.slots, is_shared=bool(on_device))
     total, saved_at = len(plan.problem.label), time.monotonic()
     while True:
@@ -109,14 +109,14 @@ def run(
         if len(waiting) == 0:
             return store
         try:
-            store = slots.advance(program, plan.problem, store, waiting, plan.chunk)
+            store = slots.advance(step, plan.problem, store, waiting, plan.chunk)
         except _IsJax:
-            program, slots = _device_program(plan, predict), Slots(plan.slots)
+            step, slots = _device_program(plan, predict), Slots(plan.slots)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _advance(kind, given, predict, settings, problem, state, count):
-    return walk.advance(predict, kind, settings, problem, state, count, given)
+    return program.advance(predict, kind, settings, problem, state, count, given)
 
 
 def _device_program(plan: Plan, predict: Callable):
@@ -130,7 +130,7 @@ def _device_program(plan: Plan, predict: Callable):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _noise(kind, settings, problem, state):
-    eta, factor = walk.noise(kind, settings, problem, state, 1)
+    eta, factor = program.noise(kind, settings, problem, state, 1)
     return eta[0], factor[0]
 
 
@@ -154,7 +154,7 @@ def _host_program(plan: Plan, predict: Callable, is_open: bool):
     While `is_open`, a first answer that is a JAX array ends it, if the callable can be traced.
     """
 
-    def program(problem, state, count):
+    def asked(problem, state, count):
         nonlocal is_open
         for _ in range(count):
             asked = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
@@ -172,7 +172,7 @@ def _host_program(plan: Plan, predict: Callable, is_open: bool):
             state = _answer(plan.given, plan.settings, problem, state, candidate, jnp.asarray(found))
         return state
 
-    return program
+    return asked
 
 
 def _can_trace(predict, images) -> bool:

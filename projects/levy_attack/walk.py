@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kernels import boundary_step
+from projects.levy_attack import learning
 
 # Phases of an image, then the ways it can end.
 CHECK, GIVEN, SEARCH, BISECT, WALK = range(5)
@@ -27,7 +28,6 @@ ENDINGS = {
 }
 START_KEYS = 0xFFFFFFFF  # folded into an image's key for its random starts: no step has this number
 COLUMNS = ("l2", "l1", "linf", "delta", "eps")  # of the trace
-AHEAD, AHEAD_VALUES = 8, 1 << 20  # queries that noise is drawn for at once, and numbers in it; no result depends on it
 
 
 class Problem(NamedTuple):
@@ -38,7 +38,7 @@ class Problem(NamedTuple):
       label: int32 [batch], the clean ones.
       target: int32 [batch], -1 for any other label.
       key: [batch], of the images.
-      alpha: [batch], of the noise.
+      alpha: [batch], of the noise, where none is learnt.
       live: bool [batch], False for slots that fill up a batch.
     """
 
@@ -51,7 +51,9 @@ class Problem(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Numbers of `AttackConfig` that a compiled program takes as arguments; `grid`: the queries of the trace, int32."""
+    """Numbers of `AttackConfig` that a compiled program takes as arguments; `grid`: the queries of the trace, int32;
+    `alphas`: to choose from, none where an image has its own.
+    """
 
     lo: Any
     hi: Any
@@ -63,6 +65,7 @@ class Settings(NamedTuple):
     start_trials: Any
     bisections: Any
     grid: Any
+    alphas: Any
 
 
 class Kind(NamedTuple):
@@ -93,6 +96,7 @@ class State(NamedTuple):
       near: [batch], the place on the segment from the clean image (0) to x (1) that is known not to be adversarial.
       asked, on_sphere: bool [batch], whether this step's point on the sphere was queried, and was adversarial.
       pace: step sizes and windows.
+      learner: what an alpha that adapts follows.
       trace: [batch, queries of the grid, COLUMNS], the best after so many queries; infinite distances before a start.
     """
 
@@ -107,11 +111,19 @@ class State(NamedTuple):
     asked: jax.Array
     on_sphere: jax.Array
     pace: boundary_step.Pace
+    learner: learning.Learner
     trace: jax.Array
 
 
-def initial_state(x: np.ndarray, delta: float, eps: float, grid: int) -> State:
-    """Returns the state before the first query, with starts [batch, size] if any; `grid`: queries of the trace."""
+def initial_state(x: np.ndarray, delta: float, eps: float, grid: int, alphas: int) -> State:
+    """Returns the state before the first query.
+
+    Args:
+      x: starts [batch, size], if any.
+      delta, eps: the first step sizes.
+      grid: how many queries the trace has.
+      alphas: how many an image chooses from, or 0.
+    """
     batch, dtype = len(x), x.dtype
 
     def zeros():
@@ -125,23 +137,9 @@ def initial_state(x: np.ndarray, delta: float, eps: float, grid: int) -> State:
         near=jnp.zeros((batch,), dtype),
         asked=jnp.zeros((batch,), bool), on_sphere=jnp.zeros((batch,), bool),
         pace=boundary_step.initial_pace(batch, delta, eps, dtype),
+        learner=learning.initial(batch, alphas, dtype),
         trace=jnp.full((batch, grid, len(COLUMNS)), jnp.inf, dtype),
     )  # fmt: skip
-
-
-def noise(kind: Kind, settings: Settings, problem: Problem, state: State, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the noise of the next `count` queries of images that walk, [count, batch, size], and factors of delta.
-
-    Each query belongs to a step, whose number is known ahead: with it, and the image's key, the noise.
-    """
-    steps = []
-    step, asked, queries = state.step, state.asked, state.queries
-    for _ in range(count):
-        steps.append(step)
-        asked = _asks_sphere(settings, step, asked, queries)
-        step, queries = step + ~asked, queries + 1
-    keys = jax.vmap(boundary_step.step_keys, (None, 0))(problem.key, jnp.stack(steps))
-    return boundary_step.draw_noise(keys, problem.alpha, kind.noise, state.x.shape[1], state.x.dtype, kind.is_heavy)
 
 
 def ask(kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax.Array, factor: jax.Array) -> jax.Array:
@@ -155,7 +153,7 @@ def ask(kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax
     on_sphere, nearer = boundary_step.points(
         problem.x0, state.x, state.distance, eta, pace.delta * factor, pace.eps, settings.lo, settings.hi
     )
-    candidate = _choose(_asks_sphere(settings, state.step, state.asked, state.queries), on_sphere, nearer)
+    candidate = _choose(asks_sphere(settings, state.step, state.asked, state.queries), on_sphere, nearer)
     is_beginning = problem.live & (state.phase < WALK)
     candidate = jax.lax.cond(
         jnp.any(is_beginning),
@@ -169,7 +167,7 @@ def ask(kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax
     return candidate
 
 
-def _asks_sphere(settings, step, asked, queries):
+def asks_sphere(settings, step, asked, queries):
     """Whether the query of a walking image is its point on the sphere: every few steps, where two queries are left."""
     return (step % settings.check_every == 0) & ~asked & (settings.budget - queries >= 2)
 
@@ -226,18 +224,19 @@ def answer(
 
 def _walk(settings, state, candidate, adversarial, distance):
     """A step of images that walk."""
-    asks_sphere = _asks_sphere(settings, state.step, state.asked, state.queries)
-    is_better = ~asks_sphere & adversarial & (distance < state.distance) & (distance > 0)
+    is_at_sphere = asks_sphere(settings, state.step, state.asked, state.queries)
+    is_better = ~is_at_sphere & adversarial & (distance < state.distance) & (distance > 0)
     pace = boundary_step.record(
-        state.pace, state.asked & ~asks_sphere, state.on_sphere, adversarial, settings.conditional
+        state.pace, state.asked & ~is_at_sphere, state.on_sphere, adversarial, settings.conditional
     )
     return state._replace(
         x=_choose(is_better, candidate, state.x),
         distance=jnp.where(is_better, distance, state.distance),
-        step=state.step + ~asks_sphere,
-        asked=asks_sphere,
-        on_sphere=jnp.where(asks_sphere, adversarial, state.on_sphere),
+        step=state.step + ~is_at_sphere,
+        asked=is_at_sphere,
+        on_sphere=jnp.where(is_at_sphere, adversarial, state.on_sphere),
         pace=boundary_step.adapt(pace),
+        learner=learning.noted(state.learner, is_better, ~is_at_sphere, state.step),
     )
 
 
@@ -311,47 +310,3 @@ def _choose(chosen, one, other):
 
 def _select(chosen, one, other):
     return jax.tree.map(functools.partial(_choose, chosen), one, other)
-
-
-def advance(predict, kind: Kind, settings: Settings, problem: Problem, state: State, count, given: bool) -> State:
-    """Returns the state after `count` queries of every image that is not done, all on the device.
-
-    Args:
-      predict: images [batch, *kind.shape] -> integer labels, traceable.
-      kind, settings, problem, state, given: as in `ask` and `answer`.
-      count: queries an image; may be traced.
-    """
-
-    ahead = min(AHEAD, max(1, AHEAD_VALUES // state.x.size))
-
-    def is_under_way(done, state):
-        return (done < count) & jnp.any(problem.live & (state.phase <= WALK))
-
-    def burst(carry):
-        """Queries with noise that is drawn for several of them at once; until it is used up, or an image begins to
-        walk, for which it was not made."""
-        eta, factor = noise(kind, settings, problem, carry[1], ahead)
-        began = carry[1].phase < WALK
-
-        def goes_on(carry):
-            used, done, state = carry
-            return (used < ahead) & is_under_way(done, state) & ~jnp.any(problem.live & began & (state.phase == WALK))
-
-        def query(carry):
-            used, done, state = carry
-            candidate = ask(kind, settings, problem, state, eta[used], factor[used])
-            labels = checked_labels(predict(candidate.reshape(-1, *kind.shape)))
-            return used + 1, done + 1, answer(settings, problem, state, candidate, labels, given)
-
-        return jax.lax.while_loop(goes_on, query, (jnp.int32(0), *carry))[1:]
-
-    def checked_labels(labels):
-        batch = len(problem.x0)
-        if jnp.shape(labels) != (batch,) or not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-            raise ValueError(
-                f"predict returned {jnp.result_type(labels)} of shape {list(jnp.shape(labels))} for {batch} images; "
-                "expected one integer label an image (for scores, take their argmax)"
-            )
-        return labels
-
-    return jax.lax.while_loop(lambda carry: is_under_way(*carry), burst, (jnp.int32(0), state))[1]

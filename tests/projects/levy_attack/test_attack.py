@@ -224,3 +224,25 @@ def test_weights_in_a_partial_are_arguments():
     partial = jax.tree_util.Partial(scores, jnp.asarray(VICTIM.weights), jnp.asarray(VICTIM.bias))
     result = attack(partial, x, labels, CONFIG, 0)
     np.testing.assert_allclose(result.distance, attack(VICTIM.on_host, x, labels, CONFIG, 0).distance, rtol=1e-6)
+
+
+def test_images_with_alphas_of_their_own_are_those_attacked_with_that_alpha():
+    x, labels = VICTIM.images(3)
+    grid = (0.4, 1.0, 2.0)
+    together = attack(VICTIM.predict, np.repeat(x, 3, 0), np.repeat(labels, 3), CONFIG, 2, alphas=np.tile(grid, 3))
+    for index, alpha in enumerate(grid):
+        alone = attack(VICTIM.predict, x, labels, dataclasses.replace(CONFIG, alpha=alpha), 2)
+        equal(alone, pick(together, slice(index, None, 3)))
+
+
+def test_an_alpha_that_adapts_keeps_the_promises():
+    x, labels = VICTIM.images(9)
+    config = dataclasses.replace(CONFIG, alpha=(0.5, 1.0, 2.0), budget=900)
+    predict = Counting()
+    result = attack(predict, x, labels, config, 3)
+    assert predict.asked == result.queries.sum() and np.all(result.queries == 900)
+    equal(attack(VICTIM.predict, x, labels, dataclasses.replace(config, chunk=37), 3), result)
+    equal(attack(VICTIM.predict, x[4:5], labels[4:5], config, 3), pick(result, slice(4, 5)))
+    for alpha in config.alpha:
+        fixed = attack(VICTIM.predict, x, labels, dataclasses.replace(config, alpha=alpha), 3)
+        assert not np.array_equal(fixed.distance, result.distance)
