@@ -27,10 +27,14 @@ class Linear:
 
     def optimum(self, x, labels):
         """L2 distance to the nearest boundary, without a box."""
+        return self.gaps(x, labels).min(1)
+
+    def gaps(self, x, labels):
+        """L2 distances to the boundary with each class [images, classes], infinite for an image's own."""
         scores = x @ self.weights + self.bias
         own = scores[np.arange(len(x)), labels][:, None]
         apart = np.linalg.norm(self.weights[:, labels].T[:, :, None] - self.weights[None], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             gaps = (own - scores) / apart
         gaps[np.arange(len(x)), labels] = np.inf
-        return gaps.min(1)
+        return gaps

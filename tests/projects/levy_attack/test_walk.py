@@ -24,35 +24,33 @@ def float64():
 
 
 def check_optimum(victim, images, config, alphas):
-    """Attacks with every alpha; none below the optimum in the whole trace, all within 1 % of it at the end.
+    """Attacks with every alpha, in one program; none below the optimum in the whole trace.
 
-    Each of many classes is a local optimum, where a walk may stay: only their median is held to half as much again.
+    With two classes all are within 1 % of it at the end. Of more, each is a local optimum, where a walk may stay: all
+    are within 1 % of that of one of the classes.
     """
-    x, labels = victim.images(images)
-    optimum = victim.optimum(x, labels)
-    for alpha in alphas:
-        result = attack(victim.predict, x, labels, dataclasses.replace(config, alpha=alpha), 3)
-        ratio = result.trace / optimum[:, None]
-        assert ratio.min() >= 1 - 1e-6, f"below the optimum with alpha {alpha}"
-        is_global = victim.weights.shape[1] == 2
-        reached = ratio[:, -1].max() if is_global else np.median(ratio[:, -1])
-        assert reached <= (1.01 if is_global else 1.5), f"alpha {alpha}: {ratio[:, -1]}"
+    x, labels = (np.repeat(array, len(alphas), 0) for array in victim.images(images))
+    config = dataclasses.replace(config, batch_size=len(x))
+    result = attack(victim.predict, x, labels, config, 3, alphas=np.tile(alphas, images))
+    assert np.min(result.trace / victim.optimum(x, labels)[:, None]) >= 1 - 1e-6, "below the optimum"
+    gaps = victim.gaps(x, labels)
+    above = result.distance[:, None] / gaps - 1
+    reached = np.min(np.where(above >= -1e-6, above, np.inf), 1)
+    assert reached.max() <= 0.01, f"{np.tile(alphas, images)[reached > 0.01]}: {reached[reached > 0.01]}"
 
 
 def test_the_optimum_of_a_linear_victim_is_reached():
-    check_optimum(Linear(50), 4, FREE, (0.5, 1.0, 2.0))
+    check_optimum(Linear(50), 2, FREE, ALPHAS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [2, 10])
-def test_the_optimum_is_reached_with_every_alpha(classes):
-    check_optimum(Linear(50, classes), 4, FREE, ALPHAS)
+def test_an_optimum_of_ten_classes_is_reached():
+    check_optimum(Linear(50, 10), 4, FREE, ALPHAS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alpha", ALPHAS)
-def test_the_optimum_is_reached_in_784_dimensions(alpha):
-    check_optimum(Linear(784), 4, dataclasses.replace(FREE, budget=40_000), (alpha,))
+def test_the_optimum_is_reached_in_784_dimensions():
+    check_optimum(Linear(784), 2, dataclasses.replace(FREE, budget=40_000), ALPHAS)
 
 
 def final_distances(noise, alpha, key, count=200):
