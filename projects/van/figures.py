@@ -39,13 +39,17 @@ def ladders(figure: str, scale: str) -> list[Ladder]:
         settings = dataclasses.replace(
             TINY if small else PIXELCNN, system="triangular", coupling=-1.0, learning_rate=5e-3
         )
-        betas = (0.5, 1.0) if small else (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
-        steps, sizes = ((150, 50), {3: 2000}) if small else ((600, 400), {4: 20_000, 6: 10_000, 8: 5000})
         rest = {"chunk": 1000, "defended": True, "images": 8}
-        return [
-            Ladder(f"triangular{size}", dataclasses.replace(settings, rows=size), betas, *steps, samples, **rest)
-            for size, samples in sizes.items()
+        if small:
+            return [Ladder("triangular3", dataclasses.replace(settings, rows=3), (0.5, 1.0), 150, 50, 2000, **rest)]
+        betas = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+        found = [
+            Ladder(f"triangular{size}", dataclasses.replace(settings, rows=size), betas, 600, 400, samples, **rest)
+            for size, samples in ((4, 20_000), (6, 10_000))
         ]
+        settings = dataclasses.replace(settings, rows=8, learning_rate=2e-3)
+        large = Ladder("triangular8", settings, betas[1::2], 1000, 1000, 5000, **rest, grows_from="triangular6")
+        return [*found, large]
     if figure == "3":
         settings = dataclasses.replace(MADE, system="hopfield", columns=20 if small else 100, batch_size=1000)
         betas = (0.5, 1.2) if small else grid(0.3, 1.5)

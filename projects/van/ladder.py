@@ -4,6 +4,7 @@ Every rung leaves its estimates and weights in the run directory, so that a kill
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 
 import jax
@@ -27,6 +28,8 @@ class Ladder:
       chunk: samples at a time.
       defended: estimates are of a mixture with networks of higher temperatures, see `proposal`.
       images: estimates are of the mean over so many symmetries of the system.
+      grows_from: name of a ladder of smaller lattices in the same run, whose networks the rungs begin with where they
+        can; only PixelCNN's weights fit other lattices.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Ladder:
     chunk: int = 2000
     defended: bool = False
     images: int = 1
+    grows_from: str | None = None
 
 
 def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]:
@@ -56,21 +60,17 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
     for rung, beta in enumerate(ladder.betas):
         path = run.path / "pieces" / f"{ladder.name}_beta{beta:g}.json"
         weights = path.with_suffix(".safetensors")
-        fresh = rung == 0 and start is None
-        count = ladder.first_steps if fresh else ladder.steps
-        kept = files.read_json(path)
+        count = ladder.steps if rung or start is not None else ladder.first_steps
+        kept = files.read_json(path) if weights.is_file() else None
         if weights.is_file():
-            climbed[beta] = model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
+            climbed[beta] = loaded(template, weights)
         else:
-            nearest = climbed[min(climbed, key=lambda other: abs(other - beta))] if climbed else start
-            asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if fresh else 0.0)
-            climbed[beta] = train(
-                asked, system, beta, model.tree(template) if fresh else nearest, advance, run,
-                f"{ladder.name}, beta {beta:g}",
-            )  # fmt: skip
+            begun = beginning(ladder, beta, climbed, template, run, start)
+            asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if begun is None else 0.0)
+            begun = model.tree(template) if begun is None else begun
+            climbed[beta] = train(asked, system, beta, begun, advance, run, f"{ladder.name}, beta {beta:g}")
             path.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save_tree(weights, jax.device_get(climbed[beta]))
-            kept = None
         if kept is not None:
             rows.append(kept)
             continue
@@ -85,6 +85,19 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
     return rows
 
 
+def loaded(template: model.Network, weights: pathlib.Path) -> dict:
+    """Returns the parameters in a file, each name and shape checked."""
+    return model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
+
+
+def beginning(ladder: Ladder, beta: float, climbed: Mapping[float, dict], template, run: app.Run, start: dict | None):
+    """Returns what a rung begins with: the smaller lattice's network, that of the nearest rung, `start` or None."""
+    smaller = run.path / "pieces" / f"{ladder.grows_from}_beta{beta:g}.safetensors"
+    if smaller.is_file():
+        return loaded(template, smaller)
+    return climbed[min(climbed, key=lambda other: abs(other - beta))] if climbed else start
+
+
 def wider(climbed: Mapping[float, dict], beta: float) -> list[dict]:
     """Returns networks of about 3/4, 1/2 and 1/4 of beta, of those that were climbed."""
     betas = {min(climbed, key=lambda other: abs(other - share * beta)) for share in (0.75, 0.5, 0.25)}
@@ -94,7 +107,7 @@ def wider(climbed: Mapping[float, dict], beta: float) -> list[dict]:
 def final(ladder: Ladder, run: app.Run) -> dict:
     """Returns the parameters at the last beta of a ladder that was climbed."""
     path = run.path / "pieces" / f"{ladder.name}_beta{ladder.betas[-1]:g}.safetensors"
-    return model.tree(models.from_tree(model.create(network_of(ladder.settings), 0), checkpoint.load_tree(path)))
+    return loaded(model.create(network_of(ladder.settings), 0), path)
 
 
 def train(settings: TrainConfig, system, beta: float, parameters: dict, advance: dict, run: app.Run, text: str) -> dict:

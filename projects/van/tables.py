@@ -73,7 +73,8 @@ def describe(settings: TablesConfig) -> dict[str, str]:
         width = f" h{asked.half_width}" if asked.network == "pixelcnn" else ""
         found[ladder.name] = (
             f"{asked.network} D{asked.depth} C{asked.channels}{width}, batch {asked.batch_size}, "
-            f"{ladder.first_steps} steps, then {ladder.steps} a temperature, {ladder.samples:,} samples"
+            + (f"begun from {ladder.grows_from}, " if ladder.grows_from else "")
+            + f"{ladder.first_steps} steps, then {ladder.steps} a temperature, {ladder.samples:,} samples"
             + (f" of means over {ladder.images} symmetries" if ladder.images > 1 else "")
         )
     return found
