@@ -47,10 +47,11 @@ def test_the_benchmark_by_hand():
         {"name": "plus, batch 4, compiling", "temporary_bytes": 300, **compiling},
         {"name": "gradient, batch 4, compiling", "temporary_bytes": 600, **compiling},
         {"name": "plus, batch 4", "work": 4, "median_s": {"ours": 0.5, "own gradient": 0.4, "zennit": 1.0}},
+        {"name": "plus, difference to zennit", "ours_to_float64": 2e-6, "zennit_to_float64": 3e-5},
         {"name": "gradient, batch 4", "work": 4, "median_s": {"ours": 0.4, "torch": 0.3}},
     ]
     _, table = published.bench_rows(rows)
-    assert table == [["plus, batch 4", "8.0", "4.0", "2.00", "1.25", "0.50", "1.2 s"]]
+    assert table == [["plus, batch 4", "8.0", "4.0", "2.00", "1.25", "0.50", "1.2 s", "2.0e-06", "3.0e-05"]]
 
 
 @pytest.mark.slow
