@@ -39,8 +39,11 @@ class BenchConfig:
         "comparisons of distances at equal queries: with Foolbox on two victims, with ART on the MLP",
         choices=("mlp", "mnist_cnn", "art"),
     )
-    images: int = config.field(50, "of the comparison of distances with Foolbox", minimum=1)
-    art_images: int = config.field(10, "of that with ART, which attacks one image after the other", minimum=1)
+    images: int = config.field(100, "of the comparison of distances with Foolbox", minimum=1)
+    art_images: int = config.field(30, "of that with ART, which attacks one image after the other", minimum=1)
+    runs: int = config.field(
+        3, "of every comparison of distances, with other random numbers", minimum=1, identity=False
+    )
     steps: int = config.field(4500, "of Foolbox in the comparison of distances", minimum=1)
     publish: bool = config.field(False, "put the result into the project's results/")
 
@@ -56,10 +59,13 @@ def main(settings: BenchConfig, run: app.Run) -> dict:
             result["steps_per_s"] = _piece(run, "speed", lambda: speed(settings, peer))
             ours = result["steps_per_s"]["ours, alpha = 2"]
             result["times_faster"] = {who: ours / value for who, value in result["steps_per_s"].items()}
-        result["quality"] = {
-            name: _piece(run, f"quality_{name}", lambda name=name: quality(settings, name, peer))
-            for name in settings.quality
-        }
+        result["quality"] = {}
+        for name in settings.quality:
+            found = [
+                _piece(run, f"quality_{name}_{seed}", lambda name=name, seed=seed: quality(settings, name, peer, seed))
+                for seed in range(settings.runs)
+            ]
+            result["quality"][name] = summary(found)
     result["provenance"] = provenance.stamp()
     if settings.publish:
         kept = files.read_json(published.RESULTS / "bench.json") or {}
@@ -98,13 +104,13 @@ def _given(
     return victim, {"x": x, "labels": labels, "starts": starts}, paths | {"output": str(peer.folder / "output.npy")}
 
 
-def _ours(victim, given, alpha, budget, **first_steps):
+def _ours(victim, given, alpha, budget, seed=0, **first_steps):
     settings = AttackConfig(
         alpha=alpha, budget=budget, bisections=0, batch_size=len(given["x"]), chunk=1000, **first_steps
     )
     began = time.perf_counter()
     result = attack(
-        victim.predict, given["x"], given["labels"], settings, 0, starts=given["starts"], on_device=True
+        victim.predict, given["x"], given["labels"], settings, seed, starts=given["starts"], on_device=True
     )  # fmt: skip
     return result, time.perf_counter() - began
 
@@ -137,34 +143,46 @@ def speed(settings: BenchConfig, peer) -> dict[str, float]:
     return {who: STEPS[who] / statistics.median(times) for who, times in seconds.items()}
 
 
-def quality(settings: BenchConfig, name: str, peer) -> dict:
-    """Returns median distances at equal queries from the same starts, and their ratios (ours over theirs)."""
+def quality(settings: BenchConfig, name: str, peer, seed: int) -> dict:
+    """Returns distances of every image at equal queries from the same starts, by contestant."""
     is_art = name == "art"
     count = settings.art_images if is_art else settings.images
     victim, given, paths = _given(settings, "mlp" if is_art else name, count, peer)
     budget = round(QUERIES_A_STEP * settings.steps)
     found = {
-        "ours": _ours(victim, given, 2.0, budget + 2)[0].distance,
-        "ours, longer first steps": _ours(victim, given, 2.0, budget + 2, **study.SHORT)[0].distance,
+        "ours": _ours(victim, given, 2.0, budget + 2, seed)[0].distance,
+        "ours, longer first steps": _ours(victim, given, 2.0, budget + 2, seed, **study.SHORT)[0].distance,
     }
     if is_art:
         theirs = "ART"
-        peer.ask("art", **paths, budget=budget)
+        peer.ask("art", **paths, budget=budget, seed=seed)
     else:
         theirs = "Foolbox, torch"
-        peer.ask("boundary", **paths, backend="torch", steps=settings.steps)
+        peer.ask("boundary", **paths, backend="torch", steps=settings.steps, seed=seed)
     difference = np.load(paths["output"], allow_pickle=False) - given["x"]
     found[theirs] = np.linalg.norm(difference.reshape(count, -1).astype(np.float64), axis=1)
+    return {"victim": victim.title, "beside": theirs, "queries": budget, "distances": found}
+
+
+def summary(runs: list[dict]) -> dict:
+    """Returns medians over the images of all runs and their ratios (ours over theirs); paired ones over the images."""
+    theirs = runs[0]["beside"]
+    found = {who: np.array([run["distances"][who] for run in runs]) for who in runs[0]["distances"]}
     medians = {who: float(np.median(values)) for who, values in found.items()}
     ours = [who for who in found if who != theirs]
+    # A run of Foolbox shares its noise among the images: runs are averaged before images are compared.
+    logs = {who: np.log(values).mean(0) for who, values in found.items()}
+    by_run = {who: np.median(values, 1) for who, values in found.items()}
     return {
-        "victim": victim.title,
+        "victim": runs[0]["victim"],
         "beside": theirs,
-        "images": count,
-        "queries": budget,
+        "images": found[theirs].shape[1],
+        "runs": len(runs),
+        "queries": runs[0]["queries"],
         "median_l2": medians,
+        "median_l2_by_run": by_run,
         "ratio": {who: medians[who] / medians[theirs] for who in ours},
-        "paired_ratio": {who: float(np.median(found[who] / found[theirs])) for who in ours},
+        "paired_ratio": {who: float(np.exp(np.median(logs[who] - logs[theirs]))) for who in ours},
     }
 
 

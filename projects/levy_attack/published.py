@@ -127,16 +127,27 @@ def bench_text(bench: dict) -> str:
         theirs = found["beside"]
         for who, ratio in found["ratio"].items():
             rows.append([
-                found["victim"], theirs, who, str(found["images"]), f"{found['queries']:,}",
+                found["victim"], theirs, who, str(found["images"]), str(found["runs"]), f"{found['queries']:,}",
                 number(found["median_l2"][who]), number(found["median_l2"][theirs]), f"{ratio:.3f}",
                 f"{found['paired_ratio'][who]:.3f}",
             ])  # fmt: skip
     if rows:
-        columns = ["victim", "peer", "ours", "images", "queries", "our median L2", "theirs", "ratio", "paired ratio"]
+        columns = [
+            "victim",
+            "peer",
+            "ours",
+            "images",
+            "runs",
+            "queries",
+            "our median L2",
+            "theirs",
+            "ratio",
+            "paired ratio",
+        ]
         parts += ["Distances from the same starts at equal queries, alpha = 2:", readme.markdown(columns, rows)]
         parts.append(
             "The first row of a pair has the peers' first steps (delta = eps = 0.01), the second has delta = 0.05, "
-            "eps = 0.002; a paired ratio is the median over images."
+            "eps = 0.002; a paired ratio is the median over images, of the means over runs."
         )
     versions = bench["versions"]
     names = ("foolbox", "adversarial-robustness-toolbox", "jax", "torch")

@@ -71,7 +71,9 @@ def load(path):
         return {name: arrays[name] for name in arrays.files}
 
 
-def boundary(network: str, problem: str, output: str, backend: str, steps: int, compiled: bool = True) -> dict:
+def boundary(
+    network: str, problem: str, output: str, backend: str, steps: int, compiled: bool = True, seed: int = 0
+) -> dict:
     """Runs Foolbox's BoundaryAttack with its defaults from given starts; returns its seconds and whether it succeeded.
 
     Args:
@@ -81,6 +83,7 @@ def boundary(network: str, problem: str, output: str, backend: str, steps: int, 
       backend: "jax" or "torch".
       steps: of the attack.
       compiled: whether the network is a compiled function, on JAX.
+      seed: of torch; on JAX Foolbox has its own, 0.
     """
     import foolbox
 
@@ -88,6 +91,7 @@ def boundary(network: str, problem: str, output: str, backend: str, steps: int, 
     if backend == "torch":
         import torch
 
+        torch.manual_seed(seed)
         model = foolbox.PyTorchModel(torch_network(weights), bounds=(0, 1), device="cpu")
         convert = torch.tensor
     else:
@@ -110,12 +114,13 @@ class OutOfQueries(Exception):
     """An image has used its budget."""
 
 
-def art(network: str, problem: str, output: str, budget: int, **settings) -> dict:
+def art(network: str, problem: str, output: str, budget: int, seed: int = 0, **settings) -> dict:
     """Runs ART's BoundaryAttack, untargeted, from given starts, each image until it has asked for `budget` labels.
 
     Args:
       network, problem, output: as in `boundary`.
       budget: queries an image.
+      seed: of NumPy's global generator, which ART draws from.
       settings: of the attack; its defaults where none are given.
 
     Returns:
@@ -125,6 +130,7 @@ def art(network: str, problem: str, output: str, budget: int, **settings) -> dic
     from art.attacks.evasion import BoundaryAttack
     from art.estimators.classification import PyTorchClassifier
 
+    np.random.seed(seed)  # noqa: NPY002
     weights, given = load(network), load(problem)
     shape = given["images"].shape[1:]
     used = [0]
