@@ -102,7 +102,8 @@ def test_one_sigma_intervals_cover():
 
 
 def test_bias_has_its_leading_term():
-    """40,000 sets of 20 samples: the mean of ln Zh is off by what ln_z_bias says, within 6 errors and 1/n^2 terms."""
+    """40,000 sets of 20 samples: the mean of ln Zh and of U are off by what the law says (within 6 errors and terms of
+    1/n^2), which is what `ln_z_bias` and `bias` estimate."""
     ln_z, truth = LAW.truth()
     p = np.exp(-BETA * LAW.energy - ln_z)
     r = p / np.exp(LAW.log_q)
@@ -112,6 +113,13 @@ def test_bias_has_its_leading_term():
     found = np.log(r[chosen].mean(axis=1))
     assert found.mean() == pytest.approx(wanted, abs=6 * found.std() / 200 + 0.3 * abs(wanted))
     assert abs(found.mean()) > 6 * found.std() / 200, "the set is too small to show a bias"
+    many = estimate(200_000, 2)
+    assert many.ln_z_bias * 200_000 == pytest.approx(20 * wanted, rel=0.1)
+    energy_bias = -np.exp(LAW.log_q) @ (r**2 * (LAW.energy - p @ LAW.energy))
+    found = (r * LAW.energy)[chosen].mean(axis=1) / r[chosen].mean(axis=1) - p @ LAW.energy
+    assert found.mean() == pytest.approx(energy_bias / 20, abs=6 * found.std() / 200 + 0.3 * abs(energy_bias / 20))
+    assert abs(found.mean()) > 6 * found.std() / 200
+    assert many.bias["energy"] * 200_000 == pytest.approx(energy_bias, rel=0.1)
 
 
 def test_a_stream_in_pieces_is_one_shot():
