@@ -148,7 +148,7 @@ def _trace_of_power(jet: tuple, power: int) -> tuple:
 def _times(a: tuple, b: tuple, scale: float) -> tuple[tuple, float]:
     """Returns the product of two jets of matrices, divided by its largest entry, and the ln of what was taken out."""
     value = a[0] @ b[0]
-    largest = float(np.abs(value).max())
+    largest = float(np.abs(value).max()) or 1.0
     parts = [value / largest]
     if a[1] is None:
         return (*parts, None, None), scale + math.log(largest)
@@ -203,6 +203,6 @@ def _open_jet(
                     jet = jet.sum(axis=1, keepdims=True)
             else:
                 jet = np.moveaxis(jet, L + 1, 1 + old).sum(axis=old)[:, None]
-            largest = float(np.abs(jet[0]).max())
+            largest = float(np.abs(jet[0]).max()) or 1.0  # imaginary fields may cancel to exactly 0
             jet, log_scale = jet / largest, log_scale + math.log(largest)
     return jet.reshape(3, -1).sum(axis=1), log_scale

@@ -74,6 +74,27 @@ def test_law_of_the_magnetisation(shape, kind, boundary):
     np.testing.assert_allclose(law, wanted, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("shape", "beta", "boundary"),
+    [
+        ((1, 1), 0.7, "open"),
+        ((1, 5), 0.0, "open"),
+        ((1, 5), 0.3, "open"),
+        ((5, 3), 0.0, "open"),
+        ((3, 3), 0.0, "torus"),
+    ],
+)
+def test_laws_of_the_magnetisation_whose_transform_vanishes_somewhere(shape, beta, boundary):
+    """Free spins and single rows: binomial laws, and those of a chain by its states."""
+    n = shape[0] * shape[1]
+    values, law = ising.magnetisation_law(*shape, beta, boundary=boundary)
+    states = np.array(list(itertools.product([1, -1], repeat=n)))
+    energy = -(states[:, 1:] * states[:, :-1]).sum(1) if 1 in shape else np.zeros(len(states))
+    wanted = np.bincount((n - states.sum(1)) // 2, np.exp(-beta * energy), n + 1)
+    np.testing.assert_allclose(law, wanted / wanted.sum(), atol=1e-14)
+    assert values[0] == n
+
+
 def test_derivatives_of_large_tori_are_those_of_ln_z():
     """Central differences of ln Z, where enumeration cannot go; also through the critical point."""
     for solve in (ising.kaufman_torus, lambda *args: ising.triangular_torus(*args, -1.0)):
