@@ -61,10 +61,7 @@ def main(settings: BenchConfig, run: app.Run) -> dict:
             result["times_faster"] = {who: ours / value for who, value in result["steps_per_s"].items()}
         result["quality"] = {}
         for name in settings.quality:
-            found = [
-                _piece(run, f"quality_{name}_{seed}", lambda name=name, seed=seed: quality(settings, name, peer, seed))
-                for seed in range(settings.runs)
-            ]
+            found = [quality(settings, name, peer, seed, run) for seed in range(settings.runs)]
             result["quality"][name] = summary(found)
     result["provenance"] = provenance.stamp()
     if settings.publish:
@@ -143,25 +140,35 @@ def speed(settings: BenchConfig, peer) -> dict[str, float]:
     return {who: STEPS[who] / statistics.median(times) for who, times in seconds.items()}
 
 
-def quality(settings: BenchConfig, name: str, peer, seed: int) -> dict:
-    """Returns distances of every image at equal queries from the same starts, by contestant."""
+def quality(settings: BenchConfig, name: str, peer, seed: int, run) -> dict:
+    """Returns distances of every image at equal queries from the same starts, by contestant; each is a piece."""
     is_art = name == "art"
     count = settings.art_images if is_art else settings.images
     victim, given, paths = _given(settings, "mlp" if is_art else name, count, peer)
     budget = round(QUERIES_A_STEP * settings.steps)
-    found = {
-        "ours": _ours(victim, given, 2.0, budget + 2, seed)[0].distance,
-        "ours, longer first steps": _ours(victim, given, 2.0, budget + 2, seed, **study.SHORT)[0].distance,
-    }
-    if is_art:
-        theirs = "ART"
-        peer.ask("art", **paths, budget=budget, seed=seed)
-    else:
-        theirs = "Foolbox, torch"
+
+    def foolbox():
         peer.ask("boundary", **paths, backend="torch", steps=settings.steps, seed=seed)
-    difference = np.load(paths["output"], allow_pickle=False) - given["x"]
-    found[theirs] = np.linalg.norm(difference.reshape(count, -1).astype(np.float64), axis=1)
-    return {"victim": victim.title, "beside": theirs, "queries": budget, "distances": found}
+        return found()
+
+    def art():
+        peer.ask("art", **paths, budget=budget, seed=seed)
+        return found()
+
+    def found():
+        difference = np.load(paths["output"], allow_pickle=False) - given["x"]
+        return np.linalg.norm(difference.reshape(count, -1).astype(np.float64), axis=1)
+
+    contestants = {
+        "ours": lambda: _ours(victim, given, 2.0, budget + 2, seed)[0].distance,
+        "ours, longer first steps": lambda: _ours(victim, given, 2.0, budget + 2, seed, **study.SHORT)[0].distance,
+        "ART" if is_art else "Foolbox, torch": art if is_art else foolbox,
+    }
+    distances = {
+        who: _piece(run, f"quality_{name}_{seed}_{index}", make)
+        for index, (who, make) in enumerate(contestants.items())
+    }
+    return {"victim": victim.title, "beside": list(contestants)[-1], "queries": budget, "distances": distances}
 
 
 def summary(runs: list[dict]) -> dict:
