@@ -91,7 +91,7 @@ def bulk_curves(ladder: Ladder, points: int = 400) -> dict[str, tuple[np.ndarray
 
 
 TITLES = {
-    "2a": "Square ferromagnet: free energy and more against beta",
+    "2a": "Square ferromagnet: free energy, energy, entropy, magnetisation",
     "2b": "Triangular antiferromagnet: entropy that stays at low temperature",
     "3": "Hopfield model with two patterns: the ordered phases",
     "4a": "Sherrington-Kirkpatrick model: free energy against enumeration",

@@ -162,7 +162,8 @@ def figure_parts(result: Mapping) -> list[str]:
         names = FIGURE_QUANTITIES[result["figure"]]
         columns = ["beta", "ESS", "of the network alone"]
         for key in names:
-            columns += [NAMES[key].replace("|", "\\|"), "corrected (sigma off)"]
+            by = " by Swendsen-Wang" if key == "abs_m_site" else ", exact"
+            columns += [NAMES[key].replace("|", "\\|") + by, "corrected (sigma off)"]
         rows = []
         for row in sorted(each, key=lambda row: row["beta"]):
             alone = row.get("network_ess", row["ess"])
