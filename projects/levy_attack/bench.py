@@ -159,16 +159,17 @@ def quality(settings: BenchConfig, name: str, peer, seed: int, run) -> dict:
         difference = np.load(paths["output"], allow_pickle=False) - given["x"]
         return np.linalg.norm(difference.reshape(count, -1).astype(np.float64), axis=1)
 
+    theirs = "ART" if is_art else "Foolbox, torch"
     contestants = {
         "ours": lambda: _ours(victim, given, 2.0, budget + 2, seed)[0].distance,
+        theirs: art if is_art else foolbox,
         "ours, longer first steps": lambda: _ours(victim, given, 2.0, budget + 2, seed, **study.SHORT)[0].distance,
-        "ART" if is_art else "Foolbox, torch": art if is_art else foolbox,
     }
     distances = {
         who: _piece(run, f"quality_{name}_{seed}_{index}", make)
         for index, (who, make) in enumerate(contestants.items())
     }
-    return {"victim": victim.title, "beside": list(contestants)[-1], "queries": budget, "distances": distances}
+    return {"victim": victim.title, "beside": theirs, "queries": budget, "distances": distances}
 
 
 def summary(runs: list[dict]) -> dict:
