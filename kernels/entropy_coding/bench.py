@@ -15,6 +15,7 @@ import numpy as np
 
 from . import (
     bench_network,
+    bench_variety,
     bench_quantizers,
     bench_rate,
     compress,
@@ -52,6 +53,7 @@ def run(bench) -> None:
     start_up(bench)
     bench_rate.run(bench, hertz, context_bins)
     bench_network.run(bench)
+    bench_variety.run(bench)
 
 
 def coder(bench, peer, name: str, q: np.ndarray, hertz: float) -> None:

@@ -1,7 +1,7 @@
 """Tensors on their way into a file: what each is stored as, its integers, and the streams that carry them.
 
-Large tensors have a codeword of their own, coded in parallel by the caller; small ones share one. The order of axes of
-a tensor is the one in which its nearest levels would cost less.
+Large tensors have a codeword of their own, coded in parallel by the caller; small ones share some (small.py). What is
+chosen for each on the way stands in choices.py.
 """
 
 import dataclasses
@@ -11,22 +11,21 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from . import container
-from .constants import COST_UNIT, MAX_ABS_LEVEL
-from .container import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
+from . import choices, layout
+from .constants import MAX_ABS_LEVEL
+from .layout import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
 from .quantize import (
     checked_importance,
-    checked_weights,
     fitted_step,
     quantize_rdo,
     quantize_trellis,
     quantize_uniform,
 )
-from .tensor import Options, encode_levels, matrix_shape, plan, sample, skip_bits, skipped_rows
+from .tensor import encode_levels, plan
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
-_ENOUGH = 1 << 17  # values that show which order of axes is the cheaper
+_DEFAULT_UNARY = 11  # flags that decisions reckon with where the number is chosen afterwards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +34,16 @@ class Settings:
 
     quantizer: str
     rate_weight: float
-    n_unary: int
+    n_unary: int | None  # None: what suits the levels of a codeword
     scan: int
     axes: str
     fit_steps: bool
     jobs: int  # threads inside a tensor
+
+    @property
+    def flags(self) -> int:
+        """Unary flags that decisions and estimates reckon with."""
+        return self.n_unary or _DEFAULT_UNARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
         raise ValueError(f"tensor {name!r} is quantised already: leave it out of step")
     if isinstance(leaf, Quantized):
         dtype = np.dtype(leaf.dtype)
-        container.dtype_code(dtype)
+        layout.dtype_code(dtype)
         if not (math.isfinite(leaf.step) and leaf.step > 0):
             raise ValueError(f"tensor {name!r}: step={leaf.step} must be a finite number > 0")
         if dtype.kind in "iubc":
@@ -86,7 +90,7 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
     try:
         array = np.asarray(leaf)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
-        container.dtype_code(array.dtype)
+        layout.dtype_code(array.dtype)
     except TypeError as error:
         raise TypeError(f"tensor {name!r}: {error}") from None
     entry = Entry(path, array.dtype, array.shape)
@@ -110,7 +114,7 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
 def _codebook_item(path, name, leaf: Codebook) -> Item:
     labels, values = np.asarray(leaf.labels), np.asarray(leaf.values)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    container.dtype_code(values.dtype)
+    layout.dtype_code(values.dtype)
     if values.dtype.kind in "iubc" or values.ndim != 1 or not values.size:
         raise TypeError(f"tensor {name!r}: Codebook.values must be floats [number of values], not {values.dtype} "
                         f"{list(values.shape)}")  # fmt: skip
@@ -131,36 +135,24 @@ def _codebook_item(path, name, leaf: Codebook) -> Item:
 
 def encode_alone(item: Item, settings: Settings) -> Stream | None:
     """The tensor's own stream; None where it needs none (all zero) or goes raw with the others. Completes the entry."""
-    entry = item.entry
-    if settings.axes == "auto" and len(entry.shape) > 1 and 1 < entry.shape[-1] < entry.size:
-        entry.axes = _better_order(item, settings)
-    array = _in_order(item.array, entry.axes)
-    levels = array if _is_integers(item) else _decided(item, array, settings)
+    entry, asked = item.entry, item.entry.step
     dq = settings.quantizer == "trellis" and not _is_integers(item)
-    if not levels.any() and _zero_means_zero(entry):
+    if settings.axes == "auto" and len(entry.shape) > 1 and 1 < entry.shape[-1] < entry.size:
+        step = None if _is_integers(item) else entry.step * (2 if dq else 1)
+        entry.axes = checked(item, lambda: choices.axis_order(item.array, step, settings.flags, settings.scan))
+    array = _in_order(item.array, entry.axes)
+    levels = array if _is_integers(item) else decided(item, array, settings)
+    if dq and entry.axes is not None and settings.rate_weight == 0 and item.importance is None:
+        levels = _more_exact(item, asked, array, levels, settings)
+    if not levels.any() and zero_means_zero(entry):
         entry.coding, entry.axes = ZERO, None
         return None
     entry.coding = TRELLIS if dq else entry.coding
-    stream = _codeword(levels, settings, dq)
+    stream = codeword(levels, settings, dq)
     if entry.coding == INTEGERS and len(stream.data) >= entry.nbytes:
         entry.coding, entry.axes = RAW, None
         return None
     return stream
-
-
-def encode_small(items: list[Item], settings: Settings) -> list[Stream]:
-    """Small tensors end to end: codewords for the quantised and for the integers. Completes the entries, whose streams
-    are numbered from 0."""
-    small = [item for item in items if item.entry.coding in (UNIFORM, CODEBOOK)]
-    streams: list[Stream] = []
-    if settings.quantizer == "trellis":
-        _share_trellis([item for item in small if not item.quantized], settings, streams)
-        small = [item for item in small if item.quantized]
-    for item in small:
-        item.array = item.array if item.quantized else _decided(item, item.array, settings)
-    _share_levels(small, settings, streams)
-    _share_levels([item for item in items if item.entry.coding == INTEGERS], settings, streams)
-    return streams
 
 
 def store_raw(items: list[Item], index: int) -> list[Stream]:
@@ -177,49 +169,6 @@ def store_raw(items: list[Item], index: int) -> list[Stream]:
     return [Stream(RAW_STREAM, b"".join(raw))] if raw else []
 
 
-def _share_trellis(items, settings, streams) -> None:
-    """One codeword of dependent quantisation for small tensors, each with its own step."""
-    for item in items:
-        if not item.array.any():
-            item.entry.coding = ZERO
-    items = [item for item in items if item.entry.coding != ZERO]
-    if not items:
-        return
-    scaled = []
-    for item in items:
-        _checked(item, lambda item=item: checked_weights(item.array, item.entry.step, 2))
-        scaled.append(item.array.reshape(-1).astype(np.float64) / item.entry.step)
-    weights = None
-    if any(item.importance is not None for item in items):
-        weights = np.concatenate(
-            [np.ones(item.entry.size) if item.importance is None else item.importance.reshape(-1) for item in items]
-        )
-    levels = quantize_trellis(
-        np.concatenate(scaled), 1.0, settings.rate_weight, importance=weights, n_unary=settings.n_unary
-    )
-    at = 0
-    for item in items:
-        item.entry.coding, item.entry.stream = TRELLIS, len(streams)
-        own = levels[at : at + item.entry.size]
-        _fit(item, item.array.reshape(-1), own, settings, None if weights is None else weights[at : at + own.size])
-        at += item.entry.size
-    streams.append(_codeword(levels[None], dataclasses.replace(settings, scan=0), True))
-
-
-def _share_levels(items, settings, streams) -> None:
-    """One codeword for the integers of small tensors; those that are all zero need none."""
-    members = []
-    for item in items:
-        if item.array.any() or not _zero_means_zero(item.entry):
-            item.entry.stream = len(streams)
-            members.append(item)
-        else:
-            item.entry.coding = ZERO
-    if members:
-        together = np.concatenate([item.array.reshape(-1) for item in members], dtype=np.int32)
-        streams.append(_codeword(together[None], dataclasses.replace(settings, scan=0)))
-
-
 def _is_integers(item: Item) -> bool:
     return item.quantized or item.entry.coding == INTEGERS
 
@@ -228,28 +177,44 @@ def _in_order(array: np.ndarray, order) -> np.ndarray:
     return array if order is None else np.ascontiguousarray(array.transpose(order))
 
 
-def _checked(item: Item, quantize) -> np.ndarray:
+def checked(item: Item, quantize):
+    """What quantize() returns; its ValueError with the tensor's name."""
     try:
         return quantize()
     except ValueError as error:
         raise ValueError(f"tensor {item.entry.name!r}: {error}") from None
 
 
-def _decided(item: Item, array: np.ndarray, settings: Settings) -> np.ndarray:
+def decided(item: Item, array: np.ndarray, settings: Settings) -> np.ndarray:
     """Levels of a tensor of its own whose axes are in coding order."""
     weight = None if item.importance is None else _in_order(item.importance, item.entry.axes)
     if settings.quantizer == "uniform" or (settings.quantizer == "rdo" and settings.rate_weight == 0):
-        levels = _checked(item, lambda: quantize_uniform(array, item.entry.step))
-        _fit(item, array, levels, settings, weight)
+        levels = checked(item, lambda: quantize_uniform(array, item.entry.step))
+        fit(item, array, levels, settings, weight)
         return levels
     quantize = quantize_trellis if settings.quantizer == "trellis" else quantize_rdo
-    options = {"importance": weight, "n_unary": settings.n_unary, "scan": settings.scan, "jobs": settings.jobs}
-    levels = _checked(item, lambda: quantize(array, item.entry.step, settings.rate_weight, **options))
-    _fit(item, array, levels, settings, weight)
+    options = {"importance": weight, "n_unary": settings.flags, "scan": settings.scan, "jobs": settings.jobs}
+    levels = checked(item, lambda: quantize(array, item.entry.step, settings.rate_weight, **options))
+    fit(item, array, levels, settings, weight)
     return levels
 
 
-def _fit(item: Item, array, levels, settings, weight=None) -> None:
+def _more_exact(item: Item, asked: float, array, levels, settings) -> np.ndarray:
+    """Levels in the order of axes in which the trellis happened to meet the weights better; completes the entry."""
+    entry, moved = item.entry, (item.entry.axes, item.entry.step)
+    entry.axes, entry.step = None, asked
+    stored = decided(item, item.array, settings)
+    if _squared_error(item.array, stored, entry.step) < _squared_error(array, levels, moved[1]):
+        return stored
+    entry.axes, entry.step = moved
+    return levels
+
+
+def _squared_error(array, levels, step: float) -> float:
+    return float(np.sum((array - step * levels) ** 2, dtype=np.float64))
+
+
+def fit(item: Item, array, levels, settings, weight=None) -> None:
     """Gives the entry the step that fits its levels, where that is asked for and its dtype can hold the largest one."""
     entry = item.entry
     largest = max(int(levels.max(initial=0)), -int(levels.min(initial=0)))
@@ -267,46 +232,14 @@ def _fit(item: Item, array, levels, settings, weight=None) -> None:
         )
 
 
-def _better_order(item: Item, settings: Settings) -> tuple[int, ...] | None:
-    """The last axis first, where nearest levels cost less in that order; None for the order as stored."""
-    last_first = (item.array.ndim - 1, *range(item.array.ndim - 1))
-    moved, stored = (_price(item, array, settings) for array in (item.array.transpose(last_first), item.array))
-    return last_first if moved < stored else None
+def codeword(levels: np.ndarray, settings, dq: bool = False) -> Stream:
+    """The stream of a tensor's levels."""
+    n_unary = settings.n_unary or choices.unary_flags(choices.magnitudes(levels, dq))[0]
+    matrix, options = choices.coded_matrix(levels, n_unary, settings.scan, dq)
+    data = encode_levels(matrix, options, plan(matrix, options, sampled=True))
+    return Stream(CABAC_STREAM, data, n_unary, settings.scan, options.profile, dq)
 
 
-def _price(item: Item, array: np.ndarray, settings: Settings) -> float:
-    """Bits a value of a tensor in an order of axes: nearest levels, rated on all of it or on rows of a large one."""
-    from . import rate_core
-
-    if len(array) < 64 and array.flags.c_contiguous:  # few rows would be a poor sample
-        array = array.reshape(-1, array.shape[-1])
-    row = array.size // len(array)
-    if array.size > 2 * _ENOUGH and row <= _ENOUGH:
-        array = array[np.linspace(0, len(array) - 1, -(-_ENOUGH // row)).astype(np.int64)]
-    step = item.entry.step * (2 if settings.quantizer == "trellis" else 1)
-    levels = array if _is_integers(item) else _checked(item, lambda: quantize_uniform(array, step))
-    matrix, options = _matrix(levels, settings)
-    skipped = skipped_rows(matrix, options)
-    bits = rate_core.cost(matrix, settings.n_unary, False, options.block, skipped, options.no_presets()) * COST_UNIT
-    return (bits + skip_bits(skipped)) / array.size
-
-
-def _matrix(levels: np.ndarray, settings, dq: bool = False) -> tuple[np.ndarray, Options]:
-    """Levels as int32 [height, width] of the options, with row skip where a row is all zero."""
-    height, width = matrix_shape(levels.shape)
-    matrix = np.require(levels, np.int32, "CA").reshape(height, width)
-    skip = height > 1 and width > 1 and not matrix.any(axis=1).all() and not (dq and settings.scan)
-    options = Options(settings.n_unary, dq, settings.scan, int(skip), height, width)
-    return matrix.reshape(options.height, options.width), options
-
-
-def _codeword(levels: np.ndarray, settings, dq: bool = False) -> Stream:
-    matrix, options = _matrix(levels, settings, dq)
-    # A sample of a very large tensor shows which presets suit it.
-    data = encode_levels(matrix, options, plan(sample(matrix, options), options))
-    return Stream(CABAC_STREAM, data, settings.n_unary, settings.scan, options.profile, dq)
-
-
-def _zero_means_zero(entry) -> bool:
+def zero_means_zero(entry) -> bool:
     """Whether a tensor of zero levels may be stored as zeros: not if its codebook gives them another value."""
     return entry.coding != CODEBOOK or not entry.values[entry.zero].tobytes().strip(b"\0")

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import container
-from .coding import SHARED_SIZE, Settings, Steps, encode_alone, encode_small, make_item, store_raw
-from .container import CODEBOOK, INTEGERS, UNIFORM, Stream
+from .coding import SHARED_SIZE, Settings, Steps, encode_alone, make_item, store_raw
+from .layout import CODEBOOK, INTEGERS, UNIFORM, Stream
 from .quantize import qp_to_step
+from .small import encode_small
 from .tensor import Options
 from .tree import Empty, flatten, path_name
 
@@ -33,7 +34,7 @@ def compress(
     rate_weight: float = 0.0,
     importance=None,
     fit_steps: bool | None = None,
-    n_unary: int = 11,
+    n_unary: int | None = None,
     scan: int = 0,
     axes: str = "auto",
     jobs: int | None = None,
@@ -57,7 +58,7 @@ def compress(
       importance: weights of the squared errors, a tree of arrays with the names of the tensors they belong to.
       fit_steps: store the step that suits the levels best (`fitted_step`) instead of the one they were decided with.
         It costs nothing and lowers the squared error. By default wherever the quantizer is not "uniform".
-      n_unary, scan: coder options, see `encode_tensor`.
+      n_unary, scan: coder options, see `encode_tensor`; without n_unary each codeword gets the number that suits it.
       axes: "auto" codes each tensor as stored or with its last axis first, whichever is shorter; "keep" as stored.
       jobs: threads; by default one a core.
 
@@ -74,7 +75,9 @@ def compress(
     if quantizer == "uniform" and rate_weight > 0:
         raise ValueError(f"quantizer='uniform' knows no rate_weight={rate_weight}: take 'rdo' or 'trellis'")
     quantizer = quantizer or ("rdo" if rate_weight > 0 else "uniform")
-    Options(n_unary, False, scan, 0, 1, 1)  # refuses unknown ones, whether or not a tensor will use them
+    Options(
+        11 if n_unary is None else n_unary, False, scan, 0, 1, 1
+    )  # refuses unknown ones, whatever tensors there are
     leaves = [(path, path_name(path), leaf) for path, leaf in flatten(tree)]
     names = {name for _, name, _ in leaves}
     if len(names) < len(leaves):

@@ -203,14 +203,12 @@ def costs(levels, n_unary, dq, block, skipped, num_contexts) -> np.ndarray:
     return trials[:, :, _COST].copy()
 
 
-def choose(levels, n_unary, dq, block, skipped, order) -> np.ndarray:
+def choose(total, order) -> np.ndarray:
     """uint8 [contexts]: the cheapest preset of every context that the header can signal, 0 for the others.
 
-    Args: as `encoder.encode`; order are the contexts that the header signals.
+    Args: total: of `costs`; order: the contexts that the header signals.
     """
-    num_contexts = int(order[-1]) + 4
-    total = costs(levels, n_unary, dq, block, skipped, num_contexts)
-    total[:, 1:] += 3 << 15
-    chosen = np.zeros(num_contexts, np.uint8)
-    chosen[order] = np.argmin(total[order], axis=1)
+    chosen = np.zeros(len(total), np.uint8)
+    headers = np.array([0] + [3 << 15] * (NUM_PRESETS - 1))
+    chosen[order] = np.argmin(total[order] + headers, axis=1)
     return chosen

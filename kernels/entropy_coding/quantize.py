@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .constants import MAX_ABS_LEVEL
-from .tensor import Options, matrix_shape, sample
+from .tensor import Options, matrix_shape, plan
 
 _PIECE = 1 << 16  # values at a time
 
@@ -201,11 +201,7 @@ def _lead(options) -> int | None:
 
 def _starting_states(matrix, options) -> np.ndarray:
     """Presets that suit levels [height, width] in storage order."""
-    from . import presets
-
-    skipped = (~matrix.any(axis=1)).astype(np.uint8) if options.skips_rows else np.zeros(options.height, np.uint8)
-    seen = np.ascontiguousarray(sample(matrix, options))
-    return presets.choose(seen, options.n_unary, options.dq, options.block, skipped, options.order)
+    return plan(np.ascontiguousarray(matrix), options, sampled=True)
 
 
 def _put_back(levels, order) -> np.ndarray:

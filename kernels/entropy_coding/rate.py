@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .constants import COST_UNIT, MAX_UNARY
-from .tensor import checked_levels, skip_bits, skipped_rows
+from .tensor import checked_levels, plan, skip_bits, skipped_rows
 
 
 def rate_exact(
@@ -148,13 +148,10 @@ def _plain_bits(tensors, n_unary, jobs) -> np.ndarray:
 
 
 def _compiled_bits(q, n_unary, presets, dq, scan, profile) -> float:
-    from . import presets as preset_search
     from . import rate_core
 
     levels, options = checked_levels(q, n_unary, dq, scan, profile)
     skipped = skipped_rows(levels, options)
-    chosen = options.no_presets()
-    if presets:
-        chosen = preset_search.choose(levels, n_unary, options.dq, options.block, skipped, options.order)
+    chosen = plan(levels, options) if presets else options.no_presets()
     bits = rate_core.cost(levels, n_unary, options.dq, options.block, skipped, chosen) * COST_UNIT
     return float(bits + skip_bits(skipped))

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from . import container
-from .container import CODEBOOK, INTEGERS, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry
+from . import container, layout
+from .layout import CODEBOOK, INTEGERS, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry
 from .quantize import dequantize
 from .tensor import Reader, matrix_shape, pieces
 from .tree import Codebook, Empty, Quantized, unflatten
@@ -133,13 +133,13 @@ def inspect(data, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, jobs: int
         if entry.stream >= 0:
             stored = len(streams[entry.stream].data) * max(entry.size, 1) / sizes[entry.stream]
         tensors.append(TensorSummary(
-            entry.name, entry.shape, entry.dtype.name, container.CODING_NAMES[entry.coding],
+            entry.name, entry.shape, entry.dtype.name, layout.CODING_NAMES[entry.coding],
             entry.step if entry.coding in (UNIFORM, TRELLIS) else None, int(np.count_nonzero(values)), stored,
             shared, entry.axes, _coder_options(entry, streams, shared),
         ))  # fmt: skip
     total, payload = len(memoryview(data).cast("B")), sum(len(stream.data) for stream in streams)
     original = sum(entry.nbytes for entry in entries)
-    return Summary(container.VERSION, total, total - payload, original, tuple(tensors))
+    return Summary(layout.VERSION, total, total - payload, original, tuple(tensors))
 
 
 def _coder_options(entry: Entry, streams, shared: bool) -> dict | None:

@@ -226,12 +226,18 @@ def skip_bits(skipped) -> float:
     return -skipped.size * (p * math.log2(p) + (1 - p) * math.log2(1 - p)) if 0 < p < 1 else 0.0
 
 
-def plan(levels, options) -> np.ndarray:
-    """Presets for checked levels [height, width]."""
+def plan(levels, options, sampled: bool = False) -> np.ndarray:
+    """Presets for checked levels [height, width]; `sampled`: of a very large tensor, those that suit runs of it."""
     from . import presets
 
     skipped = skipped_rows(levels, options)
-    return presets.choose(levels, options.n_unary, options.dq, options.block, skipped, options.order)
+    seen = sample(levels, options) if sampled else levels
+    total = presets.costs(seen, options.n_unary, options.dq, options.block, skipped, options.num_contexts)
+    if seen.size < levels.size:  # the first run shows what learning costs, the others what each more value does
+        first = np.ascontiguousarray(seen[:, :_RUN])
+        learning = presets.costs(first, options.n_unary, options.dq, options.block, skipped, options.num_contexts)
+        total = learning + (total - learning) * ((levels.size - _RUN) / (seen.size - _RUN))
+    return presets.choose(total, options.order)
 
 
 def _run(levels, options, presets, out) -> int:

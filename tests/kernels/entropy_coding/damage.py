@@ -5,6 +5,8 @@ import zlib
 
 import numpy as np
 
+from kernels.entropy_coding import container
+
 PREFIX = struct.Struct("<4sHHI")
 
 
@@ -25,8 +27,15 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
+def plain(image: bytes) -> bytes:
+    """The same network in the older form of the file, with a check sum for each stream and nothing deflated."""
+    return container.write(*container.read(image), compact=False)
+
+
 def take_apart(image: bytes) -> dict:
-    """A sound image as {"streams": [(options, data)], "tensors": bytes of the header from the number of tensors on}."""
+    """A sound image, without features, as {"streams": [(options, data)], "tensors": the rest of the header}, which is
+    from the number of tensors on."""
+    image = plain(image)
     length = PREFIX.unpack_from(image)[3]
     header, payload = image[PREFIX.size : PREFIX.size + length], image[PREFIX.size + length + 4 :]
     count, at = read_varint(header, 0)
@@ -49,6 +58,26 @@ def put_together(streams, tensors: bytes, *, version=1, features=0, magic=b"DCBN
     header += tensors
     start = PREFIX.pack(magic, version, features, len(header)) + header
     return start + struct.pack("<I", zlib.crc32(start)) + b"".join(data for _, data in streams)
+
+
+def header_of(image: bytes) -> bytes:
+    """The header's fields of a sound image, inflated."""
+    features, length = PREFIX.unpack_from(image)[2:]
+    stored = image[PREFIX.size : PREFIX.size + length]
+    return zlib.decompress(stored, -zlib.MAX_WBITS) if features & 2 else stored
+
+
+def with_header(image: bytes, header: bytes) -> bytes:
+    """The image with another header, deflated where that is shorter; its check sum is right."""
+    deflated = zlib.compress(header, 9, -zlib.MAX_WBITS)
+    return with_stored_header(image, *((deflated, 3) if len(deflated) < len(header) else (header, 1)))
+
+
+def with_stored_header(image: bytes, stored: bytes, features: int) -> bytes:
+    """The image with other bytes for its header; its check sum is right."""
+    payload = image[PREFIX.size + PREFIX.unpack_from(image)[3] + 4 :]
+    start = PREFIX.pack(b"DCBN", 1, features, len(stored)) + stored
+    return start + struct.pack("<I", zlib.crc32(start + payload)) + payload
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
@@ -77,7 +106,11 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 def damaged(image: bytes, rng: np.random.Generator) -> bytes:
     """An image with damage; in half of the cases lengths and check sums agree with it again."""
     if rng.random() < 0.5:
-        return rng.bytes(int(rng.integers(200))) if rng.random() < 0.1 else mutate(image, rng)
+        if rng.random() < 0.1:
+            return rng.bytes(int(rng.integers(200)))
+        if rng.random() < 0.3:
+            return with_header(image, mutate(header_of(image), rng))
+        return mutate(image if rng.random() < 0.5 else plain(image), rng)
     parts = take_apart(image)
     streams, tensors = list(parts["streams"]), parts["tensors"]
     kind = rng.integers(4)

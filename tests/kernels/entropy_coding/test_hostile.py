@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 
 from kernels import entropy_coding
-from kernels.entropy_coding import Codebook, Quantized
+from kernels.entropy_coding import Codebook, Quantized, container, layout
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
 
 LIMIT = 1 << 20  # max_output_bytes of the damaged files
@@ -90,7 +91,9 @@ def run(first: int, last: int, sound: list[bytes]) -> dict:
 
 def test_the_frame_of_the_damage_is_the_format():
     for image in images():
-        assert damage.put_together(**damage.take_apart(image)) == image
+        assert damage.put_together(**damage.take_apart(image)) == damage.plain(image)
+        if image != damage.plain(image):
+            assert damage.with_header(image, damage.header_of(image)) == image
 
 
 def test_three_thousand_damaged_files():
@@ -274,22 +277,24 @@ def test_every_single_byte_changed():
         {"a": trees.weights((6, 7), 1), "b": np.arange(5), "raw": np.arange(3.0)}, step=1 / 64
     )
     payload = sum(len(data) for _, data in damage.take_apart(image)["streams"])
-    for at in range(len(image)):
-        altered = bytearray(image)
-        altered[at] ^= 0x41
-        message = "check sum of stream" if at >= len(image) - payload else " "
-        with pytest.raises(ValueError, match=message):
-            entropy_coding.decompress(bytes(altered))
+    for one, found in ((image, "check sum is wrong"), (damage.plain(image), "check sum of stream")):
+        for at in range(len(one)):
+            altered = bytearray(one)
+            altered[at] ^= 0x41
+            with pytest.raises(ValueError, match=found if at >= len(one) - payload else " "):
+                entropy_coding.decompress(bytes(altered))
 
 
 def test_every_truncation():
-    image = images()[0]
-    for length in range(len(image)):
-        if length < 300 or length % 37 == 0:
-            with pytest.raises(ValueError, match="cut off|few"):
-                entropy_coding.decompress(image[:length])
+    for image in (images()[0], damage.plain(images()[0])):
+        for length in range(len(image)):
+            if length < 300 or length % 37 == 0:
+                with pytest.raises(ValueError, match="cut off|few"):
+                    entropy_coding.decompress(image[:length])
     with pytest.raises(ValueError, match="1 bytes follow the last stream"):
         entropy_coding.decompress(image + b"\0")
+    with pytest.raises(ValueError, match="check sum is wrong"):
+        entropy_coding.decompress(images()[0] + b"\0")
 
 
 @pytest.mark.parametrize(
@@ -299,6 +304,8 @@ def test_every_truncation():
         ({"version": 2}, "format version 2; this program reads version 1"),
         ({"version": 0}, "format version 0"),
         ({"features": 4}, "features 0x4"),
+        ({"features": 2}, "features 0x2"),  # deflated, with check sums that nothing writes
+        ({"features": 7}, "features 0x7"),
     ],
 )
 def test_foreign_files(changes, message):
@@ -370,7 +377,48 @@ def test_headers_that_lie(streams, tensors, message):
 def test_a_minimal_file_by_hand():
     image = damage.put_together([INTEGER_STREAM], b"\1\0\0\6\1\2\1\0\0")
     np.testing.assert_array_equal(entropy_coding.decompress(image), [5, -6])
-    assert entropy_coding.compress(np.array([5, -6], np.int32)) == image
+    short = entropy_coding.compress(np.array([5, -6], np.int32), n_unary=11)
+    options, data = INTEGER_STREAM
+    start = damage.PREFIX.pack(b"DCBN", 1, 1, 14) + b"\1" + options + bytes([len(data)]) + b"\1\0\0\6\1\2\1\0\0"
+    same_by_hand = start + struct.pack("<I", zlib.crc32(start + data)) + data
+    np.testing.assert_array_equal(entropy_coding.decompress(same_by_hand), [5, -6])
+    assert damage.plain(short) == damage.plain(same_by_hand) == image
+    assert len(short) <= len(same_by_hand) == len(image) - 4
+
+
+def test_deflated_headers_that_lie():
+    """A header that grows without end, ends early, goes on, or is no deflated data, under a check sum that is right."""
+    image = entropy_coding.compress({f"layer{i}": np.arange(9.0) for i in range(40)})
+    assert damage.PREFIX.unpack_from(image)[2] == 3
+    deflated = zlib.compress(damage.header_of(image), 9, -zlib.MAX_WBITS)
+    bomb = zlib.compress(bytes(1 << 24), 9, -zlib.MAX_WBITS)
+    for stored, message in (
+        (bomb, "more than 64 times"),
+        (deflated[:-1], "too early or too late"),
+        (deflated + b"\0", "too early or too late"),
+        (b"\xff" * 40, "cannot be inflated"),
+        (b"", "too early or too late"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            entropy_coding.decompress(damage.with_stored_header(image, stored, 3))
+
+
+@pytest.mark.parametrize("qp", [-1000, -75, -33, -32, -1, 0, 1, 7, 999])
+def test_steps_of_parameters_take_two_bytes(qp):
+    step = entropy_coding.qp_to_step(qp)
+    entry = layout.Entry((("key", "a"),), np.dtype(np.float64), (2,), layout.UNIFORM, step, 0)
+    stream = layout.Stream(layout.CABAC_STREAM, entropy_coding.encode_tensor([1, 2]))
+    sizes = []
+    for exact in (step, step * 1.0001):
+        entry.step = exact
+        image = container.write([entry], [stream])
+        sizes.append(len(image))
+        assert container.read(image)[0][0].step == exact
+        assert container.read(damage.plain(image))[0][0].step == exact
+    assert sizes[1] - sizes[0] in (7, 8)
+    header = damage.header_of(image).replace(b"\0" + struct.pack("<d", entry.step), damage.varint(2002))
+    with pytest.raises(ValueError, match="step is 2002"):
+        entropy_coding.decompress(damage.with_header(image, header))
 
 
 def test_a_trellis_stream():

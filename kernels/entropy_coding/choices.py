@@ -1,0 +1,127 @@
+"""What `compress` chooses where nobody asked: the order of axes, the number of unary flags, who shares a codeword.
+
+All are judged by estimates: the rate recursion on a sample for the order of axes; for the rest, histograms of
+magnitudes that charge every context the entropy of its bins (as `rate_static` does) and a little for learning them.
+"""
+
+import numpy as np
+
+from .constants import COST_UNIT, MAX_UNARY
+from .quantize import quantize_uniform
+from .tensor import Options, matrix_shape, skip_bits, skipped_rows
+
+_ENOUGH = 1 << 17  # values that show which order of axes is the cheaper
+_SHOWN = 1 << 15  # and that show how magnitudes are spread
+_WORTH = 0.998  # an order of axes must save so much: less is chance
+_EXACT_BITS = 9
+_EXACT = 1 << _EXACT_BITS  # magnitudes below it are told apart, the others by their number of bits
+_BINS = _EXACT + 32 - _EXACT_BITS
+_LEARNING = 8.0  # bits that a context costs until it knows its bins
+_WAVERING = 0.003  # bits that every bin costs because the estimators never come to rest
+_CODEWORD = 120.0  # bits that one more codeword costs: its place in the file, its preset flags, its end
+
+
+def coded_matrix(levels: np.ndarray, n_unary: int, scan: int, dq: bool = False) -> tuple[np.ndarray, Options]:
+    """Levels as int32 [height, width] of the options, with row skip where a row is all zero."""
+    height, width = matrix_shape(levels.shape)
+    matrix = np.require(levels, np.int32, "CA").reshape(height, width)
+    skip = height > 1 and width > 1 and not matrix.any(axis=1).all() and not (dq and scan)
+    options = Options(n_unary, dq, scan, int(skip), height, width)
+    return matrix.reshape(options.height, options.width), options
+
+
+def axis_order(array: np.ndarray, step: float | None, n_unary: int, scan: int) -> tuple[int, ...] | None:
+    """The last axis first, where that saves bits worth having; None for the order as stored.
+
+    step: at which weights get their nearest levels; None for an array of integers.
+    """
+    last_first = (array.ndim - 1, *range(array.ndim - 1))
+    moved, stored = (_price(one, step, n_unary, scan) for one in (array.transpose(last_first), array))
+    return last_first if moved < _WORTH * stored else None
+
+
+def _price(array: np.ndarray, step: float | None, n_unary: int, scan: int) -> float:
+    """Bits a value of a tensor in an order of axes: nearest levels, rated on all of it or on rows of a large one."""
+    from . import rate_core
+
+    if len(array) < 64 and array.flags.c_contiguous:  # few rows would be a poor sample
+        array = array.reshape(-1, array.shape[-1])
+    row = array.size // len(array)
+    if array.size > 2 * _ENOUGH and row <= _ENOUGH:
+        array = array[np.linspace(0, len(array) - 1, -(-_ENOUGH // row)).astype(np.int64)]
+    levels = array if step is None else quantize_uniform(array, step)
+    matrix, options = coded_matrix(levels, n_unary, scan)
+    skipped = skipped_rows(matrix, options)
+    bits = rate_core.cost(matrix, n_unary, False, options.block, skipped, options.no_presets()) * COST_UNIT
+    return (bits + skip_bits(skipped)) / array.size
+
+
+def magnitudes(levels: np.ndarray, dq: bool = False) -> np.ndarray:
+    """float64 [bins]: how many levels have each magnitude, the large ones by their number of bits.
+
+    dq: grid integers of the trellis, whose levels are about half as large.
+    """
+    flat = levels.reshape(-1)
+    every = 1 + flat.size // _SHOWN
+    size = np.abs(flat[::every].astype(np.int64))
+    size = (size + 1) >> 1 if dq else size
+    counts = np.bincount(np.minimum(size, _EXACT), minlength=_BINS)
+    large = size[size >= _EXACT]
+    counts[_EXACT] = 0
+    if large.size:
+        counts += np.bincount(_EXACT + _bits(large) - _EXACT_BITS - 1, minlength=_BINS)
+    return counts * float(every)
+
+
+def unary_flags(counts: np.ndarray) -> tuple[int, float]:
+    """The number of unary flags that suits magnitudes, and the bits of all of them with it."""
+    at_least = np.cumsum(counts[::-1])[::-1]
+    size = np.arange(_BINS)
+    found = []
+    for flags in range(1, MAX_UNARY + 1):
+        length = np.where(size < _EXACT, _bits(np.maximum(size - flags, 1)) - 1, size - _EXACT + _EXACT_BITS)
+        prefix = np.bincount(length[flags + 1 :], counts[flags + 1 :], minlength=33)
+        longer = np.cumsum(prefix[::-1])[::-1]
+        ones = np.concatenate([at_least[1:2], at_least[2 : flags + 2], longer[1:]])
+        total = np.concatenate([at_least[:1], at_least[1 : flags + 1], longer[:-1]])
+        bits = _entropy(ones, total) + _LEARNING * np.count_nonzero(total) + _WAVERING * np.sum(total) + at_least[1]
+        found.append(bits + np.sum(prefix * np.arange(33)))
+    best = int(np.argmin(found))
+    return best + 1, float(found[best])
+
+
+def _bits(numbers: np.ndarray) -> np.ndarray:
+    """How many bits positive integers have."""
+    return np.frexp(numbers.astype(np.float64))[1]
+
+
+def _entropy(ones: np.ndarray, total: np.ndarray) -> float:
+    """Bits of bins in contexts at their overall frequencies."""
+    bits = 0.0
+    for part in (ones, total - ones):
+        there = part > 0
+        bits -= float(np.sum(part[there] * np.log2(part[there] / total[there])))
+    return bits
+
+
+def share(histograms: list[np.ndarray]) -> list[list[int]]:
+    """Which of many small tensors best share a codeword: lists of their places, each in order.
+
+    Tensors of like magnitudes are put together, then neighbouring groups as long as that saves bits.
+    """
+    size = np.concatenate([np.arange(_EXACT), 1.5 * 2.0 ** np.arange(_EXACT_BITS, 32)])
+    groups: dict[int, list[int]] = {}
+    for place, counts in enumerate(histograms):
+        mean = float(counts @ size) / max(float(counts.sum()), 1.0)
+        groups.setdefault(int(np.frexp(mean)[1]), []).append(place)
+    parts = [(places, sum(histograms[place] for place in places)) for _, places in sorted(groups.items())]
+    bits = [unary_flags(counts)[1] for _, counts in parts]
+    while len(parts) > 1:
+        joined = [unary_flags(a[1] + b[1])[1] for a, b in zip(parts, parts[1:], strict=False)]
+        gains = [bits[i] + bits[i + 1] + _CODEWORD - joined[i] for i in range(len(joined))]
+        i = int(np.argmax(gains))
+        if gains[i] < 0:
+            break
+        parts[i : i + 2] = [(sorted(parts[i][0] + parts[i + 1][0]), parts[i][1] + parts[i + 1][1])]
+        bits[i : i + 2] = [joined[i]]
+    return sorted(places for places, _ in parts)

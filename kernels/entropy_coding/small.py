@@ -1,0 +1,91 @@
+"""Small tensors on their way into a file: they share a codeword, or a few where their magnitudes differ."""
+
+import dataclasses
+
+import numpy as np
+
+from . import choices
+from .coding import Item, Settings, checked, codeword, decided, fit, zero_means_zero
+from .layout import CODEBOOK, INTEGERS, TRELLIS, UNIFORM, ZERO, Stream
+from .quantize import checked_weights, quantize_trellis, quantize_uniform
+
+
+def encode_small(items: list[Item], settings: Settings) -> list[Stream]:
+    """Small tensors end to end: codewords for the quantised and for the integers. Completes the entries, whose streams
+    are numbered from 0."""
+    small = [item for item in items if item.entry.coding in (UNIFORM, CODEBOOK)]
+    streams: list[Stream] = []
+    if settings.quantizer == "trellis":
+        weights = [item for item in small if not item.quantized]
+        nearest = [checked(i, lambda i=i: quantize_uniform(i.array, i.entry.step)) for i in weights]
+        for places in choices.share([choices.magnitudes(levels, True) for levels in nearest]):
+            _share_trellis([weights[place] for place in places], settings, streams)
+        small = [item for item in small if item.quantized]
+    for item in small:
+        item.array = item.array if item.quantized else decided(item, item.array, settings)
+    for kind in (small, [item for item in items if item.entry.coding == INTEGERS]):
+        for places in choices.share([choices.magnitudes(item.array) for item in kind]):
+            _share_levels([kind[place] for place in places], settings, streams)
+    return streams
+
+
+def _share_trellis(items, settings, streams) -> None:
+    """One codeword of dependent quantisation for small tensors, each with its own step."""
+    for item in items:
+        if not item.array.any():
+            item.entry.coding = ZERO
+    items = [item for item in items if item.entry.coding != ZERO]
+    if not items:
+        return
+    scaled = []
+    for item in items:
+        checked(item, lambda item=item: checked_weights(item.array, item.entry.step, 2))
+        scaled.append(item.array.reshape(-1).astype(np.float64) / item.entry.step)
+    weights = None
+    if any(item.importance is not None for item in items):
+        weights = np.concatenate(
+            [np.ones(item.entry.size) if item.importance is None else item.importance.reshape(-1) for item in items]
+        )
+    if settings.rate_weight == 0 and weights is None:
+        levels, step = _no_worse_together(scaled, [item.entry.step for item in items])
+    else:
+        step, together = 1.0, np.concatenate(scaled)
+        levels = quantize_trellis(together, step, settings.rate_weight, importance=weights, n_unary=settings.flags)
+    at = 0
+    for item in items:
+        item.entry.coding, item.entry.stream, item.entry.step = TRELLIS, len(streams), step * item.entry.step
+        own = levels[at : at + item.entry.size]
+        fit(item, item.array.reshape(-1), own, settings, None if weights is None else weights[at : at + own.size])
+        at += item.entry.size
+    streams.append(codeword(levels[None], dataclasses.replace(settings, scan=0), True))
+
+
+def _no_worse_together(scaled: list[np.ndarray], steps: list[float]) -> tuple[np.ndarray, float]:
+    """Levels of tensors, in their steps, and the factor of the steps at which their squared error is no larger than
+    that of a trellis for each: what a state of the trellis brings along from the tensor before is chance."""
+    scales = np.repeat(np.square(steps), [one.size for one in scaled])
+    together = np.concatenate(scaled)
+
+    def error(levels, step):
+        return float(np.sum(scales * (together - step * levels) ** 2))
+
+    alone = error(np.concatenate([quantize_trellis(one, 1.0) for one in scaled]), 1.0)
+    for step in (1.0, 0.99, 0.98, 0.96):
+        levels = quantize_trellis(together, step)
+        if error(levels, step) <= alone:
+            break
+    return levels, step
+
+
+def _share_levels(items, settings, streams) -> None:
+    """One codeword for the integers of small tensors; those that are all zero need none."""
+    members = []
+    for item in items:
+        if item.array.any() or not zero_means_zero(item.entry):
+            item.entry.stream = len(streams)
+            members.append(item)
+        else:
+            item.entry.coding = ZERO
+    if members:
+        together = np.concatenate([item.array.reshape(-1) for item in members], dtype=np.int32)
+        streams.append(codeword(together[None], dataclasses.replace(settings, scan=0)))
