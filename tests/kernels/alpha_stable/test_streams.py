@@ -129,6 +129,25 @@ def test_float32_draws_are_those_of_float64(alpha):
         assert np.quantile(np.abs(x - y) / (1 + np.abs(y)), 0.99) < 1e-4
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 1.5, 2.0])
+def test_parts_are_the_draws(alpha, dtype):
+    part, exponent = alpha_stable.sas_parts(KEY, alpha, (5000,), np.dtype(dtype))
+    sign, log_abs = alpha_stable.sas_log(KEY, alpha, (5000,))
+    assert part.dtype == dtype and exponent.dtype == np.int32
+    assert np.all(np.isfinite(part)) and np.all((np.abs(part) > 2.0**-34) & (np.abs(part) < 2.0**34))
+    np.testing.assert_array_equal(np.sign(part), sign)
+    found = np.log(np.abs(np.asarray(part, np.float64))) + np.asarray(exponent) * np.log(2)
+    # In float32 a logarithm of hundreds is good to a few of its last bits.
+    np.testing.assert_allclose(found, log_abs, rtol=2e-6 if dtype == "float32" else 1e-13, atol=1e-5)
+
+
+def test_powers_of_two_are_exact(dtype):
+    one = jnp.asarray([1.3, -0.7], dtype)
+    for exponent in (-100, -1, 0, 17, 100):
+        np.testing.assert_array_equal(alpha_stable.times_power_of_two(one, jnp.full(2, exponent)), one * 2.0**exponent)
+    np.testing.assert_array_equal(alpha_stable.times_power_of_two(one, jnp.full(2, -3000)), 0 * one)
+
+
 @pytest.mark.parametrize("beta", [-1.0, 0.5, 1.0])
 def test_s0_is_continuous_through_one(beta):
     with jax.enable_x64(True):

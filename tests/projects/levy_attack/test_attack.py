@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from projects.levy_attack import slots
 from projects.levy_attack.attack import AttackConfig, attack, query_grid
 from tests.projects.levy_attack.linear import Linear
 
@@ -78,6 +79,17 @@ def test_finished_images_make_room_for_waiting_ones():
         attack(VICTIM.predict, x, labels, config, 1),
         attack(VICTIM.predict, x, labels, dataclasses.replace(config, batch_size=20, chunk=500), 1),
     )
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_threads_change_nothing(monkeypatch, cores):
+    x, labels = VICTIM.images(30)
+    config = dataclasses.replace(CONFIG, batch_size=24, goal=1.2, chunk=50)
+    monkeypatch.setattr(slots, "cores", lambda: cores)
+    found = attack(VICTIM.predict, x, labels, config, 1)
+    assert slots.Slots(24).threads == cores and slots.Slots(24).size == 24 // cores
+    monkeypatch.setattr(slots, "cores", lambda: 2)
+    equal(attack(VICTIM.predict, x, labels, config, 1), found)
 
 
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
@@ -191,7 +203,8 @@ def test_a_goal_ends_an_image_and_tiny_steps_do():
     optimum = VICTIM.optimum(x, labels)
     goal = float(np.median(1.5 * optimum))
     result = attack(VICTIM.predict, x, labels, dataclasses.replace(free, goal=goal), 0)
-    near = optimum < 0.9 * goal
+    near, far = optimum < 0.9 * goal, optimum > goal
+    assert near.sum() > 3 and far.any() and np.all(result.status[far] == "budget")
     assert np.all(result.status[near] == "goal") and np.all(result.distance[near] <= goal)
     assert np.all(result.queries[near] < 8_000)
     result = attack(VICTIM.predict, x, labels, dataclasses.replace(free, eps_stop=6e-3), 0)

@@ -11,7 +11,7 @@ GRID = jnp.array([0.5, 1.0, 2.0])
 
 
 def walked(rates, steps, seed=0, batch=64):
-    """Learners after steps of one query whose success has a rate for each alpha, and the places they took [steps, batch]."""
+    """Learners after steps of one query, with a rate of success for each alpha; the places taken [steps, batch]."""
     generator = np.random.default_rng(seed)
     learner, places = learning.initial(batch, len(rates), jnp.float32), []
     noted = jax.jit(learning.noted)

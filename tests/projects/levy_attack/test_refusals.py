@@ -20,7 +20,7 @@ X, LABELS = VICTIM.images(2)
         {"alpha": 0.0}, {"alpha": 2.01}, {"alpha": -1.0}, {"alpha": float("nan")}, {"noise": "cauchy"}, {"budget": 0},
         {"budget": 2.5}, {"budget": 2**31}, {"lo": 1.0}, {"lo": 2.0}, {"hi": float("inf")}, {"quantise": 1},
         {"delta": 0}, {"eps": -1.0}, {"batch_size": 0}, {"chunk": 0}, {"goal": -1.0}, {"start_trials": -1},
-        {"check_every": 0},
+        {"check_every": 0}, {"alpha": (1.0,)}, {"alpha": (1.0, 2.5)}, {"alpha": (1.0, float("nan"))},
     ],
 )  # fmt: skip
 def test_settings(change):
@@ -43,6 +43,9 @@ def test_settings(change):
         ({"starts": X - 3}, "starts has values"),
         ({"ids": np.array([1, -2])}, "ids has values"),
         ({"key": "seed"}, "key is 'seed'"),
+        ({"alphas": [1.0]}, "alphas has shape"),
+        ({"alphas": [1.0, 2.1]}, "alphas has the value 2.1"),
+        ({"alphas": [1.0, 2.0], "cfg": AttackConfig(alpha=(1.0, 2.0))}, "alphas is given"),
         ({"cfg": {"alpha": 1}}, "cfg is dict"),
         ({"predict": lambda images: np.zeros(len(images))}, "predict returned float64"),
         ({"predict": lambda images: np.zeros((len(images), 2), int)}, "predict returned int64 of shape"),
