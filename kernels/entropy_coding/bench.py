@@ -15,9 +15,9 @@ import numpy as np
 
 from . import (
     bench_network,
-    bench_variety,
     bench_quantizers,
     bench_rate,
+    bench_variety,
     compress,
     decode_tensor,
     decompress,

@@ -76,16 +76,14 @@ def magnitudes(levels: np.ndarray, dq: bool = False) -> np.ndarray:
 def unary_flags(counts: np.ndarray) -> tuple[int, float]:
     """The number of unary flags that suits magnitudes, and the bits of all of them with it."""
     at_least = np.cumsum(counts[::-1])[::-1]
-    size = np.arange(_BINS)
-    found = []
-    for flags in range(1, MAX_UNARY + 1):
-        length = np.where(size < _EXACT, _bits(np.maximum(size - flags, 1)) - 1, size - _EXACT + _EXACT_BITS)
-        prefix = np.bincount(length[flags + 1 :], counts[flags + 1 :], minlength=33)
-        longer = np.cumsum(prefix[::-1])[::-1]
-        ones = np.concatenate([at_least[1:2], at_least[2 : flags + 2], longer[1:]])
-        total = np.concatenate([at_least[:1], at_least[1 : flags + 1], longer[:-1]])
-        bits = _entropy(ones, total) + _LEARNING * np.count_nonzero(total) + _WAVERING * np.sum(total) + at_least[1]
-        found.append(bits + np.sum(prefix * np.arange(33)))
+    flags = _entropy(at_least[1 : MAX_UNARY + 2], at_least[: MAX_UNARY + 1])  # of significance, then of each flag
+    prefixes = np.bincount(
+        _PLACES.reshape(-1), np.where(_BEYOND, counts, 0).reshape(-1), minlength=MAX_UNARY * _LENGTHS
+    )
+    prefixes = prefixes.reshape(MAX_UNARY, _LENGTHS)
+    at_least_long = np.cumsum(prefixes[:, ::-1], axis=1)[:, ::-1]
+    remainders = np.sum(_entropy(at_least_long - prefixes, at_least_long), axis=1) + prefixes @ np.arange(_LENGTHS)
+    found = at_least[1] + flags[0] + np.cumsum(flags[1:]) + remainders
     best = int(np.argmin(found))
     return best + 1, float(found[best])
 
@@ -95,12 +93,18 @@ def _bits(numbers: np.ndarray) -> np.ndarray:
     return np.frexp(numbers.astype(np.float64))[1]
 
 
-def _entropy(ones: np.ndarray, total: np.ndarray) -> float:
-    """Bits of bins in contexts at their overall frequencies."""
-    bits = 0.0
+_LENGTHS = 33  # of the prefix of a remainder, from 0
+_SIZES, _FLAGS = np.arange(_BINS), np.arange(1, MAX_UNARY + 1)[:, None]
+_BEYOND = _SIZES > _FLAGS  # [flags, bins]: what leaves a remainder, and below the place of its prefix's length
+_PLACES = np.where(_SIZES < _EXACT, _bits(np.maximum(_SIZES - _FLAGS, 1)) - 1, _SIZES - _EXACT + _EXACT_BITS)
+_PLACES = _PLACES + (_FLAGS - 1) * _LENGTHS
+
+
+def _entropy(ones: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Bits of each context's bins at their overall frequency, and what adapting to them costs."""
+    bits = np.where(total > 0, _LEARNING + _WAVERING * total, 0)
     for part in (ones, total - ones):
-        there = part > 0
-        bits -= float(np.sum(part[there] * np.log2(part[there] / total[there])))
+        bits -= np.where(part > 0, part * np.log2(np.maximum(part, 0.5) / np.maximum(total, 0.5)), 0)
     return bits
 
 

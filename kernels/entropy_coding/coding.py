@@ -16,6 +16,7 @@ from .constants import MAX_ABS_LEVEL
 from .layout import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
 from .quantize import (
     checked_importance,
+    error_beside,
     fitted_step,
     quantize_rdo,
     quantize_trellis,
@@ -204,14 +205,10 @@ def _more_exact(item: Item, asked: float, array, levels, settings) -> np.ndarray
     entry, moved = item.entry, (item.entry.axes, item.entry.step)
     entry.axes, entry.step = None, asked
     stored = decided(item, item.array, settings)
-    if _squared_error(item.array, stored, entry.step) < _squared_error(array, levels, moved[1]):
+    if error_beside(item.array, stored, entry.step) < error_beside(array, levels, moved[1]):
         return stored
     entry.axes, entry.step = moved
     return levels
-
-
-def _squared_error(array, levels, step: float) -> float:
-    return float(np.sum((array - step * levels) ** 2, dtype=np.float64))
 
 
 def fit(item: Item, array, levels, settings, weight=None) -> None:

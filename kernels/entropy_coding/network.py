@@ -95,9 +95,9 @@ def compress(
     inner = max(1, jobs // max(len(alone), 1))
     settings = Settings(quantizer, float(rate_weight), n_unary, scan, axes, fit, inner)
     with ThreadPoolExecutor(jobs) as pool:
-        # Large ones first, so that no thread starts on the largest when the others are done.
-        futures = {id(i): pool.submit(encode_alone, i, settings) for i in sorted(alone, key=lambda i: -i.entry.size)}
+        # What takes long first, so that no thread starts on it when the others are done.
         together = pool.submit(encode_small, small, settings)
+        futures = {id(i): pool.submit(encode_alone, i, settings) for i in sorted(alone, key=lambda i: -i.entry.size)}
         found = [(item, futures[id(item)].result()) for item in alone]
 
     streams: list[Stream] = []

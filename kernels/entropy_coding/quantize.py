@@ -225,8 +225,6 @@ def fitted_step(w, q, step: float, *, importance=None) -> float:
     Raises:
       ValueError: as `quantize_rdo`; TypeError: q holds no integers.
     """
-    from . import fitting
-
     q = np.asarray(q)
     if q.dtype.kind not in "iub":
         raise TypeError(f"levels must be integers, not {q.dtype}")
@@ -236,13 +234,25 @@ def fitted_step(w, q, step: float, *, importance=None) -> float:
         raise ValueError(f"the levels have shape {q.shape}, the weights {np.shape(w)}")
     w, step = checked_weights(w, step, -1)  # the levels are there: any step will do
     importance = checked_importance(w, 0.0, importance)
-    flat, levels = _real(w).reshape(-1), np.require(q, np.int32, "CA").reshape(-1)
-    weights = np.ones(1) if importance is None else np.require(importance, None, "CA").reshape(-1)
-    found = np.empty(2)
-    fitting.sums(flat, levels, weights, found)
-    product, square = found.tolist()
+    product, square = _sums(w, q, importance)
     best = product / square if square > 0 else 0.0
     return best if 0 < best < np.inf else float(step)
+
+
+def error_beside(w, q, step: float) -> float:
+    """Squared error of levels less the sum of the squared weights, which is the same in every order."""
+    product, square = _sums(w, q, None)
+    return step * (step * square - 2 * product)
+
+
+def _sums(w, q, importance) -> list[float]:
+    """sum F w q and sum F q^2."""
+    from . import fitting
+
+    found = np.empty(2)
+    weights = np.ones(1) if importance is None else np.require(importance, None, "CA").reshape(-1)
+    fitting.sums(_real(w).reshape(-1), np.require(q, np.int32, "CA").reshape(-1), weights, found)
+    return found.tolist()
 
 
 def _coding_order(options) -> tuple[np.ndarray | None, np.ndarray]:
