@@ -10,7 +10,7 @@ import numpy as np
 
 from . import compress, decompress
 
-QPS = {"uniform": (-20, -28, -36), "trellis": (-24, -32, -40)}
+QPS = {"uniform": (-20, -32), "trellis": (-24, -36)}
 SMALL_QP = -75
 
 
@@ -91,7 +91,7 @@ def networks() -> dict[str, dict[str, np.ndarray]]:
         "depthwise convolutions": depthwise,
         "an MLP, 92 % zeros": sparse,
         "a convolution without most filters": {"conv.weight": pruned, "conv.bias": normal(256, scale=0.1)},
-        "one large matrix": {"linear.weight": heavy(768, 3072)},
+        "one large matrix": {"linear.weight": heavy(768, 1024)},
         "a recurrent network": {"lstm.weight_ih": normal(800, 100), "lstm.weight_hh": normal(800, 200),
                                 "lstm.bias_ih": normal(800, scale=0.1), "lstm.bias_hh": normal(800, scale=0.1)},
         "a tiny network": {"fc1.weight": normal(8, 2), "fc1.bias": normal(8, scale=0.1), "fc2.weight": normal(1, 8),
