@@ -8,9 +8,13 @@ import dataclasses
 import statistics
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from common import app, checkpoint, config, files, provenance, weight_files
+from kernels import boundary_step
+from kernels.alpha_stable import words
 from projects.levy_attack import published, study, victims
 from projects.levy_attack.attack import AttackConfig, attack
 
@@ -58,6 +62,7 @@ def main(settings: BenchConfig, run: app.Run) -> dict:
         if settings.speed:
             result["steps_per_s"] = _piece(run, "speed", lambda: speed(settings, peer))
             ours = result["steps_per_s"]["ours, alpha = 2"]
+            result["parts_ms"] = _piece(run, "parts", lambda: parts(settings, peer, 1.1 * ours))
             result["times_faster"] = {who: ours / value for who, value in result["steps_per_s"].items()}
         result["quality"] = {}
         for name in settings.quality:
@@ -138,6 +143,49 @@ def speed(settings: BenchConfig, peer) -> dict[str, float]:
             if repeat:
                 seconds[who].append(taken)
     return {who: STEPS[who] / statistics.median(times) for who, times in seconds.items()}
+
+
+def parts(settings: BenchConfig, peer, queries_per_s: float) -> dict[str, float]:
+    """Returns milliseconds for a query of the whole batch: the attack, and what it cannot do without, by itself."""
+    victim, given, _ = _given(settings, "mlp", BATCH, peer)
+    x = jnp.asarray(given["x"])
+    size, times = x[0].size, 64
+    keys = jax.random.split(jax.random.key(0), (times, BATCH))
+
+    def hashes(keys):
+        data = jax.random.key_data(keys)[..., None]
+        counter = jnp.broadcast_to(jnp.arange(size, dtype=jnp.uint32), (*keys.shape, size))
+        first, second = words.threefry((data[..., 0, :], data[..., 1, :]), (jnp.zeros_like(counter), counter))
+        return first ^ second
+
+    def noise(keys):
+        return boundary_step.draw_noise(keys, 1.5, "coordinatewise", size, jnp.float32, is_heavy=False)[0]
+
+    def network(predict, x):
+        return jax.lax.fori_loop(0, times, lambda _, labels: predict(x + labels[0] * 1e-9), jnp.zeros(BATCH, jnp.int32))
+
+    def first_layer(x, kernel):
+        flat = x.reshape(BATCH, -1)
+        return jax.lax.fori_loop(0, times, lambda _, total: (flat + total[0, 0] * 1e-9) @ kernel, flat[:, :128])
+
+    kernel = weight_files.flatten(checkpoint.load_tree(f"{settings.checkpoints}/mlp"))["fc1/kernel"]
+    calls = {
+        "random bits": (hashes, (keys,)),
+        "noise, bits included": (noise, (keys,)),
+        "product of the first layer": (first_layer, (x, jnp.asarray(kernel))),
+        "labels of the network": (network, (victim.predict, x)),
+    }
+    found = {"a query of the attack": 1000 / queries_per_s}
+    for name, (function, arguments) in calls.items():
+        compiled = jax.jit(function)
+        jax.block_until_ready(compiled(*arguments))
+        seconds = []
+        for _ in range(settings.repeats):
+            began = time.perf_counter()
+            jax.block_until_ready(compiled(*arguments))
+            seconds.append(time.perf_counter() - began)
+        found[name] = 1000 * statistics.median(seconds) / times
+    return found
 
 
 def quality(settings: BenchConfig, name: str, peer, seed: int, run) -> dict:

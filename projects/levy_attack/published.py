@@ -28,11 +28,12 @@ def front_page(name: str, result: dict) -> dict:
         return {"front_page": []}
     best = min(tested, key=lambda row: float(row["comparison"]["ratio"]))
     found = best["comparison"]
+    seeds = _seeds([best])
     interval = f"{float(found['low']):.3f} to {float(found['high']):.3f}"
     return {
         "front_page": [
             {
-                "what": f"{victims.TITLES[name]}, {result['images']} images, {result['budget']:,} queries",
+                "what": f"{victims.TITLES[name]}, {result['images']} images, {seeds}{result['budget']:,} queries",
                 "result": f"alpha {best['alpha']:g} comes to {float(found['ratio']):.3f} of the distance of alpha = 2 "
                 f"({interval})",
             }
@@ -84,11 +85,20 @@ def alpha_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
+def _seeds(rows: list[dict]) -> str:
+    """How many seeds the comparisons of laws have."""
+    counts = sorted({len(row["compared_seeds"]) for row in rows})
+    if not counts:
+        return ""
+    shown = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{shown} {'seed' if counts == [1] else 'seeds'}, "
+
+
 def finding(name: str, result: dict) -> str:
     """What a study found, in a sentence that follows from its numbers alone."""
     tested = [row for row in result["laws"] if "p_holm" in row.get("comparison", {})]
     clear = [row for row in tested if float(row["comparison"]["p_holm"]) < 0.05]
-    where = f"{victims.TITLES[name]}, {result['images']} images, {result['budget']:,} queries"
+    where = f"{victims.TITLES[name]}, {result['images']} images, {_seeds(tested)}{result['budget']:,} queries"
     if not tested:
         return f"{where}: nothing to compare yet."
 
@@ -122,6 +132,9 @@ def bench_text(bench: dict) -> str:
             f"Speed at batch {bench['batch']} on the MLP with adaptation, medians of {bench['repeats']} runs in turn:",
             readme.markdown(["attack", "steps of the batch a second", "ours is times as fast"], rows),
         ]
+    if "parts_ms" in bench:
+        taken = ", ".join(f"{name} {value:.3f}" for name, value in bench["parts_ms"].items())
+        parts.append(f"Milliseconds for a query of the batch, alone on all cores: {taken}.")
     rows = []
     for found in bench.get("quality", {}).values():
         theirs = found["beside"]
