@@ -164,15 +164,9 @@ def parts(settings: BenchConfig, peer, queries_per_s: float) -> dict[str, float]
     def network(predict, x):
         return jax.lax.fori_loop(0, times, lambda _, labels: predict(x + labels[0] * 1e-9), jnp.zeros(BATCH, jnp.int32))
 
-    def first_layer(x, kernel):
-        flat = x.reshape(BATCH, -1)
-        return jax.lax.fori_loop(0, times, lambda _, total: (flat + total[0, 0] * 1e-9) @ kernel, flat[:, :128])
-
-    kernel = weight_files.flatten(checkpoint.load_tree(f"{settings.checkpoints}/mlp"))["fc1/kernel"]
     calls = {
         "random bits": (hashes, (keys,)),
         "noise, bits included": (noise, (keys,)),
-        "product of the first layer": (first_layer, (x, jnp.asarray(kernel))),
         "labels of the network": (network, (victim.predict, x)),
     }
     found = {"a query of the attack": 1000 / queries_per_s}
