@@ -12,7 +12,7 @@ from .tensor import Options, matrix_shape, skip_bits, skipped_rows
 
 _ENOUGH = 1 << 17  # values that show which order of axes is the cheaper
 _SHOWN = 1 << 15  # and that show how magnitudes are spread
-_WORTH = 0.998  # an order of axes must save so much: less is chance
+_WORTH = 0.99  # an order of axes must save so much: less is chance
 _EXACT_BITS = 9
 _EXACT = 1 << _EXACT_BITS  # magnitudes below it are told apart, the others by their number of bits
 _BINS = _EXACT + 32 - _EXACT_BITS
