@@ -214,3 +214,4 @@ def test_published_estimates_hold_what_they_promise():
             assert row["network"] <= min(row[key] for key in inverse.BASELINES), row
     million = results["square16_million"]
     assert million["samples"] == 1_000_000 and million["peak_mebibytes"] < 1000
+    assert million["resumed"]["resumed_after"] and million["resumed"]["unequal"] == 0 < million["resumed"]["numbers"]
