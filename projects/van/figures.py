@@ -43,13 +43,10 @@ def ladders(figure: str, scale: str) -> list[Ladder]:
         if small:
             return [Ladder("triangular3", dataclasses.replace(settings, rows=3), (0.5, 1.0), 150, 50, 2000, **rest)]
         betas = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
-        found = [
+        return [
             Ladder(f"triangular{size}", dataclasses.replace(settings, rows=size), betas, 600, 400, samples, **rest)
             for size, samples in ((4, 20_000), (6, 10_000))
         ]
-        settings = dataclasses.replace(settings, rows=8, learning_rate=2e-3)
-        large = Ladder("triangular8", settings, betas[1::2], 1000, 1000, 5000, **rest, grows_from="triangular6")
-        return [*found, large]
     if figure == "3":
         settings = dataclasses.replace(MADE, system="hopfield", columns=20 if small else 100, batch_size=1000)
         betas = (0.5, 1.2) if small else grid(0.3, 1.5)

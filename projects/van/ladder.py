@@ -28,8 +28,6 @@ class Ladder:
       chunk: samples at a time.
       defended: estimates are of a mixture with networks of higher temperatures, see `proposal`.
       images: estimates are of the mean over so many symmetries of the system.
-      grows_from: name of a ladder of smaller lattices in the same run, whose networks the rungs begin with where they
-        can; only PixelCNN's weights fit other lattices.
     """
 
     name: str
@@ -41,7 +39,6 @@ class Ladder:
     chunk: int = 2000
     defended: bool = False
     images: int = 1
-    grows_from: str | None = None
 
 
 def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]:
@@ -65,7 +62,7 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
         if weights.is_file():
             climbed[beta] = loaded(template, weights)
         else:
-            begun = beginning(ladder, beta, climbed, template, run, start)
+            begun = climbed[min(climbed, key=lambda other: abs(other - beta))] if climbed else start
             asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if begun is None else 0.0)
             begun = model.tree(template) if begun is None else begun
             climbed[beta] = train(asked, system, beta, begun, advance, run, f"{ladder.name}, beta {beta:g}")
@@ -88,14 +85,6 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
 def loaded(template: model.Network, weights: pathlib.Path) -> dict:
     """Returns the parameters in a file, each name and shape checked."""
     return model.tree(models.from_tree(template, checkpoint.load_tree(weights)))
-
-
-def beginning(ladder: Ladder, beta: float, climbed: Mapping[float, dict], template, run: app.Run, start: dict | None):
-    """Returns what a rung begins with: the smaller lattice's network, that of the nearest rung, `start` or None."""
-    smaller = run.path / "pieces" / f"{ladder.grows_from}_beta{beta:g}.safetensors"
-    if smaller.is_file():
-        return loaded(template, smaller)
-    return climbed[min(climbed, key=lambda other: abs(other - beta))] if climbed else start
 
 
 def wider(climbed: Mapping[float, dict], beta: float) -> list[dict]:

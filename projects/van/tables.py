@@ -71,11 +71,10 @@ def describe(settings: TablesConfig) -> dict[str, str]:
     for ladder in figures.ladders(settings.figure, settings.scale):
         asked = ladder.settings
         width = f" h{asked.half_width}" if asked.network == "pixelcnn" else ""
-        begun = ladder.grows_from or ("a trained network" if settings.start_from else None)
+        begun = "begun from a trained network, " if settings.start_from else f"{ladder.first_steps} steps, then "
         found[ladder.name] = (
             f"{asked.network} D{asked.depth} C{asked.channels}{width}, batch {asked.batch_size}, "
-            + (f"begun from {begun}, " if begun else f"{ladder.first_steps} steps, then ")
-            + f"{ladder.steps} steps a temperature, {ladder.samples:,} samples"
+            f"{begun}{ladder.steps} steps a temperature, {ladder.samples:,} samples"
             + (f" of means over {ladder.images} symmetries" if ladder.images > 1 else "")
         )
     return found

@@ -56,9 +56,6 @@ def test_a_rung_begins_with_the_nearest_one(tmp_path, monkeypatch):
     assert first[1] == 0.9 and begun == {0.3: (0.5, 0), 0.1: (0.3, 0), 0.6: (0.5, 0), 1.0: (0.6, 0)}
     ladder.climb(dataclasses.replace(asked, name="given"), run, ladder.final(asked, run))
     assert begun[0.5] == (1, 0) and begun[0.3] == (0.5, 0)
-    larger = dataclasses.replace(settings, rows=4)
-    ladder.climb(ladder.Ladder("large", larger, (0.1, 0.7), 2, 1, 10, grows_from="fresh"), run)
-    assert begun[0.1] == (0.1, 0) and begun[0.7] == (0.1, 0), "a smaller lattice's network where there is one"
 
 
 def test_pieces_are_kept(tmp_path, monkeypatch):
