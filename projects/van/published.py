@@ -150,7 +150,9 @@ def quantity_row(name: str, values: Mapping[str, float]) -> list[str]:
         cells.append("" if value is None else _with_error(value, error))
         if method == "nis":
             cells.append(_error(values["nis_jackknife_error"]))
-        far = None if None in (value, known) else (value - known) / math.hypot(error, spread)
+        # A chain that met one energy only states no error: nothing to measure a distance in.
+        told = None not in (value, known) and (error or spread)
+        far = (value - known) / math.hypot(error, spread) if told else None
         cells.append("" if far is None else f"{far:+.1f}" if abs(far) < 10 else f"{far:+.0f}")
     return cells
 
@@ -184,8 +186,8 @@ def _pair(values: Mapping, name: str) -> tuple:
 
 
 def _error(error: float) -> str:
-    """Two digits that count, never in powers of ten."""
-    return f"{error:.{_decimals(error)}f}"
+    """Two digits that count; in powers of ten only where an energy is known to a millionth."""
+    return f"{error:.{_decimals(error)}f}" if error == 0 or error > 1e-6 else f"{error:.1e}"
 
 
 def _decimals(error: float) -> int:
