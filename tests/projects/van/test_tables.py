@@ -39,6 +39,7 @@ def test_a_figure_at_small_scale(figure, tmp_path):
         assert "means over 8 symmetries" in about and len(table.splitlines()) == 2 + len(rows)
 
 
+@pytest.mark.filterwarnings("ignore:one of 10 samples", "ignore:max r")
 def test_a_rung_begins_with_the_nearest_one(tmp_path, monkeypatch):
     """From the middle down, then up: 0.6 goes on from 0.5, not from 0.1; the first rung from what is given."""
     begun = {}
