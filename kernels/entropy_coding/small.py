@@ -70,7 +70,7 @@ def _no_worse_together(scaled: list[np.ndarray], steps: list[float]) -> tuple[np
         return float(np.sum(scales * (together - step * levels) ** 2))
 
     alone = error(np.concatenate([quantize_trellis(one, 1.0) for one in scaled]), 1.0)
-    for step in (1.0, 0.99, 0.98, 0.96):
+    for step in (1.0, 0.99, 0.98, 0.96, 0.93, 0.88, 0.8):
         levels = quantize_trellis(together, step)
         if error(levels, step) <= alone:
             break
