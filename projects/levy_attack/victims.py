@@ -27,9 +27,9 @@ DATASETS = {
 TITLES = {
     "mlp": "MLP 784-128-10",
     "mnist_cnn": "MNIST CNN",
-    "cifar_cnn": "CIFAR CNN",
-    "resnet20": "ResNet-20",
-    "small_vgg16": "Small-VGG16",
+    "cifar_cnn": "CNN, CIFAR-10 (JPEG)",
+    "resnet20": "ResNet-20, CIFAR-10 (JPEG)",
+    "small_vgg16": "Small-VGG16, CIFAR-10 (JPEG)",
     "efficientnet_lite0": "EfficientNet-Lite0",
 }
 LITE0_FILE = "efficientnet_lite0/efficientnet_lite0.npz"
