@@ -41,6 +41,8 @@ class Compiled:
     def _by_numba(self, **options):
         import numba
 
+        if numba.config.DISABLE_JIT:
+            raise RuntimeError("NUMBA_DISABLE_JIT is set, but the coder runs as machine code only: unset it")
         namespace = dict(self.py_func.__globals__)
         for name in self.py_func.__code__.co_names:
             value = namespace.get(name)

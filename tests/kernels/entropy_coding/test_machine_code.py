@@ -132,3 +132,12 @@ def test_threads_that_all_come_first(sums):
         thread.join()
     assert found == [[7.5, 9.0]] * 8
     assert len(sums.entries) == 1
+
+
+def test_a_process_that_may_not_compile_says_so(monkeypatch, tmp_path, sums):
+    import numba
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    with pytest.raises(RuntimeError, match="NUMBA_DISABLE_JIT is set"):
+        call(sums)
