@@ -121,7 +121,7 @@ def test_wheel_needs_what_the_kernels_import(wheel):
     fields = email.message_from_bytes(archive.read(metadata))
     always = [line for line in fields.get_all("Requires-Dist") if "extra" not in line]
     needs = {re.match(r"[\w-]+", line).group().replace("-", "_") for line in always}
-    assert needs == {"jax", "numpy", "numba", "ml_dtypes"}
+    assert needs == {"jax", "numpy", "numba", "llvmlite", "ml_dtypes"}
     assert fields["Requires-Python"] == ">=3.11"
 
 

@@ -35,6 +35,7 @@ def plain_chain(uniform, log_w, start):
     return index, accepted
 
 
+@pytest.mark.filterwarnings("ignore:max r / n")
 @pytest.mark.parametrize("start", [0, 5])
 def test_steps_follow_the_rule(start):
     log_w = np.random.default_rng(1).normal(0, 1.5, 400)

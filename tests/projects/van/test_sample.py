@@ -109,6 +109,7 @@ def test_sums_do_not_know_chunks():
     assert many.chain.steps == 3000
 
 
+@pytest.mark.filterwarnings("ignore:max r / n")  # of two samples one holds the chain
 def test_the_chain_goes_on_from_chunk_to_chunk():
     """Chunks of one: the first sample of each is offered to the state before, by the same rule as in one piece."""
     rng = np.random.default_rng(1)
