@@ -4,6 +4,7 @@ Srinivasan, Kuruoglu, Müller, Samek, Nakajima, EUSIPCO 2019: the Boundary Attac
 alpha-stable noise. Only labels are seen; queries are counted for each image, exactly, and never exceed the budget.
 """
 
+import contextlib
 import pathlib
 import signal
 import time
@@ -151,21 +152,21 @@ class _Watch:
 
     def __enter__(self):
         self._previous = signal.signal(signal.SIGTERM, self._note)
-        total = self.config.images * self.config.budget
-        self._context = self.run.progress(total, f"{self.config.victim} alpha {self.config.alpha:g}")
-        self._progress, self._seen = self._context.__enter__(), 0
+        self._progress, self._contexts = None, contextlib.ExitStack()
         return self
 
     def __exit__(self, *exception):
         signal.signal(signal.SIGTERM, self._previous)
-        self._context.__exit__(*exception)
+        self._contexts.close()
 
     def _note(self, number, frame):
         self.is_asked = True
 
     def __call__(self, progress: Progress) -> None:
-        self._progress.update(progress.queries - self._seen, median=np.median(progress.distances))
-        self._seen = progress.queries
+        if self._progress is None:  # what a killed attack had asked already is no part of the rate
+            total, title = self.config.images * self.config.budget, f"{self.config.victim} alpha {self.config.alpha:g}"
+            self._progress = self._contexts.enter_context(self.run.progress(total, title, progress.queries))
+        self._progress.update(progress.queries - self._progress.done, median=np.median(progress.distances))
         count = min(self.config.gallery, self.config.images)
         asked = np.asarray(progress.state.queries)[:count]
         if count and self.run.is_main and len(set(asked.tolist())) == 1 and int(asked[0]) in GALLERY_QUERIES:

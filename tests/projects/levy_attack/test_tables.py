@@ -58,11 +58,14 @@ def test_an_attack_that_is_told_to_end_goes_on_to_the_same_numbers(small, tmp_pa
         watch.is_asked = progress.queries > 4000
         told(watch, progress)
 
+    starts, shown = [], run_directory.Run.progress
+    monkeypatch.setattr(run_directory.Run, "progress", lambda *a: starts.append(a[3]) or shown(*a))
     monkeypatch.setattr(attack._Watch, "__call__", tell)
     with pytest.raises(app.Preempted):
         attack.main(settings, again)
     monkeypatch.setattr(attack._Watch, "__call__", told)
     attack.main(settings, again)
+    assert starts[0] == 0 and starts[1] > 4000  # the rate that is shown is of this process
     piece = run.path / "runs" / "levy_attack.attack" / "mlp_coordinatewise_1_seed0"
     assert (piece / "attack.npz").read_bytes() == (again.path / "attack.npz").read_bytes()
     assert (piece / "gallery.npz").read_bytes() == (again.path / "gallery.npz").read_bytes()
