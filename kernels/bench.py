@@ -7,6 +7,7 @@ and said so.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import importlib
@@ -65,6 +66,20 @@ class Bench:
         """Records a row that is no comparison."""
         self.rows.append({"name": name, **facts})
         print(f"{name:<46} " + "  ".join(f"{key} {_short(value)}" for key, value in facts.items()), flush=True)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def peer(name: str):
+        """Yields a running peer of `tests/peers`, or None where this is no checkout or it has not been built."""
+        with contextlib.ExitStack() as stack:
+            try:
+                from tests.peers import client
+
+                running = stack.enter_context(client.open_peer(name))
+            except (ImportError, FileNotFoundError) as missing:
+                print(f"{name} is left out: {missing}", file=sys.stderr)
+                running = None
+            yield running
 
     @staticmethod
     def _line(row) -> str:

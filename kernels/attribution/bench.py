@@ -6,9 +6,7 @@ The rows also say what compiling costs, what memory the compiled programs ask fo
 Peer: `make peers-zennit`.
 """
 
-import contextlib
 import functools
-import sys
 import time
 
 import jax
@@ -40,7 +38,8 @@ def run(bench) -> None:
     x = jax.device_put(np.ascontiguousarray(networks.channels_last(images)))
     peak, work = matmul_peak(), multiplications(fn, params, x[:1])
     bench.record("matmul", flops_per_s=peak, multiplications_of_an_image=work)
-    with zennit(plan, values) as peer:
+    with bench.peer("zennit") as server:
+        peer = None if server is None else Zennit(server, plan, values)
         for batch, names in ((BATCH, (HEADLINE, "gradient", "forward")), (SMALL_BATCH, OTHERS)):
             problem = (params, x[:batch], jnp.full(batch, TARGET))
             calls = {name: call_of(fn, name) for name in dict.fromkeys((*names, "gradient"))}
@@ -195,16 +194,3 @@ class Zennit:
 
     def _composite(self, name: str) -> dict:
         return {"composite": name, "options": {key: [[[[value]]]] for key, value in OPTIONS.get(name, {}).items()}}
-
-
-@contextlib.contextmanager
-def zennit(plan, values):
-    """Yields the running peer, or None where it is not built."""
-    from tests.peers import client
-
-    if client.python_of("zennit") is None:
-        print("zennit is not here (make peers-zennit); measured without it", file=sys.stderr)
-        yield None
-        return
-    with client.open_peer("zennit") as server:
-        yield Zennit(server, plan, values)

@@ -5,7 +5,6 @@ products on this machine in the same run. The full-forward method, that of the p
 network of ours: three passes are timed and taken times the number of sites. Peers: `make peers-netket`.
 """
 
-import contextlib
 import dataclasses
 import time
 
@@ -31,7 +30,7 @@ def run(bench) -> None:
     """Every comparison of this room."""
     flops = peak()
     bench.record("large matrix products", gflops=flops / 1e9)
-    with netket() as peer:
+    with bench.peer("netket") as peer:
         for name, batch, torch_too in (("D6 C64 h3", 100, True), ("D6 C64 h3", 1000, False), ("D3 C64 h6", 100, False)):
             against_peers(bench, peer, name, batch, torch_too, flops)
     implementations(bench)
@@ -170,20 +169,6 @@ def _log_prob_by_xla(params, cfg, spins):
             kernel = entry["kernel"] * open_weights(cfg, layer)
             x = lax.conv_general_dilated(u, kernel, (1, 1), "SAME", dimension_numbers=names) + entry["bias"]
     return sum_of_terms(cfg, jnp.moveaxis(x[..., 0], 0, -1), jnp.moveaxis(spins, 0, -1).astype(jnp.float32))
-
-
-@contextlib.contextmanager
-def netket():
-    """A running NetKet and torch, or None where this is no checkout or their environment has not been built."""
-    with contextlib.ExitStack() as stack:
-        try:
-            from tests.peers import client
-
-            peer = stack.enter_context(client.open_peer("netket"))
-        except (ImportError, FileNotFoundError) as missing:
-            print(f"NetKet and torch are left out: {missing}")
-            peer = None
-        yield peer
 
 
 def _wait(values) -> None:

@@ -5,7 +5,6 @@ shift: about 9 cycles a context-coded bin however many units a core has; a chain
 `bins` below counts context-coded bins. Peers: `make peers-nncodec`.
 """
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -45,7 +44,7 @@ def run(bench) -> None:
     """Every comparison of this room."""
     hertz = clock()
     bench.record("clock", hertz=hertz)
-    with nncodec() as peer:
+    with bench.peer("nncodec") as peer:
         for name, make in SHAPES.items():
             coder(bench, peer, name, make(), hertz)
         bench_quantizers.run(bench, peer)
@@ -159,24 +158,6 @@ def clock() -> float:
         chain(count, np.uint64(0x9E3779B97F4A7C15))
         best = min(best, time.perf_counter() - start)
     return CHAIN_LATENCY * count / best
-
-
-@contextlib.contextmanager
-def nncodec():
-    """A running nncodec, or None where this is no checkout or its environment has not been built."""
-    try:
-        from tests.peers import client
-
-        context = client.open_peer("nncodec")
-        peer = context.__enter__()
-    except (ImportError, FileNotFoundError) as missing:
-        print(f"nncodec is left out: {missing}")
-        yield None
-        return
-    try:
-        yield peer
-    finally:
-        context.__exit__(None, None, None)
 
 
 def _drop(_) -> None:

@@ -4,8 +4,6 @@ Weights are drawn, not trained, with the tails, the sparsity and the sizes that 
 EfficientNet-Lite0 does in bench_network.py. Every file of both is decoded and compared with the weights.
 """
 
-import contextlib
-
 import numpy as np
 
 from . import compress, decompress
@@ -16,7 +14,7 @@ SMALL_QP = -75
 
 def run(bench) -> None:
     """One row a network: the worst of all its settings, in bytes and in squared error over nncodec's."""
-    with _peer() as peer:
+    with bench.peer("nncodec-full") as peer:
         if peer is None:
             return
         for name, tree in networks().items():
@@ -100,17 +98,3 @@ def networks() -> dict[str, dict[str, np.ndarray]]:
                       "one.weight": np.ones((1, 4000), "f"), "wide.weight": heavy(20, 300, scale=50.0)},
         "a list of scalars": {f"gain{i}": random.normal(1, 0.1, 1).astype(np.float32) for i in range(300)},
     }  # fmt: skip
-
-
-@contextlib.contextmanager
-def _peer():
-    """nncodec's pipeline, or None where this is no checkout or its environment has not been built."""
-    with contextlib.ExitStack() as stack:
-        try:
-            from tests.peers import client
-
-            peer = stack.enter_context(client.open_peer("nncodec-full"))
-        except (ImportError, FileNotFoundError) as missing:
-            print(f"nncodec's pipeline is left out: {missing}")
-            peer = None
-        yield peer

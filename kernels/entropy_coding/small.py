@@ -62,7 +62,9 @@ def _share_trellis(items, settings, streams) -> None:
 
 def _no_worse_together(scaled: list[np.ndarray], steps: list[float]) -> tuple[np.ndarray, float]:
     """Levels of tensors, in their steps, and the factor of the steps at which their squared error is no larger than
-    that of a trellis for each: what a state of the trellis brings along from the tensor before is chance."""
+    that of a trellis for each: what a state of the trellis brings along from the tensor before is chance.
+
+    Where every factor tried misses that, the best of them."""
     scales = np.repeat(np.square(steps), [one.size for one in scaled])
     together = np.concatenate(scaled)
 
@@ -70,11 +72,13 @@ def _no_worse_together(scaled: list[np.ndarray], steps: list[float]) -> tuple[np
         return float(np.sum(scales * (together - step * levels) ** 2))
 
     alone = error(np.concatenate([quantize_trellis(one, 1.0) for one in scaled]), 1.0)
+    tried = []
     for step in (1.0, 0.99, 0.98, 0.96, 0.93, 0.88, 0.8):
         levels = quantize_trellis(together, step)
-        if error(levels, step) <= alone:
+        tried.append((error(levels, step), levels, step))
+        if tried[-1][0] <= alone:
             break
-    return levels, step
+    return min(tried, key=lambda one: one[0])[1:]
 
 
 def _share_levels(items, settings, streams) -> None:
