@@ -200,7 +200,7 @@ def test_published_estimates_hold_what_they_promise():
     found = results["square24"]["estimates"]
     for name, error in {"u": 0.02, "abs_m_site": 0.03, "entropy": 0.007, "free_energy": 0.0008}.items():
         assert found[name]["nis_error"] < error
-    assert found["u"]["nmcmc_error"] < 0.0075 and found["abs_m_site"]["nmcmc_error"] < 0.04
+    assert found["u"]["nmcmc_error"] < 0.007 and found["abs_m_site"]["nmcmc_error"] < 0.04
     ((row,),) = results["figure_comment"]["rows"].values()
     for name, values in row["estimates"].items():
         known = values.get("exact", values.get("reference"))
