@@ -47,7 +47,7 @@ def ladders(figure: str, scale: str) -> list[Ladder]:
             Ladder(f"triangular{size}", dataclasses.replace(settings, rows=size), betas, 600, 400, samples, **rest)
             for size, samples in ((4, 20_000), (6, 10_000))
         ]
-        # At 8 x 8 the convolutions stall at KL(q||p) = 2.3 and more (beta 1.5); dense layers come below 1.
+        # At 8 x 8 and beta 1.5 the convolutions stall at KL(q||p) = 2.3; dense layers come below 1 in a minute.
         dense = dataclasses.replace(
             MADE, system="triangular", coupling=-1.0, rows=8, depth=3, channels=8, bias=True, fold=True,
             learning_rate=1e-2, batch_size=200, anneal=0.995,
