@@ -106,7 +106,7 @@ def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list
     module = sys.modules[main.__module__]
     name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem
     if any(argument in ("--help", "-h", "-help", "--helpshort", "--helpfull") for argument in argv[1:]):
-        _print_help(_help(name, module.__doc__, config_class))
+        config_lib.print_help(_help(name, module.__doc__, config_class))
         return 0
     verb = name.removeprefix("projects.")
     if len(argv) == 2 and argv[1].startswith(CHECK):
@@ -233,13 +233,6 @@ def _print_result(current: Run, note: str) -> None:
     sys.stdout.flush()
     if note:
         metrics.log(f"run directory: {current.path} ({note})")
-
-
-def _print_help(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader, a pager or `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help(name: str, docstring: str | None, config_class: type) -> str:

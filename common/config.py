@@ -15,6 +15,8 @@ import hashlib
 import json
 import math
 import operator
+import os
+import sys
 import textwrap
 import types
 import typing
@@ -311,3 +313,11 @@ def to_text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "empty"
     return "none" if value is None else (str(value) if value != "" else "empty")
+
+
+def print_help(text: str) -> None:
+    """Prints to a reader who may have seen enough before the end: a pager, or `head`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,8 +75,9 @@ def _dry_run(sweep: Sweep, options: LaunchConfig) -> int:
 
 
 def _print_help() -> int:
-    print(__doc__.strip(), "\n\nFlags:\n\n", config_lib.help_text(LaunchConfig), sep="")
-    print(f"\nFlags of {', '.join(verbs.VERBS)}:\n\n{config_lib.help_text(verbs.VerbConfig)}")
+    own, verbs_own = config_lib.help_text(LaunchConfig), config_lib.help_text(verbs.VerbConfig)
+    parts = [__doc__.strip(), "Flags:", own, f"Flags of {', '.join(verbs.VERBS)}:", verbs_own]
+    config_lib.print_help("\n\n".join(parts))
     return 0
 
 
