@@ -137,10 +137,18 @@ def test_stubborn_jobs_are_killed_after_their_grace(tmp_path):
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     )
     stop, log = threading.Event(), tmp_path / "log"
-    threading.Timer(1.0, stop.set).start()
-    began = time.monotonic()
+
+    def stop_when_both_are_up():  # before that the signal would end them
+        deadline = time.monotonic() + 50
+        while time.monotonic() < deadline and (not log.exists() or log.read_text() != "up\nup\n"):
+            time.sleep(0.05)
+        stop.set()
+
+    waiting = threading.Thread(target=stop_when_both_are_up)
+    waiting.start()
     codes = processes.run_group([sys.executable, "-c", program], [{}, {}], log, "/", stop, 0.5)
-    assert codes == [-9, -9] and time.monotonic() - began < 10 and log.read_text() == "up\nup\n"
+    waiting.join()
+    assert codes == [-9, -9] and log.read_text() == "up\nup\n"
 
 
 def test_children_of_jobs_end_with_them(tmp_path):
