@@ -6,16 +6,8 @@ swendsen_wang(jax.random.key(0), spins, 0.44, 1.0, n_sweeps=100)
 
 from . import energies
 from .cluster import swendsen_wang, wolff
-from .exact import (
-    CRITICAL_BETA,
-    Exact,
-    brute_force,
-    brute_force_means,
-    hopfield_two_patterns,
-    kaufman_torus,
-    onsager_bulk,
-    states,
-)
+from .exact import Exact, brute_force, brute_force_means, hopfield_two_patterns, states
+from .square import CRITICAL_BETA, kaufman_torus, onsager_bulk
 from .transfer import magnetisation_law, transfer_open, transfer_torus
 from .triangular import RESIDUAL_ENTROPY, triangular_torus
 

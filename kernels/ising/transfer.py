@@ -5,11 +5,10 @@ vector of 2^L. Derivatives in beta are carried along: a jet is (value, first, se
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from .exact import Exact, check_torus, checked, from_derivatives
+from .exact import STRONGEST, Exact, check_torus, checked, of_coupling, whole
 
 WIDEST_TORUS = 10  # matrices of 1024 x 1024
 WIDEST_OPEN = 14  # vectors of 16384
@@ -32,16 +31,16 @@ def transfer_torus(
     Raises:
       ValueError: a torus that is too short or too wide, an unknown lattice, a bad beta or J.
     """
-    beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS)
     check_torus(L, M, double_bonds)
-    bonds = J * _row_bonds(L, lattice)
-    exponents = beta * bonds
-    highest = float(exponents.max())
-    weights = np.exp(exponents - highest)
-    value, first, second, log_scale = _trace_of_power((weights, bonds * weights, bonds * bonds * weights), M)
-    first, second = first / value, second / value
-    ln_z = math.log(value) + log_scale + M * highest
-    return from_derivatives(ln_z, first, second - first * first, beta, L * M)
+    L, M, beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS)
+
+    def logarithm(K):
+        weights, bonds, highest = _row_weights(L, lattice, K)
+        value, first, second, log_scale = _trace_of_power((weights, bonds * weights, bonds * bonds * weights), M)
+        first, second = first / value, second / value
+        return math.log(value) + log_scale + K * M * highest, first + M * highest, second - first * first
+
+    return of_coupling(logarithm, beta, J, L * M)
 
 
 def transfer_open(L: int, M: int, beta: float, J: float = 1.0, *, lattice: str = "square") -> Exact:
@@ -55,11 +54,14 @@ def transfer_open(L: int, M: int, beta: float, J: float = 1.0, *, lattice: str =
     Raises:
       ValueError: a row too wide, an unknown lattice, a bad beta or J.
     """
-    beta, J = _check(L, M, beta, J, lattice, WIDEST_OPEN)
-    total, log_scale = _open_jet(L, M, beta * J, J, lattice, lambda up: 1.0)
-    value, first, second = total.real
-    first, second = first / value, second / value
-    return from_derivatives(math.log(value) + log_scale, first, second - first * first, beta, L * M)
+    L, M, beta, J = _check(L, M, beta, J, lattice, WIDEST_OPEN)
+
+    def logarithm(K):
+        (value, first, second), log_scale, highest = _open_jet(L, M, K, lattice, (1.0, 1.0))
+        first, second = first / value, second / value
+        return math.log(value) + log_scale + K * highest, first + highest, second - first * first
+
+    return of_coupling(logarithm, beta, J, L * M)
 
 
 def magnetisation_law(
@@ -78,19 +80,19 @@ def magnetisation_law(
     """
     if boundary not in ("torus", "open"):
         raise ValueError(f"boundary={boundary!r}: expected torus or open")
-    beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS if boundary == "torus" else WIDEST_OPEN)
-    sites = L * M
     if boundary == "torus":
         check_torus(L, M)
-        exponents = beta * J * _row_bonds(L, lattice)
-        weights = np.exp(exponents - exponents.max())
+    L, M, beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS if boundary == "torus" else WIDEST_OPEN)
+    sites, K = L * M, max(-STRONGEST, min(beta * J, STRONGEST))
+    if boundary == "torus":
+        weights = _row_weights(L, lattice, K)[0]
         down = (1 - _rows(L)).sum(axis=1) // 2
 
     def transform(k: int) -> tuple[complex, float]:
         """Returns sum over states of weight times exp(-2 pi i k (spins that are -1)/(N+1)), with a log scale."""
         turn = np.exp(-2j * np.pi * k / (sites + 1))
         if boundary == "open":
-            jet, log_scale = _open_jet(L, M, beta * J, 0.0, lattice, lambda up: 1.0 if up else turn)
+            jet, log_scale, _ = _open_jet(L, M, K, lattice, (1.0, turn))
             return jet[0], log_scale
         value, _, _, log_scale = _trace_of_power(((weights * turn**down).astype(np.complex128), None, None), M)
         return value, log_scale
@@ -104,15 +106,12 @@ def magnetisation_law(
     return sites - 2 * np.arange(sites + 1), law / law.sum()
 
 
-def _check(L: int, M: int, beta: float, J: float, lattice: str, widest: int) -> tuple[float, float]:
-    """Returns (beta, J) in double; raises ValueError for what does not fit."""
+def _check(L: int, M: int, beta: float, J: float, lattice: str, widest: int) -> tuple[int, int, float, float]:
+    """Returns (L, M, beta, J), whole and in double; raises ValueError for what does not fit."""
     if lattice not in LATTICES:
         raise ValueError(f"lattice={lattice!r}: expected one of {', '.join(LATTICES)}")
-    if L != int(L) or not 1 <= L <= widest:
-        raise ValueError(f"L={L!r}: rows of 1 to {widest} sites fit a transfer matrix; let L be the shorter side")
-    if M != int(M) or M < 1:
-        raise ValueError(f"M={M!r}: expected a whole number of at least 1 row")
-    return checked(beta, J)
+    L = whole("L", L, 1, widest, "sites of a row for a transfer matrix; let L be the shorter side")
+    return L, whole("M", M, 1, advice="row"), *checked(beta, J)
 
 
 def _rows(L: int) -> np.ndarray:
@@ -128,6 +127,14 @@ def _row_bonds(L: int, lattice: str) -> np.ndarray:
     if lattice == "triangular":
         between += rows @ np.roll(rows, -1, axis=1).T
     return between + (inside[:, None] + inside[None, :]) / 2
+
+
+def _row_weights(L: int, lattice: str, K: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns exp(K (b - b_0)), b - b_0 and b_0 of `_row_bonds` b: relative to the most likely pair of rows, so that
+    neither weights overflow nor derivatives cancel where few states are left."""
+    bonds = _row_bonds(L, lattice)
+    highest = float(bonds.max() if K > 0 else bonds.min())
+    return np.exp(K * (bonds - highest)), bonds - highest, highest
 
 
 def _trace_of_power(jet: tuple, power: int) -> tuple:
@@ -158,20 +165,21 @@ def _times(a: tuple, b: tuple, scale: float) -> tuple[tuple, float]:
 
 
 def _open_jet(
-    L: int, M: int, K: float, J: float, lattice: str, factor: Callable[[bool], complex]
-) -> tuple[np.ndarray, float]:
-    """Returns (sum of weights and its derivatives [3], ln of the scale taken out) of an open lattice.
+    L: int, M: int, K: float, lattice: str, factors: tuple[complex, complex]
+) -> tuple[np.ndarray, float, float]:
+    """Returns (sum of weights and its derivatives in K [3], ln of the scale taken out, bonds taken out) of an open
+    lattice: of exp(K (b - b_0)), where b sums s s' over bonds and b_0 would satisfy all of them.
 
     The vector's axes are the last L spins, axis j that of column j; on a triangular lattice one more axis keeps the
-    spin diagonally above. `factor` is the weight of a spin that is up (True) or down.
+    spin diagonally above. `factors` are the weights of a spin that is up and of one that is down.
     """
     spin = np.array([1.0, -1.0])
-    weight = np.array([factor(True), factor(False)])
+    weight = np.array(factors)
     diagonal = lattice == "triangular"
     # Axes: derivative, corner (the spin at (i-1, j-1) when (i, j) is added; length 1 where none), columns.
     jet = np.zeros((3, *(1,) * (L + 1)), weight.dtype)
     jet[0] = 1
-    log_scale = 0.0
+    log_scale = taken = 0.0
     for row in range(M):
         for column in range(L):
             # New axis for the new spin at the end; bonds to the spins around it.
@@ -187,8 +195,10 @@ def _open_jet(
                     bonds = bonds + along(0) * along(L + 1)
             if column > 0:
                 bonds = bonds + along(column) * along(L + 1)
+            highest = math.copysign(float(bonds.max()), K)
+            bonds, taken = bonds - highest, taken + highest
             local = np.exp(K * bonds) * weight
-            bonds, jet = J * bonds, jet[..., None]
+            jet = jet[..., None]
             jet = np.stack([
                 jet[0] * local,
                 (jet[1] + bonds * jet[0]) * local,
@@ -205,4 +215,4 @@ def _open_jet(
                 jet = np.moveaxis(jet, L + 1, 1 + old).sum(axis=old)[:, None]
             largest = float(np.abs(jet[0]).max()) or 1.0  # imaginary fields may cancel to exactly 0
             jet, log_scale = jet / largest, log_scale + math.log(largest)
-    return jet.reshape(3, -1).sum(axis=1), log_scale
+    return jet.reshape(3, -1).sum(axis=1), log_scale, taken

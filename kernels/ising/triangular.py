@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .exact import Exact, check_strength, check_torus, checked, from_derivatives
+from .exact import Exact, Term, check_torus, checked, log_of_sum, of_coupling
 
 RESIDUAL_ENTROPY = 0.32306594721945051  # of the antiferromagnet: (2/pi) int_0^(pi/3) ln(2 cos w) dw
 
@@ -24,27 +24,21 @@ def triangular_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bond
       double_bonds: allows 2, where bonds then count twice.
 
     Raises:
-      ValueError: a torus that is too short, a bad beta or J, |beta J| over 150.
+      ValueError: a torus that is too short, a bad beta or J.
     """
     beta, J = checked(beta, J)
-    check_torus(L, M, double_bonds)
-    K, sites = beta * J, L * M
-    check_strength(K)
-    if K == 0:
-        return Exact(sites * math.log(2), 0.0, math.log(2), 0.0)
-    terms = [_product(L, M, a, b, K) for a, b in ((0, 1), (1, 0), (1, 1), (0, 0))]
-    highest = max(log for log, *_ in terms)
-    value, first, second = (
-        math.fsum(math.exp(term[0] - highest) * term[order] for term in terms) for order in (1, 2, 3)
-    )
-    first, second = first / value, second / value - (first / value) ** 2
-    # The products are of Gamma / Y, of order 1 for the ferromagnet; Y = exp(4K) a site comes back as 2K.
-    ln_z = highest + math.log(value / 2) + sites * K
-    return from_derivatives(ln_z, J * (first + sites), J * J * second, beta, sites)
+    L, M = check_torus(L, M, double_bonds)
+
+    def logarithm(K):
+        ln_sum, first, second = log_of_sum([_product(L, M, a, b, K) for a, b in ((0, 1), (1, 0), (1, 1), (0, 0))])
+        # The products are of Gamma / Y, of order 1 for the ferromagnet; Y = exp(4K) a site comes back as 2K.
+        return ln_sum - math.log(2) + L * M * K, first + L * M, second
+
+    return of_coupling(logarithm, beta, J, L * M)
 
 
-def _product(n: int, m: int, a: int, b: int, K: float) -> tuple[float, float, float, float]:
-    """Returns ln |Q|, then Q, Q', Q'' in K over |Q|, of Q = prod sqrt(Gamma / Y) at momenta shifted by a/2 and b/2.
+def _product(n: int, m: int, a: int, b: int, K: float) -> Term:
+    """Returns Q = prod sqrt(Gamma / Y) at momenta shifted by a/2 and b/2.
 
     Gamma / Y = Y - 2 c3 + |1 + e^(i p) + e^(-i q)|^2 / Y. The factor of zero momenta, |Y - 3| / sqrt(Y), goes with its
     sign, so that it is smooth where it vanishes.
@@ -69,16 +63,13 @@ def _product(n: int, m: int, a: int, b: int, K: float) -> tuple[float, float, fl
     rate, curve = slope[~special] / gamma[~special], bend[~special] / gamma[~special]
     log = math.fsum(np.log(gamma[~special]) / 2) + n * m * shift
     first = math.fsum(rate / 2) + n * m * turn
-    second = first * first + math.fsum((curve - rate * rate) / 2)
+    second = math.fsum((curve - rate * rate) / 2)
     if not special.any():
-        return log, 1.0, first, second
+        return Term(log, first, second)
     if K < 0:  # sqrt(Gamma) with the sign that the sum wants
-        value, slope_0, bend_0 = Y - 3, 4 * Y, 16 * Y
+        factor = Y - 3, 4 * Y, 16 * Y
     else:
         root = math.sqrt(Y)
-        value, slope_0, bend_0 = root - 3 / root, 2 * (root + 3 / root), 4 * (root - 3 / root)
-    scale = max(abs(value), abs(slope_0))
-    value, slope_0, bend_0 = value / scale, slope_0 / scale, bend_0 / scale
-    return (
-        log + math.log(scale), value, slope_0 + value * first, bend_0 + 2 * slope_0 * first + value * second,
-    )  # fmt: skip
+        factor = root - 3 / root, 2 * (root + 3 / root), 4 * (root - 3 / root)
+    scale = max(abs(factor[0]), abs(factor[1]))
+    return Term(log + math.log(scale), first, second, tuple(value / scale for value in factor))

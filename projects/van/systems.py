@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import weight_files
-from kernels.ising import energies, exact, transfer
+from kernels.ising import energies, exact, square, transfer
 from kernels.ising import triangular as triangular_lib
 from projects.van.config import TrainConfig
 
@@ -104,8 +104,8 @@ def exact_lattice(kind: str, rows: int, columns: int, coupling: float, boundary:
     short, long = sorted((rows, columns))
     if boundary == "torus" and kind == "triangular":
         return triangular_lib.triangular_torus(rows, columns, beta, coupling)
-    if boundary == "torus" and (coupling > 0 or (rows % 2 == 0 and columns % 2 == 0)):
-        return exact.kaufman_torus(rows, columns, beta, coupling)
+    if boundary == "torus" and (coupling >= 0 or (rows % 2 == 0 and columns % 2 == 0)):
+        return square.kaufman_torus(rows, columns, beta, coupling)
     if boundary == "torus":
         return transfer.transfer_torus(short, long, beta, coupling) if short <= transfer.WIDEST_TORUS else None
     if short > transfer.WIDEST_OPEN:

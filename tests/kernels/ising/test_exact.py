@@ -121,6 +121,56 @@ def test_large_couplings_leave_the_ground_states():
     assert deep.s == pytest.approx(ising.triangular_torus(6, 6, 20.0, -1.0).s, abs=1e-12)
 
 
+@pytest.mark.parametrize("beta", [20.0, 50.0, 140.0, 200.0, 1e6])
+@pytest.mark.parametrize("J", [1.0, -1.0])
+def test_strong_couplings_count_the_ground_states(beta, J):
+    """ln Z = ln(ground states) - beta E_0, frustrated or not, without overflow or a c_v below 0."""
+    states = np.array(list(itertools.product([1, -1], repeat=9)))
+    for kind, boundary in itertools.product(("square", "triangular"), ("torus", "open")):
+        bonds = energies.lattice_bonds(3, 3, J, lattice=kind, boundary=boundary)
+        energy = -(states[:, bonds.first] * states[:, bonds.second]) @ bonds.strength
+        count, lowest = (energy == energy.min()).sum(), energy.min()
+        transfer = ising.transfer_torus if boundary == "torus" else ising.transfer_open
+        found = [transfer(3, 3, beta, J, lattice=kind)]
+        if boundary == "torus" and kind == "triangular":
+            found.append(ising.triangular_torus(3, 3, beta, J))
+        if boundary == "torus" and kind == "square" and J > 0:
+            found.append(ising.kaufman_torus(3, 3, beta, J))
+        for each in found:
+            assert each.ln_z == pytest.approx(np.log(count) - beta * lowest, rel=1e-14)
+            assert each.u == pytest.approx(lowest / 9, rel=1e-14)
+            assert each.s == pytest.approx(np.log(count) / 9, abs=2e-13)
+            assert 0 <= each.c_v < 1e-11
+    assert ising.onsager_bulk(beta, J) == pytest.approx((2 * beta, -2, 0, 0), abs=1e-12)
+
+
+def test_heat_capacities_at_low_temperature():
+    """Of a site's first excitations: ln Z / N = 2 K + x^4 + 2 x^6 + 9/2 x^8 + 12 x^10 with x = exp(-2 K)."""
+    for beta in (2.0, 3.0):
+        x = math.exp(-2 * beta)
+        wanted = beta**2 * (64 * x**4 + 288 * x**6 + 1152 * x**8 + 4800 * x**10)
+        assert ising.kaufman_torus(24, 24, beta).c_v == pytest.approx(wanted, rel=1e-6)
+
+
+def test_entropies_at_low_temperature():
+    """Counted from the ground states, so that beta U and ln Z do not cancel."""
+    couplings = energies.hopfield_couplings(energies.orthogonal_patterns(12, 3))
+    for beta in (1e3, 1e9):
+        found = ising.brute_force(lambda spins: energies.pairwise(spins, couplings), 12, beta)
+        assert found.s == pytest.approx(math.log(4) / 12, rel=1e-12)
+        assert ising.hopfield_two_patterns(12, beta) == pytest.approx(found, rel=1e-12, abs=1e-12)
+
+
+def test_the_infinite_lattice_at_high_temperature():
+    """u = -2 tanh K, c_v = 2 K^2 to leading order; the series of weak couplings meets the integrals at K = 0.01."""
+    for beta in (1e-300, 1e-9, 1e-4):
+        found = ising.onsager_bulk(beta)
+        assert found.u == pytest.approx(-2 * beta, rel=1e-7) and found.c_v == pytest.approx(2 * beta**2, rel=1e-6)
+    low, high = ising.onsager_bulk(0.01), ising.onsager_bulk(0.010000001)
+    slope = (high.u - low.u) / 1e-9
+    assert slope == pytest.approx(-low.c_v / 0.01**2, rel=1e-4)
+
+
 def test_antiferromagnets():
     """An even torus does not know the sign of J; an odd one is frustrated, which Kaufman's formula cannot tell."""
     assert ising.kaufman_torus(4, 6, 0.5, -1.0) == ising.kaufman_torus(4, 6, 0.5)
@@ -184,6 +234,9 @@ def test_infinite_temperature():
 @pytest.mark.parametrize("kind", [np.float32, np.int64, int, np.asarray])
 def test_numbers_of_any_kind_are_computed_in_double(kind):
     """A beta and a coupling that come in float32 or whole give what the same numbers give as Python's floats."""
+    assert ising.kaufman_torus(kind(4), kind(6), 0.4) == ising.kaufman_torus(4, 6, 0.4)
+    assert ising.transfer_torus(kind(3), kind(4), 0.4) == ising.transfer_torus(3, 4, 0.4)
+    assert ising.transfer_open(kind(3), kind(4), 0.4) == ising.transfer_open(3, 4, 0.4)
     beta = kind(1) if kind in (int, np.int64) else kind(0.4)
     J, plain = kind(-1), float(beta)
     for solve in (
@@ -223,7 +276,12 @@ def test_means_by_enumeration():
         (lambda: ising.kaufman_torus(4, 4, -0.1), "beta=-0.1"),
         (lambda: ising.kaufman_torus(4, 4, math.nan), "beta=nan"),
         (lambda: ising.kaufman_torus(4.5, 4, 0.1), "L=4.5"),
-        (lambda: ising.kaufman_torus(4, 4, 200.0), "beta J"),
+        (lambda: ising.kaufman_torus(4, 4, 1e300, 1e300), "beta=1e\\+300, J=1e\\+300"),
+        (lambda: ising.kaufman_torus("4", 4, 0.1), "L='4'"),
+        (lambda: ising.kaufman_torus(4, 4, "0.1"), "beta='0.1'"),
+        (lambda: ising.transfer_open(3, 0, 0.1), "M=0"),
+        (lambda: ising.brute_force(lambda s: s.sum(1), 4.5), "n=4.5"),
+        (lambda: ising.brute_force(lambda s: s.sum(1), 4, z2=True), "z2=True"),
         (lambda: ising.triangular_torus(1, 4, 0.1), "L=1"),
         (lambda: ising.transfer_torus(11, 11, 0.1), "L=11"),
         (lambda: ising.transfer_torus(2, 4, 0.1), "L=2"),
