@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .energies import Bonds, check_couplings, check_spins, lattice_bonds
-from .exact import check_beta
+from .energies import Bonds, check_bonds, check_couplings, check_spins, lattice_bonds
+from .exact import check_beta, check_coupling, whole
 
 
 def swendsen_wang(
@@ -42,11 +42,13 @@ def swendsen_wang(
       spins, or with `observable` (spins, values [n_sweeps, ...]).
 
     Raises:
-      ValueError: spins other than +-1, couplings that do not fit, a bad beta or n_sweeps.
+      ValueError: spins other than +-1, couplings that do not fit or are not finite, a bad beta or n_sweeps.
+      TypeError: couplings [n, n] that are traced; strengths of energies.Bonds may be.
 
     Source: R. H. Swendsen, J.-S. Wang, Phys. Rev. Lett. 58, 86 (1987).
     """
-    flat, graph = _prepare(spins, beta, J, n_sweeps, lattice, boundary)
+    n_sweeps = whole("n_sweeps", n_sweeps, 0)
+    flat, graph = _prepare(spins, beta, J, lattice, boundary)
     shape = np.shape(spins)
     flat, values = _sweeps(key, flat, *graph, _frozen_probability(beta, graph[1]), n_sweeps, shape, observable)
     spins = flat.reshape(shape)
@@ -60,37 +62,41 @@ def wolff(
 
     The mean of size / N is an estimate of <m^2> with little noise, where J >= 0.
 
-    Args, Raises: as of `swendsen_wang`.
+    Args:
+      n_steps: at least 0; the others, and what is raised, as of `swendsen_wang`.
 
     Source: U. Wolff, Phys. Rev. Lett. 62, 361 (1989).
     """
-    flat, graph = _prepare(spins, beta, J, n_steps, lattice, boundary)
+    n_steps = whole("n_steps", n_steps, 0)
+    flat, graph = _prepare(spins, beta, J, lattice, boundary)
     shape = np.shape(spins)
     flat, sizes = _clusters(key, flat, *graph, _frozen_probability(beta, graph[1]), n_steps)
     return flat.reshape(shape), sizes.reshape(n_steps, *shape[: len(shape) - _axes(J)])
 
 
 def _axes(J) -> int:
-    return 2 if np.ndim(J) == 0 and not isinstance(J, Bonds) else 1
+    return 2 if not isinstance(J, Bonds) and np.ndim(J) == 0 else 1
 
 
-def _prepare(spins, beta, J, count, lattice, boundary) -> tuple[jax.Array, tuple]:
+def _prepare(spins, beta, J, lattice, boundary) -> tuple[jax.Array, tuple]:
     """Returns spins [chains, n] and the graph: bond and neighbour tables, what they hold in `_tables`."""
     if not isinstance(beta, jax.core.Tracer):
         check_beta(beta)
-    if count != int(count) or count < 0:
-        raise ValueError(f"n_sweeps={count!r}: expected a whole number of at least 0")
     shape = np.shape(spins)
     if len(shape) < _axes(J):
         raise ValueError(f"spins of shape {list(shape)}: expected [..., rows, columns] or, for couplings, [..., n]")
     check_spins(spins)
     if isinstance(J, Bonds):
         bonds, n = J, shape[-1]
+        check_bonds(bonds, n)
     elif np.ndim(J) == 0:
         n = shape[-2] * shape[-1]
+        check_coupling(J)
         bonds = _lattice_bonds(shape[-2], shape[-1], lattice, boundary)
         bonds = bonds._replace(strength=jnp.full(len(bonds.first), J))
     else:
+        if isinstance(J, jax.core.Tracer):
+            raise TypeError("J [n, n] is traced, but its graph must be known: give energies.Bonds")
         check_couplings(J, None, shape[-1])
         n = shape[-1]
         first, second = np.nonzero(np.triu(np.asarray(J)))

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .exact import check_coupling, even, is_real, whole
+
 LATTICES = ("square", "triangular")
 BOUNDARIES = ("torus", "open")
 
@@ -24,12 +26,14 @@ def lattice_energy(spins, J: float = 1.0, *, lattice: str = "square", boundary: 
       boundary: "torus" or "open".
 
     Raises:
-      ValueError: an unknown name, spins of one axis, or a torus shorter than 3, whose bonds would count twice.
+      ValueError: an unknown name, spins of one axis, or a torus shorter than 3, whose bonds would count twice; a J that
+        is not finite.
     """
     if np.ndim(spins) < 2:
         raise ValueError(f"spins of shape {list(np.shape(spins))}: expected [..., rows, columns]")
     rows, columns = np.shape(spins)[-2:]
     _check_lattice(rows, columns, lattice, boundary)
+    check_coupling(J)
     xp, s = _numbers(spins, np.int32)  # bonds are counted in integers: exact
     if boundary == "torus":
         neighbours = xp.roll(s, -1, -1) + xp.roll(s, -1, -2)
@@ -64,8 +68,10 @@ def pairwise(spins, J, h=None):
     Raises:
       ValueError: a J that is not symmetric or has a diagonal, or fields of another length.
     """
+    if not np.ndim(spins):
+        raise ValueError("spins of shape []: expected [..., n]")
     check_couplings(J, h, np.shape(spins)[-1])
-    xp, s = _numbers(spins, None)
+    xp, s = _numbers(spins, None, J, h)
     energy = -0.5 * ((s @ xp.asarray(J, s.dtype)) * s).sum(-1)
     return energy if h is None else energy - s @ xp.asarray(h, s.dtype)
 
@@ -74,6 +80,8 @@ def check_spins(spins) -> None:
     """Raises a ValueError unless all spins are +1 or -1; traced values pass."""
     if not isinstance(spins, jax.core.Tracer):
         values = np.asarray(spins)
+        if not is_real(values.dtype):
+            raise ValueError(f"spins of dtype {values.dtype}: every spin must be the number +1 or -1")
         if (wrong := values[np.abs(values) != 1]).size:
             raise ValueError(f"spins hold {wrong.flat[0]}: every spin must be +1 or -1")
 
@@ -84,7 +92,7 @@ def check_couplings(J, h=None, n: int | None = None) -> None:
     if len(shape) != 2 or shape[0] != shape[1] or (n is not None and shape[0] != n):
         raise ValueError(f"J of shape {list(shape)}: expected [{n or 'n'}, {n or 'n'}], a row for each spin")
     if not isinstance(J, jax.core.Tracer):
-        values = np.asarray(J, np.float64)
+        values = _real_values("J", J)
         if not np.isfinite(values).all():
             raise ValueError("J holds values that are not finite: give numbers")
         scale = np.abs(values).max(initial=0)
@@ -98,8 +106,15 @@ def check_couplings(J, h=None, n: int | None = None) -> None:
     if h is not None:
         if np.shape(h) != (shape[0],):
             raise ValueError(f"h of shape {list(np.shape(h))}: expected [{shape[0]}], a field for each spin")
-        if not isinstance(h, jax.core.Tracer) and not np.isfinite(np.asarray(h, np.float64)).all():
+        if not isinstance(h, jax.core.Tracer) and not np.isfinite(_real_values("h", h)).all():
             raise ValueError("h holds values that are not finite: give numbers")
+
+
+def _real_values(name: str, values) -> np.ndarray:
+    values = np.asarray(values)
+    if not is_real(values.dtype):
+        raise ValueError(f"{name} of dtype {values.dtype}: expected real numbers")
+    return values.astype(np.float64)
 
 
 class Bonds(NamedTuple):
@@ -110,8 +125,28 @@ class Bonds(NamedTuple):
     strength: np.ndarray
 
 
+def check_bonds(bonds: Bonds, n: int) -> None:
+    """Raises a ValueError unless bonds join two of n sites each, with finite strengths; traced strengths pass."""
+    first, second = np.asarray(bonds.first), np.asarray(bonds.second)
+    if not first.shape == second.shape == np.shape(bonds.strength) or first.ndim != 1:
+        shapes = ", ".join(str(list(np.shape(part))) for part in bonds)
+        raise ValueError(f"bonds of shapes {shapes}: expected first, second and strength [bonds] each")
+    wrong = (np.minimum(first, second) < 0) | (np.maximum(first, second) >= n) | (first == second)
+    if wrong.any():
+        k = np.argmax(wrong)
+        raise ValueError(f"bond {k} joins sites {first[k]} and {second[k]}: expected two of 0 to {n - 1}")
+    if not isinstance(bonds.strength, jax.core.Tracer) and not np.isfinite(_real_values("J", bonds.strength)).all():
+        raise ValueError("J of bonds holds values that are not finite: give numbers")
+
+
 def lattice_bonds(rows: int, columns: int, J: float = 1.0, *, lattice="square", boundary="torus") -> Bonds:
-    """Returns every bond of a lattice once; sites are numbered row by row."""
+    """Returns every bond of a lattice once; sites are numbered row by row.
+
+    Raises:
+      ValueError: an unknown name, a torus shorter than 3, a J that is not finite.
+    """
+    rows, columns = whole("rows", rows, 1), whole("columns", columns, 1)
+    check_coupling(J)
     _check_lattice(rows, columns, lattice, boundary)
     numbers = np.arange(rows * columns).reshape(rows, columns)
     pairs = []
@@ -125,7 +160,7 @@ def lattice_bonds(rows: int, columns: int, J: float = 1.0, *, lattice="square", 
 
 
 def lattice_couplings(rows: int, columns: int, J: float = 1.0, *, lattice="square", boundary="torus") -> np.ndarray:
-    """Returns the symmetric couplings [n, n] for which `pairwise` is the energy of the lattice."""
+    """Returns the symmetric couplings [n, n] for which `pairwise` is the energy; see `lattice_bonds`."""
     bonds = lattice_bonds(rows, columns, J, lattice=lattice, boundary=boundary)
     couplings = np.zeros((rows * columns,) * 2)
     np.add.at(couplings, (bonds.first, bonds.second), bonds.strength)
@@ -136,10 +171,9 @@ def orthogonal_patterns(n: int, seed: int = 0) -> np.ndarray:
     """Returns two patterns [2, n] of +1 and -1 with overlap 0, the first one balanced; n even.
 
     Raises:
-      ValueError: an odd n.
+      ValueError: an odd n, a negative seed.
     """
-    if n != int(n) or n < 2 or n % 2:
-        raise ValueError(f"n={n!r}: two orthogonal patterns need an even number of at least 2 spins")
+    n, seed = even("n", n), whole("seed", seed, 0)
     first = np.repeat([1, -1], n // 2)
     second = first * np.resize([1, -1], n)  # agree and differ in turn, n/2 times each
     return np.stack([first, second])[:, np.random.default_rng(seed).permutation(n)]
@@ -163,10 +197,9 @@ def sk_couplings(n: int, seed: int = 0) -> np.ndarray:
     """Returns Sherrington-Kirkpatrick couplings [n, n]: J_ij ~ N(0, 1/n) for i < j, symmetric, diagonal 0.
 
     Raises:
-      ValueError: n below 2.
+      ValueError: n below 2, a negative seed.
     """
-    if n != int(n) or n < 2:
-        raise ValueError(f"n={n!r}: expected at least 2 spins")
+    n, seed = whole("n", n, 2, advice="spins"), whole("seed", seed, 0)
     upper = np.triu(np.random.default_rng(seed).normal(0, 1 / np.sqrt(n), (n, n)), 1)
     return upper + upper.T
 
@@ -186,13 +219,17 @@ def _check_lattice(rows: int, columns: int, lattice: str, boundary: str) -> None
         if value not in known:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
     if boundary == "torus" and min(rows, columns) < 3:
-        raise ValueError(f"a torus of {rows} x {columns} counts bonds twice: take at least 3 x 3, or boundary='open'")
+        raise ValueError(
+            f"rows={rows}, columns={columns}: a torus of {rows} x {columns} counts bonds twice; "
+            "take at least 3 x 3, or boundary='open'"
+        )
 
 
-def _numbers(spins, dtype):
-    """Returns (numpy or jax.numpy, spins in the dtype; None: its real numbers)."""
+def _numbers(spins, dtype, *others):
+    """Returns (numpy or jax.numpy, spins in the dtype; None: its real numbers); JAX where anything else is traced."""
     check_spins(spins)
-    xp = jnp if isinstance(spins, jax.Array) else np
+    traced = any(isinstance(other, jax.core.Tracer) for other in others)
+    xp = jnp if traced or isinstance(spins, jax.Array) else np
     return xp, xp.asarray(spins).astype(dtype or _real(xp))
 
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 MOST_SPINS = 24  # of an enumeration: 16.8 million states
@@ -144,25 +146,40 @@ def _boltzmann(energies: np.ndarray, beta: float) -> tuple[np.ndarray, float]:
     return weights / total, float(highest + np.log(total))
 
 
+def is_number(value) -> bool:
+    """Whether a value is one real number, of Python, NumPy or JAX."""
+    return np.ndim(value) == 0 and is_real(np.asarray(value).dtype)
+
+
+def is_real(dtype) -> bool:
+    """Whether numbers of a dtype are whole or real; those of half precision, too."""
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+
+
 def check_beta(beta: float) -> None:
     """Raises a ValueError for an inverse temperature that is negative or not finite."""
-    number = np.ndim(beta) == 0 and np.asarray(beta).dtype.kind in "iuf"
-    if not (number and math.isfinite(beta) and beta >= 0):
+    if not (is_number(beta) and math.isfinite(beta) and beta >= 0):
         raise ValueError(f"beta={beta!r}: expected one finite number of at least 0 (turn the sign of J instead)")
 
 
 def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
     """Returns (beta, J) in double, whatever they came in. Raises ValueError as `check_beta`, and for an infinite J."""
     check_beta(beta)
-    if not (np.ndim(J) == 0 and np.asarray(J).dtype.kind in "iuf" and math.isfinite(J)):
-        raise ValueError(f"J={J!r}: expected one finite coupling")
+    check_coupling(J)
     return float(beta), float(J)
+
+
+def check_coupling(J) -> None:
+    """Raises a ValueError for what is not one finite coupling; traced values pass."""
+    if isinstance(J, jax.core.Tracer):
+        return
+    if not (is_number(J) and math.isfinite(J)):
+        raise ValueError(f"J={J!r}: expected one finite coupling")
 
 
 def whole(name: str, value, least: int, most: int | None = None, advice: str = "") -> int:
     """Returns a whole number as int; raises a ValueError with its name for any other, and beyond its bounds."""
-    number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
-    good = number and math.isfinite(value) and value == int(value) and least <= value
+    good = is_number(value) and math.isfinite(value) and value == int(value) and least <= value
     if not good or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name}={value!r}: expected a whole number {bounds}{advice and ' ' + advice}")

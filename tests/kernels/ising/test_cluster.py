@@ -105,6 +105,22 @@ def test_series_of_an_observable():
     )
 
 
+def of_bonds(*bonds):
+    return ising.swendsen_wang(jax.random.key(0), np.ones(4), 0.4, energies.Bonds(*map(np.array, bonds)))
+
+
+def test_couplings_that_are_traced():
+    """A graph must be known, its strengths need not be."""
+    bonds, start = energies.lattice_bonds(3, 3), jnp.ones((2, 9), jnp.int8)
+
+    def sweep(strength):
+        return ising.swendsen_wang(jax.random.key(1), start, 0.4, bonds._replace(strength=strength), 2)
+
+    np.testing.assert_array_equal(jax.jit(sweep)(bonds.strength), sweep(bonds.strength))
+    with pytest.raises(TypeError, match=r"give energies\.Bonds"):
+        jax.jit(lambda J: ising.swendsen_wang(jax.random.key(1), start, 0.4, J))(np.zeros((9, 9)))
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -114,7 +130,13 @@ def test_series_of_an_observable():
         (lambda: ising.swendsen_wang(jax.random.key(0), np.ones(4), 0.4), "rows, columns"),
         (lambda: ising.swendsen_wang(jax.random.key(0), np.ones(4), 0.4, np.eye(4)), "diagonal"),
         (lambda: ising.swendsen_wang(jax.random.key(0), np.ones((4, 4)), 0.4, 1.0, -1), "n_sweeps=-1"),
-        (lambda: ising.wolff(jax.random.key(0), np.ones((4, 4)), 0.4, 1.0, 1.5), "1.5"),
+        (lambda: ising.wolff(jax.random.key(0), np.ones((4, 4)), 0.4, 1.0, 1.5), "n_steps=1.5"),
+        (lambda: ising.swendsen_wang(jax.random.key(0), np.ones((4, 4)), 0.4, np.nan), "J=nan"),
+        (lambda: ising.swendsen_wang(jax.random.key(0), np.ones((4, 4), bool), 0.4), "spins of dtype bool"),
+        (lambda: of_bonds([0], [4], [1.0]), "bond 0 joins sites 0 and 4"),
+        (lambda: of_bonds([0, 2], [1, 2], [1.0, 1.0]), "bond 1 joins sites 2 and 2"),
+        (lambda: of_bonds([0, 1], [1], [1.0]), "bonds of shapes"),
+        (lambda: of_bonds([0], [1], [np.inf]), "J of bonds"),
     ],
 )
 def test_bad_input_is_refused(call, named):

@@ -69,6 +69,19 @@ def test_fields_and_couplings():
     np.testing.assert_allclose(energies.sk(spins, 5), wanted + spins @ h, rtol=1e-12)
 
 
+def test_couplings_that_are_traced():
+    """Gradients in J and h, of spins that are NumPy's: -1/2 s s^T and -s."""
+    spins = np.array([1, -1, 1])
+    of_J, of_h = jax.grad(lambda J, h: energies.pairwise(spins, J, h), argnums=(0, 1))(jnp.zeros((3, 3)), jnp.ones(3))
+    np.testing.assert_allclose(of_J, -np.outer(spins, spins) / 2)
+    np.testing.assert_allclose(of_h, -spins)
+
+
+def test_sizes_of_any_type():
+    assert np.array_equal(energies.orthogonal_patterns(6.0, 2), energies.orthogonal_patterns(6, 2))
+    assert np.array_equal(energies.sk_couplings(np.float32(6)), energies.sk_couplings(6))
+
+
 def test_random_couplings():
     J = energies.sk_couplings(400, 1)
     assert np.array_equal(J, J.T) and not np.diagonal(J).any()
@@ -102,6 +115,14 @@ def test_patterns():
         (lambda: energies.pairwise(np.ones(3), np.full((3, 3), np.nan)), "finite"),
         (lambda: energies.pairwise(np.ones(3), np.zeros((3, 3)), np.ones(2)), "h of shape"),
         (lambda: energies.orthogonal_patterns(9), "n=9"),
+        (lambda: energies.square(np.ones((3, 3), bool)), "spins of dtype bool"),
+        (lambda: energies.square(np.ones((3, 3)), np.nan), "J=nan"),
+        (lambda: energies.pairwise(1, np.zeros((3, 3))), r"spins of shape \[\]"),
+        (lambda: energies.pairwise(np.ones(2), np.array([[0, 1j], [1j, 0]])), "J of dtype complex"),
+        (lambda: energies.lattice_bonds(2, 5), "rows=2, columns=5"),
+        (lambda: energies.lattice_bonds(0, 5, boundary="open"), "rows=0"),
+        (lambda: energies.lattice_bonds(3, 3, np.inf), "J=inf"),
+        (lambda: energies.sk_couplings(4, -1), "seed=-1"),
         (lambda: energies.hopfield_couplings(np.zeros((2, 4))), "patterns"),
         (lambda: energies.sk_couplings(1), "n=1"),
         (lambda: ising.swendsen_wang(jax.random.key(0), np.zeros((4, 4)), 0.4), "spins"),
