@@ -31,7 +31,8 @@ class Estimates(NamedTuple):
     Attributes:
       mean: name to estimate.
       err: name to standard error, by the influence function (delta method).
-      bias: name to the leading bias of `mean`, by the same; not subtracted. nan where only the jackknife gives it.
+      bias: name to the leading bias of `mean`, by the same; not subtracted. nan where only the jackknife gives it: of
+        derived quantities that are not linear.
       ess: effective samples as a share of n, 1 / mean r^2, in (0, 1]. It cannot see what q never visits.
       ln_z, ln_z_err, ln_z_bias: of ln Z.
       jackknife: name to the estimate with the jackknife's bias taken off; "ln_z" too.
@@ -64,10 +65,12 @@ class Derived:
     Attributes:
       value: (ln_z, means [K]) to the quantity, in float64; also with a leading axis of blocks on both.
       gradient: (ln_z, means) to (dh/dlnZ, dh/dm [K]); None takes central differences of `value`.
+      linear: whether it is linear in both; its leading bias then follows from theirs.
     """
 
     value: Callable
     gradient: Callable | None = None
+    linear: bool = False
 
 
 def importance(log_w, observables: Mapping[str, np.ndarray], derived: Mapping[str, Derived] | None = None) -> Estimates:
@@ -128,20 +131,21 @@ def finalise(state: stream.State, names: Sequence[str] = (), derived: Mapping[st
     means = centred + state.origin
     quantities = {name: _plain(k) for k, name in enumerate(names)} | derived
     blocks = _Blocks(state)
+    ln_z_bias, means_bias = -spread / (2 * n), -(second[0, 1:] - second[0, 0] * centred) / n
     mean, err, bias, jack, jack_err, jack_bias = ({} for _ in range(6))
     for name, quantity in quantities.items():
-        mean[name] = float(quantity.value(ln_z, means))
-        to_ln_z, to_means = (quantity.gradient or _differences(quantity.value))(ln_z, means)
-        to_means = np.asarray(to_means, np.float64)
-        # g = r (c + b . O) - a with O from the origin and c = a - b . m.
-        form = np.concatenate([[to_ln_z - to_means @ centred], to_means])
-        err[name] = _root(form @ second @ form - to_ln_z**2, n)
-        linear = name in names
-        bias[name] = float(-(second[0, 1:] - second[0, 0] * centred) @ to_means / n) if linear else math.nan
+        with np.errstate(divide="ignore", invalid="ignore"):  # nan where there is none: Binder's ratio if M is always 0
+            mean[name] = float(quantity.value(ln_z, means))
+            to_ln_z, to_means = (quantity.gradient or _differences(quantity.value))(ln_z, means)
+            to_means = np.asarray(to_means, np.float64)
+            # g = r (c + b . O) - a with O from the origin and c = a - b . m.
+            form = np.concatenate([[to_ln_z - to_means @ centred], to_means])
+            err[name] = _root(form @ second @ form - to_ln_z**2, n)
+        bias[name] = float(to_ln_z * ln_z_bias + to_means @ means_bias) if quantity.linear else math.nan
         jack[name], jack_err[name], jack_bias[name] = blocks.jackknife(quantity.value, mean[name])
     jack["ln_z"], jack_err["ln_z"], jack_bias["ln_z"] = blocks.jackknife(lambda ln_z, _: ln_z, ln_z)
     return Estimates(
-        mean, err, bias, float(1 / second[0, 0]), ln_z, _root(spread, n), float(-spread / (2 * n)), jack, jack_err,
+        mean, err, bias, float(1 / second[0, 0]), ln_z, _root(spread, n), float(ln_z_bias), jack, jack_err,
         jack_bias, float(state.log_sum / n), share, n,
     )  # fmt: skip
 
@@ -177,7 +181,7 @@ def _plain(k: int) -> Derived:
         row[k] = 1
         return 0.0, row
 
-    return Derived(lambda ln_z, means: means[k], gradient)
+    return Derived(lambda ln_z, means: means[k], gradient, linear=True)
 
 
 def _differences(value: Callable) -> Callable:
@@ -218,11 +222,13 @@ def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
     """
 
     def of(value, *gradient):
+        """The gradient's parts, in ln Z and the means, are numbers where the value is linear."""
+
         def slopes(ln_z, m):
             parts = [part(ln_z, m) if callable(part) else part for part in gradient]
             return parts[0], np.array([*parts[1:], *[0.0] * (6 - len(parts))])
 
-        return Derived(value, slopes)
+        return Derived(value, slopes, linear=not any(map(callable, gradient)))
 
     N, b = sites, beta
     inverse = math.nan if beta == 0 else 1 / beta
@@ -250,8 +256,16 @@ def thermodynamics(log_q, energy, magnetisation, beta: float, sites: int) -> Est
       sites: number of spins.
 
     Raises:
-      ValueError: as `importance`.
+      ValueError: as `importance`; arrays of different lengths, a beta that is not finite, sites below 1.
     """
+    if not (np.ndim(beta) == 0 and np.isfinite(beta)):
+        raise ValueError(f"beta={beta!r}: expected one finite inverse temperature")
+    if sites < 1:
+        raise ValueError(f"sites={sites}: expected at least one spin")
+    shapes = {"log_q": np.shape(log_q), "energy": np.shape(energy), "magnetisation": np.shape(magnetisation)}
+    if len(set(shapes.values())) > 1 or len(shapes["log_q"]) != 1:
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise ValueError(f"arrays of shapes {found}: expected [n] each, a number a sample")
     log_w = -beta * np.asarray(energy, np.float64) - np.asarray(log_q, np.float64)
     numbers = spin_numbers(energy, magnetisation)
     return importance(log_w, dict(zip(SPINS, numbers, strict=True)), spin_derived(beta, sites))

@@ -21,7 +21,8 @@ def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array,
 
     After step t the state is sample index[t]; it was sample t that was offered, accepted with probability
     min(1, exp(log_w[t] - log_w[state])). Observables of the chain are observable[index].
-    For many chains: `jax.vmap(nmcmc)(keys, log_w)` of keys [chains] and log_w [chains, n].
+    For many chains: `jax.vmap(nmcmc)(keys, log_w)` of keys [chains] and log_w [chains, n]; they are float32 there, so
+    take their maximum off where they are large.
 
     Args:
       key: from jax.random.key.
@@ -37,8 +38,9 @@ def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array,
     if np.ndim(log_w) != 1 or not np.shape(log_w)[0]:
         raise ValueError(f"log_w of shape {list(np.shape(log_w))}: expected [n] with n of at least 1; vmap over chains")
     n = np.shape(log_w)[0]
-    if not isinstance(start, jax.core.Tracer) and not 0 <= int(start) < n:
-        raise ValueError(f"start={start}: expected a sample's number, 0 to {n - 1}")
+    whole = isinstance(start, jax.core.Tracer) or (np.ndim(start) == 0 and np.asarray(start).dtype.kind in "iu")
+    if not whole or (not isinstance(start, jax.core.Tracer) and not 0 <= int(start) < n):
+        raise ValueError(f"start={start!r}: expected a sample's number, 0 to {n - 1}")
     if not isinstance(log_w, jax.core.Tracer):
         log_w = _shifted(np.asarray(log_w, np.float64))
     return _chain(key, jnp.asarray(log_w, jnp.result_type(float)), jnp.asarray(start, jnp.int32))
@@ -86,7 +88,7 @@ def integrated_time(x, window: float = WINDOW) -> float:
       window: 6 by default; where the series is too short for it, the whole series is summed and a warning given.
 
     Raises:
-      ValueError: fewer than 2 steps, another shape, values that are not finite.
+      ValueError: fewer than 2 steps, another shape, values that are not finite, a window that is not positive.
 
     Warns:
       UserWarning: the series is shorter than the window needs.
@@ -96,6 +98,8 @@ def integrated_time(x, window: float = WINDOW) -> float:
         raise ValueError(f"x of shape {list(np.shape(x))}: expected [n] or [chains, n] with n of at least 2")
     if not np.isfinite(x).all():
         raise ValueError("x holds values that are not finite")
+    if not window > 0:
+        raise ValueError(f"window={window}: expected a positive number of correlation times, such as {WINDOW}")
     n = x.shape[1]
     centred = x - x.mean()
     spectrum = np.fft.rfft(centred, 2 ** math.ceil(math.log2(2 * n)), axis=1)
@@ -118,7 +122,11 @@ def chain_estimate(x) -> tuple[float, float, float]:
 
 
 def burn_in(accepted) -> int:
-    """Returns how many steps to leave out: up to the first move that was accepted, and 1 % at least."""
+    """Returns how many steps of a chain to leave out: up to the first move that was accepted, and 1 % at least.
+
+    Args:
+      accepted: bool [n] of `nmcmc`; `observable[index[burn_in(accepted):]]` is what is left.
+    """
     accepted = np.asarray(accepted)
     moves = np.flatnonzero(accepted[1:])
     first = int(moves[0]) + 1 if len(moves) else len(accepted)

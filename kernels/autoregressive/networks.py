@@ -9,10 +9,12 @@ import dataclasses
 import functools
 import math
 import numbers
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 SLOPE = 0.5  # where PReLU starts
 
@@ -207,6 +209,35 @@ def check_network(cfg) -> None:
         raise TypeError(f"cfg is a {type(cfg).__name__}; expected PixelCNN or MADE")
 
 
+def check_parameters(params, cfg: Network) -> None:
+    """Raises ValueError for parameters that are not those of the network: some have other shapes, lack or are too many.
+
+    They would not always fail by themselves: samples could have another law than their log-probabilities.
+    """
+    check_network(cfg)
+    wanted = _shapes(cfg)
+    for path, shape in wanted.items():
+        node = params
+        for key in path:
+            node = node[key] if isinstance(node, Mapping) and key in node else None
+        if node is None or np.shape(node) != shape:
+            found = "missing" if node is None else f"of shape {list(np.shape(node))}"
+            raise ValueError(
+                f"params: {'/'.join(path)} is {found}, cfg has {list(shape)}; parameters are those of init(cfg, key)"
+            )
+    if len(leaves := jax.tree_util.tree_leaves_with_path(params)) > len(wanted):
+        names = {tuple(str(part.key) for part in path) for path, _ in leaves}
+        more = ", ".join(sorted("/".join(path) for path in names - set(wanted)))
+        raise ValueError(f"params hold {more}, which cfg does not have; parameters are those of init(cfg, key)")
+
+
+@functools.lru_cache(maxsize=256)
+def _shapes(cfg) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The shape of each parameter by its path."""
+    tree = jax.eval_shape(lambda: _init(cfg, jax.random.key(0), jnp.dtype(jnp.float32)))
+    return {tuple(part.key for part in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
 def _kernel_shape(cfg, layer) -> tuple[int, ...]:
     if isinstance(cfg, MADE):
         return (sites(cfg), layer.inputs, sites(cfg), layer.outputs)
@@ -240,5 +271,5 @@ def _check_fields(cfg, *counts: str) -> None:
         value = getattr(cfg, name)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be an integer of at least 1")
-    if not 0 < cfg.epsilon < 0.5:
-        raise ValueError(f"epsilon={cfg.epsilon} must lie in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]")
+    if not isinstance(cfg.epsilon, numbers.Real) or not 0 < cfg.epsilon < 0.5:
+        raise ValueError(f"epsilon={cfg.epsilon!r} must lie in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]")

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import chunks
 from .forward import logits_of
-from .networks import Network, check_network, dtype_of
+from .networks import Network, check_network, check_parameters, dtype_of
 
 
 def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
@@ -32,7 +32,7 @@ def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
         anything is traced, by a gradient or `jax.jit`, in one pass, whose memory grows with n.
 
     Raises:
-      ValueError: spins of another shape, or (where they are not traced) other than +-1.
+      ValueError: spins of another shape, or (where they are not traced) other than +-1; parameters of another network.
     """
     return _in_chunks(_log_prob, params, cfg, check_spins(cfg, spins))
 
@@ -62,8 +62,9 @@ def check_spins(cfg: Network, spins) -> jax.Array:
     traced = isinstance(spins, jax.core.Tracer)
     if not traced:
         values = np.asarray(spins)
-        wrong = values[np.abs(values) != 1] if values.dtype != bool else values.ravel()
-        if wrong.size:
+        if not jnp.issubdtype(values.dtype, jnp.integer) and not jnp.issubdtype(values.dtype, jnp.floating):
+            raise ValueError(f"spins of dtype {values.dtype}: every spin must be the number +1 or -1")
+        if (wrong := values[np.abs(values) != 1]).size:
             raise ValueError(f"spins hold {wrong.flat[0]}; every spin must be +1 or -1")
     if np.ndim(spins) != 3 or np.shape(spins)[1:] != (cfg.rows, cfg.columns):
         raise ValueError(f"spins of shape {np.shape(spins)}: expected [n, {cfg.rows}, {cfg.columns}]")
@@ -71,6 +72,7 @@ def check_spins(cfg: Network, spins) -> jax.Array:
 
 
 def _in_chunks(function, params, cfg, spins):
+    check_parameters(params, cfg)
     n = spins.shape[0]
     if n == 0:
         return function(params, cfg, jnp.ones((1, *spins.shape[1:]), spins.dtype))[:0]

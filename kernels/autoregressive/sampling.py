@@ -6,6 +6,7 @@ Its spins and its log-probability agree with `log_prob` to rounding.
 
 import functools
 import math
+import numbers
 from collections.abc import Sequence
 
 import jax
@@ -18,7 +19,7 @@ from . import chunks
 from .block_split import sample_blocks
 from .convolution import full_precision
 from .forward import logits_of
-from .networks import MADE, Network, check_network, sites
+from .networks import MADE, Network, check_parameters, sites
 from .probability import mixture, sum_of_terms
 from .row_split import sample_rows
 from .wavefront import sample_wavefront
@@ -53,13 +54,16 @@ def sample(
       devices: to spread samples over; None takes all of this process, or under `jax.jit` leaves it to JAX.
 
     Raises:
-      ValueError: n or chunk below 1, first below 0 or a sample number beyond 32 bits, an unknown implementation.
+      ValueError: n or chunk below 1, first below 0 or a sample number beyond 32 bits, an unknown implementation, no
+        devices, parameters of another network.
     """
-    check_network(cfg)
+    check_parameters(params, cfg)
     chosen = _check(cfg, n, chunk, first, implementation)
     if devices is None and chunks.is_traced((params, key)):
         return _loop(params, cfg, key, n, first, chunk or chunks.usual_size(params, cfg), chosen)
     devices = tuple(jax.local_devices() if devices is None else devices)
+    if not devices:
+        raise ValueError("devices=[]: give at least one, or None for all")
     chosen = chosen or _fast(cfg, devices[0].platform)
     workers = chunks.workers_for(n, devices)
     most = chunk or chunks.usual_size(params, cfg, devices[0].platform)
@@ -76,8 +80,10 @@ def sample(
 
 def _check(cfg, n, chunk, first, implementation):
     for name, value, least in (("n", n, 1), ("chunk", chunk, 1), ("first", first, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value} must be at least {least}")
+        if value is None and name == "chunk":
+            continue
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
     if first + n > 1 << 32:
         raise ValueError(f"first={first}, n={n}: sample numbers end at 2**32 - 1; go on with another key")
     known = ("row_split",) if isinstance(cfg, MADE) else ("row_split", "wavefront")

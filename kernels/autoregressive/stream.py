@@ -97,7 +97,7 @@ def update(state: State, log_w, numbers) -> State:
 
 
 def merge(a: State, b: State) -> State:
-    """Returns the state of all samples of two.
+    """Returns the state of all samples of two: that of one stream, in which those of b follow those of a.
 
     Raises:
       ValueError: they have different origins or numbers of blocks.
@@ -106,8 +106,10 @@ def merge(a: State, b: State) -> State:
         raise ValueError("states merge if they began with the same numbers, origin and blocks")
     shift = np.maximum(a.shift, b.shift)
     of_a, of_b = _scale(a.shift, shift), _scale(b.shift, shift)
+    turn = int(a.n) % len(a.count)  # sample i of b is sample a.n + i now, and goes to that one's block
+    count, first = np.roll(b.count, turn), np.roll(b.first, turn, axis=0)
     return State(
-        a.n + b.n, a.count + b.count, shift, a.first * of_a + b.first * of_b, a.second * of_a**2 + b.second * of_b**2,
+        a.n + b.n, a.count + count, shift, a.first * of_a + first * of_b, a.second * of_a**2 + b.second * of_b**2,
         a.log_sum + b.log_sum, a.origin,
     )  # fmt: skip
 

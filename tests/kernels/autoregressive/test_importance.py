@@ -136,7 +136,7 @@ def test_a_stream_in_pieces_is_one_shot():
 
 
 def test_merged_states_are_one_shot():
-    """Merged from four machines in any order; blocks of the jackknife hold other samples, so only its size is alike."""
+    """Merged from four machines: in order all is as one, in any other only the size of the jackknife's errors is."""
     log_q, energy, m = LAW.draw(8000, 4)
     log_w, numbers = -BETA * energy - log_q, importance.spin_numbers(energy, m)
     log_w = log_w + 700  # the weights themselves would overflow
@@ -148,14 +148,44 @@ def test_merged_states_are_one_shot():
     a, b, c, d = (state(part) for part in np.split(np.arange(8000), [100, 3000, 3001]))
     derived = importance.spin_derived(BETA, N)
     whole = importance.finalise(state(slice(None)), importance.SPINS, derived)
-    for merged in (
-        stream.merge(stream.merge(a, b), stream.merge(c, d)),
-        stream.merge(d, stream.merge(c, stream.merge(b, stream.merge(a, stream.init(5, origin))))),
-    ):
-        found = importance.finalise(merged, importance.SPINS, derived)
-        same_estimates(found, whole, jackknife=False)
-        for name in whole.err:
-            assert found.jackknife_err[name] == pytest.approx(whole.jackknife_err[name], rel=0.6)
+    in_order = stream.merge(stream.merge(a, b), stream.merge(stream.init(5, origin), stream.merge(c, d)))
+    same_estimates(importance.finalise(in_order, importance.SPINS, derived), whole)
+    backwards = stream.merge(d, stream.merge(c, stream.merge(b, stream.merge(a, stream.init(5, origin)))))
+    found = importance.finalise(backwards, importance.SPINS, derived)
+    same_estimates(found, whole, jackknife=False)
+    for name in whole.err:
+        assert found.jackknife_err[name] == pytest.approx(whole.jackknife_err[name], rel=0.6)
+
+
+def test_streams_of_one_sample_each_have_a_jackknife():
+    """Their samples fill all blocks in turn, as those of one stream would, instead of the first block only."""
+    log_q, energy, m = LAW.draw(200, 12)
+    log_w, numbers = -BETA * energy - log_q, importance.spin_numbers(energy, m)
+    merged = stream.init(5)
+    for k in range(200):
+        merged = stream.merge(merged, stream.update(stream.init(5), log_w[k : k + 1], numbers[:, k : k + 1]))
+    whole = importance.finalise(stream.update(stream.init(5), log_w, numbers), importance.SPINS)
+    same_estimates(importance.finalise(merged, importance.SPINS), whole)
+
+
+def test_the_leading_bias_of_what_is_linear():
+    """F by ln Z over beta, the entropy by the sum of both, as in the method's table; others: the jackknife's."""
+    found = estimate(5000, 13)
+    assert found.bias["free_energy"] == pytest.approx(-found.ln_z_bias / BETA / N)
+    assert found.bias["free_energy"] == pytest.approx((1 / found.ess - 1) / (2 * found.n * BETA * N))
+    assert found.bias["u"] == pytest.approx(found.bias["energy"] / N)
+    assert found.bias["entropy"] == pytest.approx((BETA * found.bias["energy"] + found.ln_z_bias) / N)
+    assert math.isnan(found.bias["c_v"]) and math.isfinite(found.jackknife_bias["c_v"])
+
+
+def test_a_magnetisation_that_is_always_zero():
+    """Binder's ratio does not exist; nothing else is lost, and nothing is said but nan."""
+    rng = np.random.default_rng(14)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = importance.thermodynamics(np.zeros(50), rng.normal(0, 0.1, 50), np.zeros(50), BETA, 4)
+    assert math.isnan(found.mean["binder"]) and math.isnan(found.err["binder"])
+    assert found.mean["chi"] == 0 and found.err["u"] > 0
 
 
 def same_estimates(found, wanted, jackknife=True):
@@ -255,6 +285,10 @@ def test_one_heavy_sample_is_told():
         (lambda: stream.merge(stream.init(1), stream.init(2)), "merge"),
         (lambda: stream.merge(stream.init(1), stream.init(1, np.ones(1))), "merge"),
         (lambda: importance.reverse_ln_z(np.zeros(3), 0.1), "time=0.1"),
+        (lambda: importance.thermodynamics(-1.0, np.zeros(9), np.zeros(9), BETA, 4), r"log_q \[\]"),
+        (lambda: importance.thermodynamics(np.zeros(9), np.zeros(9), np.zeros(8), BETA, 4), r"magnetisation \[8\]"),
+        (lambda: importance.thermodynamics(np.zeros(9), np.zeros(9), np.zeros(9), math.nan, 4), "beta=nan"),
+        (lambda: importance.thermodynamics(np.zeros(9), np.zeros(9), np.zeros(9), BETA, 0), "sites=0"),
     ],
 )
 def test_bad_input_is_refused(call, named):

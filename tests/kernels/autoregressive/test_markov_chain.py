@@ -135,7 +135,9 @@ def test_burn_in():
         (lambda: chains.nmcmc(jax.random.key(0), np.zeros(0)), "at least 1"),
         (lambda: chains.nmcmc(jax.random.key(0), np.array([0, math.inf])), r"log_w\[1\]=inf"),
         (lambda: chains.nmcmc(jax.random.key(0), np.zeros(3), 3), "start=3"),
+        (lambda: chains.nmcmc(jax.random.key(0), np.zeros(3), 1.5), "start=1.5"),
         (lambda: chains.integrated_time(np.zeros(1)), "at least 2"),
+        (lambda: chains.integrated_time(np.zeros(9), -1), "window=-1"),
         (lambda: chains.integrated_time(np.array([0, math.nan])), "finite"),
     ],
 )

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from kernels.autoregressive import MADE, PixelCNN, init, layers, log_prob, parameter_counts
+from kernels.autoregressive import MADE, PixelCNN, init, layers, log_prob, parameter_counts, sample
 from tests.kernels.autoregressive.networks import PLAIN
 
 # Figure 2a, 3, 4a and 4b of arXiv:1809.10606: (stored, unmasked).
@@ -80,6 +80,7 @@ def test_settings_are_hashable_and_square_by_default():
         (lambda: PixelCNN(4, epsilon=0.5), "epsilon"),
         (lambda: MADE(4, epsilon=float("nan")), "epsilon"),
         (lambda: MADE(4, epsilon=-1e-9), "epsilon"),
+        (lambda: MADE(4, epsilon="small"), "epsilon"),
     ],
 )
 def test_bad_settings_are_refused_by_name(make, name):
@@ -90,3 +91,27 @@ def test_bad_settings_are_refused_by_name(make, name):
 def test_what_is_no_network_is_refused():
     with pytest.raises(TypeError, match="expected PixelCNN or MADE"):
         init({"rows": 3}, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"half_width": 2}, r"layer_0/kernel is of shape \[3, 3, 1, 4\], cfg has \[5, 5, 1, 4\]"),
+        ({"depth": 4}, "layer_2/bias is of shape"),
+        ({"residual": True}, "layer_1/mix/bias is missing"),
+        ({"bias": False}, "params hold layer_0/bias, layer_1/bias, layer_2/bias, which"),
+    ],
+)
+def test_parameters_of_another_network_are_refused(change, named):
+    """Most would fail later, or not at all: with biases that `cfg` has not, samples had another law than `log_prob`."""
+    params, cfg = init(PLAIN, jax.random.key(0)), dataclasses.replace(PLAIN, **change)
+    for call in (lambda: sample(params, cfg, jax.random.key(1), 3), lambda: log_prob(params, cfg, np.ones((1, 3, 3)))):
+        with pytest.raises(ValueError, match=named):
+            call()
+
+
+def test_parameters_fit_any_lattice_of_pixel_cnn_and_one_of_made():
+    params = init(PLAIN, jax.random.key(0))
+    assert sample(params, dataclasses.replace(PLAIN, rows=5, columns=2), jax.random.key(1), 3)[0].shape == (3, 5, 2)
+    with pytest.raises(ValueError, match="layer_0/bias"):
+        sample(init(MADE(3), jax.random.key(0)), MADE(4), jax.random.key(1), 3)

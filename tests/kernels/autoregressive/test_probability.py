@@ -169,7 +169,7 @@ def test_half_precision_parameters_still_give_a_law():
         (np.zeros((2, 3, 3)), "spins hold 0"),
         (np.full((2, 3, 3), 0.5), "spins hold 0.5"),
         (np.full((2, 3, 3), np.nan), "spins hold nan"),
-        (np.ones((2, 3, 3), bool), "spins hold True"),
+        (np.ones((2, 3, 3), bool), "spins of dtype bool"),
         (np.ones((2, 3, 4)), r"spins of shape \(2, 3, 4\)"),
         (np.ones((3, 3)), r"spins of shape \(3, 3\)"),
     ],

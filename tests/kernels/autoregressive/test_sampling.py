@@ -172,7 +172,11 @@ def test_the_first_conditional_is_a_half_with_bias_and_without_z2():
     ("arguments", "name"),
     [
         ({"n": 0}, "n="),
+        ({"n": 2.5}, "n=2.5"),
+        ({"n": "5"}, "n='5'"),
         ({"n": 5, "chunk": 0}, "chunk="),
+        ({"n": 5, "chunk": 2.5}, "chunk=2.5"),
+        ({"n": 5, "devices": []}, "devices="),
         ({"n": 5, "first": -1}, "first="),
         ({"n": 5, "first": 2**32 - 4}, "first="),
         ({"n": 5, "implementation": "fast"}, "implementation="),
