@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 
-from common import run_directory
+from common import config, run_directory
 from projects.van import estimates, systems, train
 from projects.van.config import TrainConfig, network_of
 from projects.van.estimates import Found
@@ -35,11 +35,20 @@ def solve(
       run_dir: keeps metrics and checkpoints, and resumes; None keeps nothing.
       flags: of `train`, such as steps=500, batch_size=200, network="made", z2=False (which a field needs).
 
+    Raises:
+      ValueError: a flag out of bounds, fewer than 2 samples, an energy that gives other than one finite number a state,
+        or z2 (which is on) with one that changes when all spins turn over.
+
     Returns:
       Found: `corrected` has ln_z, mean and err by name (u, entropy, c_v, abs_m_site, ...); `raw` the network's own.
     """
+    if samples < 2:
+        raise ValueError(f"samples={samples}: errors need at least 2")
     settings = TrainConfig(rows=rows, columns=columns, beta=beta, system="projects.van.solve:solve", **flags)
-    system, network = systems.of_energy(energy), network_of(settings)
+    settings = config.validate(settings)
+    network = network_of(settings)
+    system = systems.of_energy(energy, network.rows, network.columns)
+    systems.check_symmetry(settings, system)
     with tempfile.TemporaryDirectory() as folder:
         run = run_directory.open_for_test(pathlib.Path(run_dir or folder))
         parameters = train.fit(settings, system, run)

@@ -15,6 +15,7 @@ from kernels.ising import triangular as triangular_lib
 from projects.van.config import TrainConfig
 
 MOST_ENUMERATED = 20  # spins: a second
+TRIED = 7  # random states that an energy of a user's own is tried on
 LARGEST_LAW = 8  # sites a side, of the exact law of the magnetisation: a second
 
 
@@ -45,7 +46,7 @@ def create(settings: TrainConfig) -> System:
     """Returns the system of the flags.
 
     Raises:
-      ValueError: a lattice that is too short, couplings that do not fit, z2 asked for where a field breaks it.
+      ValueError: a lattice that is too short, couplings or an energy that do not fit, z2 where a field breaks it.
     """
     rows, columns = settings.rows, settings.columns or settings.rows
     if settings.fold and (settings.system not in energies.LATTICES or settings.boundary != "torus"):
@@ -61,16 +62,21 @@ def create(settings: TrainConfig) -> System:
     elif settings.system.endswith(".npz"):
         system = from_file(settings.system, n)
     else:
-        return from_function(settings.system)
-    if settings.z2 and not system.symmetric:
-        raise ValueError(f"{settings.system} has fields h, which tell up from down: give --noz2")
+        system = from_function(settings.system, rows, columns)
+    check_symmetry(settings, system)
     return system
+
+
+def check_symmetry(settings: TrainConfig, system: System) -> None:
+    """Raises a ValueError where z2 is asked for and the energy tells up from down."""
+    if settings.z2 and not system.symmetric:
+        raise ValueError(f"{system.title} has fields, which tell up from down: give --noz2 (z2=False)")
 
 
 def lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str) -> System:
     """Returns a square or triangular lattice."""
     bonds = energies.lattice_bonds(rows, columns, coupling, lattice=kind, boundary=boundary)
-    name = "ferromagnet" if coupling > 0 else "antiferromagnet"
+    name = "ferromagnet" if coupling > 0 else "antiferromagnet" if coupling < 0 else "lattice of free spins"
     return System(
         f"{kind} {name}, {rows} x {columns}",
         lambda spins: energies.lattice_energy(spins, coupling, lattice=kind, boundary=boundary),
@@ -152,21 +158,26 @@ def from_file(path: str, n: int) -> System:
     """Returns the system of an .npz file with J [n, n] and perhaps h [n].
 
     Raises:
-      ValueError: no J in it, or other sizes than the network's.
+      ValueError: no such file, no J in it, or other sizes than the network's.
     """
-    arrays = weight_files.load_npz(path)
+    try:
+        arrays = weight_files.load_npz(path)
+    except FileNotFoundError:
+        raise ValueError(f"--system={path}: there is no such file") from None
     if "J" not in arrays or set(arrays) - {"J", "h"}:
         raise ValueError(f"{path} holds {', '.join(arrays) or 'nothing'}: expected J [n, n] and perhaps h [n]")
-    if len(arrays["J"]) != n:
-        raise ValueError(f"{path} has couplings of {len(arrays['J'])} spins, the network {n}: give --rows=1 --columns")
+    energies.check_couplings(arrays["J"], arrays.get("h"))
+    spins = len(arrays["J"])
+    if spins != n:
+        raise ValueError(f"{path} has couplings of {spins} spins, the network {n}: give --rows=1 --columns={spins}")
     return pairwise(arrays["J"].astype(np.float64), arrays.get("h"), path)
 
 
-def from_function(name: str) -> System:
-    """Returns the system of a user's energy, "module:function", spins [n, rows, columns] to [n]; z2 is taken on trust.
+def from_function(name: str, rows: int, columns: int) -> System:
+    """Returns the system of a user's energy, "module:function", spins [n, rows, columns] to [n].
 
     Raises:
-      ValueError: it cannot be imported.
+      ValueError: it cannot be imported, or gives no energies.
     """
     module, _, function = name.partition(":")
     try:
@@ -175,9 +186,29 @@ def from_function(name: str) -> System:
         raise ValueError(
             f"--system={name}: expected MODULE:FUNCTION that can be imported from here ({error})"
         ) from None
-    return of_energy(energy, name)
+    return of_energy(energy, rows, columns, name)
 
 
-def of_energy(energy: Callable, title: str = "user's energy") -> System:
-    """Returns the system of any function of JAX, spins [n, rows, columns] to energies [n]."""
-    return System(title, lambda spins: energy(jnp.asarray(spins, jnp.result_type(float))), True, lambda beta: None)
+def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's energy") -> System:
+    """Returns the system of any function of JAX, spins [n, rows, columns] to energies [n].
+
+    A few random states tell whether it gives finite energies, and whether they change when all spins turn over.
+
+    Raises:
+      ValueError: it is no function, or does not give one finite number a state.
+    """
+    if not callable(energy):
+        raise ValueError(f"energy={energy!r} ({title}): expected a function of spins [n, {rows}, {columns}]")
+
+    def of_spins(spins):
+        return energy(jnp.asarray(spins, jnp.result_type(float)))
+
+    spins = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (TRIED, rows, columns))
+    found, mirrored = (np.asarray(of_spins(each)) for each in (spins, -spins))
+    if found.shape != (TRIED,) or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise ValueError(
+            f"energy ({title}) of {TRIED} states is {found.dtype} of shape {list(found.shape)}"
+            f"{' and not finite' if found.dtype.kind == 'f' else ''}: expected [{TRIED}], one finite number a state"
+        )
+    symmetric = np.allclose(found, mirrored, rtol=1e-5, atol=1e-5 * np.abs(found).max())
+    return System(title, of_spins, symmetric, lambda beta: None)

@@ -38,8 +38,7 @@ def fit(settings: TrainConfig, system: systems.System, run: app.Run) -> dict:
     """Returns the trained parameters, resuming from the run's newest checkpoint."""
     if not mesh.is_single_process():
         raise ValueError("a network is trained by one process: sweep it one process a job (--processes=1)")
-    if settings.z2 and not system.symmetric:
-        raise ValueError(f"{system.title} has fields, which tell up from down: give --noz2")
+    systems.check_symmetry(settings, system)
     network = network_of(settings)
     evaluate = make_evaluate(settings, system, run)
     period = min(settings.evaluate_every, settings.steps)

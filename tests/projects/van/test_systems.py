@@ -21,6 +21,11 @@ def parabola(spins):
     return spins.sum((1, 2)) ** 2 / 10
 
 
+def tilted(spins):
+    """Fields tell up from down."""
+    return -spins.sum((1, 2))
+
+
 @pytest.mark.parametrize("kind", ["square", "triangular"])
 @pytest.mark.parametrize("boundary", ["torus", "open"])
 def test_lattices(kind, boundary):
@@ -91,6 +96,46 @@ def test_a_users_function(monkeypatch):
     assert system.exact(1.0) is None
     with pytest.raises(ValueError, match="my_energy:nothing"):
         of(system="my_energy:nothing")
+    assert system.symmetric
+    with pytest.raises(ValueError, match="tell up from down.*--noz2"):
+        of(system="my_energy:tilted", rows=2, columns=3)
+    assert not of(system="my_energy:tilted", rows=2, columns=3, z2=False).symmetric
+
+
+@pytest.mark.parametrize(
+    ("energy", "named"),
+    [
+        (3, "energy=3"),
+        (lambda spins: spins.sum(), r"of shape \[\]"),
+        (lambda spins: spins.sum((1, 2))[:, None] ** 2, r"of shape \[7, 1\]"),
+        (lambda spins: spins.sum((1, 2)) / 0, "not finite"),
+        (lambda spins: None, "object"),
+    ],
+)
+def test_what_is_no_energy_is_refused(energy, named):
+    """An energy [n, 1] or [] would broadcast to a loss of another shape and train without a word."""
+    with pytest.raises(ValueError, match=named):
+        systems.of_energy(energy, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        ({"J": np.float64(1)}, "J of shape"),
+        ({"J": np.zeros((4, 4)) * 1j}, "J of dtype complex"),
+        ({"J": np.triu(np.ones((4, 4)), 1)}, "not symmetric"),
+        ({"J": np.eye(4)}, "diagonal"),
+        ({"J": np.zeros((4, 4)), "h": np.ones(3)}, "h of shape"),
+        ({"J": np.zeros((5, 5))}, "--columns=5"),
+        ({"K": np.zeros((4, 4))}, "holds K"),
+    ],
+)
+def test_couplings_that_do_not_fit_are_refused(tmp_path, arrays, named):
+    np.savez(tmp_path / "user.npz", **arrays)
+    with pytest.raises(ValueError, match=named):
+        of(system=str(tmp_path / "user.npz"), rows=1, columns=4, z2=False)
+    with pytest.raises(ValueError, match="no such file"):
+        of(system=str(tmp_path / "none.npz"), rows=1, columns=4)
 
 
 @pytest.mark.parametrize(

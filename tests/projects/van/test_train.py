@@ -194,6 +194,25 @@ def test_solve_takes_fields():
     assert found.exact is None and found.reverse is None
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"beta": -0.5}, "beta"),
+        ({"beta": np.nan}, "beta"),
+        ({"steps": 0}, "steps"),
+        ({"samples": 1}, "samples=1"),
+        ({"energy": lambda spins: -spins.sum((1, 2))}, "z2=False"),
+        ({"energy": lambda spins: spins.sum()}, "energy"),
+    ],
+)
+def test_solve_stops_at_the_door(change, named):
+    """Before any training."""
+    small = {"depth": 1, "channels": 1, "half_width": 1, "steps": 1, "batch_size": 10, "samples": 10}
+    arguments = {"energy": energies.square, "beta": 0.4, "rows": 3} | small | change
+    with pytest.raises(ValueError, match=named):
+        solve(**arguments)
+
+
 def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(train.mesh, "is_single_process", lambda: False)
     with pytest.raises(ValueError, match="one process"):
