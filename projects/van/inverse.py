@@ -19,6 +19,7 @@ from kernels import autoregressive
 from kernels.ising import energies, exact
 from projects.van import model, plots
 
+SMALLEST = 1e-30  # norm of a difference of correlations, which is 0 where they agree
 BASELINES = ("mean field", "independent pairs", "Sessak-Monasson")
 
 
@@ -53,7 +54,12 @@ class State(NamedTuple):
 
 
 def exact_correlations(J: np.ndarray, beta: float) -> np.ndarray:
-    """Returns <s_i s_j> [n, n] of up to 24 spins without fields, by enumeration: a second for 20."""
+    """Returns <s_i s_j> [n, n] of up to 24 spins without fields, by enumeration: a second for 20.
+
+    Raises:
+      ValueError: couplings that do not fit, more spins, a bad beta.
+    """
+    exact.check_beta(beta)
     blocks = [(spins, energies.pairwise(spins, J)) for spins in exact.states(len(J))]
     lowest = min(energy.min() for _, energy in blocks)
     total, norm = 0.0, 0.0
@@ -64,8 +70,16 @@ def exact_correlations(J: np.ndarray, beta: float) -> np.ndarray:
 
 
 def baselines(C: np.ndarray, beta: float) -> dict[str, np.ndarray]:
-    """Returns name to couplings [n, n] by three expansions, from correlations [n, n] at zero magnetisation."""
-    inverse = np.linalg.inv(C)
+    """Returns name to couplings [n, n] by three expansions, from correlations [n, n] at zero magnetisation.
+
+    Raises:
+      ValueError: no correlations, or singular ones, or a beta of 0.
+    """
+    C = checked_correlations(C, beta)
+    try:
+        inverse = np.linalg.inv(C)
+    except np.linalg.LinAlgError:
+        raise ValueError("C is singular: some spins always agree or differ; take a smaller beta or more data") from None
     off = ~np.eye(len(C), dtype=bool)
     pairs = np.where(off, np.clip(C, -1 + 1e-12, 1 - 1e-12), 0)
     found = {
@@ -74,6 +88,19 @@ def baselines(C: np.ndarray, beta: float) -> dict[str, np.ndarray]:
         "Sessak-Monasson": (-inverse + np.arctanh(pairs) - pairs / (1 - pairs**2)) / beta,
     }
     return {name: np.where(off, J, 0) for name, J in found.items()}
+
+
+def checked_correlations(C: np.ndarray, beta: float) -> np.ndarray:
+    """Returns C in double; raises a ValueError unless it holds correlations, and beta is more than 0."""
+    C = np.asarray(C, np.float64)
+    if C.ndim != 2 or C.shape[0] != C.shape[1] or len(C) < 2:
+        raise ValueError(f"C of shape {list(C.shape)}: expected correlations [n, n] of at least 2 spins")
+    if not np.allclose(C, C.T) or np.abs(C).max() > 1 + 1e-6 or not np.allclose(np.diagonal(C), 1):
+        raise ValueError("C holds no correlations <s_i s_j>: they are symmetric, from -1 to 1, and 1 on the diagonal")
+    exact.check_beta(beta)
+    if beta == 0:
+        raise ValueError("beta=0: there correlations say nothing of couplings")
+    return C
 
 
 def error(J: np.ndarray, found: np.ndarray) -> float:
@@ -91,13 +118,9 @@ def reconstruct(C: np.ndarray, beta: float, setting: Setting, quiet: bool = True
       quiet: shows no progress.
 
     Raises:
-      ValueError: a C that is not symmetric, or a beta of 0.
+      ValueError: no correlations, or a beta of 0.
     """
-    C = np.asarray(C, np.float64)
-    if C.ndim != 2 or C.shape[0] != C.shape[1] or not np.allclose(C, C.T):
-        raise ValueError(f"C of shape {list(C.shape)}: expected symmetric correlations [n, n]")
-    if not beta > 0:
-        raise ValueError(f"beta={beta}: at 0 correlations say nothing of couplings")
+    C = checked_correlations(C, beta)
     n = len(C)
     network = autoregressive.MADE(1, n, depth=setting.depth, channels=setting.channels, bias=False, z2=True)
     of_network = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(setting.network_rate))
@@ -132,7 +155,7 @@ def make_step(setting: Setting, network, of_network, of_couplings):
         model_correlations = jnp.einsum("b,bij->ij", weights, pair_means(s, state.couplings, beta))
         difference = jnp.where(jnp.eye(s.shape[1], dtype=bool), 0.0, data - model_correlations)
         norm = jnp.linalg.norm(difference)
-        change, moments = of_couplings.update(-difference / norm, state.moments)
+        change, moments = of_couplings.update(-difference / jnp.maximum(norm, SMALLEST), state.moments)
         couplings = state.couplings + change
         mean = state.mean + 0.01 * (couplings - state.mean)
         state = State(optax.apply_updates(state.parameters, updates), network_moments, couplings, moments, mean)

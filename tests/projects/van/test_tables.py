@@ -128,14 +128,30 @@ def test_pairs_given_all_others():
 @pytest.mark.parametrize(
     ("C", "beta", "named"),
     [
-        (np.ones((2, 3)), 1.0, r"\[2, 3\]"),
+        (np.ones((2, 3)), 1.0, r"C of shape \[2, 3\]"),
+        (np.eye(1), 1.0, r"C of shape \[1, 1\]"),
+        (np.triu(np.ones((3, 3))), 1.0, "C holds no"),
+        (np.full((3, 3), np.nan), 1.0, "C holds no"),
+        (np.full((3, 3), 0.5), 1.0, "C holds no"),
+        (3 - 2 * np.eye(3), 1.0, "C holds no"),
         (np.eye(3), 0.0, "beta=0"),
-        (np.triu(np.ones((3, 3))), 1.0, "symmetric"),
+        (np.eye(3), np.nan, "beta=nan"),
     ],
 )
 def test_bad_correlations_are_refused(C, beta, named):
-    with pytest.raises(ValueError, match=named):
-        inverse.reconstruct(C, beta, inverse.SMALL)
+    for find in (lambda C, beta: inverse.reconstruct(C, beta, inverse.SMALL), inverse.baselines):
+        with pytest.raises(ValueError, match=named):
+            find(C, beta)
+
+
+def test_correlations_at_their_extremes():
+    """Free spins: the first difference is exactly 0. Spins that always agree: C has no inverse."""
+    setting = inverse.Setting(steps=3, samples=50)
+    assert np.abs(inverse.reconstruct(np.eye(3), 1.0, setting)).max() < 1e-3
+    with pytest.raises(ValueError, match="C is singular"):
+        inverse.baselines(np.ones((3, 3)), 1.0)
+    with pytest.raises(ValueError, match="beta=nan"):
+        inverse.exact_correlations(np.zeros((3, 3)), np.nan)
 
 
 @pytest.mark.parametrize("path", sorted((ROOM / "flags").glob("*.flags")), ids=lambda path: path.stem)
