@@ -16,7 +16,9 @@ LATTICES = ("square", "triangular")
 BOUNDARIES = ("torus", "open")
 
 
-def lattice_energy(spins, J: float = 1.0, *, lattice: str = "square", boundary: str = "torus"):
+def lattice_energy(
+    spins, J: float = 1.0, *, lattice: str = "square", boundary: str = "torus", double_bonds: bool = False
+):
     """Returns E = -J sum of s s' over neighbours, [...] of spins [..., rows, columns].
 
     Args:
@@ -24,6 +26,7 @@ def lattice_energy(spins, J: float = 1.0, *, lattice: str = "square", boundary: 
       J: coupling, positive for a ferromagnet.
       lattice: "square", or "triangular" with the bonds (i, j) - (i+1, j+1) as well.
       boundary: "torus" or "open".
+      double_bonds: allows a torus of length 2, where each bond around it counts twice.
 
     Raises:
       ValueError: an unknown name, spins of one axis, or a torus shorter than 3, whose bonds would count twice; a J that
@@ -32,7 +35,7 @@ def lattice_energy(spins, J: float = 1.0, *, lattice: str = "square", boundary: 
     if np.ndim(spins) < 2:
         raise ValueError(f"spins of shape {list(np.shape(spins))}: expected [..., rows, columns]")
     rows, columns = np.shape(spins)[-2:]
-    _check_lattice(rows, columns, lattice, boundary)
+    _check_lattice(rows, columns, lattice, boundary, double_bonds)
     check_coupling(J)
     xp, s = _numbers(spins, np.int32)  # bonds are counted in integers: exact
     if boundary == "torus":
@@ -139,15 +142,17 @@ def check_bonds(bonds: Bonds, n: int) -> None:
         raise ValueError("J of bonds holds values that are not finite: give numbers")
 
 
-def lattice_bonds(rows: int, columns: int, J: float = 1.0, *, lattice="square", boundary="torus") -> Bonds:
-    """Returns every bond of a lattice once; sites are numbered row by row.
+def lattice_bonds(
+    rows: int, columns: int, J: float = 1.0, *, lattice="square", boundary="torus", double_bonds: bool = False
+) -> Bonds:
+    """Returns every bond of a lattice once (as `lattice_energy` counts them); sites are numbered row by row.
 
     Raises:
       ValueError: an unknown name, a torus shorter than 3, a J that is not finite.
     """
     rows, columns = whole("rows", rows, 1), whole("columns", columns, 1)
     check_coupling(J)
-    _check_lattice(rows, columns, lattice, boundary)
+    _check_lattice(rows, columns, lattice, boundary, double_bonds)
     numbers = np.arange(rows * columns).reshape(rows, columns)
     pairs = []
     for down, right in ((0, 1), (1, 0), (1, 1))[: 3 if lattice == "triangular" else 2]:
@@ -214,14 +219,14 @@ def sk(spins, seed: int = 0):
     return pairwise(spins, sk_couplings(np.shape(spins)[-1], seed))
 
 
-def _check_lattice(rows: int, columns: int, lattice: str, boundary: str) -> None:
+def _check_lattice(rows: int, columns: int, lattice: str, boundary: str, double_bonds: bool) -> None:
     for name, value, known in (("lattice", lattice, LATTICES), ("boundary", boundary, BOUNDARIES)):
         if value not in known:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
-    if boundary == "torus" and min(rows, columns) < 3:
+    if boundary == "torus" and min(rows, columns) < (2 if double_bonds else 3):
         raise ValueError(
             f"rows={rows}, columns={columns}: a torus of {rows} x {columns} counts bonds twice; "
-            "take at least 3 x 3, or boundary='open'"
+            "take at least 3 x 3, boundary='open', or (for 2) double_bonds=True"
         )
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import weight_files
-from kernels.ising import energies, exact, square, transfer
-from kernels.ising import triangular as triangular_lib
+from kernels import ising
+from kernels.ising import energies, transfer
 from projects.van.config import TrainConfig
 
 MOST_ENUMERATED = 20  # spins: a second
@@ -36,7 +36,7 @@ class System:
     title: str
     energy: Callable[[jax.Array], jax.Array]
     symmetric: bool
-    exact: Callable[[float], exact.Exact | None]
+    exact: Callable[[float], ising.Exact | None]
     abs_m: Callable[[float], float | None] = lambda beta: None
     bonds: Any = None
     unfold: Callable[[Any], Any] = lambda spins: spins
@@ -109,14 +109,14 @@ def exact_lattice(kind: str, rows: int, columns: int, coupling: float, boundary:
     """Returns the exact solution of a lattice, or None where it would take too long."""
     short, long = sorted((rows, columns))
     if boundary == "torus" and kind == "triangular":
-        return triangular_lib.triangular_torus(rows, columns, beta, coupling)
+        return ising.triangular_torus(rows, columns, beta, coupling)
     if boundary == "torus" and (coupling >= 0 or (rows % 2 == 0 and columns % 2 == 0)):
-        return square.kaufman_torus(rows, columns, beta, coupling)
+        return ising.kaufman_torus(rows, columns, beta, coupling)
     if boundary == "torus":
-        return transfer.transfer_torus(short, long, beta, coupling) if short <= transfer.WIDEST_TORUS else None
+        return ising.transfer_torus(short, long, beta, coupling) if short <= transfer.WIDEST_TORUS else None
     if short > transfer.WIDEST_OPEN:
         return None
-    return transfer.transfer_open(short, long, beta, coupling, lattice=kind)
+    return ising.transfer_open(short, long, beta, coupling, lattice=kind)
 
 
 def exact_magnetisation(kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float):
@@ -124,7 +124,7 @@ def exact_magnetisation(kind: str, rows: int, columns: int, coupling: float, bou
     short, long = sorted((rows, columns))
     if long > LARGEST_LAW:
         return None
-    values, law = transfer.magnetisation_law(short, long, beta, coupling, lattice=kind, boundary=boundary)
+    values, law = ising.magnetisation_law(short, long, beta, coupling, lattice=kind, boundary=boundary)
     return float(np.abs(values) @ law)
 
 
@@ -132,7 +132,7 @@ def hopfield(n: int, seed: int) -> System:
     """Returns two orthogonal patterns on n spins."""
     couplings = energies.hopfield_couplings(energies.orthogonal_patterns(n, seed))
     system = pairwise(couplings, None, f"Hopfield, n = {n}, two patterns")
-    return dataclasses.replace(system, exact=lambda beta: exact.hopfield_two_patterns(n, beta))
+    return dataclasses.replace(system, exact=lambda beta: ising.hopfield_two_patterns(n, beta))
 
 
 def pairwise(J: np.ndarray, h: np.ndarray | None, title: str) -> System:
@@ -144,7 +144,7 @@ def pairwise(J: np.ndarray, h: np.ndarray | None, title: str) -> System:
     def solved(beta: float):
         if n > MOST_ENUMERATED:
             return None
-        return exact.brute_force(lambda spins: energies.pairwise(spins, J, h), n, beta, z2=symmetric)
+        return ising.brute_force(lambda spins: energies.pairwise(spins, J, h), n, beta, z2=symmetric)
 
     first, second = np.nonzero(np.triu(J))
     bonds = energies.Bonds(first.astype(np.int32), second.astype(np.int32), J[first, second]) if symmetric else None

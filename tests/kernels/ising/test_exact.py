@@ -187,6 +187,17 @@ def test_double_bonds_only_when_asked():
     energy = -(states * (np.roll(states, -1, 1) + np.roll(states, -1, 2))).sum((1, 2))
     wanted = np.log(np.exp(-0.4 * energy).sum())
     assert ising.kaufman_torus(2, 4, 0.4, double_bonds=True).ln_z == pytest.approx(wanted, rel=1e-13)
+    np.testing.assert_array_equal(energies.lattice_energy(states, double_bonds=True), energy)
+    for kind, solve in (("square", ising.kaufman_torus), ("triangular", ising.triangular_torus)):
+        bonds = energies.lattice_bonds(2, 4, lattice=kind, double_bonds=True)
+        flat = states.reshape(-1, 8)
+        by_bonds = -(flat[:, bonds.first] * flat[:, bonds.second]).sum(1)
+        wanted = np.log(np.exp(-0.4 * by_bonds).sum())
+        for found in (
+            solve(2, 4, 0.4, double_bonds=True),
+            ising.transfer_torus(2, 4, 0.4, lattice=kind, double_bonds=True),
+        ):
+            assert found.ln_z == pytest.approx(wanted, rel=1e-13)
 
 
 @pytest.mark.parametrize("n", [2, 6, 12])
