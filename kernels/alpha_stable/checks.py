@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .words import joined_shape
+
 PARAMETRIZATIONS = ("S0", "S1")
 SMALLEST_E = 1e-12  # stands for 1 - alpha = 0; far below what float64 notices
 HALF_TYPES = (jnp.bfloat16, jnp.float16)
@@ -54,7 +56,10 @@ def float_types(dtype) -> tuple[np.dtype, np.dtype]:
     """
     if dtype is None:
         dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
-    dtype = jnp.dtype(dtype)
+    try:
+        dtype = jnp.dtype(dtype)
+    except TypeError:
+        raise ValueError(f"dtype={dtype!r} is none of float64, float32, bfloat16, float16") from None
     if dtype in HALF_TYPES:
         return dtype, jnp.dtype(jnp.float32)
     if dtype == jnp.float64 and not jax.config.jax_enable_x64:
@@ -64,10 +69,25 @@ def float_types(dtype) -> tuple[np.dtype, np.dtype]:
     return dtype, dtype
 
 
-def common_float(*values) -> list[jax.Array]:
-    """The values as arrays of their common floating type; of JAX's default where all are numbers of Python or NumPy."""
-    given = [
-        value.dtype for value in values if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
-    ]
-    dtype = jnp.result_type(*given) if given else float_types(None)[0]
-    return [jnp.asarray(value, dtype) for value in values]
+def common_float(**values) -> tuple[list[jax.Array], np.dtype]:
+    """The values as arrays of the type to compute in, and the type of the result.
+
+    The result has their common floating type, JAX's default where all are numbers of Python or NumPy; half types are
+    computed in float32.
+
+    Raises:
+      ValueError: a value that is no real number or array of them; shapes that do not broadcast together.
+    """
+    given = [value for value in values.values() if isinstance(value, jax.Array)]
+    given = [value for value in given if jnp.issubdtype(value.dtype, jnp.inexact)]
+    dtype, compute = float_types(jnp.result_type(*given) if given else None)
+    arrays = []
+    for name, value in values.items():
+        try:
+            if jnp.iscomplexobj(value):
+                raise TypeError
+            arrays.append(jnp.asarray(value, compute))
+        except (TypeError, ValueError):
+            raise ValueError(f"{name}={value!r} is no real number or array of such") from None
+    joined_shape(None, **dict(zip(values, arrays, strict=True)))
+    return arrays, dtype

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln
 
@@ -32,7 +31,7 @@ class Precision(NamedTuple):
       decay: ln of the ratio at which the slow side is cut off.
       near_one: |1 - alpha| below which to interpolate, from points at once and twice that.
       flat: relative change of the density that is nothing.
-      furthest: largest s.
+      furthest, lowest: s beyond which the angle has no size, or the integrals nothing.
     """
 
     nodes: int
@@ -42,13 +41,15 @@ class Precision(NamedTuple):
     near_one: float
     flat: float
     furthest: float
+    lowest: float
 
 
-SINGLE = Precision(128, 16, 45.0, 18.0, 0.04, 1e-8, 40.0)
-DOUBLE = Precision(320, 32, 90.0, 37.0, 0.002, 1e-16, 62.0)
+SINGLE = Precision(128, 16, 45.0, 18.0, 0.04, 1e-8, 40.0, -60.0)
+DOUBLE = Precision(320, 32, 90.0, 37.0, 0.002, 1e-16, 62.0, -600.0)
 SERIES_BELOW_ONE, SERIES_ABOVE_ONE = 0.3, 1e-3  # largest x^-alpha that the series is used for
 NODES = (-2, -1, 1, 2)  # of the interpolation, in units of near_one, beside 0
 HALVINGS, NEWTON_STEPS = 10, 3
+FAR_LOG = 20.0  # ln x beyond which P(X > x) of the Cauchy law is 1 / (pi x)
 
 
 def precision_of(dtype) -> Precision:
@@ -89,14 +90,16 @@ def _slope(at: Sines, alpha):
     cot_v, cot_a, cot_b = (elementary.sin_pi(0.5 - x) / y for x, y in ((at.v, at.p), (at.a, at.s), (at.b, at.c)))
     cot_a = jnp.where(alpha * at.u > 0.5, -cot_a, cot_a)
     bracket = -(cot_v + alpha**2 * cot_a) / (alpha - 1)
-    return 2 * np.pi * at.u * at.v * (bracket - jnp.abs(1 - alpha) * cot_b)
+    return 2 * math.pi * at.u * at.v * (bracket - jnp.abs(1 - alpha) * cot_b)
 
 
 def _window(log_x, alpha, constants: Precision, survival: bool):
     """The place where g = 1, and the window [left, right] outside which the integrand is nothing."""
-    highest = (alpha - 1) * np.log(constants.largest_g)
+    # Near 0 the density of a small alpha has its mass at g = 1 / alpha.
+    highest = (alpha - 1) * jnp.log(constants.largest_g + 2 / alpha)
     targets = jnp.stack([jnp.zeros_like(highest), highest])
-    low = jnp.broadcast_to(jnp.minimum(log_x, 0) - 10, (2, *jnp.broadcast_shapes(log_x.shape, alpha.shape)))
+    low = jnp.maximum(jnp.minimum(log_x, 0) - 10, constants.lowest)
+    low = jnp.broadcast_to(low, (2, *jnp.broadcast_shapes(log_x.shape, alpha.shape)))
     targets = targets.reshape(2, *(1,) * (low.ndim - targets.ndim), *alpha.shape)
     high = jnp.full_like(low, constants.furthest)
 
@@ -120,7 +123,9 @@ def _window(log_x, alpha, constants: Precision, survival: bool):
     if not survival:
         to_zero = jnp.maximum(centre, 0)
         left = centre - jnp.where(width > alpha * to_zero, width + (1 - alpha) * to_zero, width / alpha)
-    return centre, jnp.where(alpha > 1, steep, left), jnp.where(alpha > 1, centre + width, steep)
+    right = jnp.where(alpha > 1, centre + width, steep)
+    left = jnp.where(alpha > 1, steep, left)
+    return centre, jnp.minimum(jnp.maximum(left, constants.lowest), right), right
 
 
 @partial(jax.jit, static_argnames=("constants", "survival"))
@@ -161,7 +166,7 @@ def _series(log_x, alpha, constants: Precision, survival: bool):
     k = jnp.arange(2, constants.terms + 1, dtype=alpha.dtype).reshape(-1, *(1,) * alpha.ndim)
     first = gammaln(alpha + offset)
     gamma_ratio = jnp.exp(gammaln(alpha * k + offset) - first - gammaln(k + 1))
-    cosine = jnp.cos(np.pi / 2 * alpha)
+    cosine = jnp.cos(math.pi / 2 * alpha)
     sine_ratio, previous = 2 * cosine, jnp.ones_like(alpha)  # sin(k pi alpha / 2) / sin(pi alpha / 2)
     coefficients = []
     for ratio in gamma_ratio:
@@ -172,41 +177,52 @@ def _series(log_x, alpha, constants: Precision, survival: bool):
     for coefficient in reversed(coefficients):
         total = (total + coefficient) * minus_y
     total = 1 + total
-    leading = first + jnp.log(elementary.sin_pi(jnp.minimum(alpha, 2 - alpha) / 2) / np.pi)
+    leading = first + jnp.log(elementary.sin_pi(jnp.minimum(alpha, 2 - alpha) / 2) / math.pi)
     return leading - (alpha + offset) * log_x + jnp.log(total)
 
 
 def _away_from_one(log_x, alpha, constants: Precision, survival: bool):
     """ln f or ln P(X > x) for alpha neither 1 nor 2."""
-    limit = jnp.where(alpha < 1, jnp.log(SERIES_BELOW_ONE), jnp.log(SERIES_ABOVE_ONE))
+    limit = jnp.where(alpha < 1, math.log(SERIES_BELOW_ONE), math.log(SERIES_ABOVE_ONE))
     far = -alpha * log_x < limit
     near = _integral(jnp.where(far, 0, log_x), alpha, constants, survival)
     return jnp.where(far, _series(jnp.where(far, log_x, 10 / alpha), alpha, constants, survival), near)
 
 
-def log_upper(x: jax.Array, alpha: jax.Array, survival: bool) -> jax.Array:
-    """ln f(x) or ln P(X > x), scale 1, x >= 0; [n] in float32 or float64 each.
+@partial(jax.jit, static_argnames="survival")
+def log_upper(x: jax.Array, log_x: jax.Array, alpha: jax.Array, survival: bool) -> jax.Array:
+    """ln f(x) or ln P(X > x), scale 1, x >= 0; in float32 or float64, broadcast.
 
     Args:
       x: finite or infinite, not negative.
-      alpha: in (0, 2]; good from 0.1.
+      log_x: ln x, finite also where x has left the range of its type.
+      alpha: in (0, 2].
       survival: which of the two.
     """
     constants = precision_of(x.dtype)
-    largest = jnp.finfo(x.dtype).max / 4
+    limits = jnp.finfo(x.dtype)
+    is_infinite = log_x == jnp.inf
     gaussian = alpha >= 2
     alpha = jnp.where(gaussian, 1.5, alpha)
-    if survival:
-        least = constants.flat**3
-    else:  # f(x) = f(0) (1 - x^2 Gamma(3/alpha) / (2 Gamma(1/alpha)) + ...): as good as at 0
-        least = jnp.exp(0.5 * (gammaln(1 / alpha) - gammaln(3 / alpha) + np.log(2 * constants.flat)))
-    log_x = jnp.log(jnp.clip(x, lax.stop_gradient(least), largest))
+    # So near 0 that the next term of f(0) (1 - (x bend)^2 / 2 + ...), or of 1/2 - x f(0) + ..., is nothing.
+    log_centre = gammaln(1 + 1 / alpha) - math.log(math.pi)
+    log_bend = 0.5 * (gammaln(3 / alpha) - gammaln(1 / alpha))
+    least = math.log(constants.flat) - log_centre if survival else 0.5 * math.log(2 * constants.flat) - log_bend
+    least = lax.stop_gradient(least)
+    is_flat = log_x <= least
+    is_formula = is_flat & (survival | (least < constants.lowest))
+    log_x = jnp.clip(log_x, least, 2 * math.log(limits.max))
+    log_x = jnp.where(is_formula, 0, log_x)
     close = jnp.abs(alpha - 1) < constants.near_one
     direct = _away_from_one(log_x, jnp.where(close, 0.9, alpha), constants, survival)
 
     def interpolated():
         t = (alpha - 1) / constants.near_one
-        cauchy = jnp.log(jnp.arctan2(1.0, x) / np.pi) if survival else -np.log(np.pi) - jnp.logaddexp(0.0, 2 * log_x)
+        if survival:
+            angle = jnp.arctan2(1.0, jnp.minimum(x, math.exp(FAR_LOG)))  # far out it is 1 / x
+            cauchy = jnp.where(log_x < FAR_LOG, jnp.log(angle), -log_x) - math.log(math.pi)
+        else:
+            cauchy = -math.log(math.pi) - jnp.logaddexp(0.0, 2 * log_x)
         at = jnp.asarray(NODES, alpha.dtype).reshape(-1, *(1,) * log_x.ndim)
         found = _away_from_one(log_x[None], 1 + at * constants.near_one, constants, survival)
         # Lagrange's polynomial of degree 4 through the nodes and 0.
@@ -217,11 +233,16 @@ def log_upper(x: jax.Array, alpha: jax.Array, survival: bool) -> jax.Array:
         return total
 
     between = lax.cond(jnp.any(close), interpolated, lambda: jnp.zeros_like(log_x))
+    normal_x = jnp.where(gaussian, x, 1)  # elsewhere its square may leave the range, and derivatives with it
     if survival:
-        normal = jax.scipy.stats.norm.logsf(x * np.sqrt(0.5))
+        normal = jax.scipy.stats.norm.logsf(normal_x * math.sqrt(0.5))
     else:
-        normal = -(x**2) / 4 - 0.5 * np.log(4 * np.pi)
-    found = jnp.where(gaussian, normal, jnp.where(close, between, direct))
-    if survival:
-        found = jnp.where(x == 0, -np.log(2), found)
-    return jnp.where(x > largest, -jnp.inf, found)
+        normal = -(normal_x**2) / 4 - 0.5 * math.log(4 * math.pi)
+    found = jnp.where(close, between, direct)
+    found = jnp.where(is_formula, -math.log(2) if survival else log_centre, found)
+    # That term, for the sake of derivatives.
+    term = jnp.where(is_flat, x, 0) * jnp.exp(
+        jnp.minimum(log_centre if survival else log_bend, 0.4 * math.log(limits.max))
+    )
+    found = jnp.where(gaussian, normal, found + (jnp.log1p(-2 * term) if survival else -0.5 * term**2))
+    return jnp.where(is_infinite, -jnp.inf, found)

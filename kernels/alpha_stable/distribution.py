@@ -2,22 +2,33 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from .checks import HALF_TYPES, check_law, common_float
+from .checks import check_law, common_float
 from .density import log_upper
 
 
 def _standardised(x, alpha, scale, loc):
-    """(x - loc) / scale, alpha and ln(scale) in a type to compute in, and the type of the result."""
+    """z = (x - loc) / scale, ln|z|, alpha and ln(scale) in a type to compute in, and the type of the result."""
     check_law(alpha, 0, scale, loc)
-    x, alpha, scale, loc = common_float(x, alpha, scale, loc)
-    dtype = x.dtype
-    if dtype in HALF_TYPES:
-        x, alpha, scale, loc = (value.astype(jnp.float32) for value in (x, alpha, scale, loc))
-    z = (x - loc) / scale
-    z = jnp.broadcast_to(z, jnp.broadcast_shapes(z.shape, alpha.shape))
+    (x, alpha, scale, loc), dtype = common_float(x=x, alpha=alpha, scale=scale, loc=loc)
+    offset, log_scale = x - loc, jnp.log(scale)
+    z = offset / scale
+    size = jnp.abs(z)
+    is_inside = (size >= jnp.finfo(z.dtype).tiny) & (size < jnp.inf)
+    has_left = ~is_inside & (offset != 0) & jnp.isfinite(offset)  # the quotient, not its logarithm
+    log_size = jnp.log(jnp.abs(jnp.where(has_left, offset, 1))) - log_scale
+    log_size = jnp.where(has_left, log_size, lax.stop_gradient(jnp.log(size)))
+    log_size = jnp.where(is_inside, jnp.log(jnp.where(is_inside, size, 1)), log_size)
+    shape = jnp.broadcast_shapes(z.shape, alpha.shape)
     # alpha gets the rank of x and keeps its size: what depends on it alone is computed once.
-    return z, alpha.reshape((1,) * (z.ndim - alpha.ndim) + alpha.shape), jnp.log(scale), dtype
+    alpha = alpha.reshape((1,) * (len(shape) - alpha.ndim) + alpha.shape)
+    return jnp.broadcast_to(z, shape), jnp.broadcast_to(log_size, shape), alpha, log_scale, dtype
+
+
+def _size(z):
+    """|z|, whose derivative at 0 is that from the right."""
+    return jnp.where(z < 0, -z, z)
 
 
 def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
@@ -29,7 +40,7 @@ def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
 
     Args:
       x: real numbers.
-      alpha: in (0, 2], made for 0.1 and above.
+      alpha: in (0, 2]. Below 0.1 logarithms of hundreds are good to their last digits.
       scale: above 0.
       loc: finite. All broadcast and may be traced, then they are not checked.
 
@@ -38,8 +49,8 @@ def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
 
     Source: Zolotarev, One-dimensional Stable Distributions (1986); Nolan, Commun. Statist. Stoch. Models 13 (1997).
     """
-    z, alpha, log_scale, dtype = _standardised(x, alpha, scale, loc)
-    return (log_upper(jnp.abs(z), alpha, survival=False) - log_scale).astype(dtype)
+    z, log_size, alpha, log_scale, dtype = _standardised(x, alpha, scale, loc)
+    return (log_upper(_size(z), log_size, alpha, survival=False) - log_scale).astype(dtype)
 
 
 def sas_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
@@ -50,18 +61,18 @@ def sas_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
 def sas_log_survival(x, alpha, scale=1, loc=0) -> jax.Array:
     """Returns ln P(X > x) of a symmetric alpha-stable law, precise in the right tail.
 
-    Arguments and accuracy as of `sas_log_pdf`; at x = loc exactly the derivative in x is left out (0).
+    Arguments and accuracy as of `sas_log_pdf`.
     """
-    z, alpha, _, dtype = _standardised(x, alpha, scale, loc)
-    upper = log_upper(jnp.abs(z), alpha, survival=True)
+    z, log_size, alpha, _, dtype = _standardised(x, alpha, scale, loc)
+    upper = log_upper(_size(z), log_size, alpha, survival=True)
     return jnp.where(z >= 0, upper, jnp.log1p(-jnp.exp(upper))).astype(dtype)
 
 
 def sas_cdf(x, alpha, scale=1, loc=0) -> jax.Array:
     """Returns P(X <= x) of a symmetric alpha-stable law, precise in the left tail; see `sas_log_survival`.
 
-    Arguments and accuracy as of `sas_log_pdf`; at x = loc exactly the derivative in x is left out (0).
+    Arguments and accuracy as of `sas_log_pdf`.
     """
-    z, alpha, _, dtype = _standardised(x, alpha, scale, loc)
-    upper = jnp.exp(log_upper(jnp.abs(z), alpha, survival=True))
-    return jnp.where(z > 0, 1 - upper, upper).astype(dtype)
+    z, log_size, alpha, _, dtype = _standardised(x, alpha, scale, loc)
+    upper = jnp.exp(log_upper(_size(z), log_size, alpha, survival=True))
+    return jnp.where(z >= 0, 1 - upper, upper).astype(dtype)

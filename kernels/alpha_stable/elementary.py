@@ -10,6 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import gammaln
 
 # sin(pi x) / x in powers of x^2 on [0, 1/2]; (ln(1 + x) - x) / x^2 on [1/sqrt 2 - 1, sqrt 2 - 1]; 2^x on [-1/2, 1/2].
 SIN_PI = (3.1415927410125732, -5.167709827423096, 2.550069808959961, -0.5982421636581421, 0.0775604397058487)
@@ -21,6 +22,12 @@ EXP2 = (
     *(1.0, 0.6931471824645996, 0.24022646248340607, 0.05550328642129898, 0.009618489071726799),
     *(0.0013399930903688073, 0.0001534581242594868),
 )
+# Gamma(1 + y) in powers of y - 1/2 on [0, 1]; jax.scipy's gammaln is good to 2e-6 in float32.
+GAMMA = (
+    *(0.8862269246, 0.03233828934, 0.4148137051, -0.1072861294, 0.1446337856, -0.07771580423),
+    *(0.05880408552, -0.03628175489, 0.0243906299, -0.02370690625, 0.01632953695),
+)
+GAMMA_STEPS = 8  # x from which on it is exp(gammaln)
 LN2 = math.log(2)
 HALF_ROOT = 0x3F3504F3  # the float32 sqrt(1/2), as an integer
 SMALL = 0.2928  # below 1 - sqrt(1/2), where 1 - x needs no exponent
@@ -49,6 +56,18 @@ def _exponent_and_rest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _log_of_parts(exponent: jax.Array, rest: jax.Array) -> jax.Array:
     return exponent * jnp.asarray(LN2, rest.dtype) + (rest + rest * rest * _polynomial(LOG1P, rest))
+
+
+def gamma(x: jax.Array) -> jax.Array:
+    """Gamma(x) for x > 0, relative precision of the dtype (of the logarithm beyond GAMMA_STEPS)."""
+    large = jnp.exp(gammaln(x))
+    if x.dtype != jnp.float32:
+        return large
+    whole = jnp.clip(jnp.floor(x), 0, GAMMA_STEPS)
+    value = _polynomial(GAMMA, jnp.clip(x - whole, 0, 1) - 0.5)
+    for k in range(1, GAMMA_STEPS):
+        value = value * jnp.where(k < whole, x - k, 1)
+    return jnp.where(x >= GAMMA_STEPS, large, jnp.where(whole > 0, value, value / x))
 
 
 @jax.custom_jvp

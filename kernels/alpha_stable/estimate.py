@@ -36,13 +36,22 @@ class SasFit(NamedTuple):
     converged: jax.Array
 
 
-def _observations(x):
-    (x,) = common_float(x)
+def _observations(x, loc):
+    """Flat observations and their centre, both checked; half types as float32."""
+    (x, loc), _ = common_float(x=x, loc=loc)
     x = x.reshape(-1)
     if x.size < 3:
         raise ValueError(f"x has {x.size} observations; an estimate needs at least 3")
     check("x", x, np.isfinite, "finite observations")
-    return x
+    if loc.ndim:
+        raise ValueError(f"loc has shape {loc.shape}; expected one number, the centre of all observations")
+    check("loc", loc, np.isfinite, "a finite location")
+    return x, loc
+
+
+def _check_spread(x, centre) -> None:
+    if not isinstance(x, jax.core.Tracer) and not isinstance(centre, jax.core.Tracer) and not jnp.any(x != centre):
+        raise ValueError(f"x has the value {x[0]:g} everywhere, the location itself: its scale would be 0")
 
 
 def fit_log_moments(x, loc=0) -> SasFit:
@@ -55,11 +64,12 @@ def fit_log_moments(x, loc=0) -> SasFit:
       loc: the known centre of symmetry.
 
     Raises:
-      ValueError: fewer than 3 observations, or some not finite.
+      ValueError: fewer than 3 observations, some not finite, or all at loc; loc no finite number.
 
     Source: Ma, Nikias, IEEE Trans. Signal Processing 43 (1995).
     """
-    x = _observations(x)
+    x, loc = _observations(x, loc)
+    _check_spread(x, loc)
     size = jnp.abs(x - loc)
     used = size > 0
     count = jnp.sum(used)
@@ -78,7 +88,7 @@ def fit_log_moments(x, loc=0) -> SasFit:
     log_scale_variance = (second + 2 * mixed * third + mixed**2 * variance_of_variance) / count
     errors = jnp.stack([alpha_error, scale * jnp.sqrt(log_scale_variance), jnp.zeros_like(alpha)])
     nothing = jnp.full_like(alpha, jnp.nan)
-    return SasFit(alpha, scale, jnp.asarray(loc, x.dtype), errors, nothing, jnp.asarray(True))
+    return SasFit(alpha, scale, loc, errors, nothing, jnp.asarray(True))
 
 
 def _law(parameters):
@@ -143,11 +153,12 @@ def fit_sas(x, loc=None) -> SasFit:
       alpha within [0.1, 1.9999]; near these ends the standard error of alpha says little.
 
     Raises:
-      ValueError: fewer than 3 observations, or some not finite.
+      ValueError: fewer than 3 observations, some not finite, or all the same; loc no finite number.
     """
-    x = _observations(x)
     known = loc is not None
-    centre = jnp.asarray(loc, x.dtype) if known else jnp.median(x)
+    x, centre = _observations(x, loc if known else 0)
+    centre = centre if known else jnp.median(x)
+    _check_spread(x, centre)
     # Quarters of the sample set the units: the likelihood is climbed at scale 1 and location 0.
     unit = jnp.median(jnp.abs(x - centre))
     unit = jnp.where(unit > 0, unit, 1)

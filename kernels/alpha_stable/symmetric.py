@@ -7,6 +7,7 @@ each the sine of an angle that keeps its relative precision. k vanishes at alpha
 special case, and a traced alpha works.
 """
 
+import numbers
 from functools import partial
 
 import jax
@@ -179,7 +180,7 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) ->
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
     shape = words.joined_shape(shape, alpha=alpha)
-    if not isinstance(dim, int) or dim < 1:
+    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
         raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
-    words.checked_shape((*shape, dim))
+    *_, dim = words.checked_shape((*shape, dim))
     return _sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype)

@@ -7,6 +7,7 @@ alone, so the stream is the same however it is sharded. Keys of other kinds (`rb
 """
 
 import math
+import operator
 from typing import NamedTuple
 
 import jax
@@ -73,12 +74,16 @@ def typed_key(key: jax.Array) -> jax.Array:
     """Returns a single typed key; a raw uint32 key is wrapped.
 
     Raises:
-      ValueError: not one key.
+      ValueError: no key, or not one.
     """
-    if not hasattr(key, "dtype"):
+    is_raw = getattr(key, "dtype", None) == jnp.uint32 and key.ndim >= 1
+    if not is_raw and not jnp.issubdtype(getattr(key, "dtype", float), jax.dtypes.prng_key):
         raise ValueError(f"key={key!r} is no key; make one with jax.random.key(seed)")
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+    if is_raw:
+        try:
+            key = jax.random.wrap_key_data(key)
+        except (TypeError, ValueError):
+            raise ValueError(f"key has the raw shape {key.shape}; make one with jax.random.key(seed)") from None
     if key.shape:
         raise ValueError(f"key has shape {key.shape}; one key draws one array: use jax.vmap over several keys")
     return key
@@ -88,9 +93,13 @@ def checked_shape(shape) -> tuple[int, ...]:
     """Returns the shape as a tuple of integers.
 
     Raises:
-      ValueError: a negative axis, or too many entries for the 32-bit counter.
+      ValueError: no integers, a negative axis, or too many entries for the 32-bit counter.
     """
-    shape = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
+    try:
+        given = (shape,) if not hasattr(shape, "__len__") else shape
+        shape = tuple(operator.index(size) for size in given)
+    except TypeError:
+        raise ValueError(f"shape={shape!r} is no integer or tuple of integers") from None
     if any(size < 0 for size in shape):
         raise ValueError(f"shape={shape} has a negative axis")
     if math.prod(shape) >= 2**32:
@@ -113,7 +122,7 @@ def joined_shape(shape, **parameters) -> tuple[int, ...]:
         joined = None
     if joined is None or (shape is not None and joined != shape):
         given = ", ".join(f"{name} of shape {own}" for name, own in shapes.items() if own)
-        raise ValueError(f"{given}: does not broadcast to shape={shape}")
+        raise ValueError(f"{given}: does not broadcast {'together' if shape is None else f'to shape={shape}'}")
     return joined
 
 

@@ -59,6 +59,79 @@ def test_single_precision_reaches_far():
         np.testing.assert_array_equal(below[jnp.array([0, 3, 4])], [0.5, 1, 0])
 
 
+def test_far_out_in_single_precision():
+    for alpha in (0.05, 0.1, 1.0, 1.5):  # so heavy that the largest numbers, and larger quotients, are not at infinity
+        constant = float(alpha_stable.tail_constant(alpha))
+        for x, scale in ((3.4e38, 1.0), (1e38, 1e-9)):
+            expected = np.log(constant / 2) - alpha * (np.log(x) - np.log(scale))
+            found = float(alpha_stable.sas_log_survival(jnp.float32(x), alpha, scale))
+            if expected < -8:  # beyond the second term of the series
+                np.testing.assert_allclose(found, expected, rtol=1e-4)
+            below = float(alpha_stable.sas_cdf(jnp.float32(-x), alpha, scale))
+            np.testing.assert_allclose(below, np.exp(found), rtol=1e-5, atol=1e-37)
+            assert np.isfinite(alpha_stable.sas_log_pdf(jnp.float32(x), alpha, scale))
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.01, 0.04])
+def test_small_alphas_are_the_series(alpha, dtype):
+    k = np.arange(1, 120)
+    signs = -((-1.0) ** k) * np.sin(k * np.pi * alpha / 2) / np.pi
+    for x in (1e-30, 1e-3, 1.0, 1e30):
+        # At y = x^-alpha below 8 the series converges, and loses digits as exp(y).
+        y = np.float64(jnp.asarray(x, dtype)) ** -float(jnp.asarray(alpha, dtype))
+        if y > 8:
+            continue
+        terms = np.exp(special.gammaln(alpha * k) - special.gammaln(k + 1) + k * np.log(y))
+        expected = np.sum(signs * terms)
+        found = alpha_stable.sas_cdf(jnp.asarray(-x, dtype), jnp.asarray(alpha, dtype))
+        np.testing.assert_allclose(found, expected, atol=2e-7 if dtype == "float32" else 1e-11)
+        density = np.sum(signs * terms * alpha * k) / x
+        found = alpha_stable.sas_pdf(jnp.asarray(x, dtype), jnp.asarray(alpha, dtype))
+        np.testing.assert_allclose(found, density, rtol=1e-5 if dtype == "float32" else 1e-10)
+    at_zero = special.gammaln(1 + 1 / alpha) - np.log(np.pi)
+    found = alpha_stable.sas_log_pdf(jnp.asarray(0.0, dtype), jnp.asarray(alpha, dtype))
+    np.testing.assert_allclose(found, at_zero, rtol=1e-6 if dtype == "float32" else 1e-13)
+
+
+def test_single_precision_where_double_is_enabled():
+    x, alpha = jnp.linspace(-3, 3, 5), 1.3
+    calls = (alpha_stable.sas_log_pdf, alpha_stable.sas_cdf, alpha_stable.sas_log_survival)
+    alone = [call(x, alpha) for call in calls]
+    with jax.enable_x64(True):
+        for call, expected in zip(calls, alone, strict=True):
+            found = call(x.astype("float32"), alpha)
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_second_call_compiles_nothing(caplog):
+    x = jnp.linspace(-3, 3, 5)
+    for call in (alpha_stable.sas_pdf, alpha_stable.sas_cdf):
+        call(x, 1.5)
+        with jax.log_compiles():
+            caplog.clear()
+            call(x, 1.7)
+        assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+def test_half_types_are_computed_in_single():
+    x, alpha = jnp.bfloat16(0.3), 1.3  # which bfloat16 does not have
+    np.testing.assert_array_equal(
+        alpha_stable.sas_pdf(x, alpha), alpha_stable.sas_pdf(0.30078125, alpha).astype(x.dtype)
+    )
+    half = jnp.bfloat16(1.3)
+    single = half.astype("float32")
+    for call in (
+        alpha_stable.log_moments,
+        alpha_stable.tail_constant,
+        lambda alpha: alpha_stable.abs_moment(alpha, 0.3),
+    ):
+        for found, expected in zip(jax.tree.leaves(call(half)), jax.tree.leaves(call(single)), strict=True):
+            np.testing.assert_array_equal(found, expected.astype(half.dtype))
+    found = alpha_stable.characteristic_function(x, half, 0.5)
+    np.testing.assert_array_equal(found, alpha_stable.characteristic_function(x.astype("float32"), single, 0.5))
+
+
 def test_closed_forms():
     with jax.enable_x64(True):
         x = np.linspace(-8, 8, 33)
@@ -113,6 +186,20 @@ def test_derivatives():
             np.testing.assert_allclose(slope_of_cdf(x, alpha), alpha_stable.sas_pdf(x, alpha), rtol=1e-9)
 
 
+def test_derivatives_at_the_centre_and_far_out(dtype):
+    zero = jnp.zeros((), dtype)
+    for alpha in (0.3, 1.0, 1.5, 2.0):
+        slope = jax.grad(alpha_stable.sas_cdf)(zero, alpha)
+        np.testing.assert_allclose(slope, alpha_stable.sas_pdf(zero, alpha), rtol=1e-5)
+        bend = jax.grad(jax.grad(alpha_stable.sas_log_pdf))(zero, alpha)
+        np.testing.assert_allclose(bend, -special.gamma(3 / alpha) / special.gamma(1 / alpha), rtol=1e-4)
+        if alpha < 2:  # an infinite square is none of theirs
+            x = jnp.asarray(1e25 if dtype == "float32" else 1e200, dtype)
+            by_x, by_alpha = jax.grad(alpha_stable.sas_log_pdf, (0, 1))(x, jnp.asarray(alpha, dtype))
+            np.testing.assert_allclose(by_x * x, -alpha - 1, rtol=1e-5)
+            assert np.isfinite(by_alpha)
+
+
 def test_batched_like_single():
     alphas = jnp.array([0.5, 1.0, 1.7])
     batched = jax.vmap(lambda alpha: alpha_stable.sas_log_pdf(jnp.linspace(-2.0, 9, 5), alpha))(alphas)
@@ -129,6 +216,9 @@ def test_batched_like_single():
         (lambda: alpha_stable.sas_pdf(0.0, 2.5), "alpha=2.5"),
         (lambda: alpha_stable.sas_cdf(0.0, 1.5, 0), "scale=0"),
         (lambda: alpha_stable.sas_log_survival(0.0, 1.5, 1, np.nan), "loc=nan"),
+        (lambda: alpha_stable.sas_pdf("a", 1.5), "x='a' is no real number"),
+        (lambda: alpha_stable.sas_pdf(1j, 1.5), "x=1j is no real number"),
+        (lambda: alpha_stable.sas_pdf(np.zeros(3), np.ones(2)), r"x of shape \(3,\), alpha of shape \(2,\): does not"),
     ],
 )
 def test_bad_arguments_stop_at_the_door(call, message):

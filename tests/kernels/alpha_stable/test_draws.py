@@ -170,13 +170,27 @@ def test_no_nan_anywhere(alpha):
     assert np.isfinite(alpha_stable.positive_stable_log(key, alpha / 2, (50_001,))).all()
 
 
+def test_the_characteristic_function_ends_at_zero():
+    t = np.array([1e30, np.inf, -np.inf])
+    for alpha in (0.5, 1.0, 1.5, 2.0):
+        for beta, name in ((0, "S0"), (0.5, "S0"), (-1, "S1")):
+            found = alpha_stable.characteristic_function(t, alpha, beta, name, 2.0, 1.0)
+            np.testing.assert_array_equal(np.abs(found), 0, err_msg=f"{alpha} {beta} {name}")
+
+
 def test_closed_forms():
-    np.testing.assert_allclose(alpha_stable.abs_moment(2, 1), 2 / np.sqrt(np.pi), rtol=1e-6)
-    np.testing.assert_allclose(alpha_stable.abs_moment(2, 2), 2, rtol=2e-6)
+    for p in (-0.9, 0.5, 1, 2, 5, 12):
+        expected = 2**p * special.gamma((1 + p) / 2) / np.sqrt(np.pi)
+        np.testing.assert_allclose(alpha_stable.abs_moment(2, p), expected, rtol=5e-7)
     # Cauchy: E|X|^p = 1 / cos(pi p / 2).
     np.testing.assert_allclose(alpha_stable.abs_moment(1, 0.3), 1 / np.cos(0.15 * np.pi), rtol=1e-6)
+    # Near the pole E|X|^p is as good as alpha - p is.
+    alpha, p = np.float32(1.5), np.float32(1.499)
+    expected = 2**p * special.gamma((1 + p) / 2) * special.gamma((alpha - p) / alpha) / special.gamma((2 - p) / 2)
+    np.testing.assert_allclose(alpha_stable.abs_moment(alpha, p), expected / np.sqrt(np.pi), rtol=5e-7)
     np.testing.assert_allclose(alpha_stable.tail_constant(1), 2 / np.pi, rtol=1e-6)
+    np.testing.assert_allclose(alpha_stable.tail_constant(1e-6), 1 - 1e-6 * np.euler_gamma, rtol=2e-7)
     assert float(alpha_stable.tail_constant(2)) == 0
     alpha = np.array([0.3, 0.7, 1.4])
     expected = 2 * np.sin(np.pi * alpha / 2) * special.gamma(alpha) / np.pi
-    np.testing.assert_allclose(alpha_stable.tail_constant(alpha), expected, rtol=1e-6)
+    np.testing.assert_allclose(alpha_stable.tail_constant(alpha), expected, rtol=3e-7)

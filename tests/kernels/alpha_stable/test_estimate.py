@@ -51,3 +51,18 @@ def test_bad_observations_stop_at_the_door():
         alpha_stable.fit_sas(np.ones(2))
     with pytest.raises(ValueError, match="x=nan"):
         alpha_stable.fit_log_moments(np.array([1.0, np.nan, 2, 3]))
+    for fit in (alpha_stable.fit_sas, alpha_stable.fit_log_moments):
+        with pytest.raises(ValueError, match="x has the value 1 everywhere"):
+            fit(np.ones(9), 1)
+        with pytest.raises(ValueError, match="loc=nan"):
+            fit(np.arange(9.0), np.nan)
+        with pytest.raises(ValueError, match="loc has shape"):
+            fit(np.arange(9.0), np.zeros(9))
+    with pytest.raises(ValueError, match="x has the value 1 everywhere"):
+        alpha_stable.fit_sas(np.ones(9))
+
+
+def test_half_types_are_summed_in_single():
+    x = alpha_stable.sas(jax.random.key(4), 1.5, (3000,), "bfloat16")
+    half, single = alpha_stable.fit_log_moments(x), alpha_stable.fit_log_moments(x.astype("float32"))
+    np.testing.assert_array_equal(half[:3], single[:3])

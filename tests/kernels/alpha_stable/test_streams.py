@@ -177,6 +177,8 @@ def test_shapes():
     assert alpha_stable.sas(KEY, jnp.array([[1.0], [1.5]]), (3, 2, 4)).shape == (3, 2, 4)
     assert alpha_stable.sas(KEY, 1.5, (0, 3)).shape == (0, 3)
     assert alpha_stable.sas(KEY, 1.5, 5).shape == (5,)
+    assert alpha_stable.sas(KEY, 1.5, np.int64(5)).shape == (5,)
+    assert alpha_stable.sub_gaussian(KEY, 1.5, (2,), np.int64(3)).shape == (2, 3)
     assert alpha_stable.stable(KEY, 1.5, jnp.zeros(3), scale=jnp.ones((2, 1))).shape == (2, 3)
     assert alpha_stable.sub_gaussian(KEY, jnp.array([1.0, 1.5]), dim=4).shape == (2, 4)
 
@@ -203,6 +205,12 @@ def test_other_keys():
         (lambda: alpha_stable.sas(KEY, 1.5, (-1,)), "shape"),
         (lambda: alpha_stable.sas(KEY, 1.5, (2**20, 2**12)), "in pieces"),
         (lambda: alpha_stable.sas(KEY, 1.5, (3,), "int32"), "dtype=int32"),
+        (lambda: alpha_stable.sas(KEY, 1.5, (3,), "single32"), "dtype='single32'"),
+        (lambda: alpha_stable.sas(KEY, 1.5, 2.5), r"shape=2\.5"),
+        (lambda: alpha_stable.sas(KEY, 1.5, (2.5,)), r"shape=\(2\.5,\)"),
+        (lambda: alpha_stable.sas(jnp.ones(2), 1.5, (3,)), "jax.random.key"),
+        (lambda: alpha_stable.sas(jnp.ones(3, jnp.uint32), 1.5, (3,)), r"raw shape \(3,\)"),
+        (lambda: alpha_stable.sub_gaussian(KEY, 1.5, (3,), True), "dim=True"),
         (lambda: alpha_stable.sas(KEY, 1.5, (3,), "float64"), "jax_enable_x64"),
         (lambda: alpha_stable.sas(7, 1.5, (3,)), "jax.random.key"),
         (lambda: alpha_stable.sas(jax.random.split(KEY), 1.5, (3,)), "vmap"),
