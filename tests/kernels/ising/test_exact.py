@@ -114,6 +114,15 @@ def test_small_couplings_are_not_lost():
         assert found.c_v == pytest.approx(2 * beta**2, rel=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (5, 2), (2, 2)], ids=str)
+def test_small_couplings_with_double_bonds(shape):
+    """u = -2 K to leading order, and -K more for each direction whose bonds are double."""
+    extra = sum(1 for length in shape if length == 2)
+    for beta in (1e-300, 1e-12, 1e-5, 2.99e-4):
+        found = ising.kaufman_torus(*shape, beta, double_bonds=True)
+        assert found.u == pytest.approx(-(2 + extra) * beta, rel=1e-3, abs=1e-15)
+
+
 def test_large_couplings_leave_the_ground_states():
     assert ising.kaufman_torus(6, 8, 100.0) == pytest.approx((9600 + math.log(2), -2, math.log(2) / 48, 0), abs=1e-9)
     deep = ising.triangular_torus(6, 6, 40.0, -1.0)
