@@ -155,7 +155,7 @@ class _Blocks:
 
     def __init__(self, state: stream.State):
         used = state.count > 0
-        left = state.first.sum(axis=0) - state.first[used]
+        left = _sums_without_each(state.first[used])
         remaining = int(state.n) - state.count[used]
         with np.errstate(divide="ignore", invalid="ignore"):
             self.ln_z = state.shift + np.log(left[:, 0] / remaining)
@@ -169,6 +169,14 @@ class _Blocks:
         bias = (self.number - 1) * (each.mean() - whole)
         error = math.sqrt((self.number - 1) * np.mean(np.square(each - each.mean())))
         return float(whole - bias), error, float(bias)
+
+
+def _sums_without_each(values: np.ndarray) -> np.ndarray:
+    """Returns the sum of all other rows for each row, which a row that holds nearly everything does not cancel."""
+    nothing = np.zeros((1, values.shape[1]))
+    before = np.cumsum(np.concatenate([nothing, values[:-1]]), axis=0)
+    after = np.cumsum(np.concatenate([nothing, values[:0:-1]]), axis=0)[::-1]
+    return before + after
 
 
 def _root(variance: float, n: int) -> float:

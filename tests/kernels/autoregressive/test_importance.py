@@ -267,6 +267,19 @@ def test_one_heavy_sample_is_told():
         importance.importance(np.zeros(50), {})
 
 
+@pytest.mark.filterwarnings("ignore:one of")
+@pytest.mark.parametrize("height", [5.0, 50.0, 500.0])
+def test_the_jackknife_with_one_heavy_sample(height):
+    """Without it ln Z is 0, with it the height less ln 40: the others' sum is not lost beside it."""
+    log_w, values = np.zeros(40), np.arange(40.0)
+    log_w[7] = height
+    found = importance.importance(log_w, {"x": values})
+    each = [np.log(np.mean(np.exp(np.delete(log_w, k)))) for k in range(40)]
+    assert found.jackknife_err["ln_z"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
+    each = [np.average(np.delete(values, k), weights=np.exp(np.delete(log_w - height, k))) for k in range(40)]
+    assert found.jackknife_err["x"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
