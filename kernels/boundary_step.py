@@ -162,7 +162,7 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
     the noise has no tangent part, both are x.
 
     Args:
-      key: keys [batch], one an image, new ones for every step.
+      key: keys [batch], one an image, new ones for every step; one key stands for `image_keys` of 0, 1, ...
       x0: clean images [batch, ...].
       x: adversarial images [batch, ...], none equal to its clean one; of the dtype of the result.
       delta, eps: [batch], see `Pace`.
@@ -171,15 +171,35 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
       lo, hi: the box.
 
     Raises:
-      ValueError: an unknown noise, or an alpha outside (0, 2] that is not traced.
+      ValueError: an unknown noise, an alpha outside (0, 2], lo not below hi (both unless traced), or a shape that does
+        not fit the batch.
     """
     if not isinstance(alpha, jax.core.Tracer) and not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 2)):
         raise ValueError(f"alpha is {alpha}; expected numbers in (0, 2]")
-    batch = x.shape[0]
-    clean, flat = x0.reshape(batch, -1), x.reshape(batch, -1)
-    eta, factor = draw_noise(key, alpha, noise, flat.shape[1], x.dtype)
+    if not any(isinstance(end, jax.core.Tracer) for end in (lo, hi)) and not np.all(np.asarray(lo) < np.asarray(hi)):
+        raise ValueError(f"lo is {lo} and hi {hi}; expected lo below hi")
+    if jnp.ndim(x) < 2 or jnp.shape(x) != jnp.shape(x0):
+        raise ValueError(f"x0 has shape {jnp.shape(x0)} and x {jnp.shape(x)}; expected the same, [batch, ...]")
+    batch, dtype = len(x), jnp.result_type(x)
+    for name, value in (("delta", delta), ("eps", eps), ("alpha", alpha)):
+        if jnp.shape(value) not in ((), (batch,)):
+            raise ValueError(f"{name} has shape {jnp.shape(value)}; expected one number, or one for each of {batch}")
+    keys = _keys(key, batch)
+    compute = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype  # half types: cast last
+    clean, flat = (jnp.asarray(image, compute).reshape(batch, -1) for image in (x0, x))
+    delta, eps = (jnp.broadcast_to(jnp.asarray(size, compute), (batch,)) for size in (delta, eps))
+    eta, factor = draw_noise(keys, alpha, noise, flat.shape[1], compute)
     found = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi)
-    return tuple(point.reshape(x.shape) for point in found)
+    return tuple(point.reshape(x.shape).astype(dtype) for point in found)
+
+
+def _keys(key, batch: int) -> jax.Array:
+    """Typed keys [batch]; raw ones are wrapped, and one key is folded with the numbers of the images."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    if key.shape not in ((), (batch,)):
+        raise ValueError(f"key has shape {key.shape}; expected one key, or one for each of {batch} images")
+    return key if key.shape else image_keys(key, np.arange(batch))
 
 
 def points(clean, x, distance, eta, delta, eps, lo, hi) -> tuple[jax.Array, jax.Array]:

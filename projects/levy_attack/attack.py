@@ -55,7 +55,7 @@ def attack(
         enabled, everything else becomes float32.
       labels: integers [images], the labels that an attack is to change.
       cfg: see `AttackConfig`; None for its defaults.
-      key: of `jax.random.key`, or a seed.
+      key: of `jax.random.key` (or of `PRNGKey`), or a seed.
       targets: integers [images], the labels that it is to reach; None: any other.
       starts: images [images, ...] that are adversarial; None: random ones are searched for.
       ids: integers [images] in [0, 2^32), folded into the key; None: a checksum of each image, its label and target.
@@ -63,7 +63,7 @@ def attack(
       alphas: numbers in (0, 2] [images], in place of `cfg.alpha`: images attacked with several laws are one program.
       on_device: whether predict is a JAX function, to be compiled. None: a jitted function and a Partial are; any other
         callable is where its first answer is a JAX array and it can be traced (Python code in it then runs only while
-        it is traced).
+        it is traced; to count the calls of such a function, say False).
       on_chunk: called with a `Progress` after every chunk; what it raises ends the attack.
       checkpoint: a file that holds the state; the same call goes on from one that is there.
       checkpoint_seconds: between two writes of it.

@@ -54,7 +54,7 @@ class AttackConfig:
         if isinstance(self.alpha, tuple) and len(self.alpha) < 2:
             raise ValueError(f"alpha is {self.alpha!r}; expected a number, or a tuple of two or more to learn from")
         for alpha in self.alpha if isinstance(self.alpha, tuple) else (self.alpha,):
-            _number("alpha", alpha, lambda a: 0 < a <= 2, "a number in (0, 2]")
+            _number("alpha", alpha, lambda a: 0 < a <= 2, "a number in (0, 2], or a tuple of such")
         if self.noise not in NOISES:
             raise ValueError(f"noise is {self.noise!r}; choose one of {', '.join(NOISES)}")
         _number("goal", self.goal, lambda a: a >= 0, "a distance of at least 0")

@@ -106,7 +106,12 @@ def _alphas(alphas, cfg, count) -> np.ndarray:
 
 
 def _images(name, images) -> np.ndarray:
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError:
+        raise ValueError(f"{name} is ragged; expected numbers [images, ...], images of one shape") from None
+    if images.dtype in (jnp.bfloat16, jnp.float16):
+        images = images.astype(np.float32)
     if images.dtype.kind not in "fiu" or images.ndim < 2 or images.size == 0:
         raise ValueError(
             f"{name} is {images.dtype} of shape {list(images.shape)}; expected numbers [images, ...], one image or more"
@@ -152,6 +157,8 @@ def _integers(name, values, count) -> np.ndarray:
 def _key(key) -> jax.Array:
     if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+    if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape == (2,):
+        return jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")  # of jax.random.PRNGKey
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and -(2**63) <= key < 2**63:
         return jax.random.key(int(key))
-    raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed")
+    raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed of 64 bits")

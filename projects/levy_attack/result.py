@@ -35,7 +35,13 @@ class Result:
 
 
 def query_grid(budget: int) -> np.ndarray:
-    """Returns the numbers of queries of a trace: 1, 2, 5 x 10^k below the budget, and the budget; int64."""
+    """Returns the numbers of queries of a trace: 1, 2, 5 x 10^k below the budget, and the budget; int64.
+
+    Raises:
+      ValueError: a budget below 1.
+    """
+    if budget < 1:
+        raise ValueError(f"budget is {budget}; expected an integer of at least 1")
     numbers = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
     return np.array([number for number in numbers if number < budget] + [budget], np.int64)
 

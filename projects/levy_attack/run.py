@@ -81,8 +81,11 @@ def run(
       checkpoint_seconds: at most this long between two writes.
 
     Raises:
-      ValueError: the checkpoint belongs to another attack or is damaged; predict returned no integer labels.
+      ValueError: the checkpoint belongs to another attack or is damaged; predict is no function, or returned no
+        integer labels.
     """
+    if not callable(predict):
+        raise ValueError(f"predict is {predict!r}; expected a function of images [n, ...] that returns labels [n]")
     store = plan.state if checkpoint is None else _restore(plan, pathlib.Path(checkpoint))
     if on_device is None and (isinstance(predict, jax.tree_util.Partial) or hasattr(predict, "lower")):
         on_device = True
@@ -122,10 +125,34 @@ def _advance(kind, given, predict, settings, problem, state, count):
 def _device_program(plan: Plan, predict: Callable):
     """A chunk of queries without the host. Weights in a `jax.tree_util.Partial` are arguments of the program."""
     if not isinstance(predict, jax.tree_util.Partial):
-        predict = jax.tree_util.Partial(predict)
+        predict = jax.tree_util.Partial(_as_it_is(predict, plan))
     return lambda problem, state, count: _advance(
         plan.kind, plan.given, predict, plan.settings, problem, state, jnp.int32(count)
     )
+
+
+_KNOWN: dict[Callable, tuple[str, Callable]] = {}  # callables, a digest of what they are made of, and a name for that
+MOST_KNOWN = 64
+
+
+def _as_it_is(predict: Callable, plan: Plan) -> Callable:
+    """The callable under a name that changes with what it closes over, such as weights that were trained on: programs
+    compiled for it earlier hold the old ones."""
+    if hasattr(predict, "lower"):  # compiled by its owner
+        return predict
+    images = jax.ShapeDtypeStruct((plan.slots, *plan.kind.shape), plan.problem.x0.dtype)
+    closed = jax.make_jaxpr(lambda images: predict(images))(images)  # traced anew, not taken from JAX's own memory
+    made_of = digest(str(closed.jaxpr), *closed.consts)
+    try:
+        known, named = _KNOWN.get(predict, ("", predict))
+    except TypeError:  # not hashable
+        return functools.partial(predict)
+    if known != made_of:
+        named = functools.partial(predict)
+        while len(_KNOWN) >= MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[predict] = made_of, named
+    return named
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -190,6 +217,8 @@ def checked_labels(labels, count: int) -> np.ndarray:
       ValueError: it is something else.
     """
     labels = np.asarray(labels)
+    if labels.shape == (count,) and labels.dtype.kind in "iu" and (labels != labels.astype(np.int32)).any():
+        raise ValueError(f"predict returned labels from {labels.min()} to {labels.max()}; expected 32-bit integers")
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"predict returned {labels.dtype} of shape {list(labels.shape)} for {count} images; expected one integer "
@@ -207,7 +236,10 @@ def _restore(plan: Plan, path: pathlib.Path) -> State:
     """The state of a file, or the first one where there is none."""
     if not path.exists():
         return plan.state
-    stored = weight_files.load_npz(path)
+    try:
+        stored = weight_files.load_npz(path)
+    except ValueError as error:
+        raise ValueError(f"checkpoint: {error}; remove it") from None
     leaves, structure = jax.tree.flatten(plan.state)
     identity = bytes(np.asarray(stored.pop("identity", np.zeros(0, np.uint8)), np.uint8)).hex()
     if identity != plan.identity or len(stored) != len(leaves):

@@ -165,10 +165,46 @@ def test_an_image_is_the_same_in_any_batch(case):
     np.testing.assert_allclose(apart, [point[chosen] for point in together], rtol=0, atol=1e-15)
 
 
+def test_one_key_stands_for_those_of_the_images(case):
+    _, *arrays = case
+    expected = proposed(case, 0.8, "coordinatewise")
+    for key in (jax.random.key(3), jax.random.PRNGKey(3)):
+        np.testing.assert_array_equal(proposed((key, *arrays), 0.8, "coordinatewise"), expected)
+    everywhere = proposed((case[0], *arrays[:2], 0.1, np.full(BATCH, 0.2)), 0.8, "coordinatewise")
+    sizes = np.full(BATCH, 0.1), np.full(BATCH, 0.2)
+    np.testing.assert_array_equal(everywhere, proposed((case[0], *arrays[:2], *sizes), 0.8, "coordinatewise"))
+
+
+def test_half_types_are_computed_in_single(case):
+    keys, x0, x, delta, eps = case
+    x0, x = jnp.asarray(x0, "bfloat16"), jnp.asarray(x, "bfloat16")
+    single = boundary_step.propose(keys, x0.astype("float32"), x.astype("float32"), delta, eps, 1.0, "radius", 0.0, 1.0)
+    half = boundary_step.propose(keys, x0, x, delta, eps, 1.0, "radius", 0.0, 1.0)
+    for found, expected in zip(half, single, strict=True):
+        np.testing.assert_array_equal(found, expected.astype("bfloat16"))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"noise": "uniform"}, "noise is 'uniform'"), ({"alpha": 0.0}, "alpha is 0.0"), ({"alpha": 2.1}, "alpha is 2.1")],
+    [
+        ({"noise": "uniform"}, "noise is 'uniform'"),
+        ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"alpha": 2.1}, "alpha is 2.1"),
+        ({"alpha": np.ones(2)}, r"alpha has shape \(2,\)"),
+        ({"lo": 1.0}, "lo is 1.0 and hi 1.0"),
+    ],
 )
 def test_bad_arguments_are_named(case, change, words):
     with pytest.raises(ValueError, match=words):
         proposed(case, **({"alpha": 1.0, "noise": "coordinatewise"} | change))
+
+
+def test_shapes_that_do_not_fit_are_named(case):
+    keys, x0, x, delta, eps = case
+    for changed, words in (
+        ((keys[:2], x0, x, delta, eps), r"key has shape \(2,\)"),
+        ((keys, x0[:2], x, delta, eps), r"x0 has shape \(2, 40\)"),
+        ((keys, x0, x, delta[:2], eps), r"delta has shape \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            proposed(changed, 1.0, "coordinatewise")

@@ -114,6 +114,9 @@ def test_a_resumed_attack_is_an_uninterrupted_one(tmp_path, predict):
     equal(attack(predict, x, labels, config, 5, checkpoint=path), attack(predict, x, labels, config, 5))
     with pytest.raises(ValueError, match="another attack"):
         attack(predict, x, labels, config, 6, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="checkpoint.*remove it"):
+        attack(predict, x, labels, config, 5, checkpoint=path)
 
 
 @pytest.mark.parametrize("noise", ["coordinatewise", "isotropic", "radius"])
@@ -225,6 +228,8 @@ def test_images_of_any_shape_and_float32():
 
 
 def test_the_grid_of_the_trace():
+    with pytest.raises(ValueError, match="budget is 0"):
+        query_grid(0)
     assert query_grid(1).tolist() == [1] and query_grid(20).tolist() == [1, 2, 5, 10, 20]
     assert query_grid(700).tolist() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 700]
 
@@ -237,6 +242,32 @@ def test_weights_in_a_partial_are_arguments():
     partial = jax.tree_util.Partial(scores, jnp.asarray(VICTIM.weights), jnp.asarray(VICTIM.bias))
     result = attack(partial, x, labels, CONFIG, 0)
     np.testing.assert_allclose(result.distance, attack(VICTIM.on_host, x, labels, CONFIG, 0).distance, rtol=1e-6)
+
+
+def test_weights_that_change_between_two_attacks_are_seen():
+    class Model:
+        weights, bias = VICTIM.weights, VICTIM.bias
+
+        def predict(self, images):
+            return jnp.argmax(images @ jnp.asarray(self.weights) + jnp.asarray(self.bias), 1)
+
+    model, (x, labels) = Model(), VICTIM.images(4)
+    attack(model.predict, x, labels, CONFIG, 0)
+    model.weights, model.bias = np.roll(VICTIM.weights, 1, 1), np.roll(VICTIM.bias, 1)
+    labels = np.asarray(model.predict(x))
+    result = attack(model.predict, x, labels, CONFIG, 0)
+    assert np.isfinite(result.distance).all() and np.all(result.distance > 0)
+    assert np.all(np.asarray(model.predict(result.x_adv)) != labels)
+
+
+def test_half_types_and_raw_keys_are_taken():
+    def dark(images):
+        return (np.mean(images, 1) < 0.4).astype(np.uint8)
+
+    x, labels = jnp.full((2, 6), 0.5, jnp.bfloat16), np.zeros(2, np.int8)
+    result = attack(dark, x, labels, CONFIG, jax.random.PRNGKey(3))
+    equal(attack(dark, np.full((2, 6), 0.5, np.float32), labels, CONFIG, 3), result)
+    assert np.all(dark(result.x_adv) == 1)
 
 
 def test_images_with_alphas_of_their_own_are_those_attacked_with_that_alpha():
