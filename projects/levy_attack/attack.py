@@ -55,7 +55,7 @@ def attack(
         enabled, everything else becomes float32.
       labels: integers [images], the labels that an attack is to change.
       cfg: see `AttackConfig`; None for its defaults.
-      key: of `jax.random.key` (or of `PRNGKey`), or a seed.
+      key: of `jax.random.key` (or its raw uint32 words), or a seed.
       targets: integers [images], the labels that it is to reach; None: any other.
       starts: images [images, ...] that are adversarial; None: random ones are searched for.
       ids: integers [images] in [0, 2^32), folded into the key; None: a checksum of each image, its label and target.

@@ -158,7 +158,7 @@ def _key(key) -> jax.Array:
     if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
     if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape == (2,):
-        return jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")  # of jax.random.PRNGKey
+        return jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and -(2**63) <= key < 2**63:
         return jax.random.key(int(key))
     raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed of 64 bits")

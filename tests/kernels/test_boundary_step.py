@@ -168,7 +168,7 @@ def test_an_image_is_the_same_in_any_batch(case):
 def test_one_key_stands_for_those_of_the_images(case):
     _, *arrays = case
     expected = proposed(case, 0.8, "coordinatewise")
-    for key in (jax.random.key(3), jax.random.PRNGKey(3)):
+    for key in (jax.random.key(3), jax.random.key_data(jax.random.key(3))):
         np.testing.assert_array_equal(proposed((key, *arrays), 0.8, "coordinatewise"), expected)
     everywhere = proposed((case[0], *arrays[:2], 0.1, np.full(BATCH, 0.2)), 0.8, "coordinatewise")
     sizes = np.full(BATCH, 0.1), np.full(BATCH, 0.2)

@@ -265,7 +265,7 @@ def test_half_types_and_raw_keys_are_taken():
         return (np.mean(images, 1) < 0.4).astype(np.uint8)
 
     x, labels = jnp.full((2, 6), 0.5, jnp.bfloat16), np.zeros(2, np.int8)
-    result = attack(dark, x, labels, CONFIG, jax.random.PRNGKey(3))
+    result = attack(dark, x, labels, CONFIG, jax.random.key_data(jax.random.key(3)))
     equal(attack(dark, np.full((2, 6), 0.5, np.float32), labels, CONFIG, 3), result)
     assert np.all(dark(result.x_adv) == 1)
 
