@@ -44,7 +44,7 @@ class Precision(NamedTuple):
     lowest: float
 
 
-SINGLE = Precision(128, 16, 45.0, 18.0, 0.04, 1e-8, 40.0, -60.0)
+SINGLE = Precision(128, 16, 45.0, 18.0, 0.06, 1e-8, 40.0, -60.0)
 DOUBLE = Precision(320, 32, 90.0, 37.0, 0.002, 1e-16, 62.0, -600.0)
 SERIES_BELOW_ONE, SERIES_ABOVE_ONE = 0.3, 1e-3  # largest x^-alpha that the series is used for
 NODES = (-2, -1, 1, 2)  # of the interpolation, in units of near_one, beside 0
@@ -208,6 +208,8 @@ def log_upper(x: jax.Array, log_x: jax.Array, alpha: jax.Array, survival: bool) 
     log_centre = gammaln(1 + 1 / alpha) - math.log(math.pi)
     log_bend = 0.5 * (gammaln(3 / alpha) - gammaln(1 / alpha))
     least = math.log(constants.flat) - log_centre if survival else 0.5 * math.log(2 * constants.flat) - log_bend
+    if survival:  # with a third term, x f(0) (x bend)^2 / 6; of small alpha the series is of no use
+        least = jnp.where(alpha > 0.9, (math.log(6 * constants.flat) - log_centre - 2 * log_bend) / 3, least)
     least = lax.stop_gradient(least)
     is_flat = log_x <= least
     is_formula = is_flat & (survival | (least < constants.lowest))
@@ -244,5 +246,8 @@ def log_upper(x: jax.Array, log_x: jax.Array, alpha: jax.Array, survival: bool) 
     term = jnp.where(is_flat, x, 0) * jnp.exp(
         jnp.minimum(log_centre if survival else log_bend, 0.4 * math.log(limits.max))
     )
+    if survival:
+        third = jnp.where(is_flat & (alpha > 0.9), x, 0) ** 2 * jnp.exp(2 * jnp.minimum(log_bend, 5)) / 6
+        term = term * (1 - third)
     found = jnp.where(gaussian, normal, found + (jnp.log1p(-2 * term) if survival else -0.5 * term**2))
     return jnp.where(is_infinite, -jnp.inf, found)

@@ -104,6 +104,15 @@ def test_single_precision_where_double_is_enabled():
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_single_precision_is_that_of_double_near_one():
+    alpha, x = np.float32([1.04, 1.05, 1.06, 1.07, 0.955])[:, None], np.geomspace(1e-4, 10, 21).astype("float32")
+    single = [np.asarray(call(x, alpha), np.float64) for call in (alpha_stable.sas_pdf, alpha_stable.sas_cdf)]
+    with jax.enable_x64(True):
+        x, alpha = x.astype("float64"), alpha.astype("float64")
+        for found, call in zip(single, (alpha_stable.sas_pdf, alpha_stable.sas_cdf), strict=True):
+            np.testing.assert_allclose(found, call(x, alpha), rtol=0, atol=1e-6)
+
+
 def test_a_second_call_compiles_nothing(caplog):
     x = jnp.linspace(-3, 3, 5)
     for call in (alpha_stable.sas_pdf, alpha_stable.sas_cdf):
