@@ -38,7 +38,6 @@ def fit(settings: TrainConfig, system: systems.System, run: app.Run) -> dict:
     """Returns the trained parameters, resuming from the run's newest checkpoint."""
     if not mesh.is_single_process():
         raise ValueError("a network is trained by one process: sweep it one process a job (--processes=1)")
-    systems.check_symmetry(settings, system)
     network = network_of(settings)
     evaluate = make_evaluate(settings, system, run)
     period = min(settings.evaluate_every, settings.steps)
