@@ -8,7 +8,7 @@ import contextlib
 import pathlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -38,6 +38,7 @@ def attack(
     ids: np.ndarray | None = None,
     alphas: np.ndarray | None = None,
     on_device: bool | None = None,
+    devices: Sequence[jax.Device] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
     checkpoint: str | pathlib.Path | None = None,
     checkpoint_seconds: float = 60.0,
@@ -64,6 +65,8 @@ def attack(
       on_device: whether predict is a JAX function, to be compiled. None: a jitted function and a Partial are; any other
         callable is where its first answer is a JAX array and it can be traced (Python code in it then runs only while
         it is traced; to count the calls of such a function, say False).
+      devices: that share the images, if predict is a JAX function. None: all of this process, unless the weights in a
+        Partial were put on one, or `jax.default_device` chose one.
       on_chunk: called with a `Progress` after every chunk; what it raises ends the attack.
       checkpoint: a file that holds the state; the same call goes on from one that is there.
       checkpoint_seconds: between two writes of it.
@@ -73,10 +76,14 @@ def attack(
         adversarial (of several images the status says so).
     """
     cfg = AttackConfig() if cfg is None else cfg
+    is_list = isinstance(devices, Sequence) and len(devices) and all(isinstance(one, jax.Device) for one in devices)
+    if devices is not None and not is_list:
+        raise ValueError(f"devices is {devices!r}; expected a list of one or more of jax.devices(), or None")
     plan = make_plan(x0, labels, cfg, key, targets, starts, ids, alphas)
     state = runner.run(
-        plan, predict, on_device, on_chunk=on_chunk, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds
-    )
+        plan, predict, on_device, devices=devices,
+        on_chunk=on_chunk, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds,
+    )  # fmt: skip
     result = summarise(np.asarray(plan.problem.x0).reshape(np.shape(x0)), state, cfg)
     if len(result.status) == 1 and result.status[0] == walk.ENDINGS[walk.BAD_START]:
         raise ValueError(

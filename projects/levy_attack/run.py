@@ -9,7 +9,7 @@ import functools
 import hashlib
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ import numpy as np
 
 from common import weight_files
 from projects.levy_attack import program, walk
-from projects.levy_attack.slots import Slots
+from projects.levy_attack.slots import Slots, places
 from projects.levy_attack.walk import Kind, Problem, Settings, State
 
 
@@ -66,6 +66,7 @@ def run(
     predict: Callable,
     on_device: bool | None,
     *,
+    devices: Sequence[jax.Device] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
     checkpoint: str | pathlib.Path | None = None,
     checkpoint_seconds: float = 60.0,
@@ -90,7 +91,8 @@ def run(
     if on_device is None and (isinstance(predict, jax.tree_util.Partial) or hasattr(predict, "lower")):
         on_device = True
     step = _device_program(plan, predict) if on_device else _host_program(plan, predict, on_device is None)
-    slots = Slots(plan.slots, is_shared=bool(on_device))
+    on_all = places(plan.slots, _devices(predict) if devices is None else devices)
+    slots = Slots(plan.slots, on_all) if on_device else Slots(plan.slots)
     total, saved_at = len(plan.problem.label), time.monotonic()
     while True:
         phase = np.asarray(store.phase)
@@ -114,7 +116,17 @@ def run(
         try:
             store = slots.advance(step, plan.problem, store, waiting, plan.chunk)
         except _IsJax:
-            step, slots = _device_program(plan, predict), Slots(plan.slots)
+            step, slots = _device_program(plan, predict), Slots(plan.slots, on_all)
+
+
+def _devices(predict: Callable) -> Sequence[jax.Device]:
+    """All of this process; none, which leaves it to JAX, where there is one, where `jax.default_device` chose one, or
+    where `predict` has weights as leaves that were put somewhere."""
+    devices = jax.local_devices()
+    is_chosen = jax.config.jax_default_device is not None or any(
+        isinstance(leaf, jax.Array) and leaf.committed for leaf in jax.tree.leaves(predict)
+    )
+    return [] if is_chosen or len(devices) == 1 else devices
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -1,11 +1,11 @@
 """Which images go on together: slots shared by threads, each with a program of its own, refilled after every chunk.
 
-A step is a chain of short operations, most of which XLA runs on one core: two programs side by side take a CPU of two
-cores little longer than one of them. The numbers are the same.
+Several devices have a thread each. So have the cores of a CPU: a step is a chain of short operations, most of which XLA
+runs on one core, and two programs side by side take two cores little longer than one of them. The numbers are the same.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 import jax
@@ -22,20 +22,34 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def places(count: int, devices: Sequence[jax.Device]) -> list[jax.Device | None]:
+    """Returns, for each thread, the device that its images go to; None leaves it to JAX.
+
+    Args:
+      count: slots in all.
+      devices: to share them, as many as have `LEAST` slots; none: wherever JAX computes.
+    """
+    most = max(1, count // LEAST)
+    if len(devices) > 1:
+        return list(devices[:most])
+    place = devices[0] if devices else None
+    platform = place.platform if place else jax.default_backend()
+    return [place] * (min(cores(), most) if platform == "cpu" else 1)
+
+
 class Slots:
     """Images at a time, each thread with its share of them.
 
     Attributes:
       size: images at a time, of a thread.
-      threads: one for every core of a CPU where the slots suffice, else one.
+      places: a device for each thread, or None.
     """
 
-    def __init__(self, count: int, is_shared: bool = True):
-        """`is_shared`: whether several threads may call the program; it is compiled JAX code."""
-        is_shared = is_shared and jax.default_backend() == "cpu"
-        self.threads = max(1, min(cores(), count // LEAST)) if is_shared else 1
-        self.size = -(-count // self.threads)
-        self._is_compiled = False
+    def __init__(self, count: int, places: Sequence[jax.Device | None] = (None,)):
+        """`places`: more than one only for compiled JAX code, which several threads may call."""
+        self.places = list(places)
+        self.size = -(-count // len(self.places))
+        self._is_compiled = len(set(self.places)) == len(self.places)  # each thread compiles for its device
 
     def advance(self, program: Callable, problem: Problem, store: State, waiting: np.ndarray, queries: int) -> State:
         """Returns the states of all images after some queries of as many as there are slots for.
@@ -46,13 +60,14 @@ class Slots:
           waiting: indices of those that are not done, one or more.
           queries: of an image.
         """
-        total = len(problem.label)
+        total, home = len(problem.label), self.places[0]
         parts = [part for part in self._parts(waiting) if part[1].any()]
 
         def call(part, queries):
-            part_of_problem, state = _take((problem, store), part[0])
-            part_of_problem = part_of_problem._replace(live=jnp.asarray(part[1]))
-            return jax.block_until_ready(program(part_of_problem, state, queries))
+            rows, live, place = part
+            part_of_problem, state = _moved(_take((problem, store), rows), place)
+            part_of_problem = part_of_problem._replace(live=jnp.asarray(live))
+            return _moved(jax.block_until_ready(program(part_of_problem, state, queries)), home)
 
         if len(parts) == 1:
             states = [call(parts[0], queries)]
@@ -63,27 +78,34 @@ class Slots:
             call = _in_this_mode(call)
             with futures.ThreadPoolExecutor(len(parts)) as pool:
                 states = list(pool.map(lambda part: call(part, queries), parts))
-        for (rows, live), state in zip(parts, states, strict=True):
+        for (rows, live, _), state in zip(parts, states, strict=True):
             store = _put(store, state, np.where(live, rows, total))
         return store
 
-    def _parts(self, waiting: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Rows of images for each thread's slots, and which of the slots hold one."""
+    def _parts(self, waiting: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, jax.Device | None]]:
+        """Rows of images for each thread's slots, which of the slots hold one, and the device."""
         parts = []
-        for index in range(self.threads):
-            own = waiting[index :: self.threads][: self.size]
+        for index, place in enumerate(self.places):
+            own = waiting[index :: len(self.places)][: self.size]
             rows = np.zeros(self.size, np.int32)
             rows[: len(own)] = own
-            parts.append((rows, np.arange(self.size) < len(own)))
+            parts.append((rows, np.arange(self.size) < len(own), place))
         return parts
+
+
+def _moved(tree, place):
+    """The tree on a device."""
+    return tree if place is None else jax.device_put(tree, place)
 
 
 def _in_this_mode(call):
     """The function with this thread's contexts, such as `jax.enable_x64()`, which other threads do not have."""
-    wide, precision = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
+    wide, precision, device = (
+        getattr(jax.config, f"jax_{name}") for name in ("enable_x64", "default_matmul_precision", "default_device")
+    )
 
     def called(*arguments):
-        with jax.enable_x64(wide), jax.default_matmul_precision(precision):
+        with jax.enable_x64(wide), jax.default_matmul_precision(precision), jax.default_device(device):
             return call(*arguments)
 
     return called

@@ -1,6 +1,10 @@
 """What an attack promises: exact counts, hard budgets, results that depend on the image alone, honest failures."""
 
 import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -87,9 +91,64 @@ def test_threads_change_nothing(monkeypatch, cores):
     config = dataclasses.replace(CONFIG, batch_size=24, goal=1.2, chunk=50)
     monkeypatch.setattr(slots, "cores", lambda: cores)
     found = attack(VICTIM.predict, x, labels, config, 1)
-    assert slots.Slots(24).threads == cores and slots.Slots(24).size == 24 // cores
+    on_all = slots.places(24, [])
+    assert len(on_all) == cores and slots.Slots(24, on_all).size == 24 // cores
     monkeypatch.setattr(slots, "cores", lambda: 2)
     equal(attack(VICTIM.predict, x, labels, config, 1), found)
+
+
+ON_DEVICES = """
+import jax, numpy as np
+from projects.levy_attack import run, slots
+from projects.levy_attack.attack import AttackConfig, attack
+from tests.projects.levy_attack.linear import Linear
+
+jax.config.update("jax_enable_x64", True)
+victim = Linear(50)
+images, labels = victim.images(20)
+first, second = jax.devices()
+seen = set()
+advance = run._advance
+
+def spy(kind, given, predict, settings, problem, state, count):
+    after = advance(kind, given, predict, settings, problem, state, count)
+    seen.update(after.x.devices())
+    return after
+
+run._advance = spy
+weights = np.asarray(victim.weights)
+fixed = jax.tree_util.Partial(
+    lambda w, x: ((x[:, :, None] * w).sum(1) + victim.bias).argmax(1), jax.device_put(weights, second)
+)
+expected = None
+for predict, devices, used in (
+    (victim.predict, [first], {first}),
+    (victim.predict, None, {first, second}),
+    (fixed, None, {second}),
+):
+    seen.clear()
+    found = attack(predict, images, labels, AttackConfig(budget=300, batch_size=16, chunk=40), devices=devices)
+    assert seen == used, (seen, used)
+    expected = expected or found
+    for name in ("x_adv", "queries", "trace"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+with jax.default_device(second):
+    seen.clear()
+    attack(victim.predict, images, labels, AttackConfig(budget=20, batch_size=16))
+    assert seen == {second}, seen
+print("identical")
+"""
+
+
+def test_several_devices_change_nothing():
+    root = pathlib.Path(__file__).resolve().parents[3]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", ON_DEVICES]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout.strip() == "identical", done.stderr
+    for wrong in ([], 2, ["cpu"]):
+        with pytest.raises(ValueError, match="devices is .*expected a list of one or more of jax.devices"):
+            attack(VICTIM.predict, *VICTIM.images(2), CONFIG, devices=wrong)
 
 
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
