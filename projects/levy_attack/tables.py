@@ -76,11 +76,17 @@ def _studies(settings: TablesConfig, run: app.Run) -> dict[str, dict]:
         if result is None:
             run.log(f"{name}: no attack with alpha = 2 has finished")
             continue
+        is_published = settings.publish and settings.scale == "full"
+        if is_published:
+            victim = victims.open_victim(
+                name, study.settings_of(one, study.BASELINE, 0).checkpoint, one.attack.dataset, one.attack.width
+            )
+            result |= {"accuracy": victims.accuracy(victim), "test_images": len(victim.images)}
         results[name] = result
         figure = study_plots.draw(result)
         picture = run.plot(name, figure, f"{victims.TITLES[name]}: {published.finding(name, result)}")
         plt.close(figure)
-        if settings.publish and settings.scale == "full":
+        if is_published:
             published.write(name, result, picture)
     return results
 

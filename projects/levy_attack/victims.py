@@ -6,6 +6,7 @@ Every victim takes float images in [0, 1], before any normalisation, and returns
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -183,13 +184,8 @@ def choose_images(victim: Victim, count: int, per_class: int | None = None) -> n
     """
     chosen: list[int] = []
     seen: dict[int, int] = {}
-    predict = jax.jit(lambda images: victim.predict(images))
-    size = 50
-    for start in range(0, len(victim.images), size):
-        batch = victim.images[start : start + size]
-        padded = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.float32)])
-        found = np.asarray(predict(padded))[: len(batch)]
-        for offset, (label, truth) in enumerate(zip(found, victim.labels[start : start + size], strict=True)):
+    for start, found in _answers(victim):
+        for offset, (label, truth) in enumerate(zip(found, victim.labels[start:], strict=False)):
             if label != truth or (per_class is not None and seen.get(int(truth), 0) >= per_class):
                 continue
             seen[int(truth)] = seen.get(int(truth), 0) + 1
@@ -197,3 +193,18 @@ def choose_images(victim: Victim, count: int, per_class: int | None = None) -> n
             if len(chosen) == count:
                 return np.array(chosen)
     raise ValueError(f"images: {victim.title} gets only {len(chosen)} right with {per_class} a class; ask for fewer")
+
+
+def accuracy(victim: Victim) -> float:
+    """Returns the share of its test images that a victim gets right."""
+    found = np.concatenate([labels for _, labels in _answers(victim)])
+    return float(np.mean(found == victim.labels))
+
+
+def _answers(victim: Victim, size: int = 50) -> Iterator[tuple[int, np.ndarray]]:
+    """The labels of the test images, some at a time: the index of the first one, and their labels."""
+    predict = jax.jit(lambda images: victim.predict(images))
+    for start in range(0, len(victim.images), size):
+        batch = victim.images[start : start + size]
+        padded = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.float32)])
+        yield start, np.asarray(predict(padded))[: len(batch)]

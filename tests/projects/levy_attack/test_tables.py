@@ -38,6 +38,22 @@ def test_a_second_call_attacks_nothing(small, monkeypatch):
     assert tables.main(TablesConfig(), run) == result
 
 
+def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypatch):
+    run, result = small
+    one = study.small(str(run.path / "runs" / "victim"))
+    monkeypatch.setitem(study.STUDIES, "mlp", one)
+    monkeypatch.setattr(published, "RESULTS", tmp_path)
+    trained = json.loads((run.path / "runs" / "victim" / "result.json").read_text())
+    monkeypatch.chdir(run.path)  # where runs/ is
+    settings = TablesConfig(scale="full", victims=("mlp",), seeds=(0,), attack=False, publish=True)
+    assert tables.main(settings, run)["mlp"] == result["mlp"]
+    written = json.loads((tmp_path / "mlp.json").read_text())
+    assert written["accuracy"] == pytest.approx(trained["test_accuracy"], abs=1e-9)
+    assert written["test_images"] == trained["test_images"]
+    share = f"MLP 784-128-10 {100 * trained['test_accuracy']:.2f} % of {trained['test_images']:,}"
+    assert share in published.rendered(tmp_path) and (tmp_path / "mlp.png").is_file()
+
+
 def test_what_has_not_run_is_named(small):
     run, _ = small
     one = study.small(str(run.path / "runs" / "victim"))
