@@ -70,13 +70,13 @@ def _studies(settings: TablesConfig, run: app.Run) -> dict[str, dict]:
     else:
         asked = {name: study.STUDIES[name] for name in settings.victims}
         base, seeds = pathlib.Path("runs"), settings.seeds
-    results = {}
+    is_published = settings.publish and settings.scale == "full"
+    results, pictures = {}, {}
     for name, one in asked.items():
         result = study.measure(one, seeds, base, run, settings.attack)
         if result is None:
             run.log(f"{name}: no attack with alpha = 2 has finished")
             continue
-        is_published = settings.publish and settings.scale == "full"
         if is_published:
             victim = victims.open_victim(
                 name, study.settings_of(one, study.BASELINE, 0).checkpoint, one.attack.dataset, one.attack.width
@@ -84,10 +84,11 @@ def _studies(settings: TablesConfig, run: app.Run) -> dict[str, dict]:
             result |= {"accuracy": victims.accuracy(victim), "test_images": len(victim.images)}
         results[name] = result
         figure = study_plots.draw(result)
-        picture = run.plot(name, figure, f"{victims.TITLES[name]}: {published.finding(name, result)}")
+        pictures[name] = run.plot(name, figure, f"{victims.TITLES[name]}: {published.finding(name, result)}")
         plt.close(figure)
-        if is_published:
-            published.write(name, result, picture)
+    if is_published:  # at the end: what is measured after a file was written comes from a changed working tree
+        for name, result in results.items():
+            published.write(name, result, pictures[name])
     return results
 
 
