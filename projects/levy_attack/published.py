@@ -192,11 +192,11 @@ def study_text(results: dict[str, dict]) -> list[str]:
     """Findings, tables and pictures of the alpha study."""
     parts = ["\n".join(f"- {finding(name, result)}" for name, result in results.items())]
     right = [
-        f"{victims.TITLES[name]} {100 * result['accuracy']:.2f} % of {result['test_images']:,}"
+        f"{victims.TITLES[name]}: {100 * result['accuracy']:.2f} % of {result['test_images']:,}"
         for name, result in results.items()
         if "accuracy" in result
     ]
-    parts += [f"Test images that the victims get right: {', '.join(right)}."] if right else []
+    parts += [f"Test images that the victims get right. {'; '.join(right)}."] if right else []
     parts += ["Median L2 distance after so many queries, and other norms at the end:"]
     parts += [readme.markdown(*query_rows(results))]
     parts += ["Paired over images, at the full budget:", readme.markdown(*alpha_rows(results))]

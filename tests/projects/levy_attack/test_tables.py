@@ -50,7 +50,7 @@ def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypa
     written = json.loads((tmp_path / "mlp.json").read_text())
     assert written["accuracy"] == pytest.approx(trained["test_accuracy"], abs=1e-9)
     assert written["test_images"] == trained["test_images"]
-    share = f"MLP 784-128-10 {100 * trained['test_accuracy']:.2f} % of {trained['test_images']:,}"
+    share = f"MLP 784-128-10: {100 * trained['test_accuracy']:.2f} % of {trained['test_images']:,}"
     assert share in published.rendered(tmp_path) and (tmp_path / "mlp.png").is_file()
 
 
