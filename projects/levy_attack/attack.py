@@ -65,8 +65,8 @@ def attack(
       on_device: whether predict is a JAX function, to be compiled. None: a jitted function and a Partial are; any other
         callable is where its first answer is a JAX array and it can be traced (Python code in it then runs only while
         it is traced; to count the calls of such a function, say False).
-      devices: that share the images, if predict is a JAX function. None: all of this process, unless the weights in a
-        Partial were put on one, or `jax.default_device` chose one.
+      devices: that share the images, eight slots each at least, if predict is a JAX function. None: all of this
+        process, unless the weights in a Partial were put on one, or `jax.default_device` chose one.
       on_chunk: called with a `Progress` after every chunk; what it raises ends the attack.
       checkpoint: a file that holds the state; the same call goes on from one that is there.
       checkpoint_seconds: between two writes of it.

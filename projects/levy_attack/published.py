@@ -188,6 +188,11 @@ def grouped(missing: list[str]) -> str:
     return ", ".join(f"{law} (seed{'s' if len(found) > 1 else ''} {', '.join(found)})" for law, found in seeds.items())
 
 
+def _span(values: list[int]) -> str:
+    """The value, or the smallest and the largest."""
+    return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
 def study_text(results: dict[str, dict]) -> list[str]:
     """Findings, tables and pictures of the alpha study."""
     parts = ["\n".join(f"- {finding(name, result)}" for name, result in results.items())]
@@ -197,6 +202,17 @@ def study_text(results: dict[str, dict]) -> list[str]:
         if "accuracy" in result
     ]
     parts += [f"Test images that the victims get right. {'; '.join(right)}."] if right else []
+    failed = [
+        f"{victims.TITLES[name]}: {_span([row['failures'] for row in result['laws']])} of "
+        f"{result['images'] * max(len(row['seeds']) for row in result['laws'])} with every law"
+        for name, result in results.items()
+        if any(row["failures"] for row in result["laws"])
+    ]
+    if failed:
+        parts.append(
+            "Images and seeds for which no start was found: infinitely far in the medians, and equal to each other in "
+            f"the comparisons. {'; '.join(failed)}."
+        )
     parts += ["Median L2 distance after so many queries, and other norms at the end:"]
     parts += [readme.markdown(*query_rows(results))]
     parts += ["Paired over images, at the full budget:", readme.markdown(*alpha_rows(results))]

@@ -99,7 +99,7 @@ def test_threads_change_nothing(monkeypatch, cores):
 
 ON_DEVICES = """
 import jax, numpy as np
-from projects.levy_attack import run, slots
+from projects.levy_attack import run
 from projects.levy_attack.attack import AttackConfig, attack
 from tests.projects.levy_attack.linear import Linear
 

@@ -52,6 +52,12 @@ def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypa
     assert written["test_images"] == trained["test_images"]
     share = f"MLP 784-128-10: {100 * trained['test_accuracy']:.2f} % of {trained['test_images']:,}"
     assert share in published.rendered(tmp_path) and (tmp_path / "mlp.png").is_file()
+    for failures, said in (((0, 0, 0), None), ((0, 2, 1), "0 to 2"), ((3, 3, 3), "3")):
+        for row, count in zip(written["laws"], failures, strict=True):
+            row["failures"] = count
+        (tmp_path / "mlp.json").write_text(json.dumps(written))
+        page = published.rendered(tmp_path)
+        assert f"MLP 784-128-10: {said} of 20 with every law." in page if said else "no start was" not in page
 
 
 def test_what_has_not_run_is_named(small):
