@@ -7,7 +7,6 @@ from . import composites, rules
 from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
 from .engine import attribute, describe
 from .heatmaps import colormap, imgify, palette
-from .registry import register, unregister
 from .stabilize import Stabilizer, stabilize
 
 __all__ = [
@@ -21,9 +20,7 @@ __all__ = [
     "integrated_gradients",
     "occlusion",
     "palette",
-    "register",
     "rules",
     "smoothgrad",
     "stabilize",
-    "unregister",
 ]

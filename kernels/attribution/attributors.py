@@ -8,16 +8,19 @@ or windows: `at_once` of them share one pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import repeated, windows
+from . import finite, repeated, windows
+from .arguments import Parameters, hashable, plain
+from .engine import has_one_value, read
 from .repeated import Explainer
-from .start import starting_relevance
+from .target import starting_relevance
 
 POINTS = ("right", "left", "midpoint", "gauss_legendre")
 MODES = ("keep", "drop", "difference")
@@ -52,13 +55,13 @@ def gradient(
     """
     if postprocess not in (None, "abs", "square"):
         raise ValueError(f"postprocess={postprocess!r}: expected None, 'abs' or 'square'")
-    explain, y, target = _prepare(fn, params, x, target, None, "zennit")
-    _, found = repeated.explain(explain, params, x, target)
+    explain, arrays, y, target = _prepare(fn, params, x, target)
+    _, explanation = repeated.explain(explain, arrays, x, target)
     if times_input:
-        found = jax.tree.map(jnp.multiply, found, x)
+        explanation = jax.tree.map(jnp.multiply, explanation, x)
     if postprocess is not None:
-        found = jax.tree.map(jnp.abs if postprocess == "abs" else jnp.square, found)
-    return y, found
+        explanation = jax.tree.map(jnp.abs if postprocess == "abs" else jnp.square, explanation)
+    return y, _checked(params, explanation)
 
 
 def smoothgrad(
@@ -75,6 +78,7 @@ def smoothgrad(
     noise: Any = None,
     rules: Any = None,
     semantics: str = "zennit",
+    primitive_rules: Mapping[str, Any] | None = None,
     at_once: int = 1,
 ) -> tuple[jax.Array, Any]:
     """Returns the outputs for the clean `x`, and the mean of explanations of noisy copies of `x`.
@@ -83,14 +87,15 @@ def smoothgrad(
         fn, params, x: as for `gradient`.
         target: as for `gradient`, or with `rules` as for `attribute`. "argmax" is the class of the clean inputs; a
             function is of each draw's own outputs.
-        key: of the noise, from `jax.random.key`; not needed with `noise` or n=1.
+        key: of the noise, from `jax.random.key`; not needed with `noise` or n=1. One for all, in which the number of
+            each sample in the batch is folded; or `[batch]`, one a sample, whose noise is then the same in any batch.
         n: draws.
         sigma: standard deviation of the noise, in units of each sample's largest minus smallest value.
         relative: False: `sigma` is in units of `x` itself.
         clean_last: the last draw has no noise, as in Zennit, so that n=1 is the explanation of `x`.
         noise: standard normal numbers to use instead, like `x` with an axis of draws before all others.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients.
-        semantics: as for `attribute`.
+        semantics, primitive_rules: as for `attribute`.
         at_once: draws in one pass; more of them take more memory.
 
     Raises:
@@ -101,11 +106,11 @@ def smoothgrad(
         raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more")
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
-    explain, y, target = _prepare(fn, params, x, target, rules, semantics)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
     operands = {"x": x, "scale": jax.tree.map(lambda leaf: _scale(leaf, sigma, relative), x), "noisy": noisy}
-    operands |= {"noise": noise} if noise is not None else {"key": key} if noisy and sigma else {}
-    found = repeated.total(explain, _smoothgrad_step, params, target, operands, n, at_once, x)
-    return y, jax.tree.map(lambda leaf: leaf / n, found)
+    operands |= {"noise": noise} if noise is not None else {"keys": _keys(key, x)} if noisy and sigma else {}
+    total = repeated.total(explain, _smoothgrad_step, arrays, target, operands, n, at_once, x)
+    return y, _checked(params, jax.tree.map(lambda leaf: leaf / n, total))
 
 
 def integrated_gradients(
@@ -119,13 +124,14 @@ def integrated_gradients(
     points: str = "right",
     rules: Any = None,
     semantics: str = "zennit",
+    primitive_rules: Mapping[str, Any] | None = None,
     at_once: int = 1,
     return_report: bool = False,
 ):
     """Returns the outputs, and (x - x0) times the mean gradient along the line from the baseline x0 to x.
 
     Args:
-        fn, params, x, target, rules, semantics: as for `smoothgrad`.
+        fn, params, x, target, rules, semantics, primitive_rules: as for `smoothgrad`.
         n: points on the line.
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
@@ -139,18 +145,18 @@ def integrated_gradients(
     _check_counts(n=n, at_once=at_once)
     if points not in POINTS:
         raise ValueError(f"points={points!r}: expected one of {', '.join(POINTS)}")
-    explain, y, target = _prepare(fn, params, x, target, rules, semantics)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
     origin = _baseline(baseline, x)
     places, weights = _quadrature(points, n)
     difference = jax.tree.map(jnp.subtract, x, origin)
     operands = {"origin": origin, "difference": difference, "places": places, "weights": weights}
-    found = repeated.total(explain, _path_step, params, target, operands, n, at_once, x)
-    found = jax.tree.map(jnp.multiply, found, difference)
+    mean = repeated.total(explain, _path_step, arrays, target, operands, n, at_once, x)
+    explanation = _checked(params, jax.tree.map(jnp.multiply, mean, difference))
     if not return_report:
-        return y, found
-    rise = explain.score(params, x, target) - explain.score(params, origin, target)
-    total = sum(jnp.sum(leaf, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(found))
-    return y, found, {"completeness": total - rise}
+        return y, explanation
+    rise = explain.score(arrays, x, target) - explain.score(arrays, origin, target)
+    total = sum(jnp.sum(leaf, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(explanation))
+    return y, explanation, {"completeness": total - rise}
 
 
 def occlusion(
@@ -191,26 +197,44 @@ def occlusion(
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     x = jnp.asarray(x)
     plan = windows.plan(x.shape, window, stride, axes)
-    explain, y, target = _prepare(fn, params, x, target, None, "zennit")
+    explain, arrays, y, target = _prepare(fn, params, x, target)
     if target is not None and jnp.issubdtype(target.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
     filled = jnp.broadcast_to(jnp.asarray(fill(x) if callable(fill) else fill, x.dtype), x.shape)
     operands = {"x": x, "filled": filled, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
     step = _keep_step if mode == "keep" else _drop_step if mode == "drop" else _difference_step
     if mode == "difference":
-        operands["score"] = repeated.score(y, explain.target or target)
-    return y, repeated.total(explain, step, params, target, operands, len(plan.offsets), at_once, x)
+        operands["score"] = repeated.score(y, explain.target or target, explain.one_value)
+    return y, _checked(params, repeated.total(explain, step, arrays, target, operands, len(plan.offsets), at_once, x))
 
 
-def _prepare(fn, params, x, target, rules, semantics):
-    """Returns the explainer, the outputs, and the target as an array, or None when it is a function or all outputs."""
+def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_rules=None):
+    """Returns the explainer, the arrays of params, the outputs, and the target as an array.
+
+    The target is None when it is a function, or all outputs are explained.
+    """
     repeated.check_inputs(x)
-    explain = Explainer.of(fn, rules, semantics, target)
-    y = repeated.forward(explain, params, x)
-    starting_relevance(y, target)  # refuses what does not fit before the work begins
+    parameters = Parameters.of(params)
+    pairs = tuple(sorted((primitive_rules or {}).items(), key=lambda pair: pair[0]))
+    explain = Explainer(
+        plain(fn), parameters.structure, hashable(rules), semantics, pairs, target if callable(target) else None, False
+    )
+    y = repeated.forward(explain, parameters.arrays, x)
+    finite.check_outputs(parameters, y)
+    if y.ndim == 1:  # one output a sample, or the outputs of one sample
+        explain = dataclasses.replace(explain, one_value=has_one_value(read(fn, params, x)))
+    starting_relevance(y, target, explain.one_value)  # refuses what does not fit before the work begins
     if target is None or callable(target):
-        return explain, y, None
-    return explain, y, jnp.argmax(y, axis=-1) if isinstance(target, str) else jnp.asarray(target)
+        return explain, parameters.arrays, y, None
+    if isinstance(target, str):
+        target = jnp.zeros(y.shape, int) if explain.one_value or y.ndim == 0 else jnp.argmax(y, axis=-1)
+    return explain, parameters.arrays, y, jnp.asarray(target)
+
+
+def _checked(params, found):
+    """The explanation, if it is finite where it can be looked at."""
+    finite.check_explanation(Parameters.of(params), found)
+    return found
 
 
 def _smoothgrad_step(explain, params, target, operands, index):
@@ -219,9 +243,8 @@ def _smoothgrad_step(explain, params, target, operands, index):
     if "noise" in operands:
         last = jnp.minimum(index, operands["noisy"] - 1)
         draws = [leaf[last] for leaf in jax.tree.leaves(operands["noise"])]
-    elif "key" in operands:
-        keys = jax.random.split(jax.random.fold_in(operands["key"], index), len(leaves))
-        draws = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
+    elif "keys" in operands:
+        draws = [_drawn(operands["keys"], index, number, leaf) for number, leaf in enumerate(leaves)]
     else:
         return explain(params, x, target)[1]
     scales = jax.tree.leaves(operands["scale"])
@@ -232,6 +255,24 @@ def _smoothgrad_step(explain, params, target, operands, index):
     return explain(params, jax.tree.unflatten(structure, moved), target)[1]
 
 
+def _drawn(keys, index, number, leaf):
+    """Standard normal numbers of one draw for one array, by the key of each sample."""
+
+    def of_sample(key):
+        key = jax.random.fold_in(jax.random.fold_in(key, index), number)
+        return jax.random.normal(key, leaf.shape[1:], leaf.dtype)
+
+    return jax.vmap(of_sample)(keys)
+
+
+def _keys(key, x):
+    """A key for each sample, by its number where there is one key for all."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1:
+        return key
+    batch = jnp.shape(jax.tree.leaves(x)[0])[0]
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(batch))
+
+
 def _path_step(explain, params, target, operands, index):
     place, weight = operands["places"][index], operands["weights"][index]
     point = jax.tree.map(
@@ -239,8 +280,8 @@ def _path_step(explain, params, target, operands, index):
         operands["origin"],
         operands["difference"],
     )
-    found = explain(params, point, target)[1]
-    return jax.tree.map(lambda leaf: leaf * weight.astype(leaf.dtype), found)
+    explanation = explain(params, point, target)[1]
+    return jax.tree.map(lambda leaf: leaf * weight.astype(leaf.dtype), explanation)
 
 
 def _keep_step(explain, params, target, operands, index):

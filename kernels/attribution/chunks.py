@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 
 
-def in_chunks(function: Callable, x: Any, target: Any, size: int) -> Any:
+def in_chunks(function: Callable, x: Any, target: Any, size: int) -> tuple[Any, Any]:
     """Returns `function(x, target)` of a batch, computed `size` samples at a time.
 
     Args:
-        function: of samples and their targets, gives a pytree of arrays with samples on the first axis.
+        function: of samples and their targets, gives (by sample, totals): pytrees of arrays with samples on the first
+            axis, and of sums over samples.
         x: pytree of arrays `[batch, ...]`.
         target: as of `attribute`; an array with a first axis goes with the samples.
         size: of a chunk; the last may be smaller.
     """
     leaves = jax.tree.leaves(x)
-    batch = jnp.shape(leaves[0])[0] if jnp.ndim(leaves[0]) else 0
+    batch = jnp.shape(leaves[0])[0] if leaves and jnp.ndim(leaves[0]) else 0
     if size < 1 or any(jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch for leaf in leaves):
         raise ValueError(
             f"batch_size is {size}; expected at least 1, and samples on the first axis of every array of x."
@@ -28,12 +29,21 @@ def in_chunks(function: Callable, x: Any, target: Any, size: int) -> Any:
     full = batch // size
 
     def chunk(start, stop):
-        part = jax.tree.map(lambda leaf: jnp.asarray(leaf)[start:stop], x)
+        part = jax.tree.map(lambda leaf: leaf[start:stop], x)
         return part, jnp.asarray(target)[start:stop] if goes_along else None
 
     def call(arguments):
         part, targets = arguments
-        return function(part, targets if goes_along else target)
+        by_sample, totals = function(part, targets if goes_along else target)
+        number = jax.tree.leaves(part)[0].shape[0]
+        for leaf in jax.tree.leaves(by_sample):
+            if leaf.shape[:1] != (number,):
+                raise ValueError(
+                    f"{number} samples of a batch of {batch} gave an array of shape {leaf.shape}: fn has the size of "
+                    "the batch in it, or closes over arrays of that size. Make these parts of x, or leave batch_size "
+                    "out."
+                )
+        return by_sample, totals
 
     results = []
     if full == 1:
@@ -43,7 +53,12 @@ def in_chunks(function: Callable, x: Any, target: Any, size: int) -> Any:
         results += [call(chunk(start, start + size)) for start in range(0, full * size, size)]
     elif full:
         fold = jax.tree.map(lambda leaf: leaf.reshape(full, size, *leaf.shape[1:]), chunk(0, full * size))
-        results.append(jax.tree.map(lambda leaf: leaf.reshape(full * size, *leaf.shape[2:]), jax.lax.map(call, fold)))
+        by_sample, totals = jax.lax.map(call, fold)
+        by_sample = jax.tree.map(lambda leaf: leaf.reshape(full * size, *leaf.shape[2:]), by_sample)
+        results.append((by_sample, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), totals)))
     if full * size < batch:
         results.append(call(chunk(full * size, batch)))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
+    return (
+        jax.tree.map(lambda *parts: jnp.concatenate(parts), *(by_sample for by_sample, _ in results)),
+        jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *(totals for _, totals in results)),
+    )

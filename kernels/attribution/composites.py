@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from . import rules
-from .operations import Operation
+from .tracing.operations import Operation
 
 KINDS = (
     "affine", "conv", "conv_transpose", "dense", "norm_layer", "sum", "avg_pool", "max_pool", "max", "activation",
-    "relu", "product", "layout", "softmax", "attention", "recurrent", "registered", "unknown",
+    "relu", "product", "layout", "softmax", "attention", "recurrent", "call", "registered", "unknown",
 )  # fmt: skip
 
 Kind = str | tuple[str, ...]
@@ -30,21 +30,24 @@ class Composite:
 
     Args:
         layer_map: pairs (kind or kinds, rule), the first that fits counts.
-        first_map: pairs as in `layer_map`, for the first operation in execution order that fits one of them.
+        first_map: pairs as in `layer_map`, for the first operations that fit one of them.
         name_map: pairs (pattern or patterns, rule) on layer names such as "backbone/conv1": a glob, or a compiled
             regular expression that is searched for.
         default: rule of whatever no pair fits, unknown primitives included; None: the gradient for known ones.
-        first: "execution", or a pattern of the name of the operation that counts as the first.
+        first: which operations are the first. "inputs": all that have none that fits before them, so that every input
+            and every branch gets the rule. "execution": the one that is executed first, as in Zennit. Otherwise a
+            pattern of the name of the one.
 
     Raises:
-        ValueError: for a kind that does not exist or an entry that is no rule.
+        ValueError: for a kind that does not exist or an entry that is no rule; from `attribute` for a name that no
+            operation has.
     """
 
     layer_map: tuple = ()
     first_map: tuple = ()
     name_map: tuple = ()
     default: object | None = None
-    first: str | re.Pattern = "execution"
+    first: str | re.Pattern = "inputs"
 
     def __post_init__(self):
         for field in ("layer_map", "first_map", "name_map"):
@@ -53,21 +56,28 @@ class Composite:
             for kind in _several(key):
                 if kind not in KINDS:
                     raise ValueError(f"no kind of operation {kind!r}; there are {', '.join(KINDS)}.")
-            _check_rule(rule)
+            check_rule(rule)
         for _, rule in self.name_map:
-            _check_rule(rule)
+            check_rule(rule)
 
     def assign(self, operations: Sequence[Operation]) -> list[object | None]:
         """Returns a rule for every operation, None where no map has one."""
+        self._check_names(operations)
         first = _first(self.first_map, self.first, operations)
         return [self._rule_of(operation, first) for operation in operations]
+
+    def _check_names(self, operations) -> None:
+        for patterns, _ in self.name_map if operations else ():
+            if not any(named(operation, pattern) for operation in operations for pattern in _several(patterns)):
+                names = ", ".join(dict.fromkeys(operation.base for operation in operations))
+                raise ValueError(f"name_map has {patterns!r}, which names no operation; there are {names}.")
 
     def _rule_of(self, operation, first):
         for patterns, rule in self.name_map:
             if any(named(operation, pattern) for pattern in _several(patterns)):
                 return rule
-        if first is not None and operation is first[0]:
-            return first[1]
+        if operation in first:
+            return first[operation]
         return next((rule for kind, rule in self.layer_map if _fits(operation, kind)), self.default)
 
 
@@ -104,7 +114,7 @@ def as_composite(value) -> Composite | Mixed:
         if value not in BUILT_IN:
             raise ValueError(f"no composite {value!r}; there are {', '.join(BUILT_IN)}.")
         return BUILT_IN[value]()
-    _check_rule(value)
+    check_rule(value)
     return Composite((*layer_map_base(), ("affine", value)))
 
 
@@ -118,7 +128,7 @@ def layer_map_base(stabilizer: float | Callable = 1e-6) -> tuple:
     )
 
 
-def _relevance(conv, *, epsilon, stabilizer, zero_params, layer_map, first_map=(), first="execution", name_map=()):
+def _relevance(conv, *, epsilon, stabilizer, zero_params, layer_map, first_map=(), first="inputs", name_map=()):
     dense = rules.Epsilon(epsilon, zero_params)
     kinds = (*layer_map, *layer_map_base(stabilizer), ("conv", conv), ("dense", dense))
     return Composite(kinds, first_map, name_map, first=first)
@@ -223,18 +233,25 @@ BUILT_IN = {
 NAMES = tuple(BUILT_IN)
 
 
-def _first(first_map, first, operations) -> tuple | None:
-    """The operation that counts as the first, with its rule."""
+def _first(first_map, first, operations) -> dict[Operation, object]:
+    """The operations that count as the first, with their rules."""
+    result, behind = {}, set()
     for operation in operations if first_map else ():
-        if first != "execution" and not named(operation, first):
-            continue
-        for kind, rule in first_map:
-            if _fits(operation, kind):
-                return operation, rule
-    if first_map and first != "execution":
-        known = ", ".join(dict.fromkeys(operation.name for operation in operations if operation.affine is not None))
-        raise ValueError(f"no operation that the first map fits is named {first!r}; affine ones are {known}.")
-    return None
+        rule = next((rule for kind, rule in first_map if _fits(operation, kind)), None)
+        if first not in ("inputs", "execution"):
+            rule = rule if named(operation, first) else None
+        elif any(value in behind for value in operation.inputs):
+            rule = None if first == "inputs" else rule
+            behind.update(operation.outputs)
+        if rule is not None:
+            result[operation] = rule
+            behind.update(operation.outputs)
+            if first != "inputs":
+                return result
+    if first_map and first not in ("inputs", "execution"):
+        names = ", ".join(dict.fromkeys(operation.name for operation in operations if operation.affine is not None))
+        raise ValueError(f"no operation that the first map fits is named {first!r}; affine ones are {names}.")
+    return result
 
 
 def _fits(operation: Operation, kind: Kind) -> bool:
@@ -245,8 +262,10 @@ def _several(value) -> tuple:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _check_rule(rule) -> None:
+def check_rule(rule, where: str = "") -> None:
+    """Raises ValueError for what is no instance of a rule."""
     if not (hasattr(rule, "branches") or hasattr(rule, "backward")) or isinstance(rule, type):
         raise ValueError(
-            f"{rule!r} is no rule; expected one of rules.{', rules.'.join(rules.__all__[:3])}, ... as an instance."
+            f"{where or 'this'}: {rule!r} is no rule; expected one of rules.{', rules.'.join(rules.__all__[:3])}, ... "
+            "as an instance."
         )

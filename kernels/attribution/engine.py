@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .. import plain_operations
-from ._jaxpr import Value, trace
+from . import finite
+from .arguments import Parameters, as_array, check_examples, is_floating, not_relevant, plain
+from .backward import Step, backward
 from .chunks import in_chunks
-from .composites import as_composite
-from .operations import Operation, Program, program_of
-from .propagation import Kept, propagate, registered_rule
+from .composites import as_composite, check_rule
+from .precision import widened
 from .report import Report
-from .rules import Gradient
-from .start import starting_relevance
-from .unsupported import no_rule
+from .target import starting_relevance
+from .tracing.dependence import EXAMPLE
+from .tracing.examples import constants_by_example
+from .tracing.jaxpr import Value, trace
+from .tracing.operations import Program, program_of
 
 SEMANTICS = ("zennit",)
 
@@ -35,20 +38,23 @@ def attribute(
     return_report: bool = False,
     fold_norm: bool | str = True,
     batch_size: int | None = None,
+    primitive_rules: Mapping[str, Any] | None = None,
 ) -> tuple:
     """Returns the output of a function and the relevance of its input for this output.
 
-    The function stays as it is: it is traced, and rules are applied to the operations that are found. Scales and shifts
-    by channel, BatchNorm for one, are folded into the convolution or product beside them. Wrap the call in `jax.jit` to
-    compile it; it can be mapped by `jax.vmap` and differentiated.
+    The function stays as it is: it is traced, and rules are applied to the operations that it is made of, whatever the
+    way in which it is written. Scales and shifts by channel, BatchNorm for one, are folded into the convolution or
+    product beside them. Wrap the call in `jax.jit` to compile it; it can be mapped by `jax.vmap` and differentiated.
 
     Args:
-        fn: `fn(params, x)`, an array or a pytree with one; samples on the first axis of inputs and output.
-        params: pytree of weights. Paths of its leaves name the layers: "conv1" for params["conv1"]["kernel"].
+        fn: `fn(params, x)`, an array or a pytree with one; samples on the first axis of inputs and output. A function
+            of one sample is mapped inside: `lambda params, x: jax.vmap(lambda sample: one(params, sample))(x)`.
+        params: pytree of weights, an Equinox module for one; leaves that are no arrays stay as they are. Paths of its
+            leaves name the layers: "conv1" for params["conv1"]["kernel"].
         x: array or pytree of arrays that gets relevance. Integers in it get none (zeros).
         target: what of the output is explained. None: all of it. An integer, or integers `[batch]`: this value of the
             last axis. "argmax": the largest. Floats of the output's shape: the relevance to start from. A function:
-            of the output, gives the same.
+            of the output, gives the same. Outputs `[batch]` have one value a sample.
         rules: a composite of `composites`, its name, or a rule for all affine operations. A list or a dict of them
             gives a list or a dict of relevances from one forward pass.
         semantics: "zennit".
@@ -59,42 +65,53 @@ def attribute(
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
             that precede them; False: none of them, they pass relevance on.
         batch_size: samples at a time; bounds the memory.
+        primitive_rules: name of a primitive of JAX to its rule in this call, before all composites: an instance from
+            `rules`, or `rule(relevance, inputs, outputs, function)`. It gets the relevance of every output, the arrays
+            of the operands that relevance can reach, the outputs, and the primitive as a function of these operands
+            that returns a tuple of outputs; it returns one relevance for each operand.
 
     Returns:
-        (y, relevance), or (y, relevance, report). Relevance has the structure of x.
+        (y, relevance), or (y, relevance, report). Relevance has the structure and the dtypes of x; of half-precision
+        networks it is computed in float32.
 
     Raises:
-        ValueError: for a target out of range, an unknown name, kind or option, a NaN in x (when it can be looked at).
+        ValueError: for a target out of range, an unknown name, kind or option, a NaN in x; for relevance that is not
+            finite, with the layer where that begins (where arrays can be looked at: not inside of a `jax.jit`).
         NotImplementedError: for a primitive without a rule; the message has its place and the remedy.
+
+    Warns:
+        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample.
     """
     if semantics not in SEMANTICS:
         raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
     if batch_size is not None:
-        if return_report:
-            raise ValueError("a report of chunks is not made; leave batch_size or return_report out.")
-        return in_chunks(
-            lambda x, target: attribute(fn, params, x, target=target, rules=rules, at=at, fold_norm=fold_norm),
-            x, target, batch_size,
-        )  # fmt: skip
-    _check_numbers(x)
-    program = read(fn, params, x, fold_norm=fold_norm)
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves((params, x))]
-    values = forward(program, leaves)
-    y = values[program.graph.outputs[0]]
-    start = starting_relevance(y, target)
+
+        def of_chunk(x, target):
+            y, relevance, *report = attribute(
+                fn, params, x, target=target, rules=rules, at=at, fold_norm=fold_norm, return_report=return_report,
+                primitive_rules=primitive_rules,
+            )  # fmt: skip
+            return (y, relevance), report
+
+        by_sample, report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
+        return (*by_sample, *report)
+    program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
+    parameters, (x_leaves, x_tree) = Parameters.of(params), jax.tree.flatten(x)
+    values = forward(program, [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)])
+    y = values[program.output]
+    start = widened(starting_relevance(y, target, has_one_value(program)))
     chosen, tree = jax.tree.flatten(rules, is_leaf=lambda node: not isinstance(node, (list, tuple, dict)))
-    x_leaves, x_tree = jax.tree.flatten(x)
     results = []
     for composite in chosen:
-        composite = as_composite(composite)
-        entries: list | None = [] if return_report else None
-        found = backward(program, composite, values, start, entries, at)
+        steps: list[Step] | None = [] if return_report else None
+        by_value = backward(program, as_composite(composite), values, start, steps, primitive_rules)
+        finite.check(program, parameters, values, by_value)
         relevance = x_tree.unflatten(
-            found.get(value, jnp.zeros(jnp.shape(leaf), _float_of(leaf)))
-            for value, leaf in zip(program.graph.inputs[-len(x_leaves) :], x_leaves, strict=True)
+            by_value[value].astype(value.dtype) if value in by_value else not_relevant(leaf)
+            for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
-        chosen_relevance = relevance if at is None else _at(program, found, relevance, values, at)
-        results.append((chosen_relevance, _report(entries, start, relevance) if return_report else None))
+        result = relevance if at is None else _at(program, by_value, relevance, at)
+        results.append((result, Report.of(steps, start, relevance) if return_report else None))
     relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])
     y = jax.tree.unflatten(program.graph.output_tree, [y])
     if return_report:
@@ -102,20 +119,26 @@ def attribute(
     return y, relevances
 
 
-def read(fn: Callable, params: Any, x: Any, *, fold_norm: bool | str = True) -> Program:
+def read(
+    fn: Callable,
+    params: Any,
+    x: Any,
+    *,
+    fold_norm: bool | str = True,
+    primitive_rules: Mapping[str, Any] | None = None,
+) -> Program:
     """Returns the operations of `fn(params, x)`; only shapes and dtypes of `params` and `x` matter."""
     if fold_norm not in (True, False, "after", "before"):
         raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after' or 'before'.")
-    param_paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    x_leaves = jax.tree.leaves(x)
-    if not any(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in x_leaves):
-        raise ValueError("x has no array of floating-point numbers: relevance goes to such arrays only.")
-    if hasattr(fn, "lower") and hasattr(fn, "__wrapped__"):
-        fn = fn.__wrapped__  # a jax.jit keeps what it traced for speed
-    active = [False] * len(param_paths) + [True] * len(x_leaves)
+    for name, rule in (primitive_rules or {}).items():
+        if not callable(rule) or isinstance(rule, type):
+            check_rule(rule, f"primitive_rules[{name!r}]")
+    check_examples(x)
+    fn, parameters, x_leaves = plain(fn), Parameters.of(params), jax.tree.leaves(x)
+    active = [False] * len(parameters.arrays) + [is_floating(leaf) for leaf in x_leaves]
     with plain_operations.asked():
         # A function of its own each time: JAX would otherwise give back what it traced of `fn` for speed.
-        graph = trace(lambda *arguments: fn(*arguments), (params, x), active)
+        graph = trace(lambda arrays, x: fn(parameters.structure.with_arrays(arrays), x), (parameters.arrays, x), active)
     if len(graph.outputs) != 1:
         raise ValueError(
             f"fn returns {len(graph.outputs)} arrays; expected one: wrap it so that it returns what to explain."
@@ -124,16 +147,22 @@ def read(fn: Callable, params: Any, x: Any, *, fold_norm: bool | str = True) -> 
         raise ValueError(
             "the output of fn does not hang on x by anything that has a derivative: there is no relevance."
         )
-    paths = [layer_path(path) for path, _ in param_paths] + ["x"] * len(x_leaves)
-    return program_of(graph, paths, fold_norm)
+    examples = graph.inputs[len(parameters.arrays) :]
+    paths = [*parameters.paths, *["x"] * len(x_leaves)]
+    program = program_of(graph, examples, paths, fold_norm, frozenset(primitive_rules or ()))
+    for equation in constants_by_example(graph, program.facts.depends)[:1]:
+        warnings.warn(
+            f"a constant of fn, or a parameter, differs from sample to sample at {equation.source}: it is explained as "
+            "one that does not. Make it a part of x.",
+            stacklevel=3,
+        )
+    return program
 
 
-def layer_path(path: Sequence) -> str:
-    """Returns "layer/parameter" of a leaf's path, without what containers add to it."""
-    parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
-    if parts and parts[0] in ("params", "batch_stats") and len(parts) > 1:
-        parts = parts[1:]
-    return "/".join(part for part in parts if part not in ("value", "raw_value"))
+def has_one_value(program: Program) -> bool:
+    """Whether the output is `[batch]`: one value for each sample, and not the values of one sample."""
+    depends = program.facts.depends[program.output]
+    return len(program.output.shape) == 1 and depends.source == EXAMPLE and depends.batch_axis == 0
 
 
 def forward(program: Program, leaves: Sequence) -> dict[Value, Any]:
@@ -146,113 +175,57 @@ def forward(program: Program, leaves: Sequence) -> dict[Value, Any]:
     return values
 
 
-def backward(
-    program: Program,
-    composite,
-    values: Mapping[Value, Any],
-    start: jax.Array,
-    entries: list | None = None,
-    at: Any = None,
-) -> dict[Value, jax.Array]:
-    """Returns the relevance of every value that has some, and appends what each step did to `entries`."""
-    relevance: dict[Value, jax.Array] = {program.graph.outputs[0]: start}
-    assigned = composite.assign(program.operations)
-    for operation, rule in zip(reversed(program.operations), reversed(assigned), strict=True):
-        if not any(output in relevance for output in operation.outputs):
-            continue
-        rule = _rule_or_default(operation, rule, program)
-        received = [relevance.get(output, jnp.zeros(output.shape, output.dtype)) for output in operation.outputs]
-        kept = None if entries is None else Kept()
-        parts = propagate(rule, operation, received, values, program.facts, kept)
-        for value, part in zip(operation.inputs, parts, strict=True):
-            relevance[value] = relevance[value] + part if value in relevance else part
-        if entries is not None:
-            sums = [sum(jnp.sum(array) for array in arrays) for arrays in (received, parts)]
-            entries.append((operation, rule, *sums, kept))
-    return relevance
-
-
-def _rule_or_default(operation: Operation, rule, program: Program):
-    if "registered" in operation.kinds:
-        return registered_rule(operation) if rule is None else rule
-    if rule is not None:
-        return rule
-    if "unknown" in operation.kinds:
-        raise no_rule(operation, program)
-    return Gradient()
-
-
-def _report(entries: list, start, relevance) -> Report:
-    received, passed, bias, epsilon = (
-        jnp.stack([jnp.asarray(column, start.dtype) for column in columns]) if columns else jnp.zeros(0, start.dtype)
-        for columns in zip(*((r, p, kept.bias, kept.epsilon) for _, _, r, p, kept in entries), strict=True)
-    ) if entries else (jnp.zeros(0, start.dtype),) * 4  # fmt: skip
-    return Report(
-        tuple(operation.name for operation, *_ in entries),
-        tuple(operation.kinds[0] for operation, *_ in entries),
-        tuple(type(rule).__name__ for _, rule, *_ in entries),
-        received, passed, bias, epsilon, received - passed - bias - epsilon,
-        jnp.sum(start), sum(jnp.sum(leaf) for leaf in jax.tree.leaves(relevance)),
-    )  # fmt: skip
-
-
-def _at(program: Program, found: Mapping, relevance, values: Mapping, at: str | Sequence[str]):
+def _at(program: Program, by_value: Mapping, relevance, at: str | Sequence[str]):
     """The relevance at one name, or at several as a dict."""
     if not isinstance(at, str):
-        return {name: _at(program, found, relevance, values, name) for name in at}
+        return {name: _at(program, by_value, relevance, name) for name in at}
     if at == "x":
         return relevance
     value = find(program, at)
-    return found.get(value, jnp.zeros(value.shape, value.dtype))
+    return by_value[value].astype(value.dtype) if value in by_value else jnp.zeros(value.shape, value.dtype)
 
 
 def find(program: Program, name: str) -> Value:
     """Returns the value that a name of `at` stands for."""
-    wanted, is_input = (name.removesuffix(":input"), True) if name.endswith(":input") else (name, False)
-    operations = [o for o in program.operations if o.name == wanted]
-    operations = operations or [o for o in program.operations if wanted in (o.base, *o.aliases)]
+    bare, is_input = (name.removesuffix(":input"), True) if name.endswith(":input") else (name, False)
+    operations = [o for o in program.operations if o.name == bare]
+    operations = operations or [o for o in program.operations if bare in (o.base, *o.aliases)]
     affine = [o for o in operations if o.affine is not None]
     if len(affine) > 1:
         raise ValueError(f"at={name!r} is used {len(affine)} times: {', '.join(o.name for o in affine)}; name one.")
     if not operations:
-        known = ", ".join(operation.name for operation in program.operations)
-        raise ValueError(f"at={name!r} names no operation; there are {known}.")
+        names = ", ".join(operation.name for operation in program.operations)
+        raise ValueError(f"at={name!r} names no operation; there are {names}.")
     # A norm of several equations: its first input, its last output.
     operation = affine[0] if affine else operations[0] if is_input else operations[-1]
     return operation.inputs[0] if is_input else operation.outputs[0]
 
 
 def describe(
-    fn: Callable, params: Any, x: Any, *, rules: Any = "epsilon_plus_flat", fold_norm: bool | str = True
+    fn: Callable,
+    params: Any,
+    x: Any,
+    *,
+    rules: Any = "epsilon_plus_flat",
+    fold_norm: bool | str = True,
+    primitive_rules: Mapping[str, Any] | None = None,
 ) -> list[dict]:
     """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
 
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).
     """
-    program = read(fn, params, x, fold_norm=fold_norm)
+    program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
     assigned = as_composite(rules).assign(program.operations)
-    return [
-        {
+    rows = []
+    for operation, rule in zip(program.operations, assigned, strict=True):
+        if "registered" in operation.kinds:
+            rule = (primitive_rules or {})[operation.equations[0].primitive]
+        rows.append({
             "name": operation.name,
             "kinds": operation.kinds,
             "shape": operation.outputs[0].shape,
             "rule": repr(rule) if rule is not None else ("none" if "unknown" in operation.kinds else "Gradient()"),
             "folded": operation.aliases,
             "source": operation.equations[-1].source,
-        }
-        for operation, rule in zip(program.operations, assigned, strict=True)
-    ]
-
-
-def _check_numbers(x) -> None:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]:
-        if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            continue
-        if not np.isfinite(np.asarray(leaf, np.float64)).all():  # NumPy: inside a jit jax.numpy would be traced
-            where = jax.tree_util.keystr(path)
-            raise ValueError(f"x{where} has NaN or infinite values; relevance of it would be NaN everywhere.")
-
-
-def _float_of(leaf):
-    dtype = jnp.result_type(leaf)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.float32
+        })  # fmt: skip
+    return rows

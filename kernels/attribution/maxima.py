@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._jaxpr import Equation
+from .tracing.jaxpr import Equation
 
 # Windows with more entries go through XLA: a slice an entry is then no gain.
 LARGEST_WINDOW = 32

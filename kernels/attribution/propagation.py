@@ -9,14 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import registry, rules
-from ._jaxpr import Value
-from .affine import Affine
-from .analysis import Analysis
+from . import rules
 from .maxima import is_plain_pooling, pooling_gradient
-from .operations import Operation
-from .signs import UNKNOWN
+from .precision import applied, widened
 from .stabilize import Stabilizer, as_stabilizer
+from .tracing.affine import Affine
+from .tracing.axes import BATCH, Axes
+from .tracing.jaxpr import Equation, Value, as_like
+from .tracing.operations import Operation, Program, function_of
+from .tracing.signs import UNKNOWN
+
+Shares = list[tuple[Value, jax.Array]]
 
 
 @dataclasses.dataclass
@@ -32,13 +35,13 @@ def propagate(
     operation: Operation,
     relevance: Sequence[jax.Array],
     values: Mapping[Value, jax.Array],
-    facts: Analysis,
+    program: Program,
     kept: Kept | None = None,
-) -> tuple[jax.Array, ...]:
+) -> Shares:
     """Returns the relevance of the operation's inputs; what bias and stabiliser keep is added to `kept`, if there."""
     if hasattr(rule, "branches"):
         if operation.affine is not None:
-            return (_through_affine(rule, operation, relevance[0], values, facts, kept),)
+            return [(operation.inputs[0], _through_affine(rule, operation, relevance[0], values, program, kept))]
         if isinstance(rule, rules.Epsilon) and "sum" in operation.kinds:
             rule = rules.Norm(rule.epsilon)
         else:
@@ -46,88 +49,121 @@ def propagate(
                 f"{type(rule).__name__} is a rule for affine operations, and {operation.place} is of kind "
                 f"{operation.kinds[0]}: use rules.Norm, Pass or Gradient there."
             )
-    if isinstance(rule, rules.Gradient) and operation.affine is not None:
-        return (_gradient_of_affine(operation, relevance[0], values, facts),)
-    inputs = tuple(values[value] for value in operation.inputs)
-    outputs = tuple(values[value] for value in operation.outputs)
+    if isinstance(rule, rules.Gradient):
+        if any(equation in program.held or equation.passes_straight for equation in operation.equations):
+            given = dict(zip(operation.outputs, relevance, strict=True))
+            return through_equations(operation.equations, given, values, program)
+        if operation.affine is not None:
+            return [(operation.inputs[0], _gradient_of_affine(operation, relevance[0], values))]
+    inputs = tuple(widened(values[value]) for value in operation.inputs)
+    outputs = tuple(widened(values[value]) for value in operation.outputs)
     if isinstance(rule, rules.Gradient) and is_plain_pooling(operation.equations[0]):
-        return (pooling_gradient(operation.equations[0], inputs[0], outputs[0], relevance[0]),)
-    function = _of_affine(operation, values, facts) if operation.affine is not None else operation.function(values)
-    if isinstance(rule, rules.Norm) and kept is not None:
-        for r, z in zip(relevance, outputs, strict=True):
-            stable = as_stabilizer(rule.stabilizer)(z)
-            kept.epsilon += jnp.sum(rules.divided(r, stable) * (stable - z))
+        parts = (pooling_gradient(operation.equations[0], inputs[0], outputs[0], relevance[0]),)
+        return list(zip(operation.inputs, parts, strict=True))
+    function = operation.function(values, applied)
+    if isinstance(rule, rules.Norm):
+        rule = _with_batch_axis(rule, program.facts.depends[operation.outputs[0]].axes)
+        if kept is not None:
+            for r, z in zip(relevance, outputs, strict=True):
+                stable = as_stabilizer(rule.stabilizer)(z)
+                kept.epsilon += jnp.sum(rules.divided(r, stable) * (stable - z))
     if isinstance(rule, rules.SignalTakesAll):
-        return rule.backward(relevance, inputs, outputs, function, _gates(operation, facts))
-    if hasattr(rule, "backward"):
-        return tuple(rule.backward(tuple(relevance), inputs, outputs, function))
-    return _registered(rule, operation, tuple(relevance), inputs, outputs, function)
+        summed = operation.equations[0].primitive in ("dot_general", "conv_general_dilated")
+        parts = rule.backward(relevance, inputs, outputs, function, operation.gates, summed)
+    elif hasattr(rule, "backward"):
+        parts = tuple(rule.backward(tuple(relevance), inputs, outputs, function))
+    else:
+        parts = _by_function(rule, operation, tuple(relevance), inputs, outputs, function)
+    return list(zip(operation.inputs, parts, strict=True))
 
 
-def _registered(rule, operation, relevance, inputs, outputs, function):
+def through_equations(
+    equations: Sequence[Equation], relevance: Mapping[Value, jax.Array], values: Mapping[Value, jax.Array], program
+) -> Shares:
+    """Returns the gradient through equations one by one, through the statistics that some of them hold, too."""
+    local, shares = dict(relevance), []
+    made = {output for equation in equations for output in equation.outputs}
+    for equation in reversed(equations):
+        if not any(output in local for output in equation.outputs):
+            continue
+        held = program.held.get(equation)
+        inputs = [value for value in dict.fromkeys(equation.inputs) if value.active]
+        inputs += [held.root] if held is not None and held.root not in inputs else []
+        if equation.passes_straight:
+            parts = (local[equation.outputs[0]],)
+        else:
+            steps = (equation,) if held is None else (*held.equations, equation)
+            function = function_of(steps, inputs, equation.outputs, values, applied)
+            y, pull = jax.vjp(function, *(widened(values[value]) for value in inputs))
+            received = [local[v].astype(z.dtype) if v in local else jnp.zeros_like(z) for v, z in _pairs(equation, y)]
+            parts = pull(tuple(received))
+        for value, part in zip(inputs, parts, strict=True):
+            if value in made and value not in relevance:
+                local[value] = local[value] + part if value in local else part
+            else:
+                shares.append((value, part))
+    return shares
+
+
+def through_region(region, relevance: Sequence[jax.Array], values: Mapping[Value, jax.Array]) -> Shares:
+    """Returns the gradient through a call by the derivative that is its own."""
+    active = [value for value in dict.fromkeys(region.inputs) if value.active]
+
+    def function(*arrays):
+        local = dict(zip(active, arrays, strict=True))
+        return region.apply(*(local.get(value, values[value]) for value in region.inputs))
+
+    y, pull = jax.vjp(function, *(values[value] for value in active))
+    return list(zip(active, pull(tuple(r.astype(z.dtype) for r, z in zip(relevance, y, strict=True))), strict=True))
+
+
+def _pairs(equation: Equation, arrays):
+    return zip(equation.outputs, arrays, strict=True)
+
+
+def _by_function(rule, operation, relevance, inputs, outputs, function):
+    """By a function of the user's, see `primitive_rules` of `attribute`."""
     single = len(outputs) == 1
     parts = rule(relevance[0] if single else relevance, inputs, outputs[0] if single else outputs, function)
     parts = tuple(parts) if isinstance(parts, (tuple, list)) else (parts,)
     shapes = [jnp.shape(part) for part in parts]
     if shapes != [jnp.shape(x) for x in inputs]:
         raise ValueError(
-            f"the rule registered for {operation.equations[0].primitive!r} returned shapes {shapes}; expected one "
+            f"the rule given for {operation.equations[0].primitive!r} returned shapes {shapes}; expected one "
             f"relevance for each operand that relevance can reach, {[jnp.shape(x) for x in inputs]}."
         )
     return parts
 
 
-def registered_rule(operation: Operation):
-    """The rule that a user registered for the primitive."""
-    return registry.REGISTERED[operation.equations[0].primitive]
+def _gradient_of_affine(operation, relevance, values):
+    affine = operation.affine
+    weight, _ = affine.parameters(values)
+    return affine.leave(affine.transposed(affine.returned(relevance), weight, affine.data.shape))
 
 
-def _gradient_of_affine(operation, relevance, values, facts):
-    x = values[operation.inputs[0]]
-    weight, _ = operation.affine.parameters(values, facts.varies)
-    return operation.affine.transposed(relevance, weight, x.shape).astype(x.dtype)
-
-
-def _of_affine(operation, values, facts):
-    """The folded affine operation as a function of its input, for gradients; its derivative needs no bias."""
-    weight, _ = operation.affine.parameters(values, facts.varies)
-    return lambda x: (operation.affine.linear(x, weight).astype(values[operation.outputs[0]].dtype),)
-
-
-def _gates(operation: Operation, facts: Analysis) -> tuple[int, ...]:
-    """Which factors of a product come from a function with values between 0 and 1."""
-    gates = []
-    for index, value in enumerate(operation.inputs):
-        while value in facts.producer and facts.producer[value].primitive in (
-            "broadcast_in_dim",
-            "reshape",
-            "squeeze",
-            "transpose",
-        ):
-            value = facts.producer[value].inputs[0]
-        if value in facts.producer and facts.producer[value].primitive in ("logistic", "sigmoid", "hard_sigmoid"):
-            gates.append(index)
-    return tuple(gates)
-
-
-def _through_affine(rule, operation: Operation, relevance, values, facts: Analysis, kept: Kept) -> jax.Array:
+def _through_affine(rule, operation: Operation, relevance, values, program: Program, kept: Kept | None) -> jax.Array:
     """R' of a rule's branches; see the formula in `rules`."""
-    affine, x, z = operation.affine, values[operation.inputs[0]], values[operation.outputs[0]]
-    sign = facts.signs.get(operation.inputs[0], UNKNOWN)
-    weight, bias = affine.parameters(values, facts.varies)
+    affine = operation.affine
+    x = affine.enter(widened(values[operation.inputs[0]]))
+    z = affine.returned(widened(values[operation.outputs[0]]))
+    relevance = affine.returned(relevance)
+    sign = program.facts.signs.get(operation.inputs[0], UNKNOWN)
+    weight, bias = affine.parameters(values)
+    rounded = values[operation.outputs[0]].dtype != z.dtype  # a half precision: sums have to be taken again
     zeroed = rules._zeroed(rule.zero_params)
     if "weight" in zeroed:
         weight = jnp.zeros_like(weight)
     bias = None if "bias" in zeroed else bias
+    rule = _with_batch_axis(rule, program.facts.depends[affine.core.outputs[0]].axes)
     stable = as_stabilizer(rule.stabilizer)
     if isinstance(rule, rules.Flat) and "weight" not in zeroed and affine.has_one_group():
-        return _flat_convolution(affine, x, relevance, stable, kept)
+        return affine.leave(_flat_convolution(affine, x, relevance, stable, kept))
     total = jnp.zeros((), x.dtype)
     for branch in rule.branches():
         terms = [term for term in branch.terms if not _vanishes(term, sign)]
-        data = [_data(term, x, sign, affine) for term in terms]
+        data = [_data(term, x, sign, operation, program) for term in terms]
         modified = [term.weight(weight) for term in terms]
-        if not zeroed and len(terms) == 1 and terms[0].data == "x" and terms[0].weight is rules._same:
+        if not zeroed and not rounded and len(terms) == 1 and terms[0].data == "x" and terms[0].weight is rules._same:
             denominator, shift = z, bias
         else:
             parts = [term.sign * affine.linear(d, w) for term, d, w in zip(terms, data, modified, strict=True)]
@@ -146,7 +182,18 @@ def _through_affine(rule, operation: Operation, relevance, values, facts: Analys
             part = affine.transposed(share, w, x.shape).astype(x.dtype)
             part = d.astype(x.dtype) * part if term.factor else part
             total = total + branch.coefficient * term.sign * part
-    return jnp.broadcast_to(total, x.shape)
+    return affine.leave(jnp.broadcast_to(total, x.shape))
+
+
+def _with_batch_axis(rule, axes: Axes):
+    """The rule with a stabiliser whose units are a sample's, wherever the samples lie; see `Stabilizer`."""
+    stabilizer = rule.stabilizer
+    if not (isinstance(stabilizer, Stabilizer) and stabilizer.norm_scale and stabilizer.axis is None):
+        return rule
+    if not any(part.label == BATCH for axis in axes for part in axis):
+        return rule
+    field = "epsilon" if isinstance(rule, rules.Epsilon) else "stabilizer"
+    return dataclasses.replace(rule, **{field: dataclasses.replace(stabilizer, parts=axes)})
 
 
 def _flat_convolution(affine: Affine, x, relevance, stable, kept: Kept | None) -> jax.Array:
@@ -155,8 +202,8 @@ def _flat_convolution(affine: Affine, x, relevance, stable, kept: Kept | None) -
     narrow, out_axis, in_axis = list(x.shape), numbers.out_spec[1], numbers.lhs_spec[1]
     narrow[in_axis] = 1
     window = [1 if axis in numbers.rhs_spec[:2] else size for axis, size in enumerate(affine.weight.shape)]
-    window = jnp.ones(window, affine.weight.dtype)
-    sample = jnp.ones(affine.sample_shape(tuple(narrow)), x.dtype)
+    window = as_like(jnp.ones(window, affine.dtype), x)
+    sample = as_like(jnp.ones(affine.sample_shape(tuple(narrow)), x.dtype), x)
     inputs = x.shape[in_axis] * affine.linear(sample, window)
     stabilised = stable(inputs)
     share = relevance / stabilised
@@ -172,20 +219,20 @@ def _vanishes(term: rules.Term, sign: frozenset[int]) -> bool:
     return isinstance(term.data, (int, float)) and term.data == 0
 
 
-def _data(term: rules.Term, x: jax.Array, sign: frozenset[int], affine: Affine) -> jax.Array:
+def _data(term: rules.Term, x: jax.Array, sign: frozenset[int], operation: Operation, program: Program) -> jax.Array:
     """The data of a term; what does not depend on the sample has one sample."""
     if not isinstance(term.data, str):
-        return _bound(term.data, x, affine)
+        return as_like(_bound(term.data, x, operation, program), x)
     if term.data == "1":
-        return jnp.ones(affine.sample_shape(x.shape), x.dtype)
+        return as_like(jnp.ones(operation.affine.sample_shape(x.shape), x.dtype), x)
     if term.data == "x" or (term.data == "x+" and 1 in sign) or (term.data == "x-" and -1 in sign):
         return x
     return jnp.maximum(x, 0) if term.data == "x+" else jnp.minimum(x, 0)
 
 
-def _bound(bound, x: jax.Array, affine: Affine) -> jax.Array:
+def _bound(bound, x: jax.Array, operation: Operation, program: Program) -> jax.Array:
     """A bound of ZBox for one sample, or for all: a number, by channel in any layout, or of a sample's shape."""
-    bound = jnp.asarray(bound, x.dtype)
+    affine, bound = operation.affine, jnp.asarray(bound, x.dtype)
     sample = affine.sample_shape(x.shape)
     (channel,) = list(affine.data_axes())[:1] or [x.ndim - 1]
     wide = [size for size in bound.shape if size > 1]
@@ -193,11 +240,27 @@ def _bound(bound, x: jax.Array, affine: Affine) -> jax.Array:
         shape = [1] * x.ndim
         shape[channel] = bound.size
         return jnp.broadcast_to(bound.reshape(shape), sample)
+    trail = program.trail(operation.inputs[0])
+    if trail is not None:  # of the shape of what fn gets, however its axes are rearranged on the way
+        source, steps = trail
+        if (everywhere := _padded_to(bound, source.shape)) is not None:
+            shared = everywhere.shape[0] == 1
+            everywhere = jnp.broadcast_to(everywhere, source.shape)
+            for step in steps:
+                everywhere = step.apply(everywhere)[0]
+            everywhere = affine.enter(everywhere)
+            return everywhere[tuple(slice(0, size) for size in sample)] if shared else everywhere
     for shape in (sample, x.shape):
-        padded = (1,) * (x.ndim - bound.ndim) + bound.shape
-        if len(padded) == x.ndim and all(size in (1, of) for size, of in zip(padded, shape, strict=True)):
-            return jnp.broadcast_to(bound.reshape(padded), shape)
+        if (everywhere := _padded_to(bound, shape)) is not None:
+            return jnp.broadcast_to(everywhere, shape)
     raise ValueError(
         f"a bound of ZBox has shape {tuple(np.shape(bound))}; expected a number, {x.shape[channel]} channels or the "
         f"shape of a sample of {tuple(x.shape)}."
     )
+
+
+def _padded_to(bound: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
+    """The bound with as many axes as `shape`, None where it does not broadcast to it."""
+    padded = (1,) * (len(shape) - bound.ndim) + bound.shape
+    fits = len(padded) == len(shape) and all(size in (1, of) for size, of in zip(padded, shape, strict=True))
+    return bound.reshape(padded) if fits else None

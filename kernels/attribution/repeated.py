@@ -15,71 +15,63 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arguments import Same, Structure
 from .engine import attribute
-from .start import starting_relevance
-
-
-class _Same:
-    """Stands for an object without a hash; equal to itself alone."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __hash__(self):
-        return id(self.value)
-
-    def __eq__(self, other):
-        return isinstance(other, _Same) and other.value is self.value
+from .target import starting_relevance
 
 
 @dataclasses.dataclass(frozen=True)
 class Explainer:
-    """`explainer(params, x, target) -> (outputs, explanation)`, static under jit.
+    """`explainer(arrays, x, target) -> (outputs, explanation)`, static under jit.
 
     Attributes:
         fn: `fn(params, x)`.
+        structure: of params, whose arrays are an argument of each call.
         rules: a composite, or None for the gradient.
         semantics: as for `attribute`.
+        primitive_rules: as for `attribute`, as pairs.
         target: a function of the outputs; None where it is no function and an argument of each call.
+        one_value: whether the outputs are `[batch]`, one value a sample.
     """
 
     fn: Callable
+    structure: Structure
     rules: Any
     semantics: str
+    primitive_rules: tuple
     target: Callable | None
+    one_value: bool
 
-    @classmethod
-    def of(cls, fn: Callable, rules: Any, semantics: str, target: Any) -> Explainer:
-        """Returns an explainer whose parts can all be hashed."""
-        try:
-            hash(rules)
-        except TypeError:
-            rules = _Same(rules)
-        return cls(fn, rules, semantics, target if callable(target) else None)
-
-    def __call__(self, params, x, target):
+    def __call__(self, arrays, x, target):
         """Returns the outputs and the explanation, like `x`."""
         target = self.target or target
         if self.rules is None:
-            y, pull_back = jax.vjp(lambda x: self.fn(params, x), x)
-            return y, pull_back(weights(y, target))[0]
-        rules = self.rules.value if isinstance(self.rules, _Same) else self.rules
-        return attribute(self.fn, params, x, target=target, rules=rules, semantics=self.semantics)
+            y, pull_back = jax.vjp(lambda x: self.outputs(arrays, x), x)
+            return y, pull_back(weights(y, target, self.one_value))[0]
+        rules = self.rules.value if isinstance(self.rules, Same) else self.rules
+        return attribute(
+            self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules, semantics=self.semantics,
+            primitive_rules=dict(self.primitive_rules),
+        )  # fmt: skip
 
-    def score(self, params, x, target):
+    def outputs(self, arrays, x):
+        """Returns the outputs."""
+        return self.fn(self.structure.with_arrays(arrays), x)
+
+    def score(self, arrays, x, target):
         """Returns the sum of the explained outputs, `[batch]`."""
-        return score(self.fn(params, x), self.target or target)
+        return score(self.outputs(arrays, x), self.target or target, self.one_value)
 
 
-def weights(y: jax.Array, target: Any) -> jax.Array:
+def weights(y: jax.Array, target: Any, one_value: bool = False) -> jax.Array:
     """Returns what a gradient is taken of: 1 at the classes of an integer target, else as `starting_relevance`."""
     is_class = target is not None and not callable(target) and jnp.issubdtype(jnp.result_type(target), jnp.integer)
-    return starting_relevance(jnp.ones_like(y) if is_class else y, target)
+    return starting_relevance(jnp.ones_like(y) if is_class else y, target, one_value)
 
 
-def score(y: jax.Array, target: Any) -> jax.Array:
+def score(y: jax.Array, target: Any, one_value: bool = False) -> jax.Array:
     """Returns the sum of the explained outputs of each sample, `[batch]`."""
-    return jnp.sum(starting_relevance(y, target), axis=tuple(range(1, y.ndim)))
+    return jnp.sum(starting_relevance(y, target, one_value), axis=tuple(range(1, y.ndim)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -91,7 +83,7 @@ def explain(explainer: Explainer, params, x, target):
 @functools.partial(jax.jit, static_argnums=0)
 def forward(explainer: Explainer, params, x):
     """Returns the outputs, compiled."""
-    return explainer.fn(params, x)
+    return explainer.outputs(params, x)
 
 
 def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: int, at_once: int, like):

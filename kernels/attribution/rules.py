@@ -287,11 +287,28 @@ class Norm:
 
 @dataclasses.dataclass(frozen=True)
 class SignalTakesAll:
-    """For a product of two values: a gate (a factor between 0 and 1) gets nothing, two signals half each."""
+    """For a product of two values: a gate (a factor between 0 and 1) gets nothing, two signals half each.
 
-    def backward(self, relevance, inputs, outputs, function, gates=()):
+    Where products are summed, as by `einsum`, each of them gets its share of the sum first; `stabilizer` is for that.
+    """
+
+    stabilizer: float | Callable = 1e-6
+
+    def __post_init__(self):
+        as_stabilizer(self.stabilizer)
+
+    def backward(self, relevance, inputs, outputs, function, gates=(), summed=False):
         """Returns the relevance of the factors."""
         signals = [index for index in range(len(inputs)) if index not in gates] or list(range(len(inputs)))
+        if summed:
+            _, pull = jax.vjp(function, *inputs)
+            parts = pull((divided(relevance[0], as_stabilizer(self.stabilizer)(outputs[0])),))
+            # A factor times its derivative is the whole product, and twice that for a product with itself.
+            count = 2 if len(inputs) == 1 else len(signals)
+            return tuple(
+                x * part / count if index in signals else jnp.zeros_like(x)
+                for index, (x, part) in enumerate(zip(inputs, parts, strict=True))
+            )
         share = relevance[0] / len(signals)
         return tuple(_fitted(share, x) if i in signals else jnp.zeros_like(x) for i, x in enumerate(inputs))
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from .tracing.axes import BATCH
 
 
 def stabilize(
@@ -36,16 +39,28 @@ def stabilize(
 
 @dataclasses.dataclass(frozen=True)
 class Stabilizer:
-    """`stabilize` with its options set, for the `stabilizer` of a rule."""
+    """`stabilize` with its options set, for the `stabilizer` of a rule.
+
+    With `norm_scale` and no `axis` the units are those of each sample, wherever an operation has the samples; an `axis`
+    is one of the operation's own result. `parts` is for the engine, which says there where the samples are.
+    """
 
     epsilon: float = 1e-6
     clip: bool = False
     norm_scale: bool = False
     axis: int | tuple[int, ...] | None = None
+    parts: Any = dataclasses.field(default=None, repr=False)
 
     def __call__(self, z: jax.Array) -> jax.Array:
         """Returns the stabilised z."""
-        return stabilize(z, self.epsilon, self.clip, self.norm_scale, self.axis)
+        if self.parts is None:
+            return stabilize(z, self.epsilon, self.clip, self.norm_scale, self.axis)
+        # An axis that samples share with other things is taken apart; z of one sample has none.
+        parts = [axis if size != 1 else () for axis, size in zip(self.parts, z.shape, strict=True)]
+        apart = z.reshape([part.size for axis in parts for part in axis])
+        labels = [part.label for axis in parts for part in axis]
+        own = tuple(number for number, label in enumerate(labels) if label != BATCH)
+        return stabilize(apart, self.epsilon, self.clip, self.norm_scale, own).reshape(z.shape)
 
 
 def as_stabilizer(value: float | Callable) -> Callable[[jax.Array], jax.Array]:

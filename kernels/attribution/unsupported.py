@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from .operations import Operation, Program
+from .tracing.operations import Operation, Program
 
 REMEDIES = {
-    "softmax": "Explain the logits and leave the softmax out of the function, or register a rule",
-    "attention": "Products of two values that both hang on the input, as in attention, have no rule yet: register one",
-    "recurrent": "Unroll the loop in Python, or register a rule for it",
+    "softmax": "Explain the logits: leave the softmax (or log-softmax) out of the function",
+    "attention": "The product of a softmax with values has no rule yet. To take its weights as constants, so that "
+    'relevance goes through the values: layer_map=(("attention", rules.SignalTakesAll()), ("softmax", '
+    "rules.Gradient())) in a composite",
+    "recurrent": "Unroll the loop in Python",
+    "call": "It is a function with a derivative of its own, whose body cuts relevance off. Write it with operations "
+    "that have derivatives, or give it a rule",
 }
 
 
@@ -26,10 +30,13 @@ def no_rule(operation: Operation, program: Program) -> NotImplementedError:
     shapes = ", ".join(str(list(value.shape)) for value in equation.inputs)
     position = program.operations.index(operation)
     layer = next((o.name for o in reversed(program.operations[:position]) if o.affine is not None), "the input")
-    remedy = REMEDIES.get(operation.kinds[0], "Register one in three lines")
+    remedy = REMEDIES.get(operation.kinds[0], "Give it a rule")
+    scope = f", in {equation.scope}" if equation.scope else ""
     return NotImplementedError(
-        f"no rule for the primitive {equation.primitive!r} of operands {shapes}, after layer {layer!r}"
-        f"{f', in {equation.scope}' if equation.scope else ''}, at {source}. {remedy}: "
-        f'@attribution.register("{equation.primitive}") above a function (relevance, inputs, outputs, function) that '
-        "returns the relevance of the inputs; or give register a rule: rules.Gradient(), rules.Pass(), rules.Norm()."
+        f"no rule for the primitive {equation.primitive!r} of operands {shapes}, after layer {layer!r}{scope}, at "
+        f"{source}. {remedy}. A rule for this call alone: by name, "
+        f'name_map=(("{operation.name}", rules.Gradient()),) in a composite, or by primitive, '
+        f'primitive_rules={{"{equation.primitive}": rule}} in `attribute`, where rule is rules.Gradient(), '
+        "rules.Pass(), rules.Norm() or a function (relevance, inputs, outputs, function) that returns the relevance "
+        "of the inputs."
     )

@@ -10,8 +10,8 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from kernels.attribution import attribute, composites, describe, rules
-from kernels.attribution._jaxpr import trace
 from kernels.attribution.maxima import is_plain_pooling, pooling_gradient
+from kernels.attribution.tracing.jaxpr import trace
 from tests.kernels.oracles import attribution as oracle
 
 

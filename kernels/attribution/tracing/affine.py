@@ -2,6 +2,7 @@
 
 f is one convolution or one product, linear in x and in W. A scale and a shift by channel after it give W s and
 b s + t (BatchNorm, for example); before it they give W s and f(t; W), which depends on the position where f pads.
+Everything is computed in the arrangement of the core's own arrays; x and z may be arranged in another way.
 """
 
 from __future__ import annotations
@@ -12,27 +13,33 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from ._jaxpr import Equation, Value
+from .axes import Place
+from .jaxpr import Equation, Value, applier, as_like, varies_manually
+from .layout import undo
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One entrywise equation on the way.
+    """One equation on the way to or from the core.
 
-    `kind` is "add", "subtract", "subtract_from", "multiply", "divide", "negate" or "cast".
+    Attributes:
+        kind: "add", "subtract", "subtract_from", "multiply", "divide", "negate", "cast" or "layout".
+        parts: of the operand in row-major order: length, place in the core's array, and whether the operand varies
+            along that axis of it.
     """
 
     equation: Equation
     kind: str
-    operand: Value | None
+    operand: Value | None = None
+    parts: tuple[tuple[int, Place, bool], ...] = ()
 
-    def after(self, scale, shift, values: Mapping, varies: Mapping, ndim: int):
-        """Returns scale and shift of `step(scale * x + shift)`."""
-        if self.kind == "cast":
+    def after(self, scale, shift, values: Mapping, ndim: int):
+        """Returns scale and shift of `step(scale * x + shift)`, along the axes of the core's array."""
+        if self.kind in ("cast", "layout"):
             return scale, shift
         if self.kind == "negate":
             return -scale, -shift
-        operand = _thin(values[self.operand], varies[self.operand], ndim)
+        operand = self._thin(values[self.operand], ndim)
         return {
             "add": lambda: (scale, shift + operand),
             "subtract": lambda: (scale, shift - operand),
@@ -41,11 +48,16 @@ class Step:
             "divide": lambda: (scale / operand, shift / operand),
         }[self.kind]()
 
-
-def _thin(array, varies, ndim: int):
-    """The array with every axis along which it is constant cut to size one, `ndim` axes in all."""
-    array = jnp.reshape(array, (1,) * ndim) if jnp.ndim(array) == 0 else jnp.asarray(array)
-    return array[tuple(slice(None) if axis in varies else slice(0, 1) for axis in range(ndim))]
+    def _thin(self, array, ndim: int):
+        """The operand with the `ndim` axes of the core's array, of size one where it does not vary."""
+        array = jnp.asarray(array).reshape([size for size, *_ in self.parts])
+        array = array[tuple(slice(None) if varies else 0 for *_, varies in self.parts)]
+        labels = [place for _, place, varies in self.parts if varies]
+        array = array.transpose(sorted(range(len(labels)), key=lambda n: (labels[n].axis, -labels[n].step)))
+        shape = [1] * ndim
+        for size, place, varies in self.parts:
+            shape[place.axis] *= size if varies else 1
+        return array.reshape(shape)
 
 
 @dataclasses.dataclass(eq=False)
@@ -75,19 +87,45 @@ class Affine:
 
     @property
     def dtype(self):
-        """Of the result, which may be wider than that of the operands (`preferred_element_type`)."""
-        return self.core.outputs[0].dtype
+        """In which it is computed: that of the result, or float32 where that is a half precision."""
+        dtype = self.core.outputs[0].dtype
+        return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits == 16 else dtype
 
     def linear(self, x: jax.Array, weight: jax.Array) -> jax.Array:
-        """Returns f(x; W), in the dtype of the traced result."""
+        """Returns f(x; W) in `dtype`."""
         x, weight = x.astype(self.dtype), weight.astype(self.dtype)
-        return self.core.apply(*((x, weight) if self.position == 0 else (weight, x)))[0]
+        apply = self.core.apply
+        preferred = self.core.params.get("preferred_element_type")
+        if preferred is not None and preferred != self.dtype:
+            apply = applier(self.core.original, **self.core.changes, preferred_element_type=self.dtype)
+        return apply(*((x, weight) if self.position == 0 else (weight, x)))[0]
 
     def transposed(self, relevance: jax.Array, weight: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Returns fT(s; W), the vector-Jacobian product of f in x, for an x of `shape`."""
-        like = jax.ShapeDtypeStruct(shape, self.dtype)
+        like = _like(shape, self.dtype, relevance)
         (result,) = jax.linear_transpose(lambda x: self.linear(x, weight), like)(relevance.astype(self.dtype))
         return result
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Returns the operation's input in the arrangement of the core's data."""
+        for step in self.before:
+            if step.kind == "layout":
+                x = step.equation.apply(x)[0]
+        return x
+
+    def leave(self, relevance: jax.Array) -> jax.Array:
+        """Returns relevance of the core's data in the arrangement of the operation's input."""
+        for step in reversed(self.before):
+            if step.kind == "layout":
+                relevance = undo(step.equation, relevance)
+        return relevance
+
+    def returned(self, array: jax.Array) -> jax.Array:
+        """Returns what is arranged like the operation's output in the arrangement of the core's."""
+        for step in reversed(self.after):
+            if step.kind == "layout":
+                array = undo(step.equation, array)
+        return array
 
     def output_axes(self) -> dict[int, int]:
         """Axes of the output that an axis of the weight runs along."""
@@ -97,13 +135,13 @@ class Affine:
         """Axes of the data that an axis of the weight runs along; grouped convolutions have the channel axis too."""
         return _axes(self.core, self.position)[1]
 
-    def parameters(self, values: Mapping, varies: Mapping) -> tuple[jax.Array, jax.Array | None]:
-        """Returns the folded W and b; b broadcasts against the output and is None without any shift."""
-        weight = values[self.weight]
+    def parameters(self, values: Mapping) -> tuple[jax.Array, jax.Array | None]:
+        """Returns the folded W and b; b broadcasts against the core's output and is None without any shift."""
+        weight = values[self.weight].astype(self.dtype)
         ndim = len(self.core.outputs[0].shape)
         scale, shift = 1.0, 0.0
         for step in self.after:
-            scale, shift = step.after(scale, shift, values, varies, ndim)
+            scale, shift = step.after(scale, shift, values, ndim)
         if not _is_number(scale):
             weight = weight * _along(scale, self.output_axes(), weight.ndim)
         elif scale != 1.0:
@@ -112,16 +150,16 @@ class Affine:
             data = self.data
             scale_in, shift_in = 1.0, 0.0
             for step in self.before:
-                scale_in, shift_in = step.after(scale_in, shift_in, values, varies, len(data.shape))
+                scale_in, shift_in = step.after(scale_in, shift_in, values, len(data.shape))
             if not _is_number(shift_in):
                 # One sample of the shifts, through the folded output scale but not the input scale.
                 sample = jnp.broadcast_to(shift_in, self.sample_shape(data.shape))
-                shift = shift + self.linear(sample, weight)
+                shift = shift + self.linear(as_like(sample, weight), weight)
             if not _is_number(scale_in):
                 weight = weight * self._on_input(scale_in, weight)
             elif scale_in != 1.0:
                 weight = weight * scale_in
-        return weight, None if _is_number(shift) else shift
+        return weight, None if _is_number(shift) else jnp.asarray(shift, self.dtype)
 
     def _on_input(self, scale, weight):
         groups = self.core.params.get("feature_group_count", 1)
@@ -149,6 +187,13 @@ class Affine:
         if self.position == 0 and self.core.params["batch_group_count"] == 1:
             shape[self.core.params["dimension_numbers"].lhs_spec[0]] = 1
         return tuple(shape)
+
+
+def _like(shape, dtype, array):
+    """Shape and dtype of an array that varies along the same axes of a `shard_map` as another one."""
+    if not varies_manually(array):
+        return jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(lambda array: as_like(jnp.zeros(shape, dtype), array), array)
 
 
 def _axes(core: Equation, position: int) -> tuple[dict[int, int], dict[int, int]]:

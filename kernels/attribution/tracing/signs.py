@@ -6,19 +6,21 @@ neither.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
-from ._jaxpr import Equation, Graph, Value
+from .jaxpr import Equation, Graph, Value, body_of
 from .primitives import LAYOUT, NONNEGATIVE, SIGN_KEEPING
 
 UNKNOWN: frozenset[int] = frozenset()
 NOT_NEGATIVE = frozenset([1])
 
 
-def signs_of(graph: Graph) -> dict[Value, frozenset[int]]:
-    """Returns the sign of every value of which something is known."""
-    signs: dict[Value, frozenset[int]] = {}
+def signs_of(graph: Graph, known: Mapping[Value, frozenset[int]] | None = None) -> dict[Value, frozenset[int]]:
+    """Returns the sign of every value of which something is known, some perhaps `known` before."""
+    signs: dict[Value, frozenset[int]] = dict(known or {})
     for value in graph.constants:
         if value.known is not None:
             signs[value] = frozenset(sign for sign in (1, -1) if value.known * sign >= 0)
@@ -31,6 +33,8 @@ def signs_of(graph: Graph) -> dict[Value, frozenset[int]]:
 
 def _sign_of(equation: Equation, signs: list[frozenset[int]]) -> frozenset[int]:
     name = equation.primitive
+    if name == "call":
+        return _sign_of_call(equation, signs)
     if name in NONNEGATIVE or (name == "integer_pow" and equation.params["y"] % 2 == 0):
         return NOT_NEGATIVE
     if name == "mul" and equation.inputs[0] is equation.inputs[1]:
@@ -44,6 +48,14 @@ def _sign_of(equation: Equation, signs: list[frozenset[int]]) -> frozenset[int]:
         relevant = [sign for sign, value in zip(signs, equation.inputs, strict=True) if _has_entries(name, value)]
         return frozenset.intersection(*relevant) if relevant else UNKNOWN
     return UNKNOWN
+
+
+def _sign_of_call(equation: Equation, signs: list[frozenset[int]]) -> frozenset[int]:
+    """What the body of a call says of its one result."""
+    if equation.call != "entrywise" or len(equation.outputs) != 1:
+        return UNKNOWN
+    body = body_of(equation)
+    return signs_of(body, dict(zip(body.inputs, signs, strict=True))).get(body.outputs[0], UNKNOWN)
 
 
 def _product(left, right):

@@ -1,0 +1,221 @@
+"""One form for what can be written in several: rewrites that change no result, before anything is decided.
+
+Equal equations are one. Zeros padded around the data of a convolution are its own padding. A product that sums over
+nothing is a scale; a scale by parameters and a sum over it are a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+from jax import lax
+
+from .axes import places
+from .dependence import CONSTANT, PARAMETERS
+from .examples import dependences
+from .jaxpr import Equation, Graph, Value, applier, written
+from .layout import arrange, view_before
+
+# Calls whose result their operands do not determine, or that act beside it.
+_EFFECTS = frozenset("io_callback pure_callback ffi_call debug_callback debug_print rng_uniform".split())
+
+
+def canonicalise(graph: Graph, examples: Sequence[Value]) -> None:
+    """Rewrites a graph in place.
+
+    Args:
+        examples: the inputs that hold examples.
+    """
+    share(graph)
+    _rewrite(graph, _padding_of_convolution)
+    _rewrite(graph, _product_without_sum)
+    if any(equation.primitive == "reduce_sum" for equation in graph.equations):
+        known = dependences(graph, examples)
+        _rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, known))
+    share(graph)
+
+
+def share(graph: Graph) -> None:
+    """Makes one of equations that do the same to the same operands."""
+    same: dict[Value, Value] = {}
+    seen: dict[tuple, list[Equation]] = {}
+    equations = []
+    for equation in graph.equations:
+        equation.inputs = tuple(same.get(value, value) for value in equation.inputs)
+        key = (equation.primitive, equation.call, equation.regions, equation.inputs)
+        twin = None
+        if equation.primitive not in _EFFECTS:
+            twin = next((other for other in seen.get(key, ()) if _same_parameters(equation, other)), None)
+        if twin is None:
+            seen.setdefault(key, []).append(equation)
+            equations.append(equation)
+        else:
+            same.update(zip(equation.outputs, twin.outputs, strict=True))
+    graph.equations = equations
+    graph.outputs = [same.get(value, value) for value in graph.outputs]
+    for region in dict.fromkeys(region for equation in equations for region in equation.regions):
+        region.inputs = tuple(same.get(value, value) for value in region.inputs)
+        region.outputs = tuple(same.get(value, value) for value in region.outputs)
+
+
+def _same_parameters(one: Equation, other: Equation) -> bool:
+    if one.params is other.params:
+        return True
+    if one.params.keys() != other.params.keys():
+        return False
+    if one.call:
+        return one.call == "entrywise" and str(one.params) == str(other.params)
+    try:
+        return all(value is other.params[key] or bool(value == other.params[key]) for key, value in one.params.items())
+    except (TypeError, ValueError):  # arrays among them
+        return False
+
+
+def _rewrite(graph: Graph, rewrite: Callable) -> None:
+    """Replaces each equation for which `rewrite` gives others, of which the last has the same result."""
+    producer = {output: equation for equation in graph.equations for output in equation.outputs}
+    equations = []
+    for equation in graph.equations:
+        others = rewrite(graph, equation, producer)
+        if others:
+            others[-1].outputs = equation.outputs
+            producer.update({output: other for other in others for output in other.outputs})
+        equations += others or [equation]
+    graph.equations = equations
+
+
+def _padding_of_convolution(graph: Graph, equation: Equation, producer) -> list[Equation] | None:
+    """A convolution of data with zeros around it, between which axes were only rearranged."""
+    if equation.primitive != "conv_general_dilated":
+        return None
+    result: list[Equation] = []
+    while (others := _one_padding(graph, result[-1] if result else equation, producer)) is not None:
+        result = [*result[:-1], *others]
+        producer = producer | {output: other for other in others for output in other.outputs}
+    return result or None
+
+
+def _is_zero(value: Value, producer) -> bool:
+    while value.known is None and (made := producer.get(value)) is not None and len(made.inputs) == 1:
+        if made.primitive not in ("convert_element_type", "broadcast_in_dim", "reshape", "squeeze"):
+            return False
+        value = made.inputs[0]
+    return value.known == 0
+
+
+def _one_padding(graph: Graph, equation: Equation, producer) -> list[Equation] | None:
+    """The same convolution with the padding that is nearest to it inside."""
+    params, value = equation.params, equation.inputs[0]
+    view = places(value.shape)
+    while (made := producer.get(value)) is not None and (before := view_before(view, made)) is not None:
+        view, value = before, made.inputs[0]
+    if made is None or made.primitive != "pad" or not _is_zero(made.inputs[1], producer) or not made.inputs[0].active:
+        return None
+    spatial = params["dimension_numbers"].lhs_spec[2:]
+    padding, spread = [list(pair) for pair in params["padding"]], list(params["lhs_dilation"])
+    data, shape, sizes, labels = made.inputs[0], list(equation.inputs[0].shape), [], []
+    for axis, (low, high, interior) in enumerate(made.params["padding_config"]):
+        labels += [part.label for part in view[axis]]
+        if not (low or high or interior):
+            sizes += [part.size for part in view[axis]]
+            continue
+        # It has to be one of the axes that the window slides over, whole.
+        if len(view[axis]) != 1 or view[axis][0].size != value.shape[axis] or min(low, high, interior) < 0:
+            return None
+        place = view[axis][0].label
+        if place.axis not in spatial or shape[place.axis] != value.shape[axis]:
+            return None
+        window = spatial.index(place.axis)
+        if interior and spread[window] != 1 or spread[window] != 1 and (low or high):
+            return None
+        padding[window] = [padding[window][0] + low, padding[window][1] + high]
+        spread[window] *= interior + 1
+        shape[place.axis] = data.shape[axis]
+        sizes.append(data.shape[axis])
+    changes = {"padding": tuple(map(tuple, padding)), "lhs_dilation": tuple(spread)}
+    result = []
+    if view != places(value.shape):
+        result = written(graph, lambda x: arrange(x, sizes, labels, shape), [data], equation)
+        data = result[-1].outputs[0] if result else data
+    convolution = Equation(
+        equation.primitive, (data, *equation.inputs[1:]), equation.outputs, params | changes,
+        applier(equation.original, **changes), equation.scope, equation.source, "", equation.regions, equation.original,
+        equation.changes | changes,
+    )  # fmt: skip
+    return [*result, convolution]
+
+
+def _product_without_sum(graph: Graph, equation: Equation, producer) -> list[Equation] | None:
+    """A dot_general that sums over nothing: entries times entries, unless a parameter repeats the data."""
+    if equation.primitive != "dot_general":
+        return None
+    (contracted, _), batched = equation.params["dimension_numbers"]
+    left, right = equation.inputs
+    free = [
+        [axis for axis in range(len(v.shape)) if axis not in b] for v, b in zip((left, right), batched, strict=True)
+    ]
+    repeats = [any(v.shape[axis] != 1 for axis in f) for v, f in zip((left, right), free, strict=True)]
+    if (
+        contracted
+        or not (left.active or right.active)
+        or (repeats[1] and not right.active and left.active)
+        or (repeats[0] and not left.active and right.active)
+    ):
+        return None
+    shape, dtype = equation.outputs[0].shape, equation.outputs[0].dtype
+    shared = [left.shape[axis] for axis in batched[0]]
+
+    def product(x, y):
+        x = x.transpose((*batched[0], *free[0])).reshape(shared + [left.shape[a] for a in free[0]] + [1] * len(free[1]))
+        y = y.transpose((*batched[1], *free[1])).reshape(
+            shared + [1] * len(free[0]) + [right.shape[a] for a in free[1]]
+        )
+        return (x.astype(dtype) * y.astype(dtype)).reshape(shape)
+
+    return written(graph, product, [left, right], equation)
+
+
+def _sum_of_scaled(graph: Graph, equation: Equation, producer, known) -> list[Equation] | None:
+    """A sum over entries that parameters scale one by one: a product, as of a dense layer."""
+    made = producer.get(equation.inputs[0]) if equation.primitive == "reduce_sum" else None
+    if made is None or made.primitive != "mul" or [value.active for value in made.inputs].count(True) != 1:
+        return None
+    data, factor = sorted(made.inputs, key=lambda value: not value.active)
+    full, summed = made.outputs[0].shape, set(equation.params["axes"])
+    if known[factor].source != PARAMETERS or not data.shape or not factor.shape:
+        return None
+    by_data, by_factor = ([_varies(known[v].axes[axis]) for axis in range(len(full))] for v in (data, factor))
+    if not any(by_data[axis] and by_factor[axis] for axis in summed):
+        return None
+    dtype = equation.outputs[0].dtype
+
+    def product(x, w):
+        x = x[tuple(slice(None) if varies else slice(0, 1) for varies in by_data)]
+        w = jnp.broadcast_to(w, full)
+        w = jnp.sum(w, [axis for axis in summed if not by_data[axis]], keepdims=True, dtype=dtype)
+        kept = [axis for axis in range(len(full)) if axis not in summed]
+        both = [axis for axis in kept if by_data[axis] and by_factor[axis]]
+        only = [axis for axis in kept if by_data[axis] and not by_factor[axis]]
+        rest = [axis for axis in kept if not by_data[axis]]
+        over = [axis for axis in summed if by_data[axis]]
+        x = jnp.squeeze(x, [axis for axis in range(len(full)) if not by_data[axis]])
+        w = w[tuple(slice(0, 1) if axis in only else slice(None) for axis in range(len(full)))]
+        w = jnp.squeeze(
+            w, [axis for axis in range(len(full)) if axis in only or (axis in summed and not by_data[axis])]
+        )
+        left, right = (
+            [a for a in range(len(full)) if a in group] for group in ((*both, *only, *over), (*both, *rest, *over))
+        )
+        numbers = tuple(
+            tuple(tuple(side.index(axis) for axis in group) for side in (left, right)) for group in (over, both)
+        )
+        y = lax.dot_general(x, w, numbers, preferred_element_type=dtype)
+        order = [*both, *[axis for axis in left if axis in only], *[axis for axis in right if axis in rest]]
+        return y.transpose([order.index(axis) for axis in kept]).astype(dtype)
+
+    return written(graph, product, [data, factor], equation)
+
+
+def _varies(axis) -> bool:
+    return any(part.label != CONSTANT for part in axis)

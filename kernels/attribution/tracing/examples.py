@@ -1,0 +1,58 @@
+"""Which values hang on the example, and along which axis, over a whole graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import axes
+from .axes import BATCH
+from .dependence import EXAMPLE, PARAMETERS, VARYING, Dependence, follow, varying
+from .jaxpr import Equation, Graph, Value
+from .primitives import ELEMENTWISE
+
+
+def dependences(graph: Graph, examples: Sequence[Value]) -> dict[Value, Dependence]:
+    """Returns the dependence of every value of a graph.
+
+    Args:
+        examples: the inputs of the graph that hold examples. These lie along the first axis if all such arrays have one
+            of the same length and the output's first axis is it too; otherwise there is one example.
+    """
+    lengths = {value.shape[0] for value in examples if value.shape}
+    for batched in (True, False) if len(lengths) == 1 else (False,):
+        known = {value: Dependence(PARAMETERS, varying(value.shape)) for value in (*graph.inputs, *graph.constants)}
+        for value in examples:
+            labels = [BATCH if batched and axis == 0 else VARYING for axis in range(len(value.shape))]
+            known[value] = Dependence(EXAMPLE, axes.labelled(value.shape, labels))
+        for equation in graph.equations:
+            results = follow(equation, [known[value] for value in equation.inputs])
+            known.update(zip(equation.outputs, results, strict=True))
+        if all(_is_by_example(known[output]) for output in graph.outputs):
+            break
+    return known
+
+
+def _is_by_example(dependence: Dependence) -> bool:
+    leading = dependence.axes[0] if dependence.axes else ()
+    return dependence.source == EXAMPLE and bool(leading) and leading[0].label == BATCH
+
+
+def constants_by_example(graph: Graph, known: dict[Value, Dependence]) -> list[Equation]:
+    """Returns equations where a constant meets examples and differs along their axis: it should be a part of x."""
+    return [
+        equation
+        for equation in graph.equations
+        for output in equation.outputs[:1]
+        if equation.primitive in ELEMENTWISE
+        and known[output].source == EXAMPLE
+        and (axis := known[output].batch_axis) is not None
+        and any(_differs_along(known[value], output, axis, value) for value in equation.inputs)
+    ]
+
+
+def _differs_along(operand: Dependence, output: Value, axis: int, value: Value) -> bool:
+    return (
+        operand.source == PARAMETERS
+        and value.shape == output.shape
+        and [part.label for part in operand.axes[axis]] == [VARYING]
+    )

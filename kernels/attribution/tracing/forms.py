@@ -1,0 +1,197 @@
+"""What a value is as a function of the entries of another: entry by entry or a sum over them, linear or a spread."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from .analysis import Analysis
+from .jaxpr import Equation, Value
+from .layout import is_rearrangement
+from .primitives import ELEMENTWISE
+
+_SAME = frozenset("convert_element_type copy reduce_precision name optimization_barrier pvary".split())
+_PICKING = frozenset("broadcast_in_dim gather slice squeeze concatenate".split())
+_REDUCING = frozenset("reduce_sum reduce_max reduce_window_sum".split())
+_LONGEST = 64  # values that are looked through for one statistic
+
+Weight = tuple[float, frozenset[tuple[Any, int]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A value as a function of the entries of another, h.
+
+    Attributes:
+        entrywise: whether an entry of it hangs on the same entry of h, beside sums over entries.
+        summed: whether sums (or maxima) over entries of h are in it.
+        degree: times t for h, it is times t to this power; constants that are added do not count.
+        spread: whether what is summed does not hang on the sign of h: squares, absolute values.
+        weight: what it gives for h of ones if it is linear in h: a number times constants to powers, of which only the
+            identity is known. None where it is not linear.
+    """
+
+    entrywise: bool
+    summed: bool
+    degree: float
+    spread: bool
+    weight: Weight | None
+
+
+def form_of(value: Value, root: Value, facts: Analysis) -> Form | None:
+    """Returns what a value is as a function of the entries of `root`; None for what is not known here."""
+    memo: dict[Value, Form | None] = {root: Form(True, False, 1.0, False, (1.0, frozenset()))}
+
+    def form(value: Value) -> Form | None:
+        if value not in memo:
+            memo[value] = None  # also for what is too long to look through
+            made = facts.producer.get(value)
+            if made is not None and value.active and len(memo) < _LONGEST:
+                memo[value] = _form(made, form, facts)
+        return memo[value]
+
+    return form(value)
+
+
+def is_of(value: Value, root: Value, facts: Analysis) -> bool:
+    """Whether a value is, entry by entry, a function of another one, beside sums over its entries."""
+    form = form_of(value, root, facts)
+    if form is not None:
+        return form.entrywise
+    while value is not root:
+        made = facts.producer.get(value)
+        if value in facts.dominator:
+            value = facts.dominator[value]
+        elif made is not None and is_rearrangement(made):
+            value = made.inputs[0]
+        else:
+            return False
+    return True
+
+
+def roots_of(statistic: Value, facts: Analysis) -> list[Value]:
+    """Returns what a statistic can be one of: what is summed over, and what that is an entrywise function of."""
+    roots: dict[Value, None] = {}
+    stack, seen = [statistic], set()
+    while stack and len(seen) < _LONGEST:
+        value = stack.pop()
+        made = facts.producer.get(value)
+        if value in seen or not value.active or made is None:
+            continue
+        seen.add(value)
+        if made.primitive in _REDUCING:
+            of = made.inputs[0]
+            while of is not None and of.active and len(roots) < _LONGEST:
+                roots[of] = None
+                up = facts.producer.get(of)
+                moved = up.inputs[0] if up is not None and (is_rearrangement(up) or up.primitive in _SAME) else None
+                of = facts.dominator.get(of) or moved
+        if made.primitive in ELEMENTWISE | _SAME | _PICKING | _REDUCING or is_rearrangement(made):
+            stack += made.inputs
+    return list(roots)
+
+
+def identity_of(value: Value, facts: Analysis) -> Value:
+    """Returns the value that another one is a cast, a repetition or a rearrangement of."""
+    while value.known is None and (made := facts.producer.get(value)) is not None:
+        if made.primitive not in _SAME | {"broadcast_in_dim", "stop_gradient"} and not is_rearrangement(made):
+            break
+        value = made.inputs[0]
+    return value
+
+
+def _form(equation: Equation, form, facts: Analysis) -> Form | None:
+    name, inputs = equation.primitive, equation.inputs
+    active = [value for value in inputs if value.active]
+    if name == "select_n" and active and not inputs[0].active:
+        forms = [form(value) for value in active]
+        if None in forms or any(other.degree != forms[0].degree for other in forms):
+            return None
+        return dataclasses.replace(forms[0], weight=None)
+    if len(active) == 1:
+        operand = form(active[0])
+        if operand is None or name in _SAME or is_rearrangement(equation):
+            return operand
+        if name in _REDUCING:
+            return _reduced(equation, operand)
+        if name in _PICKING:
+            return None if operand.entrywise else operand
+        return _of_one(equation, operand, active[0], facts)
+    if len(active) == len(inputs) == 2:
+        left, right = map(form, inputs)
+        return None if left is None or right is None else _of_two(equation, left, right, facts)
+    return None
+
+
+def _reduced(equation: Equation, operand: Form) -> Form:
+    weight = operand.weight
+    if equation.primitive == "reduce_max":
+        weight = None
+    elif weight is not None:
+        old, new = equation.inputs[0].shape, equation.outputs[0].shape
+        window = equation.params.get("window_dimensions")
+        count = math.prod(window) if window else math.prod(old) / max(math.prod(new), 1)
+        weight = (weight[0] * count, weight[1])
+    return Form(False, True, operand.degree, operand.spread, weight)
+
+
+def _of_one(equation: Equation, operand: Form, value: Value, facts: Analysis) -> Form | None:
+    """A function of one value that hangs on h, and of constants."""
+    name = equation.primitive
+    if name in ("square", "abs", "integer_pow", "sqrt", "rsqrt", "cbrt", "pow"):
+        power = {"square": 2.0, "abs": 1.0, "sqrt": 0.5, "rsqrt": -0.5, "cbrt": 1 / 3}.get(name)
+        power = float(equation.params["y"]) if name == "integer_pow" else power
+        power = identity_of(equation.inputs[1], facts).known if name == "pow" else power
+        if power is None:
+            return None
+        even = name in ("square", "abs") or (name == "integer_pow" and power % 2 == 0)
+        return dataclasses.replace(operand, degree=operand.degree * power, spread=operand.spread or even, weight=None)
+    if name == "div" and equation.inputs[1] is value:
+        return dataclasses.replace(operand, degree=-operand.degree, weight=None)
+    if name in ("mul", "div"):
+        other = identity_of(equation.inputs[1 - equation.inputs.index(value)], facts)
+        return _times(operand, other, -1 if name == "div" else 1)
+    if name in ("neg", "add", "add_any", "sub"):
+        minus = name == "neg" or (name == "sub" and equation.inputs[1] is value)
+        weight = operand.weight and (-operand.weight[0] if minus else operand.weight[0], operand.weight[1])
+        return dataclasses.replace(operand, weight=weight)
+    if name in ("max", "min", "clamp"):
+        return dataclasses.replace(operand, weight=None)
+    return None
+
+
+def _times(form: Form, factor: Value, power: int) -> Form:
+    """A form times a factor, which counts as a constant, to a power of 1 or -1."""
+    if form.weight is None:
+        return form
+    number, factors = form.weight
+    if factor.known is not None:
+        return dataclasses.replace(form, weight=(number * factor.known**power if factor.known else 0.0, factors))
+    powers = dict(factors)
+    powers[factor] = powers.get(factor, 0) + power
+    rest = frozenset((key, count) for key, count in powers.items() if count)
+    return dataclasses.replace(form, weight=(number, rest))
+
+
+def _of_two(equation: Equation, left: Form, right: Form, facts: Analysis) -> Form | None:
+    """A function of two values that both hang on h."""
+    name = equation.primitive
+    entrywise, summed = left.entrywise or right.entrywise, left.summed or right.summed
+    spread = left.spread or right.spread
+    if name in ("add", "add_any", "sub", "max", "min"):
+        if left.degree != right.degree:
+            return None
+        weight = None
+        if name not in ("max", "min") and left.weight and right.weight and left.weight[1] == right.weight[1]:
+            weight = (left.weight[0] + (-right.weight[0] if name == "sub" else right.weight[0]), left.weight[1])
+        return Form(entrywise, summed, left.degree, spread, weight)
+    if name not in ("mul", "div"):
+        return None
+    power, (first, second) = 1 if name == "mul" else -1, equation.inputs
+    result = Form(entrywise, summed, left.degree + power * right.degree, spread or first is second, None)
+    for linear, factor, value in ((left, right, second), (right, left, first)):
+        # A spread that something linear is divided by counts as a constant here, too.
+        if linear.weight is not None and factor.spread and not factor.entrywise and (linear is left or power == 1):
+            return dataclasses.replace(result, weight=_times(linear, identity_of(value, facts), power).weight)
+    return result

@@ -1,0 +1,372 @@
+"""Equations become operations: what a rule is for. A convolution with its bias and its norm is one, a mean is one.
+
+Every operation has kinds, the most specific first, by which composites choose rules:
+conv_transpose, conv, dense, affine; norm_layer; sum, avg_pool; max_pool, max; relu, activation; product; layout;
+softmax, attention, recurrent, call and unknown are named, and have no rule of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from .activations import is_relu
+from .affine import Affine
+from .analysis import Analysis
+from .canonical import canonicalise
+from .folding import as_step, fold_after, fold_before
+from .jaxpr import Equation, Graph, Value, passes_through
+from .layout import is_rearrangement
+from .naming import name_operations
+from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, SUMS
+from .statistics import Held, hold_statistics
+
+
+@dataclasses.dataclass(eq=False)
+class Operation:
+    """A node through which relevance goes back.
+
+    Attributes:
+        kinds: the most specific first.
+        inputs: active values that get relevance; outputs: those that have it.
+        equations: what computes outputs from inputs, in execution order.
+        name: layer path, name stack, or kind and number; base is the same without what makes it unique.
+        aliases: other layers whose parameters are folded in.
+        affine: for affine operations.
+        gates: which of the inputs of a product come from a function with values between 0 and 1.
+    """
+
+    kinds: tuple[str, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    equations: tuple[Equation, ...]
+    name: str = ""
+    base: str = ""
+    aliases: tuple[str, ...] = ()
+    affine: Affine | None = None
+    gates: tuple[int, ...] = ()
+
+    def function(self, values: Mapping[Value, object], apply: Callable) -> Callable[..., tuple]:
+        """Returns the function of its inputs alone, everything else taken from `values`.
+
+        Args:
+            apply: (equation, arrays) to its results.
+        """
+        return function_of(self.equations, self.inputs, self.outputs, values, apply)
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the program, for messages."""
+        equation = self.equations[0]
+        path, _, rest = equation.source.partition(":")
+        scope = f" in {equation.scope}" if equation.scope else ""
+        return f"{self.name}{scope}, at {os.path.basename(path)}:{rest}" if rest else f"{self.name}{scope}"
+
+
+def function_of(
+    equations: Sequence[Equation], inputs, outputs, values: Mapping, apply: Callable
+) -> Callable[..., tuple]:
+    """Returns what equations compute, as a function of `inputs`; everything else is taken from `values`."""
+
+    def call(*arrays):
+        local = dict(zip(inputs, arrays, strict=True))
+        for equation in equations:
+            operands = [local[v] if v in local else values[v] for v in equation.inputs]
+            results = apply(equation, operands)
+            local.update((v, r) for v, r in zip(equation.outputs, results, strict=True) if v not in inputs)
+        return tuple(local[output] for output in outputs)
+
+    return call
+
+
+@dataclasses.dataclass(eq=False)
+class Program:
+    """A graph with its facts and its operations in execution order.
+
+    Attributes:
+        held: equations that read a statistic as a constant.
+    """
+
+    graph: Graph
+    facts: Analysis
+    operations: list[Operation]
+    held: Mapping[Equation, Held]
+
+    @property
+    def output(self) -> Value:
+        """The one output."""
+        return self.graph.outputs[0]
+
+    def trail(self, value: Value) -> tuple[Value, list[Equation]] | None:
+        """Returns the input that a value is, rearranged, and the equations that do it; None for another value."""
+        steps: list[Equation] = []
+        while value in self.facts.producer and is_rearrangement(self.facts.producer[value]):
+            steps.insert(0, self.facts.producer[value])
+            value = steps[0].inputs[0]
+        return (value, steps) if value in self.graph.inputs else None
+
+
+def program_of(
+    graph: Graph,
+    examples: Sequence[Value],
+    paths: Sequence[str],
+    fold_norm: bool | str = True,
+    registered: Collection[str] = (),
+) -> Program:
+    """Returns the operations of a graph.
+
+    Args:
+        examples: the inputs of the graph that hold examples.
+        paths: of every input of the graph, "layer/parameter".
+        fold_norm: True folds scales and shifts into affine operations, "after" and "before" only those that follow or
+            precede them, False none but an operation's own bias.
+        registered: primitives that have a rule of the user's.
+    """
+    canonicalise(graph, examples)
+    facts, held = hold_statistics(graph, examples)
+    grouped: dict[Equation, Operation] = {}
+    affines = [_affine(equation, facts, registered) for equation in graph.equations]
+    affines = [affine for affine in affines if affine is not None]
+    kinds = _Kinds(graph, facts, registered)
+    relus = {equation: relu for equation in graph.equations if (relu := kinds.relu(equation)) is not None}
+    taken: set[Equation] = {equation for relu in relus.values() for equation in relu.equations}
+    for affine in affines:
+        fold_after(affine, facts, paths, taken, everything=fold_norm in (True, "after"))
+        taken.update(step.equation for step in affine.after)
+    for equation in graph.equations:
+        sums = equation.primitive in ("reduce_sum", "reduce_window_sum") and equation.primitive not in registered
+        if sums and equation.outputs[0] in facts.live:
+            operation = _sum(equation, facts)
+            grouped[operation.equations[-1]] = operation
+            taken.update(operation.equations)
+    for affine in affines:
+        if fold_norm in (True, "before"):
+            fold_before(affine, facts, taken)
+            taken.update(step.equation for step in affine.before)
+        operation = _affine_operation(affine)
+        grouped[operation.equations[-1]] = operation
+        taken.update(operation.equations)
+    grouped |= relus
+    operations = []
+    for equation in graph.equations:
+        if equation in grouped:
+            operations.append(grouped[equation])
+        elif equation not in taken and any(value in facts.live for value in equation.outputs):
+            operations.append(kinds.operation(equation))
+    name_operations(operations, facts, paths)
+    return Program(graph, facts, operations, held)
+
+
+def _affine(equation: Equation, facts: Analysis, registered: Collection[str]) -> Affine | None:
+    """The affine operation of a convolution or product with one active operand and one that hangs on parameters."""
+    if equation.primitive not in AFFINE or equation.primitive in registered:
+        return None
+    active = [position for position, value in enumerate(equation.inputs) if value.active]
+    if len(active) != 1 or equation.outputs[0] not in facts.live:
+        return None
+    weight = equation.inputs[1 - active[0]]
+    # Weights that hang on the example, and constants of no parameter, make weighted sums.
+    if not facts.leaves[weight] or not facts.depends[weight].is_shared:
+        return None
+    return Affine(equation, active[0])
+
+
+def _affine_operation(affine: Affine) -> Operation:
+    kinds = ("dense", "affine")
+    if affine.core.primitive == "conv_general_dilated":
+        spread = max(affine.core.params["lhs_dilation"], default=1) > 1
+        kinds = ("conv_transpose", "conv", "affine") if spread else ("conv", "affine")
+    steps = [step.equation for step in affine.before]
+    equations = (*steps, affine.core, *(step.equation for step in affine.after))
+    start = next(value for value in equations[0].inputs if value.active) if steps else affine.data
+    return Operation(kinds, (start,), equations[-1].outputs, equations, affine=affine)
+
+
+def _sum(equation: Equation, facts: Analysis) -> Operation:
+    """A sum, together with the division by a constant that makes it a mean: the rule's epsilon belongs to the mean."""
+    equations, value, best = [equation], equation.outputs[0], 1
+    while (following := facts.only_consumer(value)) is not None:
+        step = as_step(following, value)
+        constant = step is not None and (step.operand is None or _is_constant(step.operand, facts))
+        scales = constant and step.kind in ("multiply", "divide")
+        if not (scales or is_rearrangement(following) or (constant and step.kind == "cast")):
+            break
+        equations.append(following)
+        value = following.outputs[0]
+        best = len(equations) if scales else best
+    equations = equations[:best]
+    kinds = ("avg_pool", "sum") if best > 1 else ("sum",)
+    return Operation(kinds, equation.inputs[:1], equations[-1].outputs, tuple(equations))
+
+
+def _is_constant(value: Value, facts: Analysis) -> bool:
+    return not facts.leaves[value] and facts.depends[value].is_shared
+
+
+_LONGEST_RELU = 8  # equations that one is written with
+
+
+@dataclasses.dataclass
+class _Kinds:
+    """Tells what an equation that is no affine operation is."""
+
+    graph: Graph
+    facts: Analysis
+    registered: Collection[str]
+    place: dict[Equation, int] = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.place = {equation: number for number, equation in enumerate(self.graph.equations)}
+
+    def operation(self, equation: Equation) -> Operation:
+        inputs = tuple(dict.fromkeys(value for value in equation.inputs if value.active))
+        name, facts = equation.primitive, self.facts
+
+        def plain(*kinds, **fields):
+            return Operation(kinds, inputs, equation.outputs, (equation,), **fields)
+
+        if name in self.registered:
+            return plain("registered")
+        if equation.call == "opaque":
+            return plain("activation") if passes_through(equation) else plain("call", "unknown")
+        if name in AFFINE:
+            return self._product(equation, inputs)
+        if name in ("scan", "while", "cond"):
+            return plain("recurrent", "unknown")
+        if self._is_softmax(equation):
+            return plain("softmax", "unknown")
+        entrywise = name in ELEMENTWISE or equation.call == "entrywise" or equation.passes_straight
+        if len(inputs) == 1 and entrywise and name not in LAYOUT:
+            if name in ("neg", "add", "add_any", "sub", "mul") or (name == "div" and equation.inputs[0] is inputs[0]):
+                same = equation.inputs.count(inputs[0]) > 1
+                return self._merged(equation) if same else plain("norm_layer")
+            return plain("activation")
+        if entrywise and name not in CASTS and equation.outputs[0] in facts.dominator:
+            # A mask that does not hang on the value itself only drops entries.
+            if name != "select_n" or equation.inputs[0] in facts.dominator:
+                return self._merged(equation)
+        if name == "scatter-add" and inputs == equation.inputs[:1]:
+            return plain("norm_layer")
+        for group, kinds in (
+            (SUMS, ("sum",)), (MAXIMA, ("max",)), (LAYOUT, ("layout",)), (("max", "min"), ("max",)),
+        ):  # fmt: skip
+            if name in group:
+                return plain("max_pool", "max") if name in ("reduce_window_max", "reduce_window_min") else plain(*kinds)
+        if name == "mul":
+            return plain("product", gates=self._gates(inputs, ("logistic", "sigmoid", "hard_sigmoid")))
+        return plain("unknown")
+
+    def _product(self, equation: Equation, inputs) -> Operation:
+        """A product of two values that both hang on the input, or a sum that is weighted by constants."""
+        factors = [value for value in equation.inputs if value.active]
+        if len(factors) == 1:
+            return Operation(("sum",), inputs, equation.outputs, (equation,))
+        softmaxes = [value for value in inputs if self._comes_from_softmax(value)]
+        kinds = ("attention", "unknown") if softmaxes else ("product",)
+        gates = self._gates(inputs, ("logistic", "sigmoid", "hard_sigmoid"))
+        return Operation(kinds, inputs, equation.outputs, (equation,), gates=gates)
+
+    def _merged(self, equation: Equation) -> Operation:
+        """An activation of several equations: everything between its result and the value it is a function of."""
+        root = self.facts.dominator[equation.outputs[0]]
+        return Operation(("activation",), (root,), equation.outputs, self._between(root, equation))
+
+    def _between(self, root: Value, equation: Equation, longest: float = math.inf) -> tuple[Equation, ...]:
+        """The equations that compute an entrywise function of `root`; only some of more than `longest`."""
+        needed, stack = set(), [equation]
+        while stack and len(needed) <= longest:
+            current = stack.pop()
+            needed.add(current)
+            for value in current.inputs:
+                producer = self.facts.producer.get(value)
+                if value is not root and value in self.facts.dominator and producer not in needed:
+                    stack.append(producer)
+        return tuple(sorted(needed, key=self.place.__getitem__))
+
+    def relu(self, equation: Equation) -> Operation | None:
+        """The ReLU that an equation ends, however it is written; None where it ends none."""
+        if (
+            len(equation.outputs) != 1
+            or equation.outputs[0] not in self.facts.live
+            or equation.primitive in self.registered
+        ):
+            return None
+        root = self.facts.dominator.get(equation.outputs[0])
+        for _ in range(_LONGEST_RELU):
+            if root is None:
+                return None
+            equations = self._between(root, equation, _LONGEST_RELU)
+            if len(equations) > _LONGEST_RELU:
+                return None
+            if is_relu(equations, root, self.graph.constants, self.facts.producer):
+                # Cut from above, before or after, it is a ReLU6.
+                after, before = self.facts.only_consumer(equation.outputs[0]), self.facts.producer.get(root)
+                if self._cuts(after) or (self._only(root) and self._cuts(before)):
+                    return None
+                return Operation(("relu", "activation"), (root,), equation.outputs, equations)
+            root = self.facts.dominator.get(root)
+        return None
+
+    def _only(self, value: Value) -> bool:
+        return self.facts.only_consumer(value) is not None
+
+    def _cuts(self, equation: Equation | None) -> bool:
+        cuts = equation is not None and equation.primitive in ("min", "clamp")
+        return cuts and sum(value.active for value in equation.inputs) == 1
+
+    def _gates(self, inputs: Sequence[Value], primitives: Collection[str]) -> tuple[int, ...]:
+        return tuple(i for i, value in enumerate(inputs) if self._moved(value, primitives) is not None)
+
+    def _moved(self, value: Value, primitives: Collection[str]) -> Equation | None:
+        """The equation of one of `primitives` that a value is the result of, perhaps moved and cast."""
+        while (made := self.facts.producer.get(value)) is not None:
+            if made.primitive in primitives:
+                return made
+            if made.primitive not in LAYOUT or sum(operand.active for operand in made.inputs) != 1:
+                return None
+            value = next(operand for operand in made.inputs if operand.active)
+        return None
+
+    def _is_softmax(self, equation: Equation) -> bool:
+        """Whether exponentials are divided by their sum, or the logarithm of such a sum is taken."""
+        if equation.primitive in ("log", "log1p", "log2"):
+            return self._sum_of_exponentials(equation.inputs[0])
+        if equation.primitive not in ("div", "mul") or sum(value.active for value in equation.inputs) < 2:
+            return False
+        left, right = equation.inputs
+        pairs = ((left, right),) if equation.primitive == "div" else ((left, right), (right, left))
+        return any(self._is_exponential(one) and self._sum_of_exponentials(other) for one, other in pairs)
+
+    def _is_exponential(self, value: Value) -> bool:
+        """Whether a value is an exponential, perhaps masked, scaled or moved."""
+        while (made := self.facts.producer.get(value)) is not None:
+            if made.primitive in ("exp", "exp2"):
+                return made.inputs[0].active
+            active = [operand for operand in made.inputs if operand.active]
+            if len(active) != 1 or made.primitive not in LAYOUT | {"mul", "div"}:
+                return False
+            value = active[0]
+        return False
+
+    def _sum_of_exponentials(self, value: Value) -> bool:
+        """Whether a value is an entrywise function, or a new arrangement, of a sum of exponentials."""
+        while (made := self.facts.producer.get(value)) is not None:
+            if made.primitive in ("reduce_sum", "cumsum", "dot_general"):
+                return any(self._is_exponential(operand) for operand in made.inputs if operand.active)
+            active = [operand for operand in made.inputs if operand.active]
+            if len(active) != 1 or made.primitive not in LAYOUT | ELEMENTWISE:
+                return False
+            value = active[0]
+        return False
+
+    def _comes_from_softmax(self, value: Value) -> bool:
+        while (made := self.facts.producer.get(value)) is not None:
+            if self._is_softmax(made):
+                return True
+            active = [operand for operand in made.inputs if operand.active]
+            if len(active) != 1 or made.primitive not in LAYOUT | {"mul", "div"}:
+                return False
+            value = active[0]
+        return False

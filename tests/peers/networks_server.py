@@ -1,0 +1,188 @@
+"""Networks of public packages explained on request, under their own Python: .venv-peers/networks/bin/python <this file>
+
+Ours is on the path: what is compared is one network written in several ways, in double precision.
+"""
+
+import importlib.metadata
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import line_server  # noqa: E402
+import numpy as np  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+
+from kernels.attribution import attribute, composites, describe  # noqa: E402
+
+RULES = {
+    "epsilon_plus_flat": composites.epsilon_plus_flat(), "epsilon_alpha2_beta1": composites.epsilon_alpha2_beta1(),
+    "epsilon_gamma_box": composites.epsilon_gamma_box(-4.0, 4.0), "guided_backprop": composites.guided_backprop(),
+    "gradient": composites.gradient(),
+}  # fmt: skip
+
+
+def equinox_convnext():
+    """ConvNeXt of equimo, whose modules take one sample, channels first."""
+    import equimo.models.convnext as convnext
+    import equinox as eqx
+
+    model = convnext.ConvNeXt(3, depths=[1, 1, 1, 1], dims=[8, 12, 16, 20], num_classes=5, key=jax.random.key(0))
+    model = eqx.nn.inference_mode(model)
+    key = jax.random.key(1)
+    return lambda model, x: jax.vmap(lambda sample: model(sample, key=key, inference=True))(x), model, (3, 64, 64), True
+
+
+def equinox_mobilenet():
+    """MobileNetV3 of equimo: depthwise convolutions, hard swish, squeeze and excitation."""
+    import equimo.models.mobilenet as mobilenet
+    import equinox as eqx
+
+    model = eqx.nn.inference_mode(mobilenet.mobilenetv3_small(num_classes=5, key=jax.random.key(0)))
+    key = jax.random.key(1)
+    return lambda model, x: jax.vmap(lambda sample: model(sample, key=key, inference=True))(x), model, (3, 64, 64), True
+
+
+def haiku_mobilenet():
+    """MobileNetV1 of Haiku, with batch normalisation in evaluation mode."""
+    return haiku_network(
+        lambda hk: hk.nets.MobileNetV1(num_classes=5, channels=(8, 8, 16, 16), strides=(1, 2, 1, 2)), 32
+    )
+
+
+def haiku_resnet():
+    """ResNet18 of Haiku."""
+    return haiku_network(lambda hk: hk.nets.ResNet18(5), 32)
+
+
+def haiku_network(make, side):
+    """Returns a network of Haiku with statistics that are not those of the start."""
+    import haiku as hk
+
+    transformed = hk.without_apply_rng(hk.transform_with_state(lambda x, train: make(hk)(x, is_training=train)))
+    params, state = transformed.init(jax.random.key(0), jnp.zeros((2, side, side, 3)), True)
+    variables = {"params": params, "state": shaken(state)}
+    return lambda v, x: transformed.apply(v["params"], v["state"], x, False)[0], variables, (side, side, 3), False
+
+
+def linen_resnet():
+    """ResNet18 of flaxmodels."""
+    import flaxmodels
+
+    model = flaxmodels.ResNet18(output="logits", pretrained=None, num_classes=5, normalize=False)
+    x = jnp.zeros((1, 32, 32, 3))
+    variables = model.init(jax.random.key(0), x, train=False)
+    variables = {**variables, "batch_stats": shaken(variables["batch_stats"])}
+    return lambda v, x: model.apply(v, x, train=False), variables, (32, 32, 3), False
+
+
+def nnx_network():
+    """Layers of NNX: every norm, convolutions of two kinds, a residual sum."""
+    from flax import nnx
+
+    class Network(nnx.Module):
+        def __init__(self, rngs):
+            self.stem = nnx.Conv(3, 8, (3, 3), strides=2, padding="CIRCULAR", rngs=rngs)
+            self.group = nnx.GroupNorm(8, num_groups=4, rngs=rngs)
+            self.depthwise = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=rngs)
+            self.instance = nnx.InstanceNorm(8, rngs=rngs)
+            self.conv = nnx.Conv(8, 12, (3, 3), strides=2, rngs=rngs)
+            self.batch = nnx.BatchNorm(12, use_running_average=True, rngs=rngs)
+            self.layer = nnx.LayerNorm(12, rngs=rngs)
+            self.wide, self.narrow = nnx.Linear(12, 24, rngs=rngs), nnx.Linear(24, 12, rngs=rngs)
+            self.rms = nnx.RMSNorm(12, rngs=rngs)
+            self.head = nnx.Linear(12, 5, rngs=rngs)
+
+        def __call__(self, x):
+            x = nnx.relu(self.group(self.stem(x)))
+            x = nnx.gelu(self.instance(self.depthwise(x)))
+            x = nnx.relu(self.batch(self.conv(nnx.avg_pool(x, (2, 2), (2, 2)))))
+            x = x + self.narrow(nnx.gelu(self.wide(self.layer(x))))
+            return self.head(self.rms(x.mean((1, 2))))
+
+    graph, state = nnx.split(Network(nnx.Rngs(0)))
+    return lambda state, x: nnx.merge(graph, state)(x), shaken(state), (32, 32, 3), False
+
+
+NETWORKS = {
+    make.__name__: make
+    for make in (equinox_convnext, equinox_mobilenet, haiku_mobilenet, haiku_resnet, linen_resnet, nnx_network)
+}
+
+
+def shaken(tree):
+    """Parameters that are not zeros and ones: every number a little away, scales and variances positive."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(7), len(leaves))
+    return structure.unflatten(
+        leaf + jnp.abs(0.2 * jax.random.normal(key, jnp.shape(leaf))).astype(leaf.dtype)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        for key, leaf in zip(keys, leaves, strict=True)
+    )  # fmt: skip
+
+
+def double(tree):
+    """A pytree with its floating-point arrays in double precision."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float64)
+        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree,
+    )  # fmt: skip
+
+
+def version() -> dict:
+    """Returns what answers here."""
+    names = ("jax", "flax", "equinox", "dm-haiku", "equimo", "flaxmodels")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def properties(network: str) -> dict:
+    """Returns the largest differences, over the largest relevance, between one network's ways of being written.
+
+    Keys: way / composite. Ways: "first of a batch", "batch of one", "mapped" (one sample under vmap), "samples last".
+    """
+    fn, params, shape, mapped = NETWORKS[network]()
+    params = double(params)
+    x = np.random.default_rng(2).normal(size=(3, *shape))
+
+    def explain(fn, x, **options):
+        arrays, structure = jax.tree.flatten(params)
+        traced = [leaf for leaf in arrays if hasattr(leaf, "shape")]
+
+        def call(traced, x):
+            rest = iter(traced)
+            whole = structure.unflatten(next(rest) if hasattr(leaf, "shape") else leaf for leaf in arrays)
+            return attribute(fn, whole, x, target="argmax", rules=RULES, **options)
+
+        call = jax.jit(call).lower(traced, x).compile({"xla_backend_optimization_level": 0})
+        return call(traced, x)
+
+    def last(params, x):
+        return jax.vmap(lambda sample: fn(params, sample[None])[0], in_axes=-1)(jnp.moveaxis(x, 0, -1))
+
+    def one_by_one(params, x):
+        return jnp.concatenate([fn(params, sample[None]) for sample in x])
+
+    def by_vmap(params, x):
+        return jax.vmap(lambda sample: fn(params, sample[None])[0])(x)
+
+    y, expected = explain(fn, x)
+    ways = {
+        "first of a batch": explain(fn, x[:1]), "batch of one": explain(fn, x, batch_size=1),
+        "mapped": explain(one_by_one if mapped else by_vmap, x), "samples last": explain(last, x),
+    }  # fmt: skip
+    differences = {}
+    for way, (other, relevance) in ways.items():
+        rows = len(other)
+        differences[f"{way}/output"] = float(jnp.abs(other - y[:rows]).max() / jnp.abs(y).max())
+        for name, values in expected.items():
+            off = jnp.abs(relevance[name] - values[:rows]).max()
+            differences[f"{way}/{name}"] = float(off / jnp.abs(values).max())
+    kinds = [row["kinds"][0] for row in describe(fn, params, x)]
+    return {"differences": differences, "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+
+
+if __name__ == "__main__":
+    line_server.serve({command.__name__: command for command in (version, properties)})
