@@ -18,10 +18,11 @@ NNCODEC_FULL_READY := .venv-peers/nncodec-full/.ready-$(call checksum,tests/peer
 CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requirements-coders.txt)
 NETKET_READY := .venv-peers/netket/.ready-$(call checksum,tests/peers/requirements-netket.txt)
 ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requirements-zennit.txt)
+NETWORKS_READY := .venv-peers/networks/.ready-$(call checksum,tests/peers/requirements-networks.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox lint lock
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -48,7 +49,7 @@ bench: setup
 	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
 	$(RUN) -m kernels.bench $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -60,6 +61,9 @@ peers-netket: $(NETKET_READY)
 
 # torch and Zennit: hundreds of MB, or several GB where the registry has no CPU build.
 peers-zennit: $(ZENNIT_READY)
+
+# Networks of public packages on a JAX of their own, to explain them.
+peers-networks: $(NETWORKS_READY)
 
 # Foolbox, ART and torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-foolbox: $(FOOLBOX_READY)
@@ -159,3 +163,10 @@ $(FOOLBOX_READY):
 	@$(call environment,.venv-peers/foolbox,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/foolbox,-r tests/peers/requirements-foolbox.txt)
 	@rm -f .venv-peers/foolbox/.ready-* && touch $@
+
+$(NETWORKS_READY):
+	@echo "setting up Equinox, Haiku and networks written with them in .venv-peers/networks (a minute or two)"
+	@$(call environment,.venv-peers/networks,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/networks,-r tests/peers/requirements-networks.txt)
+	@$(call install_by_pip,.venv-peers/networks,--no-deps flaxmodels==0.1.3)
+	@rm -f .venv-peers/networks/.ready-* && touch $@

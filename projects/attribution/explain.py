@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, explorer_files, files
@@ -96,14 +97,29 @@ def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.
             x = samples.inputs(network, number)
             labels = None if samples.labels is None else samples.labels[number]
             target = target_of(settings.target, labels, network, params, x)
-            key = jax.random.fold_in(jax.random.key(settings.seed), start)
-            y, relevance = explain(params, x, target, key)
+            y, relevance = explain(params, x, target, keys_of(settings.seed, number))
+            check_finite(relevance, samples.index[number])
             labels = np.argmax(np.asarray(y), -1) if labels is None else labels  # ViRelAy wants one
             pieces.save(
                 path, x=x, relevance=relevance, prediction=y, target=target, label=labels, index=samples.index[number]
             )
             progress.update(1)
     return paths
+
+
+def keys_of(seed: int, number: np.ndarray) -> jax.Array:
+    """Returns a key for each sample, whatever batch it is in."""
+    return jax.vmap(lambda n: jax.random.fold_in(jax.random.key(seed), n))(jnp.asarray(number))
+
+
+def check_finite(relevance, index: np.ndarray) -> None:
+    """Raises ValueError for a map with NaN or infinite values; compiled calls do not look themselves."""
+    bad = ~np.isfinite(np.asarray(relevance)).reshape(len(index), -1).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"the maps of {int(bad.sum())} of {len(index)} images are not finite, image {index[bad][0]} first: "
+            "the network's weights, or its outputs for these images, are not."
+        )
 
 
 def target_of(target: str, labels: np.ndarray | None, network: zoo.Explained, params, x) -> np.ndarray:

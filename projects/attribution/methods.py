@@ -28,7 +28,9 @@ def composite(name: str, network: Explained, zero_bias: bool = False):
 def explainer(
     name: str, network: Explained, *, draws: int = 20, window: int = 8, stride: int = 4, zero_bias: bool = False
 ) -> Callable:
-    """Returns `explain(params, x, target, key) -> (outputs, attribution)`; a method of one pass is compiled whole.
+    """Returns `explain(params, x, target, keys) -> (outputs, attribution)`; a method of one pass is compiled whole.
+
+    Keys are one a sample `[batch]`, or one for all.
 
     Args:
         name: of NAMES.

@@ -36,16 +36,6 @@ def equinox_convnext():
     return lambda model, x: jax.vmap(lambda sample: model(sample, key=key, inference=True))(x), model, (3, 64, 64), True
 
 
-def equinox_mobilenet():
-    """MobileNetV3 of equimo: depthwise convolutions, hard swish, squeeze and excitation."""
-    import equimo.models.mobilenet as mobilenet
-    import equinox as eqx
-
-    model = eqx.nn.inference_mode(mobilenet.mobilenetv3_small(num_classes=5, key=jax.random.key(0)))
-    key = jax.random.key(1)
-    return lambda model, x: jax.vmap(lambda sample: model(sample, key=key, inference=True))(x), model, (3, 64, 64), True
-
-
 def haiku_mobilenet():
     """MobileNetV1 of Haiku, with batch normalisation in evaluation mode."""
     return haiku_network(
@@ -64,7 +54,7 @@ def haiku_network(make, side):
 
     transformed = hk.without_apply_rng(hk.transform_with_state(lambda x, train: make(hk)(x, is_training=train)))
     params, state = transformed.init(jax.random.key(0), jnp.zeros((2, side, side, 3)), True)
-    variables = {"params": params, "state": shaken(state)}
+    variables = {"params": shaken(params), "state": shaken(state)}  # the last layer starts as zeros
     return lambda v, x: transformed.apply(v["params"], v["state"], x, False)[0], variables, (side, side, 3), False
 
 
@@ -72,7 +62,7 @@ def linen_resnet():
     """ResNet18 of flaxmodels."""
     import flaxmodels
 
-    model = flaxmodels.ResNet18(output="logits", pretrained=None, num_classes=5, normalize=False)
+    model = flaxmodels.ResNet18(output="logits", pretrained=None, num_classes=5, normalize=False, dtype="float64")
     x = jnp.zeros((1, 32, 32, 3))
     variables = model.init(jax.random.key(0), x, train=False)
     variables = {**variables, "batch_stats": shaken(variables["batch_stats"])}
@@ -108,8 +98,7 @@ def nnx_network():
 
 
 NETWORKS = {
-    make.__name__: make
-    for make in (equinox_convnext, equinox_mobilenet, haiku_mobilenet, haiku_resnet, linen_resnet, nnx_network)
+    make.__name__: make for make in (equinox_convnext, haiku_mobilenet, haiku_resnet, linen_resnet, nnx_network)
 }
 
 
@@ -184,5 +173,51 @@ def properties(network: str) -> dict:
     return {"differences": differences, "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
 
 
+def recipes() -> dict:
+    """Runs the lines of projects/attribution/README.md; returns how far apart the relevances are, by framework."""
+    import re
+
+    import equinox
+    import haiku
+
+    page = pathlib.Path(__file__).resolve().parents[2] / "projects" / "attribution" / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    draw = np.random.default_rng(3)
+    first, second = draw.normal(size=(48, 8)), draw.normal(size=(8, 3))
+
+    class Model(equinox.Module):
+        first: equinox.nn.Linear
+        second: equinox.nn.Linear
+
+        def __init__(self):
+            self.first, self.second = (
+                equinox.tree_at(
+                    lambda layer: layer.weight,
+                    equinox.nn.Linear(*kernel.shape, use_bias=False, key=jax.random.key(0)),
+                    jnp.asarray(kernel.T),
+                )
+                for kernel in (first, second)
+            )
+
+        def __call__(self, x):
+            return self.second(jax.nn.relu(self.first(x.reshape(-1))))
+
+    def forward(x):
+        x = jax.nn.relu(haiku.Linear(8, with_bias=False, name="first")(x.reshape(len(x), -1)))
+        return haiku.Linear(3, with_bias=False, name="second")(x)
+
+    given = {"images": draw.normal(size=(2, 4, 4, 3)), "params": {"first": first, "second": second}}
+    plain, found = dict(given), {}
+    exec(next(block for block in blocks if "lambda params, x: jax.nn.relu" in block), plain)
+    for name, own in (
+        ("equinox", {"model": Model()}),
+        ("haiku", {"forward": forward, "params": {"first": {"w": first}, "second": {"w": second}}}),
+    ):
+        names = {**given, **own}
+        exec(next(block for block in blocks if f"import {name}" in block), names)
+        found[name] = float(jnp.abs(names["relevance"] - plain["relevance"]).max())
+    return found
+
+
 if __name__ == "__main__":
-    line_server.serve({command.__name__: command for command in (version, properties)})
+    line_server.serve({command.__name__: command for command in (version, properties, recipes)})

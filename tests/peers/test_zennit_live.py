@@ -66,13 +66,14 @@ def test_random_network(peer, index):
     options = {"low": -5.0, "high": 5.0} if name == "epsilon_gamma_box" else {}
     theirs = {key: [[[[value]]]] for key, value in options.items()}
     y, expected = ask(peer, plan, values, images, composite=name, target=target, options=theirs)
-    with jax.enable_x64(True):
-        found_y, found = attribution.attribute(
-            networks.function(plan), networks.from_torch(values), networks.channels_last(images),
-            target=np.array(target), rules=getattr(composites, name)(**options),
-        )  # fmt: skip
-    np.testing.assert_allclose(found_y, y, rtol=0, atol=1e-10 * np.abs(y).max())
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+    for fn in (networks.function(plan), networks.mapped(plan)):  # also written for one image, under vmap
+        with jax.enable_x64(True):
+            found_y, found = attribution.attribute(
+                fn, networks.from_torch(values), networks.channels_last(images),
+                target=np.array(target), rules=getattr(composites, name)(**options),
+            )  # fmt: skip
+        np.testing.assert_allclose(found_y, y, rtol=0, atol=1e-10 * np.abs(y).max())
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", cases.NAMES)

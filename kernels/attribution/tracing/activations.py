@@ -46,30 +46,33 @@ def _evaluated(equations: Sequence[Equation], values: dict[Value, object], const
     """The last equation's result for numbers in the place of arrays; None where it is not followed."""
     for equation in equations:
         operands = [values[v] if v in values else _number(v, constants, producer) for v in equation.inputs]
-        if any(operand is None for operand in operands):
-            values[equation.outputs[0]] = None
-            continue
-        if equation.call == "entrywise":
-            body = body_of(equation)
-            own = {output: made for made in body.equations for output in made.outputs}
-            result = _evaluated(body.equations, dict(zip(body.inputs, operands, strict=True)), body.constants, own)
-        elif equation.primitive in _SAME:
-            result = operands[0]
-        elif equation.primitive == "integer_pow":
-            result = np.power(operands[0], equation.params["y"])
-        else:
-            function = _FUNCTIONS.get(equation.primitive)
-            result = None if function is None else function(*operands)
-        values[equation.outputs[0]] = result
+        values[equation.outputs[0]] = _result(equation, operands)
     return values[equations[-1].outputs[0]] if equations else None
 
 
+def _result(equation: Equation, operands: Sequence):
+    """The result of an equation for numbers; None where it is not followed."""
+    if any(operand is None for operand in operands):
+        return None
+    if equation.call == "entrywise":
+        body = body_of(equation)
+        own = {output: made for made in body.equations for output in made.outputs}
+        return _evaluated(body.equations, dict(zip(body.inputs, operands, strict=True)), body.constants, own)
+    if equation.primitive in _SAME:
+        return operands[0]
+    if equation.primitive == "integer_pow":
+        return np.power(operands[0], equation.params["y"])
+    function = _FUNCTIONS.get(equation.primitive)
+    return None if function is None else function(*operands)
+
+
 def _number(value: Value, constants: Mapping[Value, object], producer: Mapping[Value, Equation]):
-    """A constant that is one number, perhaps repeated; None for another one."""
-    while value.known is None and value in producer and producer[value].primitive in _SAME:
-        value = producer[value].inputs[0]
+    """A constant that is one number, perhaps repeated or computed from others; None for another one."""
     if value.known is not None:
         return value.known
+    made = producer.get(value)
+    if made is not None:
+        return None if value.active else _result(made, [_number(v, constants, producer) for v in made.inputs])
     array = constants.get(value)
     if array is None or isinstance(array, jax.core.Tracer) or np.size(array) != 1:
         return None

@@ -29,6 +29,7 @@ class Analysis:
         signs: see `signs`; absent where nothing is known.
         live: active values from which the output can be reached: relevance can be there.
         dominator: for results of entrywise functions, the nearest active value they are a function of.
+        pinned: values that a gradient can reach through a statistic too, so that no operation may swallow them.
     """
 
     consumers: dict[Value, list[Equation | None]]
@@ -38,10 +39,11 @@ class Analysis:
     signs: dict[Value, frozenset[int]]
     live: set[Value]
     dominator: dict[Value, Value]
+    pinned: frozenset[Value] = frozenset()
 
     def only_consumer(self, value: Value) -> Equation | None:
         """The equation that alone reads a value; None where there are several or none."""
-        readers = self.consumers.get(value, ())
+        readers = () if value in self.pinned else self.consumers.get(value, ())
         return readers[0] if len(readers) == 1 else None
 
 
@@ -94,6 +96,8 @@ def _find_dominator(equation: Equation, dominator: dict[Value, Value], depth: di
     (output, *others) = equation.outputs or (None,)
     # A comparison gives no relevance and still hangs on its operands.
     entrywise = equation.primitive in ELEMENTWISE | STEPS or equation.call == "entrywise"
+    # A stop before a comparison stops nothing.
+    entrywise = entrywise or (equation.primitive == "stop_gradient" and not equation.inputs[0].active)
     if output is None or others or not entrywise:
         return
     operands = []

@@ -1,7 +1,8 @@
 """One form for what can be written in several: rewrites that change no result, before anything is decided.
 
-Equal equations are one. Zeros padded around the data of a convolution are its own padding. A product that sums over
-nothing is a scale; a scale by parameters and a sum over it are a product.
+Equal equations are one. Sums over samples that are mapped are sums over their axis. Zeros padded around the data of a
+convolution are its own padding. A product that sums over nothing is a scale; a scale by parameters and a sum over it
+are a product.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ def canonicalise(graph: Graph, examples: Sequence[Value]) -> None:
         examples: the inputs that hold examples.
     """
     share(graph)
+    _rewrite(graph, _mapped_collective)
     _rewrite(graph, _padding_of_convolution)
     _rewrite(graph, _product_without_sum)
-    if any(equation.primitive == "reduce_sum" for equation in graph.equations):
+    producer = {output: equation for equation in graph.equations for output in equation.outputs}
+    if any(_scaled(equation, producer) is not None for equation in graph.equations):
         known = dependences(graph, examples)
         _rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, known))
     share(graph)
@@ -83,6 +86,15 @@ def _rewrite(graph: Graph, rewrite: Callable) -> None:
             producer.update({output: other for other in others for output in other.outputs})
         equations += others or [equation]
     graph.equations = equations
+
+
+def _mapped_collective(graph: Graph, equation: Equation, producer) -> list[Equation] | None:
+    """A sum over the samples that `jax.vmap` maps over, as of a norm over the batch: one over their axis."""
+    reductions = {"psum": jnp.sum, "pmax": jnp.max, "pmin": jnp.min}
+    along = equation.params.get("axes", ())
+    if equation.primitive not in reductions or len(equation.inputs) != 1 or not all(isinstance(a, int) for a in along):
+        return None
+    return written(graph, lambda x: reductions[equation.primitive](x, along), list(equation.inputs), equation)
 
 
 def _padding_of_convolution(graph: Graph, equation: Equation, producer) -> list[Equation] | None:
@@ -178,12 +190,12 @@ def _product_without_sum(graph: Graph, equation: Equation, producer) -> list[Equ
 
 def _sum_of_scaled(graph: Graph, equation: Equation, producer, known) -> list[Equation] | None:
     """A sum over entries that parameters scale one by one: a product, as of a dense layer."""
-    made = producer.get(equation.inputs[0]) if equation.primitive == "reduce_sum" else None
-    if made is None or made.primitive != "mul" or [value.active for value in made.inputs].count(True) != 1:
+    made = _scaled(equation, producer)
+    if made is None:
         return None
     data, factor = sorted(made.inputs, key=lambda value: not value.active)
     full, summed = made.outputs[0].shape, set(equation.params["axes"])
-    if known[factor].source != PARAMETERS or not data.shape or not factor.shape:
+    if known[factor].source != PARAMETERS:
         return None
     by_data, by_factor = ([_varies(known[v].axes[axis]) for axis in range(len(full))] for v in (data, factor))
     if not any(by_data[axis] and by_factor[axis] for axis in summed):
@@ -215,6 +227,14 @@ def _sum_of_scaled(graph: Graph, equation: Equation, producer, known) -> list[Eq
         return y.transpose([order.index(axis) for axis in kept]).astype(dtype)
 
     return written(graph, product, [data, factor], equation)
+
+
+def _scaled(equation: Equation, producer) -> Equation | None:
+    """The product, of an active value with a constant array, that an equation sums."""
+    made = producer.get(equation.inputs[0]) if equation.primitive == "reduce_sum" else None
+    if made is None or made.primitive != "mul" or not all(value.shape for value in made.inputs):
+        return None
+    return made if [value.active for value in made.inputs].count(True) == 1 else None
 
 
 def _varies(axis) -> bool:

@@ -9,7 +9,6 @@ how.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 from . import axes
@@ -106,7 +105,11 @@ def _both(left, right):
 
 def merged(operands: Sequence[Axis]) -> Axis | None:
     """Returns what becomes of an axis that several operands share entry by entry."""
-    return functools.reduce(lambda a, b: None if a is None else axes.merge(a, b, _both), operands)
+    first, *others = operands
+    for other in others:
+        if other != first:  # mostly they are the same
+            first = None if first is None else axes.merge(first, other, _both)
+    return first
 
 
 def _stretched(axis: Axis, size: int, to: int) -> Axis:

@@ -12,7 +12,7 @@ from .layout import is_rearrangement
 from .primitives import ELEMENTWISE
 
 _SAME = frozenset("convert_element_type copy reduce_precision name optimization_barrier pvary".split())
-_PICKING = frozenset("broadcast_in_dim gather slice squeeze concatenate".split())
+_PICKING = frozenset("broadcast_in_dim gather slice squeeze concatenate pad rev".split())
 _REDUCING = frozenset("reduce_sum reduce_max reduce_window_sum".split())
 _LONGEST = 64  # values that are looked through for one statistic
 
@@ -80,7 +80,7 @@ def roots_of(statistic: Value, facts: Analysis) -> list[Value]:
         if value in seen or not value.active or made is None:
             continue
         seen.add(value)
-        if made.primitive in _REDUCING:
+        if made.primitive in _REDUCING | {"slice", "pad", "gather", "rev"}:
             of = made.inputs[0]
             while of is not None and of.active and len(roots) < _LONGEST:
                 roots[of] = None
@@ -115,8 +115,11 @@ def _form(equation: Equation, form, facts: Analysis) -> Form | None:
             return operand
         if name in _REDUCING:
             return _reduced(equation, operand)
+        if name in _PICKING and operand.entrywise:
+            # Squares of other entries, as in a window that is summed slice by slice.
+            return dataclasses.replace(operand, entrywise=False, summed=True, weight=None) if operand.spread else None
         if name in _PICKING:
-            return None if operand.entrywise else operand
+            return operand
         return _of_one(equation, operand, active[0], facts)
     if len(active) == len(inputs) == 2:
         left, right = map(form, inputs)

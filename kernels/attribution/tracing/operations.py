@@ -131,19 +131,21 @@ def program_of(
     affines = [affine for affine in affines if affine is not None]
     kinds = _Kinds(graph, facts, registered)
     relus = {equation: relu for equation in graph.equations if (relu := kinds.relu(equation)) is not None}
-    taken: set[Equation] = {equation for relu in relus.values() for equation in relu.equations}
+    inside = {equation for relu in relus.values() for equation in relu.equations}
+    taken: set[Equation] = set()
     for affine in affines:
-        fold_after(affine, facts, paths, taken, everything=fold_norm in (True, "after"))
+        fold_after(affine, facts, paths, inside, everything=fold_norm in (True, "after"))
         taken.update(step.equation for step in affine.after)
+    cores = {affine.core for affine in affines}
     for equation in graph.equations:
-        sums = equation.primitive in ("reduce_sum", "reduce_window_sum") and equation.primitive not in registered
-        if sums and equation.outputs[0] in facts.live:
+        sums = equation.primitive in ("reduce_sum", "reduce_window_sum") or _is_weighted_sum(equation, cores)
+        if sums and equation.primitive not in registered and equation.outputs[0] in facts.live:
             operation = _sum(equation, facts)
             grouped[operation.equations[-1]] = operation
             taken.update(operation.equations)
     for affine in affines:
         if fold_norm in (True, "before"):
-            fold_before(affine, facts, taken)
+            fold_before(affine, facts, taken | inside)
             taken.update(step.equation for step in affine.before)
         operation = _affine_operation(affine)
         grouped[operation.equations[-1]] = operation
@@ -155,8 +157,25 @@ def program_of(
             operations.append(grouped[equation])
         elif equation not in taken and any(value in facts.live for value in equation.outputs):
             operations.append(kinds.operation(equation))
+    operations = _reachable(operations, graph.outputs, held)
     name_operations(operations, facts, paths)
     return Program(graph, facts, operations, held)
+
+
+def _reachable(
+    operations: Sequence[Operation], outputs: Sequence[Value], held: Mapping[Equation, Held]
+) -> list[Operation]:
+    """The operations that relevance can come to: what lies inside of an activation of several equations does not."""
+    reached, result = set(outputs), []
+    for operation in reversed(operations):
+        if not any(output in reached for output in operation.outputs):
+            continue
+        result.insert(0, operation)
+        reached.update(operation.inputs)
+        for equation in operation.equations:
+            reached.update(value for region in equation.regions for value in region.inputs)
+            reached.update([held[equation].root] if equation in held else ())
+    return result
 
 
 def _affine(equation: Equation, facts: Analysis, registered: Collection[str]) -> Affine | None:
@@ -198,7 +217,14 @@ def _sum(equation: Equation, facts: Analysis) -> Operation:
         best = len(equations) if scales else best
     equations = equations[:best]
     kinds = ("avg_pool", "sum") if best > 1 else ("sum",)
-    return Operation(kinds, equation.inputs[:1], equations[-1].outputs, tuple(equations))
+    inputs = tuple(value for value in equation.inputs if value.active)
+    return Operation(kinds, inputs, equations[-1].outputs, tuple(equations))
+
+
+def _is_weighted_sum(equation: Equation, cores: Collection[Equation]) -> bool:
+    """Whether a product is a sum with weights that are no parameters, as a mean by a matrix of ones."""
+    one = sum(value.active for value in equation.inputs) == 1
+    return equation.primitive in AFFINE and equation not in cores and one
 
 
 def _is_constant(value: Value, facts: Analysis) -> bool:
@@ -259,10 +285,7 @@ class _Kinds:
         return plain("unknown")
 
     def _product(self, equation: Equation, inputs) -> Operation:
-        """A product of two values that both hang on the input, or a sum that is weighted by constants."""
-        factors = [value for value in equation.inputs if value.active]
-        if len(factors) == 1:
-            return Operation(("sum",), inputs, equation.outputs, (equation,))
+        """A product of two values that both hang on the input."""
         softmaxes = [value for value in inputs if self._comes_from_softmax(value)]
         kinds = ("attention", "unknown") if softmaxes else ("product",)
         gates = self._gates(inputs, ("logistic", "sigmoid", "hard_sigmoid"))

@@ -21,7 +21,7 @@ UNARY = frozenset(
     "sqrt square tan tanh convert_element_type copy real imag".split()
 )
 BINARY = frozenset("add sub mul div max min pow rem atan2 nextafter add_any igamma igammac polygamma zeta".split())
-TERNARY = frozenset("clamp select_n regularized_incomplete_beta".split())
+TERNARY = frozenset("clamp select_n regularized_incomplete_beta polynomial".split())
 ELEMENTWISE = UNARY | BINARY | TERNARY
 
 # Elementwise functions that no one calls an activation: they keep the value, up to rounding.
@@ -69,6 +69,6 @@ WITHOUT_RULE = frozenset(
     "call call_exported call_hi_primitive remat_opt eval_jaxpr core_map platform_index accum_grad_in_ref "
     "addupdate empty_ref free_ref freeze get new_ref swap pin unpin box_get box_set new_box new_log log_extend "
     "log_read after_all check create_linear create_token dce_sink debug_callback debug_print dim_as_value "
-    "dimension_size from_edtype to_edtype inspect_sharding shape_assertion program_order broadcast_to "
-    "unreachable".split()
+    "dimension_size from_edtype to_edtype inspect_sharding shape_assertion program_order broadcast_to unreachable "
+    "pbroadcast_dynamic reduced_vary_cast vary_unreduced_cast".split()
 )

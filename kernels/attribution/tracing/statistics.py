@@ -48,6 +48,9 @@ def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, 
             equation, hold = _hold(graph, facts, equation, side, root)
             held[equation] = hold
         facts = analyse(graph, examples)
+    # What varies along channels alone, as a statistic of the batch does, is folded with what it is one of.
+    own = [hold.root for equation, hold in held.items() if not _reads_shared(equation, facts)]
+    facts = dataclasses.replace(facts, pinned=frozenset(own))
     if over_batch is not None:
         warnings.warn(
             f"normalised by statistics of the batch, at {over_batch.source}: they count as constants, and "
@@ -55,6 +58,10 @@ def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, 
             stacklevel=6,
         )
     return facts, held
+
+
+def _reads_shared(equation: Equation, facts: Analysis) -> bool:
+    return all(facts.depends[value].is_shared for value in equation.inputs if not value.active)
 
 
 def _normalises(equation: Equation, facts: Analysis) -> tuple[int, Value] | None:

@@ -4,6 +4,7 @@ Batch normalisation is written as in the textbook, nothing is folded, and there 
 PyTorch's values: `from_torch` only reorders their axes.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax, nn
@@ -36,6 +37,11 @@ def apply(steps, parameters, x):
 def function(steps):
     """Returns `fn(parameters, x)` of a plan."""
     return lambda parameters, x: apply(steps, parameters, x)
+
+
+def mapped(steps):
+    """Returns the same, written for one image and mapped by `jax.vmap`."""
+    return lambda parameters, x: jax.vmap(lambda image: apply(steps, parameters, image[None])[0])(x)
 
 
 def _step(step, parameters, x):

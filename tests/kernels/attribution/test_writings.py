@@ -45,6 +45,9 @@ def test_random_networks(seed):
     """By batch, under vmap, in two other styles, and the first sample alone."""
     steps, params, x = writings.random_network(seed)
     y, expected = explained(writings.function(steps), params, x, RULES)
+    start = y * (y == y.max(-1, keepdims=True))
+    gradient = jax.vjp(lambda x: writings.function(steps)(params, x), x)[1](start)[0]
+    assert_equal(expected, {"gradient": gradient}, 1e-10)
     for style in (writings.Style(mapped=True), writings.any_style(2 * seed), writings.any_style(2 * seed + 1)):
         other, found = explained(writings.function(steps, style), params, x, RULES)
         np.testing.assert_allclose(other, y, rtol=0, atol=1e-10)

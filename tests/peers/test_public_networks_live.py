@@ -1,0 +1,42 @@
+"""Networks of public packages, each explained as written in several ways: `make peers-networks` builds them."""
+
+import pytest
+
+from tests.peers import client
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        client.python_of("networks") is None, reason="no .venv-peers/networks: `make peers-networks` builds it"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def peer():
+    with client.open_peer("networks") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("network", "kinds"),
+    [
+        # What is seen of each: nothing unknown, every running norm folded into its convolution.
+        ("equinox_convnext", {"conv": 16, "dense": 1, "sum": 4}),
+        ("haiku_mobilenet", {"conv": 9, "dense": 1, "relu": 9, "avg_pool": 1}),
+        ("haiku_resnet", {"conv": 20, "dense": 1, "sum": 8, "norm_layer": 0}),
+        ("linen_resnet", {"conv": 20, "dense": 1, "sum": 8, "norm_layer": 0}),
+        ("nnx_network", {"conv": 3, "dense": 3}),
+    ],
+)
+def test_one_explanation_however_it_is_written(peer, network, kinds):
+    answer = peer.ask("properties", network=network)
+    differences = answer["differences"]
+    assert len(differences) == 24  # four ways: the output and five composites
+    assert {name: off for name, off in differences.items() if not off <= 1e-6} == {}
+    assert {kind: answer["kinds"].get(kind, 0) for kind in kinds} == kinds
+    assert "unknown" not in answer["kinds"]
+
+
+def test_the_recipes_of_the_page(peer):
+    assert peer.ask("recipes") == {"equinox": pytest.approx(0, abs=1e-9), "haiku": pytest.approx(0, abs=1e-9)}
