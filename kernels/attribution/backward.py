@@ -70,7 +70,9 @@ def backward(
 
 def _received(relevance, like):
     """Relevance of a value, in its dtype; zeros where it has none."""
-    return jnp.zeros_like(like) if relevance is None else relevance.astype(like.dtype)
+    if relevance is None:
+        return jnp.zeros_like(like)
+    return relevance if relevance.dtype == like.dtype else relevance.astype(like.dtype)
 
 
 def _schedule(program: Program, assigned: Sequence, primitive_rules: Mapping[str, Any]):

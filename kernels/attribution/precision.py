@@ -19,7 +19,7 @@ def is_half(dtype) -> bool:
 
 def widened(array: jax.Array) -> jax.Array:
     """Returns float32 for a half-precision array, and any other as it is."""
-    return array.astype(jnp.float32) if is_half(jnp.result_type(array)) else array
+    return array.astype(jnp.float32) if is_half(getattr(array, "dtype", None)) else array
 
 
 def applied(equation: Equation, arrays: Sequence[jax.Array]) -> tuple[jax.Array, ...]:

@@ -50,14 +50,18 @@ class Step:
 
     def _thin(self, array, ndim: int):
         """The operand with the `ndim` axes of the core's array, of size one where it does not vary."""
-        array = jnp.asarray(array).reshape([size for size, *_ in self.parts])
-        array = array[tuple(slice(None) if varies else 0 for *_, varies in self.parts)]
-        labels = [place for _, place, varies in self.parts if varies]
-        array = array.transpose(sorted(range(len(labels)), key=lambda n: (labels[n].axis, -labels[n].step)))
+        array = jnp.asarray(array)
         shape = [1] * ndim
         for size, place, varies in self.parts:
             shape[place.axis] *= size if varies else 1
-        return array.reshape(shape)
+        if not all(varies for *_, varies in self.parts):
+            array = array.reshape([size for size, *_ in self.parts])
+            array = array[tuple(slice(None) if varies else 0 for *_, varies in self.parts)]
+        parts = [(size, place) for size, place, varies in self.parts if varies]
+        order = sorted(range(len(parts)), key=lambda n: (parts[n][1].axis, -parts[n][1].step))
+        if order != list(range(len(parts))):
+            array = array.reshape([size for size, _ in parts]).transpose(order)
+        return array if array.shape == tuple(shape) else array.reshape(shape)
 
 
 @dataclasses.dataclass(eq=False)
@@ -137,7 +141,8 @@ class Affine:
 
     def parameters(self, values: Mapping) -> tuple[jax.Array, jax.Array | None]:
         """Returns the folded W and b; b broadcasts against the core's output and is None without any shift."""
-        weight = values[self.weight].astype(self.dtype)
+        weight = values[self.weight]
+        weight = weight if weight.dtype == self.dtype else weight.astype(self.dtype)
         ndim = len(self.core.outputs[0].shape)
         scale, shift = 1.0, 0.0
         for step in self.after:
