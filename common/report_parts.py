@@ -112,7 +112,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """
     cells = [[(cell["value"], cell["status"]) if _is_marked(cell) else (cell, cell) for cell in row] for row in rows]
     numeric = [
-        any(is_number(row[i][0]) for row in cells)
+        any(is_number(row[i][0]) or row[i][0] == UNKNOWN for row in cells)
         and all(row[i][0] in (None, "", UNKNOWN) or is_number(row[i][0]) for row in cells)
         for i in range(len(columns))
     ]

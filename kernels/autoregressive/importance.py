@@ -150,12 +150,7 @@ def finalise(
       UserWarning: the status is not "trusted".
     """
     n = int(state.n)
-    if n < 2:
-        raise ValueError(f"n={n} samples: errors need at least 2")
-    if len(names) != len(state.origin):
-        raise ValueError(f"names={list(names)}: expected {len(state.origin)}, one for each number of the stream")
-    quantities = {name: _plain(k) for k, name in enumerate(names)} | dict(derived or {})
-    raw = _nothing(state, quantities) if state.shift == -np.inf else _estimates(state, quantities)
+    raw = by_formula(state, names, derived)
     constant = raw.zeros == 0 and 1 / raw.ess - 1 <= SAME * n
     weights = reliability.Weights(
         n, n - raw.zeros, n * raw.ess, raw.largest_share, raw.k_hat, constant, lambda: stream.distinct(state)
@@ -166,8 +161,23 @@ def finalise(
     return _judged(raw, status)
 
 
+def by_formula(
+    state: stream.State, names: Sequence[str] = (), derived: Mapping[str, Derived] | None = None
+) -> Estimates:
+    """Returns estimates with the errors of the formulas, whether they can be trusted or not: their status is empty.
+
+    Args, Raises: as of `finalise`, which judges them.
+    """
+    if state.n < 2:
+        raise ValueError(f"n={state.n} samples: errors need at least 2")
+    if len(names) != len(state.origin):
+        raise ValueError(f"names={list(names)}: expected {len(state.origin)}, one for each number of the stream")
+    quantities = {name: _plain(k) for k, name in enumerate(names)} | dict(derived or {})
+    return _nothing(state, quantities) if state.shift == -np.inf else _estimates(state, quantities)
+
+
 def _estimates(state: stream.State, quantities: Mapping[str, Derived]) -> Estimates:
-    """Returns estimates and errors by formula, before they are judged."""
+    """Returns estimates and errors of samples that do not all weigh nothing."""
     n = int(state.n)
     total = state.first.sum(axis=0)
     mean_w, centred = total[0] / n, total[1:] / total[0]

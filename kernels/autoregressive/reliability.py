@@ -6,7 +6,7 @@ collapsed on one state has both. What is looked at, in this order of weight:
 - an exact value, or an estimate from samples of p, beside the estimate: how many of their errors lie between them;
 - how many states the samples cover: where they are few, lost ones and such that do not exist look the same;
 - the shape k of the tail of the weights, against min(1 - 1/log10 n, 0.7) (A. Vehtari et al., JMLR 25 (72), 2024): above
-  it no affordable n makes the stated error true, above 1 the mean that is estimated need not exist;
+  it no affordable n makes the stated error true; above 1, and with few effective samples, none gives the mean;
 - effective samples in absolute number, n ESS: below 100 an error bar is itself hardly known (one of 100 samples of a
   normal law has it to 7 %); and the share of the heaviest sample;
 - for chains: their length in integrated times (emcee's rule, 50 of its times, which are twice ours: of series of 100
@@ -31,7 +31,7 @@ FEW_EFFECTIVE, TOO_FEW_EFFECTIVE = 100, 10  # samples
 FEW_STATES = 32
 SIGMAS, MANY_SIGMAS = 4.0, 8.0  # from what is known otherwise: by chance once in 16,000, never
 NO_MEAN = 1.0  # shape of a tail
-HEAVY = 5.0  # mean weights, below which the heaviest sample ends no tail, whatever shape rounding and few states give it
+HEAVY = 5.0  # mean weights, below which the heaviest sample ends no tail, whatever shape rounding gives it
 ROUNDING = 5e-7  # relative: four units of float32, in which log-probabilities are computed
 SEES_A_HALF = math.log(2) / SIGMAS  # error of an estimate that would show one lost half of a symmetric law
 
@@ -114,7 +114,10 @@ def of_weights(weights: Weights, values: Mapping[str, tuple[float, float]], evid
 
 
 def of_inverse_weights(n: int, effective: float, share: float, k_hat: float, constant: bool) -> Status:
-    """Returns the status of ln Z from n samples of p; the arguments are those of `Weights`, of 1 / w."""
+    """Returns the status of ln Z from n samples of p; the arguments are those of `Weights`, of 1 / w.
+
+    Their mean is 1 / Z and exists wherever q is, so that a heavy tail alone leaves them doubtful.
+    """
     findings = _of_tail(Weights(n, n, effective, share, k_hat, constant, int), "inverse weights")
     if constant:
         findings.append((NOT_USABLE, "all inverse weights are equal: the error is not known"))
@@ -125,8 +128,10 @@ def _of_tail(weights: Weights, name: str = "weights") -> list[tuple[str, str]]:
     findings = []
     largest = pareto.largest_shape(weights.n)
     if weights.k_hat > largest and weights.n * weights.share > HEAVY:
-        level = NOT_USABLE if weights.k_hat > NO_MEAN else DOUBTFUL
-        end = "their mean need not exist" if level == NOT_USABLE else "their error is larger than it seems"
+        # Of a law of few states the fit is rough: without a mean, and without samples that would have met it.
+        hopeless = weights.k_hat > NO_MEAN and weights.effective < FEW_EFFECTIVE and name == "weights"
+        level = NOT_USABLE if hopeless else DOUBTFUL
+        end = "no number of samples in reach gives their mean" if level == NOT_USABLE else "their error seems too small"
         findings.append((level, f"k-hat {weights.k_hat:.2f} of the {name}, above {largest:.2f}: {end}"))
     if weights.effective < FEW_EFFECTIVE:
         level = NOT_USABLE if weights.effective < TOO_FEW_EFFECTIVE else DOUBTFUL

@@ -188,7 +188,7 @@ def finish(
         corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites), evidence)
         single = None if alone is None else alone_of(alone, system, beta, sites)
         chain = chain_means(gathered.chain, n)
-    status, chain_statuses = statuses_of(corrected, chain)
+    status, chain_statuses = statuses_of(corrected.status, chain)
     reliability.warn(status, "look at `status`, and draw more samples, train longer or average over symmetries")
     values = {name: (each.mean, each.error) for name, each in zip(CHAIN, chain.estimates, strict=True)}
     scale = {"u": sites, "abs_m_site": sites, "m_squared_site": sites**2}
@@ -218,7 +218,7 @@ def alone_of(alone: Gathered, system: System, beta: float, sites: int) -> Estima
         return finalise(alone.weighted, SPINS, None, Evidence(entropy_of(alone), 2.0**sites, exact))
 
 
-def statuses_of(corrected: Estimates, chain: ChainMeans) -> tuple[Status, dict[str, Status]]:
+def statuses_of(weights: Status, chain: ChainMeans) -> tuple[Status, dict[str, Status]]:
     """Returns (status of a run, name to status of the chain's estimates).
 
     The chain walks by the weights, so that it knows no more than they do. A run whose weights are trusted and whose
@@ -227,11 +227,11 @@ def statuses_of(corrected: Estimates, chain: ChainMeans) -> tuple[Status, dict[s
     own = {
         name: reliability.worst(each.status, chain.status) for name, each in zip(CHAIN, chain.estimates, strict=True)
     }
-    statuses = {name: reliability.worst(each, corrected.status) for name, each in own.items()}
+    statuses = {name: reliability.worst(each, weights) for name, each in own.items()}
     name, of_chain = max(own.items(), key=lambda pair: reliability.LEVELS.index(pair[1].level))
     reasons = tuple(f"NMCMC, {name}: {reason}" for reason in of_chain.reasons)
     level = min(of_chain.level, reliability.DOUBTFUL, key=reliability.LEVELS.index)
-    return reliability.worst(corrected.status, Status(level, reasons)), statuses
+    return reliability.worst(weights, Status(level, reasons)), statuses
 
 
 def truths(exact: Exact | None, reference: tuple[float, float] | None, beta: float, sites: int) -> dict[str, float]:
@@ -262,15 +262,24 @@ def raw_estimates(plain: Estimates, beta: float, sites: int) -> dict[str, tuple[
     return values
 
 
+def has_mirror(proposal: Proposal, system: System) -> bool:
+    """Returns whether turning all spins over leaves the energy and is not averaged over already."""
+    averaged = proposal.images is not None and bool((proposal.images.sign < 0).any())
+    return system.symmetric and not proposal.network.z2 and not averaged
+
+
 def mirror_of(proposal: Proposal, system: System, beta: float, seed: int, chunk: int) -> tuple[float, float] | None:
     """Returns by how much the mean with its mirror image raises ln Z, of the first samples; None where q has it."""
-    averaged = proposal.images is not None and bool((proposal.images.sign < 0).any())
-    if not system.symmetric or proposal.network.z2 or averaged or chunk < 2:
+    if not has_mirror(proposal, system) or chunk < 2:
         return None
-    spins, log_q = proposal.draw(_keys(seed)[0], 0, chunk)
-    count = min(chunk, MIRRORED)
+    return mirror_of_samples(proposal, system, beta, *proposal.draw(_keys(seed)[0], 0, chunk))
+
+
+def mirror_of_samples(proposal: Proposal, system: System, beta: float, spins, log_q) -> tuple[float, float] | None:
+    """Returns `mirror_of` from samples of the proposal and their log-probabilities."""
+    count = min(len(spins), MIRRORED)
     log_w = log_weights(log_q, system.energy(spins), beta)[:count]
-    mirrored = proposal.log_q(-spins, chunk)
+    mirrored = proposal.log_q(-spins, len(spins))
     return mirror_difference(log_w, np.asarray(log_q, np.float64)[:count], mirrored[:count])
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from common import files, provenance, readme
 from kernels.autoregressive.reliability import LEVELS
+from projects.van import coverage_tables
 from projects.van.records import NAMES, NOT_RECORDED, UNKNOWN, status_of
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
+WITHOUT = " (k-hat not recorded)"
 BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
 
 
@@ -66,14 +68,14 @@ def front_page(result: Mapping[str, Any]) -> dict:
         error = UNKNOWN if z["nis_error"] is None else f"{z['nis_error']:.1g}"
         text = f"ln Z {z['nis']:.4f} ± {error}, exact {z['exact']:.4f}"
         text += f" (uncorrected {abs(z['raw'] - z['exact']) / z['raw_error']:.0f} sigma off)" if z["raw_error"] else ""
-        text += f"; ESS {result['ess']:.2f}; {status_of(result)['level']}"
+        text += f"; ESS {result['ess']:.2f}; {counted([result])}"
         lines.append({"what": result["title"], "result": text})
     elif "panel" in result:
         for name, (row,) in result["rows"].items():
             z = row["estimates"]["ln_z"]
             raw, nis = (_far(z, method, z["exact"]) for method in ("raw", "nis"))
             raw, nis = (UNKNOWN if far is None else f"{abs(far):{form}}" for far, form in ((raw, ".0f"), (nis, ".1f")))
-            text = f"ln Z {raw} sigma off uncorrected, {nis} corrected; ESS {row['ess']:.2g}; {status_of(row)['level']}"
+            text = f"ln Z {raw} sigma off uncorrected, {nis} corrected; ESS {row['ess']:.2g}; {counted([row])}"
             lines.append({"what": f"the Comment's panel, {name}, beta {row['beta']:g}", "result": text})
     elif isinstance(result.get("rows"), list):
         row = min(result["rows"], key=lambda row: abs(row["beta"] - 1))
@@ -114,9 +116,12 @@ def summary_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[s
 
 
 def counted(rows: list[Mapping]) -> str:
-    """Returns how many of the results have which status: "11 trusted", "9 trusted, 2 doubtful"."""
-    levels = [status_of(row)["level"] for row in rows]
-    return ", ".join(f"{levels.count(level)} {level}" for level in LEVELS if level in levels)
+    """Returns how many of the results have which status: "9 trusted, 2 doubtful"; of one its status."""
+    statuses = [status_of(row) for row in rows]
+    levels = [status["level"] for status in statuses]
+    text = ", ".join(f"{levels.count(level)} {level}" for level in LEVELS if level in levels)
+    text = levels[0] if len(levels) == 1 else text
+    return text + (WITHOUT if any(NOT_RECORDED in status["unchecked"] for status in statuses) else "")
 
 
 def network_parts(results: Mapping[str, Mapping]) -> list[str]:
@@ -292,6 +297,8 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
             "Inverse Ising problem, error of the couplings:",
             readme.markdown(*inverse_rows(results["figure_4b"])),
         ]
+    if "coverage" in results:
+        parts += coverage_tables.parts(results["coverage"])
     parts.append(readme.measured_on(results.values()))
     networks = [name for name in results if "network" in results[name]]
     for name, result in results.items():

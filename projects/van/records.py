@@ -144,8 +144,7 @@ def status_of(row: Mapping[str, Any]) -> dict[str, Any]:
         reverse = ReverseEstimate(row["reverse_ln_z"], row["reverse_ln_z_error"], Status(), math.nan, math.nan)
     evidence = reliability.Evidence(sites * of["entropy"]["raw"], 2.0**sites, exact, reverse)
     status = reliability.of_weights(weights, values, evidence)
-    unchecked = [NOT_RECORDED if name == "k-hat" else name for name in status.unchecked]
-    return status_record(status._replace(unchecked=tuple(unchecked)))
+    return status_record(status._replace(unchecked=(*status.unchecked, NOT_RECORDED)))
 
 
 def result(found: Found) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         raise ValueError(
             f"energy ({title}) cannot be traced ({type(error).__name__}): it needs the values of its spins, as NumPy, "
-            "float() and `if` do; write it with jax.numpy, or give projects.van.systems.from_numpy of it, which is slower"
+            "float() and `if` do; write it with jax.numpy, or give projects.van.systems.from_numpy of it, slower"
         ) from None
     plain, mirrored = (of_spins(each) for each in (spins, -spins))
     if np.shape(plain) != (TRIED,) or np.asarray(plain).dtype.kind not in "iuf":

@@ -18,15 +18,15 @@ def estimate(n, seed, beta=BETA):
     return thermodynamics.thermodynamics(*LAW.draw(n, seed), beta, N)
 
 
-def by_formula(log_w, values):
+def unjudged(log_w, values):
     """Estimates before they are judged: of two samples, or with one that holds everything, no error is known."""
     state = stream.update(stream.init(1), log_w, np.asarray(values)[None])
-    return importance._estimates(state, {"o": importance._plain(0)})
+    return importance.by_formula(state, ("o",))
 
 
 def test_formulas_on_two_samples_by_hand():
     """w = 1 and 3: mean 2, r = 1/2 and 3/2; O = 0 and 4: <O> = 3; g = r (O - 3) = -3/2 and 3/2."""
-    found = by_formula(np.log([1.0, 3.0]), [0.0, 4.0])
+    found = unjudged(np.log([1.0, 3.0]), [0.0, 4.0])
     assert found.ln_z == pytest.approx(math.log(2)) and found.mean["o"] == pytest.approx(3)
     assert found.err["o"] == pytest.approx(1.5 / math.sqrt(2))
     assert found.ln_z_err == pytest.approx(0.5 / math.sqrt(2))
@@ -241,7 +241,7 @@ def test_the_jackknife_with_one_heavy_sample(height):
     """Without it ln Z is 0, with it the height less ln 40: the others' sum is not lost beside it."""
     log_w, values = np.zeros(40), np.arange(40.0)
     log_w[7] = height
-    found = by_formula(log_w, values)
+    found = unjudged(log_w, values)
     each = [np.log(np.mean(np.exp(np.delete(log_w, k)))) for k in range(40)]
     assert found.jackknife_err["ln_z"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
     each = [np.average(np.delete(values, k), weights=np.exp(np.delete(log_w - height, k))) for k in range(40)]
