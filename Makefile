@@ -19,9 +19,10 @@ CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requiremen
 NETKET_READY := .venv-peers/netket/.ready-$(call checksum,tests/peers/requirements-netket.txt)
 ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requirements-zennit.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
+ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox lint lock
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-arviz lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -48,7 +49,7 @@ bench: setup
 	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
 	$(RUN) -m kernels.bench $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(ARVIZ_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -63,6 +64,9 @@ peers-zennit: $(ZENNIT_READY)
 
 # Foolbox, ART and torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-foolbox: $(FOOLBOX_READY)
+
+# ArviZ and emcee: diagnostics of weights and chains.
+peers-arviz: $(ARVIZ_READY)
 
 # nncodec's whole pipeline, which needs torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-full: setup $(NNCODEC_FULL_READY)
@@ -159,3 +163,9 @@ $(FOOLBOX_READY):
 	@$(call environment,.venv-peers/foolbox,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/foolbox,-r tests/peers/requirements-foolbox.txt)
 	@rm -f .venv-peers/foolbox/.ready-* && touch $@
+
+$(ARVIZ_READY):
+	@echo "setting up ArviZ and emcee in .venv-peers/arviz"
+	@$(call environment,.venv-peers/arviz,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/arviz,-r tests/peers/requirements-arviz.txt)
+	@rm -f .venv-peers/arviz/.ready-* && touch $@

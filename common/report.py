@@ -22,6 +22,8 @@ from typing import Any
 from common import config, files, metrics, provenance
 from common import report_parts as parts
 
+LONG = 40  # rows of results
+
 
 def write(run_directories: Sequence[str | os.PathLike], output: str | os.PathLike | None = None) -> pathlib.Path:
     """Writes the page and returns its path.
@@ -145,8 +147,10 @@ def _head(run: Mapping, title: str, tag: str) -> str:
 
 
 def _body(run: Mapping) -> str:
-    """Returns results, tables and plots."""
-    pieces = [_section("Results", _results(run["result"], run["paper"]))]
+    """Returns results, tables and plots; a long list of results, which tables show better, stands folded below them."""
+    results = _results(run["result"], run["paper"])
+    below = len(run["result"]) > LONG and any((run["path"] / "tables").glob("*.json"))
+    pieces = [] if below else [_section("Results", results)]
     for path in sorted((run["path"] / "tables").glob("*.json")):
         content = files.read_json(path)
         try:
@@ -155,6 +159,8 @@ def _body(run: Mapping) -> str:
             pieces.append(_section(str(content.get("title") or path.stem), text + note))
         except (TypeError, KeyError, ValueError, IndexError):
             pieces.append(f'<p class="failed">{parts.escape(path)} is not a table</p>')
+    if below:
+        pieces.append(f"<details><summary>All numbers of result.json</summary>{results}</details>")
     plots = sorted(path for path in (run["path"] / "plots").glob("*") if path.suffix in (".png", ".svg"))
     if plots:
         pieces.append(_section("Plots", f'<div class="plots">{"".join(map(parts.picture, plots))}</div>'))

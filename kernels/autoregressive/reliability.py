@@ -30,6 +30,7 @@ LARGEST_SHARE = 0.1  # of all weight in one sample
 FEW_EFFECTIVE, TOO_FEW_EFFECTIVE = 100, 10  # samples
 FEW_STATES = 32
 SIGMAS, MANY_SIGMAS = 4.0, 8.0  # from what is known otherwise: by chance once in 16,000, never
+MANY_MORE = 1000
 NO_MEAN = 1.0  # shape of a tail
 HEAVY = 5.0  # mean weights, below which the heaviest sample ends no tail, whatever shape rounding gives it
 ROUNDING = 5e-7  # relative: four units of float32, in which log-probabilities are computed
@@ -152,17 +153,21 @@ def _of_comparisons(values: Mapping[str, tuple[float, float]], evidence: Evidenc
     if far:
         name = max(far, key=lambda name: abs(far[name]))
         label = "ln Z" if name == "ln_z" else name
-        findings += _off(far[name], f"{label} is {abs(far[name]):.3g} of its errors off the exact value")
+        findings += _off(far[name], f"{label} is {_count(far[name])} of its errors off the exact value")
     if evidence.reverse is not None and evidence.reverse.status.level != NOT_USABLE:
         gap = sigmas(ln_z, math.hypot(error, evidence.reverse.error), evidence.reverse.ln_z)
         sure = evidence.reverse.status.level == TRUSTED
-        text = f"ln Z is {abs(gap):.3g} errors off what samples of p say ({evidence.reverse.ln_z:.4f})"
+        text = f"ln Z is {_count(gap)} errors off what samples of p say ({evidence.reverse.ln_z:.4f})"
         findings += _off(gap, text, sure)
     if evidence.mirror is not None:
         difference, spread = evidence.mirror
         text = f"averaged with its mirror image the network gives an ln Z higher by {difference:.3g}: it lost a part"
         findings += _off(max(sigmas(difference, spread, 0.0, scale=abs(ln_z)), 0.0), text)
     return findings
+
+
+def _count(far: float) -> str:
+    return f"{abs(far):.3g}" if abs(far) < MANY_MORE else f"more than {MANY_MORE:,}"
 
 
 def _off(far: float, text: str, sure: bool = True) -> list[tuple[str, str]]:

@@ -51,18 +51,19 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
             truth = found.reference[0]
         value, error = corrected[name]
         level = level_of(value, found.corrected.statuses[name])
-        far = (value - truth) / error if truth is not None and 0 < error < math.inf else None
+        jackknife = found.corrected.jackknife_err[name]
+        far = f"{(value - truth) / error:+.1f}" if truth is not None and 0 < error < math.inf else None
         chain = found.chain.get(name)
         level_of_chain = None if chain is None else level_of(chain[0], found.chain_statuses[name])
         rows.append([
-            label, truth, *(_shown(each) for each in found.raw.get(name, (None, None))),
-            marked(value, level), marked(error, level), marked(found.corrected.jackknife_err.get(name), level), far,
-            marked(level, level), *(marked(each, level_of_chain) for each in chain or (None, None)),
+            label, truth, None if name not in found.raw else with_error(*found.raw[name]),
+            marked(with_error(value, error), level), marked(_short_error(jackknife), level), far, marked(level, level),
+            None if chain is None else marked(with_error(*chain), level_of_chain),
             marked(level_of_chain, level_of_chain),
         ])  # fmt: skip
     columns = [
-        "quantity", "exact", "network", "its error", "corrected (NIS)", "error (delta)", "error (jackknife)",
-        "sigmas off", "status", "NMCMC", "its error", "status",
+        "quantity", "exact", "network alone", "corrected (NIS)", "jackknife error", "sigmas off", "status", "NMCMC",
+        "status",
     ]  # fmt: skip
     return columns, rows, title, note(found)
 
@@ -106,14 +107,18 @@ def _short(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else UNKNOWN
 
 
+def _short_error(error: float) -> str:
+    return f"{error:.2g}" if math.isfinite(error) else UNKNOWN
+
+
 def with_error(value: float | None, error: float | None) -> str:
-    """Returns "9.6902 +- 0.0031", the error with two digits; a dash for what is not known."""
+    """Returns "9.6902 ± 0.0031", the error with two digits; a dash for what is not known."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if error is None or not math.isfinite(error):
-        return f"{value:.6g} +- {UNKNOWN}"
+        return f"{value:.6g} ± {UNKNOWN}"
     digits = min(max(1 - math.floor(math.log10(error)), 0), 12) if error > 0 else 6
-    return f"{value:.{digits}f} +- {error:.{digits}f}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def line(found: Found) -> str:

@@ -53,7 +53,7 @@ def test_a_collapsed_network_is_not_usable(tilted, tmp_path):
         assert row["nis_error"] is row["nis_jackknife_error"] is row.get("raw_error") is row.get("nmcmc_error") is None
         assert row["nis_status"] == "not usable" == row.get("nmcmc_status", "not usable")
     assert result["status"]["level"] == "not usable" and result["integrated_time"] is None
-    assert records.line(found).startswith("ln Z ") and "+- \u2014" in records.line(found)
+    assert records.line(found).startswith("ln Z ") and "± \u2014" in records.line(found)
     assert "not usable: " in records.line(found)
     run = run_directory.open_for_test(tmp_path)
     run.table("estimates", *records.table(found, "Estimates"))
@@ -62,7 +62,7 @@ def test_a_collapsed_network_is_not_usable(tilted, tmp_path):
     files.write_json(tmp_path / "result.json", result)
     page = report.write([tmp_path]).read_text()
     assert '<b class="unusable">finished, not usable</b>' in page and '<b class="finished">' not in page
-    assert "Result: not usable" in page and '<td class="number unusable">\u2014</td>' in page
+    assert "Result: not usable" in page and 'unusable">\u2014</td>' in page
 
 
 def test_a_good_network_is_trusted_everywhere(tmp_path):
