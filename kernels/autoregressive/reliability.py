@@ -32,7 +32,7 @@ FEW_STATES = 32
 SIGMAS, MANY_SIGMAS = 4.0, 8.0  # from what is known otherwise: by chance once in 16,000, never
 MANY_MORE = 1000
 NO_MEAN = 1.0  # shape of a tail
-HEAVY = 5.0  # mean weights, below which the heaviest sample ends no tail, whatever shape rounding gives it
+HEAVY = 20.0  # mean weights, below which the heaviest sample ends no tail that matters, whatever its shape
 ROUNDING = 5e-7  # relative: four units of float32, in which log-probabilities are computed
 SEES_A_HALF = math.log(2) / SIGMAS  # error of an estimate that would show one lost half of a symmetric law
 

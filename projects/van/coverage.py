@@ -31,7 +31,7 @@ FEW = 20  # seeds, of which no coverage is stated
 class CoverageConfig:
     """How many seeds, of how many samples."""
 
-    seeds: int = config.field(200, "of each case", minimum=2)
+    seeds: int = config.field(400, "of each case", minimum=2)
     samples: int = config.field(10_000, "of each seed", minimum=100)
     cases: tuple[str, ...] = config.field((), "which cases (empty: all)")
     publish: bool = config.field(False, "put the result into results/coverage.json")
