@@ -16,6 +16,7 @@ from . import pareto, reliability, stream
 from .reliability import Evidence, Status
 
 SAME = 1e-15  # relative variance of weights that are equal but for rounding
+UNJUDGED = Status(reliability.DOUBTFUL, ("errors by formula, not judged",))
 ADVICE = "draw more samples, train longer or widen the network"
 
 
@@ -164,7 +165,7 @@ def finalise(
 def by_formula(
     state: stream.State, names: Sequence[str] = (), derived: Mapping[str, Derived] | None = None
 ) -> Estimates:
-    """Returns estimates with the errors of the formulas, whether they can be trusted or not: their status is empty.
+    """Returns estimates with the errors of the formulas, whether they can be trusted or not: their status says so.
 
     Args, Raises: as of `finalise`, which judges them.
     """
@@ -199,7 +200,7 @@ def _estimates(state: stream.State, quantities: Mapping[str, Derived]) -> Estima
     jackknife = _jackknife(state, quantities, mean | {"ln_z": ln_z})
     return Estimates(
         mean, err, bias, float(1 / second[0, 0]), ln_z, _root(spread, n), float(ln_z_bias), *jackknife,
-        float(state.log_sum / n), float(1 / total[0]), n, pareto.k_hat(_tail(state), n), int(state.zeros), Status(), {},
+        float(state.log_sum / n), float(1 / total[0]), n, pareto.k_hat(_tail(state), n), int(state.zeros), UNJUDGED, {},
     )  # fmt: skip
 
 
@@ -209,7 +210,7 @@ def _nothing(state: stream.State, quantities: Mapping[str, Derived]) -> Estimate
     of_all = nan | {"ln_z": math.nan}
     return Estimates(
         nan, nan.copy(), nan.copy(), math.nan, -math.inf, math.nan, math.nan, of_all, of_all.copy(), of_all.copy(),
-        -math.inf, math.nan, int(state.n), math.nan, int(state.zeros), Status(), {},
+        -math.inf, math.nan, int(state.n), math.nan, int(state.zeros), UNJUDGED, {},
     )  # fmt: skip
 
 

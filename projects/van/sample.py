@@ -206,12 +206,12 @@ def window_rows(settings: SampleConfig, others, system, sites: int, entropy: flo
         evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # each row has its status
-            found = finalise(other, SPINS, spin_derived(beta, sites), evidence)
-        row = {"beta": beta, "status": found.status.level, "reasons": "; ".join(found.status.reasons)}
-        row |= {name: records.number(getattr(found, name)) for name in ("ess", "k_hat", "ln_z")}
-        row["ln_z_error"] = records.number(found.ln_z_err)
+            result = finalise(other, SPINS, spin_derived(beta, sites), evidence)
+        row = {"beta": beta, "status": result.status.level, "reasons": "; ".join(result.status.reasons)}
+        row |= {name: records.number(getattr(result, name)) for name in ("ess", "k_hat", "ln_z")}
+        row["ln_z_error"] = records.number(result.ln_z_err)
         for name in ("u", "entropy", "c_v", "abs_m_site"):
-            row |= {name: records.number(found.mean[name]), f"{name}_error": records.number(found.err[name])}
+            row |= {name: records.number(result.mean[name]), f"{name}_error": records.number(result.err[name])}
         rows.append(row | ({} if exact is None else {"exact_ln_z": exact.ln_z, "exact_u": exact.u}))
     return rows
 

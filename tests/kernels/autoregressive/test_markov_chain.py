@@ -115,9 +115,9 @@ def test_a_series_too_short_for_its_own_time_says_so(rho, n):
     """The time comes out at 4 instead of 9.5, 40 instead of 99.5. By emcee's rule 99.8 % are told; of 100 seeds at
     least 90: with 99.8 % fewer would be a chance of 1e-13."""
     rng = np.random.default_rng(12)
-    found = [chains.chain_estimate(autoregressive(rho, n, rng)) for _ in range(100)]
-    assert sum(each.status.level != "trusted" for each in found) >= 90
-    assert np.median([each.time for each in found]) < 0.6 * (1 + rho) / (2 * (1 - rho))
+    result = [chains.chain_estimate(autoregressive(rho, n, rng)) for _ in range(100)]
+    assert sum(each.status.level != "trusted" for each in result) >= 90
+    assert np.median([each.time for each in result]) < 0.6 * (1 + rho) / (2 * (1 - rho))
 
 
 def test_a_series_that_is_long_enough_is_trusted_and_covers():
@@ -126,16 +126,16 @@ def test_a_series_that_is_long_enough_is_trusted_and_covers():
     rng = np.random.default_rng(13)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [chains.chain_estimate(autoregressive(0.6, 2000, rng)) for _ in range(100)]
-    assert sum(each.status.level != "trusted" for each in found) <= 5
-    assert 43 <= sum(abs(each.mean) < each.error for each in found) <= 89
+        result = [chains.chain_estimate(autoregressive(0.6, 2000, rng)) for _ in range(100)]
+    assert sum(each.status.level != "trusted" for each in result) <= 5
+    assert 43 <= sum(abs(each.mean) < each.error for each in result) <= 89
 
 
 def test_a_stuck_chain_has_no_error():
     """It had a time of 1/2 and an error of 0."""
     with pytest.warns(UserWarning, match="not usable: all steps have the same value"):
-        found = chains.chain_estimate(np.full(100, 3.0))
-    assert found.mean == 3 and found.error == found.time == math.inf and found.status.level == "not usable"
+        result = chains.chain_estimate(np.full(100, 3.0))
+    assert result.mean == 3 and result.error == result.time == math.inf and result.status.level == "not usable"
     with pytest.warns(UserWarning, match="same value"):
         assert chains.integrated_time(np.full((4, 100), 3.0)).time == math.inf
     # Rounding about a value is no movement, however small numbers about 0 are one.
@@ -160,8 +160,8 @@ def test_no_accepted_move():
     accepted = np.zeros(1000, bool)
     accepted[0] = True
     with pytest.warns(UserWarning, match="no move was accepted in 1000 steps"):
-        found = chains.chain_estimate(x, accepted)
-    assert found.error == math.inf and found.status.level == "not usable"
+        result = chains.chain_estimate(x, accepted)
+    assert result.error == math.inf and result.status.level == "not usable"
     with pytest.warns(UserWarning, match="1 of 2 chains accepted no move"):
         several = chains.chain_estimate(np.stack([x, x[::-1]]), np.stack([accepted, np.ones(1000, bool)]))
     assert several.status.level == "doubtful" and several.error < math.inf
@@ -177,8 +177,8 @@ def test_chains_that_disagree_are_told():
     x = rng.normal(size=(4, 5000))
     apart = x + 0.1 * np.array([[1.0], [-1], [1], [-1]])
     with pytest.warns(UserWarning, match="chains or their halves disagree"):
-        found = chains.chain_estimate(apart)
-    assert found.status.level == "doubtful" and found.error > 3 * chains.chain_estimate(x).error
+        result = chains.chain_estimate(apart)
+    assert result.status.level == "doubtful" and result.error > 3 * chains.chain_estimate(x).error
     drift = x[0] + np.linspace(-0.3, 0.3, 5000)
     with pytest.warns(UserWarning, match="its halves differ by more than chance"):
         assert chains.chain_estimate(drift).status.level == "doubtful"
@@ -193,8 +193,8 @@ def test_chains_that_disagree_are_told():
 
 def test_many_short_chains_are_long_enough_together():
     """100 independent chains of 10 steps: their means tell the error."""
-    found = chains.chain_estimate(np.random.default_rng(6).normal(size=(100, 10)))
-    assert found.status.level == "trusted" and found.error == pytest.approx(1 / math.sqrt(1000), rel=0.3)
+    result = chains.chain_estimate(np.random.default_rng(6).normal(size=(100, 10)))
+    assert result.status.level == "trusted" and result.error == pytest.approx(1 / math.sqrt(1000), rel=0.3)
 
 
 def test_weights_of_zero_are_left_at_once_and_never_entered():

@@ -16,9 +16,9 @@ def test_shapes_of_generalised_pareto_laws(shape):
     rng = np.random.default_rng(0)
     u = rng.random((20, 10_000))
     x = -np.log(u) if shape == 0 else (u**-shape - 1) / shape
-    found = np.array([pareto.k_hat(np.log(row)) for row in x])
+    shapes = np.array([pareto.k_hat(np.log(row)) for row in x])
     pulled = (300 * shape + 10 * 0.5) / 310
-    assert np.mean(found) == pytest.approx(pulled, abs=6 * (1 + max(shape, 0)) / math.sqrt(300 * 20) + 0.02)
+    assert np.mean(shapes) == pytest.approx(pulled, abs=6 * (1 + max(shape, 0)) / math.sqrt(300 * 20) + 0.02)
 
 
 @pytest.mark.parametrize("n", [25, 100, 1000])

@@ -38,21 +38,21 @@ def test_good_weights_are_trusted_without_a_warning():
     """Of the law of 64 states: exact value, states and shape of the tail have nothing to say."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = thermodynamics(*LAW.draw(5000, 1), BETA, N)
-        known = thermodynamics(*LAW.draw(5000, 1), BETA, N, Evidence(exact={"ln_z": LAW.truth()[0]}))
-    assert found.status == reliability.Status("trusted", (), ("exact value", "samples of p"))
-    assert known.status.unchecked == ("samples of p",) and str(known.status) == "trusted"
-    assert set(found.statuses) == {"ln_z", *found.mean} and found.zeros == 0
+        result = thermodynamics(*LAW.draw(5000, 1), BETA, N)
+        with_exact = thermodynamics(*LAW.draw(5000, 1), BETA, N, Evidence(exact={"ln_z": LAW.truth()[0]}))
+    assert result.status == reliability.Status("trusted", (), ("exact value", "samples of p"))
+    assert with_exact.status.unchecked == ("samples of p",) and str(with_exact.status) == "trusted"
+    assert set(result.statuses) == {"ln_z", *result.mean} and result.zeros == 0
 
 
 def test_a_network_that_collapsed_on_one_state():
     """It had ESS 1 and ln Z = -0.507 +- 0: -beta E of the one state that it draws."""
     log_q, energy, m = np.full(10_000, -1e-7), np.full(10_000, 1.69), np.full(10_000, 4.0)
     with pytest.warns(UserWarning, match="not usable: the samples cover about 1 state: weights cannot see lost ones"):
-        found = thermodynamics(log_q, energy, m, 0.3, 12)
-    assert found.ess == pytest.approx(1) and found.ln_z == pytest.approx(-0.507)
-    assert level(found) == "not usable" and every_error(found) == [math.inf] * len(every_error(found))
-    # Two states, by the mixture with the mirror image, are no better; nor are weights of which nothing else is known.
+        result = thermodynamics(log_q, energy, m, 0.3, 12)
+    assert result.ess == pytest.approx(1) and result.ln_z == pytest.approx(-0.507)
+    assert level(result) == "not usable" and every_error(result) == [math.inf] * len(every_error(result))
+    # Two states, by the mixture with the mirror image, are no better; nor are weights alone.
     with pytest.warns(UserWarning, match="about 2 states"):
         assert level(thermodynamics(log_q - math.log(2), energy, m, 0.3, 12)) == "not usable"
     with pytest.warns(UserWarning, match="nothing tells whether the samples cover more than one state"):
@@ -145,9 +145,9 @@ def test_reasons_of_the_weights():
 def test_a_quantity_that_never_varies_has_no_error():
     """|M| the same in 10,000 samples: an error of 0 by the formula is not one."""
     log_q, energy, _ = LAW.draw(10_000, 5)
-    found = thermodynamics(log_q, energy, np.full(10_000, 3.0), BETA, N)
-    assert level(found) == "trusted" and found.statuses["abs_m_site"].level == "doubtful"
-    assert found.err["abs_m_site"] == found.jackknife_err["abs_m_site"] == math.inf > found.err["u"] > 0
+    result = thermodynamics(log_q, energy, np.full(10_000, 3.0), BETA, N)
+    assert level(result) == "trusted" and result.statuses["abs_m_site"].level == "doubtful"
+    assert result.err["abs_m_site"] == result.jackknife_err["abs_m_site"] == math.inf > result.err["u"] > 0
 
 
 def test_an_exact_value_of_any_quantity_counts():
@@ -162,12 +162,12 @@ def test_an_exact_value_of_any_quantity_counts():
 def test_a_reverse_estimate_that_one_sample_holds():
     """It was -43.1 +- 1.0, silently; equal weights had no error either."""
     with pytest.warns(UserWarning, match="one of 1000 samples holds 100% of all inverse weight"):
-        found = reverse_ln_z([0.0] * 999 + [-50.0])
-    assert found.ln_z == pytest.approx(-43.09, abs=0.01) and found.error == math.inf and level(found) == "not usable"
+        result = reverse_ln_z([0.0] * 999 + [-50.0])
+    assert result.ln_z == pytest.approx(-43.09, abs=0.01) and result.error == math.inf and level(result) == "not usable"
     with pytest.warns(UserWarning, match="all inverse weights are equal"):
         assert reverse_ln_z(np.zeros(1000)).error == math.inf
     # It neither confirms nor accuses.
-    beside = thermodynamics(*LAW.draw(5000, 1), BETA, N, Evidence(reverse=found))
+    beside = thermodynamics(*LAW.draw(5000, 1), BETA, N, Evidence(reverse=result))
     assert level(beside) == "trusted" and "samples of p" in beside.status.unchecked
 
 
@@ -197,13 +197,13 @@ class Constrained:
 
 
 def test_forbidden_states_have_no_weight_and_count():
-    found = thermodynamics(*Constrained.draw(20_000, 8), BETA, N)
-    assert level(found) == "trusted" and abs(found.ln_z - Constrained.truth) < 6 * found.ln_z_err < 0.2
+    result = thermodynamics(*Constrained.draw(20_000, 8), BETA, N)
+    assert level(result) == "trusted" and abs(result.ln_z - Constrained.truth) < 6 * result.ln_z_err < 0.2
     allowed = np.isfinite(Constrained.energy)
     p = np.exp(-BETA * LAW.energy[allowed] - Constrained.truth)
-    assert abs(found.mean["energy"] - p @ LAW.energy[allowed]) < 6 * found.err["energy"]
-    assert found.raw_ln_z == -math.inf and 5000 < found.zeros < 15_000 and found.n == 20_000
-    assert np.isfinite(list(found.jackknife_err.values())).all()
+    assert abs(result.mean["energy"] - p @ LAW.energy[allowed]) < 6 * result.err["energy"]
+    assert result.raw_ln_z == -math.inf and 5000 < result.zeros < 15_000 and result.n == 20_000
+    assert np.isfinite(list(result.jackknife_err.values())).all()
     by_beta = window(*Constrained.draw(20_000, 8), [0.0, 0.4], N)
     assert abs(by_beta[0].ln_z - math.log(42)) < 6 * by_beta[0].ln_z_err, "forbidden at any temperature"
 
@@ -223,17 +223,17 @@ def test_forbidden_states_go_through_streams():
     for each in parts[1:]:
         merged = stream.merge(merged, each)
     for state in (pieces, merged):
-        found = finalise(state, ("e", "m"))
-        assert found.mean == pytest.approx(whole.mean) and found.err == pytest.approx(whole.err)
-        assert (found.zeros, found.k_hat) == (whole.zeros, pytest.approx(whole.k_hat))
-        assert found.jackknife_err["ln_z"] == pytest.approx(whole.jackknife_err["ln_z"], rel=1e-9)
+        result = finalise(state, ("e", "m"))
+        assert result.mean == pytest.approx(whole.mean) and result.err == pytest.approx(whole.err)
+        assert (result.zeros, result.k_hat) == (whole.zeros, pytest.approx(whole.k_hat))
+        assert result.jackknife_err["ln_z"] == pytest.approx(whole.jackknife_err["ln_z"], rel=1e-9)
 
 
 def test_nothing_but_forbidden_states():
     with pytest.warns(UserWarning, match="not usable: all 50 weights are zero"):
-        found = importance(np.full(50, -np.inf), {"x": np.full(50, np.nan)})
-    assert found.ln_z == -math.inf and math.isnan(found.mean["x"]) and found.ln_z_err == math.inf
-    assert found.zeros == 50 and found.err["x"] == math.inf and level(found) == "not usable"
+        result = importance(np.full(50, -np.inf), {"x": np.full(50, np.nan)})
+    assert result.ln_z == -math.inf and math.isnan(result.mean["x"]) and result.ln_z_err == math.inf
+    assert result.zeros == 50 and result.err["x"] == math.inf and level(result) == "not usable"
     with pytest.warns(UserWarning, match="all 9 weights are zero"):
         thermodynamics(np.zeros(9), np.full(9, np.inf), np.zeros(9), BETA, N)
 

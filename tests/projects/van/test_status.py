@@ -41,23 +41,24 @@ def test_a_collapsed_network_is_not_usable(tilted, tmp_path):
     parameters, _, system = tilted
     network = network_of(dataclasses.replace(HALF, z2=True))
     with pytest.warns(UserWarning, match="not usable: .* of its errors off the exact value"):
-        found = estimates.from_network(collapsed(parameters), network, system, 0.8, 2000, seed=0)
+        outcome = estimates.from_network(collapsed(parameters), network, system, 0.8, 2000, seed=0)
     assert (
-        found.corrected.ess == pytest.approx(1) and found.status.level == found.corrected.status.level == "not usable"
+        outcome.corrected.ess == pytest.approx(1)
+        and outcome.status.level == outcome.corrected.status.level == "not usable"
     )
-    assert any("samples cover about 2 states" in reason for reason in found.status.reasons)
-    assert found.corrected.ln_z_err == math.inf and all(error == math.inf for _, error in found.chain.values())
-    result = files.clean(records.result(found))
+    assert any("samples cover about 2 states" in reason for reason in outcome.status.reasons)
+    assert outcome.corrected.ln_z_err == math.inf and all(error == math.inf for _, error in outcome.chain.values())
+    result = files.clean(records.result(outcome))
     json.dumps(result, allow_nan=False)
     for row in result["estimates"].values():
         assert row["nis_error"] is row["nis_jackknife_error"] is row.get("raw_error") is row.get("nmcmc_error") is None
         assert row["nis_status"] == "not usable" == row.get("nmcmc_status", "not usable")
     assert result["status"]["level"] == "not usable" and result["integrated_time"] is None
-    assert records.line(found).startswith("ln Z ") and "± \u2014" in records.line(found)
-    assert "not usable: " in records.line(found)
+    assert records.line(outcome).startswith("ln Z ") and "± \u2014" in records.line(outcome)
+    assert "not usable: " in records.line(outcome)
     run = run_directory.open_for_test(tmp_path)
-    run.table("estimates", *records.table(found, "Estimates"))
-    plots.draw_run(run, found)
+    run.table("estimates", *records.table(outcome, "Estimates"))
+    plots.draw_run(run, outcome)
     run.note(status="finished", verb="van.train")
     files.write_json(tmp_path / "result.json", result)
     page = report.write([tmp_path]).read_text()
@@ -69,17 +70,17 @@ def test_a_good_network_is_trusted_everywhere(tmp_path):
     """The uniform law at beta 0.1 of eight spins."""
     network, system = network_of(HALF), systems.create(HALF)
     uniform = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
-    found = estimates.from_network(uniform, network, system, 0.1, 5000, seed=0)
-    assert found.status == ("trusted", (), ("samples of p",)) and found.corrected.k_hat < 0.7
-    assert {status.level for status in found.chain_statuses.values()} == {"trusted"}
-    assert found.status.level in records.line(found) and "not looked at" not in records.line(found)
-    columns, rows, _, note = records.table(found, "Estimates")
+    outcome = estimates.from_network(uniform, network, system, 0.1, 5000, seed=0)
+    assert outcome.status == ("trusted", (), ("samples of p",)) and outcome.corrected.k_hat < 0.7
+    assert {status.level for status in outcome.chain_statuses.values()} == {"trusted"}
+    assert outcome.status.level in records.line(outcome) and "not looked at" not in records.line(outcome)
+    columns, rows, _, note = records.table(outcome, "Estimates")
     assert [row[columns.index("status")] for row in rows] == [{"value": "trusted", "status": "trusted"}] * len(rows)
     assert "k-hat" in note and "samples of p" in note
     run = run_directory.open_for_test(tmp_path)
-    run.table("estimates", *records.table(found, "Estimates"))
+    run.table("estimates", *records.table(outcome, "Estimates"))
     run.note(status="finished", verb="van.train")
-    files.write_json(tmp_path / "result.json", records.result(found))
+    files.write_json(tmp_path / "result.json", records.result(outcome))
     assert '<b class="trusted">finished, trusted</b>' in report.write([tmp_path]).read_text()
 
 
@@ -174,7 +175,7 @@ def hard_squares(spins):
 def test_hard_constraints_from_training_to_estimates():
     """Energies of +inf among the samples that are drawn: ln Z and U of hard squares on 3 x 3 by enumeration; the
     network's own bound is -inf and is not stated."""
-    found = solve(
+    outcome = solve(
         hard_squares, 1.0, 3, 3, depth=2, channels=6, half_width=2, z2=False, steps=120, batch_size=100,
         learning_rate=2e-2, evaluate_every=120, evaluation_samples=200, samples=6000,
     )  # fmt: skip
@@ -182,14 +183,14 @@ def test_hard_constraints_from_training_to_estimates():
     energy = np.asarray(hard_squares(jnp.asarray(states)), np.float64)
     weights = np.exp(-energy)
     truth, u = math.log(weights.sum()), np.sum(weights * np.where(np.isinf(energy), 0, energy)) / weights.sum()
-    assert found.corrected.zeros > 0 and np.isfinite(energy).sum() == 63
-    assert abs(found.corrected.ln_z - truth) < 6 * found.corrected.ln_z_err < 0.2
-    assert abs(found.corrected.mean["energy"] - u) < 6 * found.corrected.err["energy"]
-    assert abs(found.chain["u"][0] * 9 - u) < 6 * 9 * found.chain["u"][1] < 1
-    result = records.result(found)
-    assert result["forbidden_samples"] == found.corrected.zeros
+    assert outcome.corrected.zeros > 0 and np.isfinite(energy).sum() == 63
+    assert abs(outcome.corrected.ln_z - truth) < 6 * outcome.corrected.ln_z_err < 0.2
+    assert abs(outcome.corrected.mean["energy"] - u) < 6 * outcome.corrected.err["energy"]
+    assert abs(outcome.chain["u"][0] * 9 - u) < 6 * 9 * outcome.chain["u"][1] < 1
+    result = records.result(outcome)
+    assert result["forbidden_samples"] == outcome.corrected.zeros
     assert result["estimates"]["ln_z"]["raw"] is None and result["estimates"]["entropy"]["raw"] is not None
-    assert "forbidden" in records.note(found)
+    assert "forbidden" in records.note(outcome)
 
 
 def test_a_network_that_only_draws_forbidden_states_is_refused(tmp_path):
@@ -256,12 +257,12 @@ def test_a_defence_that_is_not_there(tmp_path):
 def test_solve_in_64_bit_mode(schedule):
     """Training and schedules, which refused their own state."""
     with jax.enable_x64(True):
-        found = solve(
+        outcome = solve(
             lambda spins: energies.square(spins), 0.3, 3, depth=2, channels=4, half_width=2, steps=60, batch_size=100,
             learning_rate=1e-2, schedule=schedule, warmup=5, averaging=0.9, evaluate_every=60, samples=3000,
         )  # fmt: skip
     exact = ising.kaufman_torus(3, 3, 0.3)
-    assert abs(found.corrected.ln_z - exact.ln_z) < 6 * found.corrected.ln_z_err < 0.5
+    assert abs(outcome.corrected.ln_z - exact.ln_z) < 6 * outcome.corrected.ln_z_err < 0.5
 
 
 def test_an_old_run_directory_is_refused_with_the_reason(tmp_path, capsys):
