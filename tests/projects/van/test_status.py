@@ -162,6 +162,11 @@ def test_stays_are_counted_over_chunks(monkeypatch):
             chain = sums._count_stays(chain, part)
             chain = chain._replace(accepted=chain.accepted + part.sum(), steps=chain.steps + size)
         assert (int(chain.first), int(chain.longest), int(chain.stay)) == (3, 5, 1), sizes
+    chain = sums.empty(np.zeros(5)).chain
+    for part in ([1, 0, 0], [1, 0, 0], [0, 1]):  # a later stay of the length of the first
+        chain = sums._count_stays(chain, np.array(part, bool))
+        chain = chain._replace(accepted=chain.accepted + sum(part), steps=chain.steps + len(part))
+    assert (int(chain.first), int(chain.longest), int(chain.stay)) == (3, 4, 1)
 
 
 def hard_squares(spins):
