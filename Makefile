@@ -20,9 +20,10 @@ NETKET_READY := .venv-peers/netket/.ready-$(call checksum,tests/peers/requiremen
 ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requirements-zennit.txt)
 NETWORKS_READY := .venv-peers/networks/.ready-$(call checksum,tests/peers/requirements-networks.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
+ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks lint lock
+.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks peers-arviz lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -49,7 +50,7 @@ bench: setup
 	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
 	$(RUN) -m kernels.bench $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -67,6 +68,9 @@ peers-networks: $(NETWORKS_READY)
 
 # Foolbox, ART and torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-foolbox: $(FOOLBOX_READY)
+
+# ArviZ and emcee: diagnostics of weights and chains.
+peers-arviz: $(ARVIZ_READY)
 
 # nncodec's whole pipeline, which needs torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-full: setup $(NNCODEC_FULL_READY)
@@ -170,3 +174,9 @@ $(NETWORKS_READY):
 	@$(call install_by_pip,.venv-peers/networks,-r tests/peers/requirements-networks.txt)
 	@$(call install_by_pip,.venv-peers/networks,--no-deps flaxmodels==0.1.3)
 	@rm -f .venv-peers/networks/.ready-* && touch $@
+
+$(ARVIZ_READY):
+	@echo "setting up ArviZ and emcee in .venv-peers/arviz"
+	@$(call environment,.venv-peers/arviz,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/arviz,-r tests/peers/requirements-arviz.txt)
+	@rm -f .venv-peers/arviz/.ready-* && touch $@

@@ -4,6 +4,8 @@ It shows `result.json` (beside the numbers of the project's `paper.json`), `tabl
 `.svg` with the caption in `plots/NAME.txt`, curves of `metrics.csv`, flags and provenance, and needs no other file.
 
 `tables/NAME.json`, by `run.table`: {"title": text, "columns": [text], "rows": [[number or text]], "note": text}.
+`result["status"]` = {"level": "trusted", "doubtful" or "not usable", "reasons": [text]}, what a result says of itself,
+stands at the top in its colour.
 `paper.json`: {"a": {"b": {"value": number, "unit": text, "place": "Table 1", "verified": true}}} is the paper's number
 for {"a": {"b": number}} in result.json; a group may also be written as one key, "a/b".
 """
@@ -19,6 +21,8 @@ from typing import Any
 
 from common import config, files, metrics, provenance
 from common import report_parts as parts
+
+LONG = 40  # rows of results
 
 
 def write(run_directories: Sequence[str | os.PathLike], output: str | os.PathLike | None = None) -> pathlib.Path:
@@ -73,11 +77,15 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     project, _, verb = str(meta.get("verb", "")).rpartition(".")
     room = provenance.ROOT / "projects" / project
     result = files.read_json(path / "result.json")
+    result = result if isinstance(result, dict) else {}
+    status = result.get("status")
+    status = status if isinstance(status, dict) and status.get("level") in parts.STATUSES else {}
     return {
         "path": path,
         "meta": meta,
         "flags": dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line),
-        "result": files.flatten(result if isinstance(result, dict) else {}),
+        "result": files.flatten({name: value for name, value in result.items() if name != "status" or not status}),
+        "status": status,
         "paper": _paper_numbers(files.read_json(room / "paper.json")) if project else {},
         "about": _docstring(room / f"{verb}.py") if project else "",
         "curves": _curves(path / "metrics.csv"),
@@ -118,10 +126,14 @@ def _curves(path: pathlib.Path) -> dict[str, tuple[list[int], list[float]]]:
     return curves
 
 
-def _head(run: Mapping, title: str, level: str) -> str:
+def _head(run: Mapping, title: str, tag: str) -> str:
     meta, e = run["meta"], parts.escape
     status = str(meta.get("status", "unknown"))
-    facts = [f'<b class="{e(status)}">{e(status)}</b>', e(str(meta.get("started", ""))[:16].replace("T", " ") + " UTC")]
+    level = run["status"].get("level")
+    # A run that finished need not have a result that can be used: the colour is that of the result.
+    mark = parts.STATUSES.get(level, status) if status == "finished" else status
+    word = f"{status}, {level}" if status == "finished" and level in parts.STATUSES else status
+    facts = [f'<b class="{e(mark)}">{e(word)}</b>', e(str(meta.get("started", ""))[:16].replace("T", " ") + " UTC")]
     if meta.get("seconds"):
         facts.append(f"{meta['seconds']:.0f} s" if meta["seconds"] < 120 else f"{meta['seconds'] / 60:.1f} min")
     facts.append(e(meta.get("device") or meta.get("processor") or ""))
@@ -130,12 +142,15 @@ def _head(run: Mapping, title: str, level: str) -> str:
         facts.append(f"commit <code>{e(str(meta['commit'])[:10])}</code>{dirty}")
     about = re.sub("`([^`]+)`", r"<code>\1</code>", e(run["about"]))
     about = f"<p>{about}</p>" if about else ""
-    return f'<{level}>{e(title)}</{level}>{about}<p class="facts">{" · ".join(fact for fact in facts if fact)}</p>'
+    box = parts.verdict(level, run["status"].get("reasons", ()), run["status"].get("unchecked", ()))
+    return f'<{tag}>{e(title)}</{tag}>{about}<p class="facts">{" · ".join(fact for fact in facts if fact)}</p>{box}'
 
 
 def _body(run: Mapping) -> str:
-    """Returns results, tables and plots."""
-    pieces = [_section("Results", _results(run["result"], run["paper"]))]
+    """Returns results, tables and plots; a long list of results, which tables show better, stands folded below them."""
+    results = _results(run["result"], run["paper"])
+    below = len(run["result"]) > LONG and any((run["path"] / "tables").glob("*.json"))
+    pieces = [] if below else [_section("Results", results)]
     for path in sorted((run["path"] / "tables").glob("*.json")):
         content = files.read_json(path)
         try:
@@ -144,6 +159,8 @@ def _body(run: Mapping) -> str:
             pieces.append(_section(str(content.get("title") or path.stem), text + note))
         except (TypeError, KeyError, ValueError, IndexError):
             pieces.append(f'<p class="failed">{parts.escape(path)} is not a table</p>')
+    if below:
+        pieces.append(f"<details><summary>All numbers of result.json</summary>{results}</details>")
     plots = sorted(path for path in (run["path"] / "plots").glob("*") if path.suffix in (".png", ".svg"))
     if plots:
         pieces.append(_section("Plots", f'<div class="plots">{"".join(map(parts.picture, plots))}</div>'))
@@ -185,11 +202,16 @@ def _overview(runs: Mapping[str, Mapping]) -> str:
         for name in dict.fromkeys(name for run in runs.values() for name in run["result"])
         if any(parts.is_number(run["result"].get(name)) for run in runs.values())
     ]
+    judged = ["status"] if any(run["status"] for run in runs.values()) else []
     rows = [
-        [name, *(_typed(run["flags"].get(flag)) for flag in differing), *(run["result"].get(key) for key in results)]
+        [
+            name, *(run["status"].get("level") for _ in judged),
+            *(_typed(run["flags"].get(flag)) for flag in differing),
+            *(run["result"].get(key) for key in results),
+        ]
         for name, run in runs.items()
-    ]
-    return _section("Overview", parts.table(["run", *(f"--{name}" for name in differing), *results], rows))
+    ]  # fmt: skip
+    return _section("Overview", parts.table(["run", *judged, *(f"--{name}" for name in differing), *results], rows))
 
 
 def _typed(text: str | None) -> Any:

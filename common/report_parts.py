@@ -14,16 +14,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_POINTS = 1500  # drawn of one curve
+UNKNOWN = "\u2014"  # in a column of numbers: what cannot be known
 MOST_CURVES = 8  # runs in one picture, as many as there are colours
 # Okabe and Ito's colours, for readers with and without full colour vision, middling in lightness for both grounds.
 COLOURS = ("#1f83c6", "#d55e00", "#009e73", "#cc79a7", "#c9940a", "#56b4e9", "#8a6fd1", "#888888")
+# What a result may say of itself (`result["status"]["level"]`, a cell of a table), and its mark in the style sheet.
+STATUSES = {"trusted": "trusted", "doubtful": "doubtful", "not usable": "unusable"}
 INK = "#010203"  # stands for the page's text colour in drawn SVG
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #626a73; --line: #e2e5e9; --page: #ffffff; --card: #f7f8fa;
-  --link: #0b63b0; --good: #17763d; --bad: #b3261e; }
+  --link: #0b63b0; --good: #17763d; --doubt: #96600a; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e6e9; --soft: #9aa3ad; --line: #343a41; --page: #15181c;
-  --card: #1d2126; --link: #6fb1f0; --good: #5fcf8b; --bad: #ff8a80; } }
+  --card: #1d2126; --link: #6fb1f0; --good: #5fcf8b; --doubt: #e0a93b; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 70rem; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
@@ -35,7 +38,12 @@ p { max-width: 44rem; margin: .4rem 0; }
 .soft, figcaption, .note { color: var(--soft); font-size: .9rem; }
 .facts { color: var(--soft); font-size: .9rem; max-width: none; }
 .facts b { font-weight: 600; }
-.finished { color: var(--good); } .failed, .interrupted, .dirty { color: var(--bad); }
+.finished, .trusted { color: var(--good); } .doubtful { color: var(--doubt); }
+.failed, .interrupted, .dirty, .unusable { color: var(--bad); }
+td.trusted, td.doubtful, td.unusable { white-space: nowrap; } td.number.trusted { color: inherit; }
+.verdict { margin: .9rem 0 0; padding: .7rem 1rem; max-width: 52rem; background: var(--card);
+  border: 1px solid var(--line); border-left: 4px solid currentColor; border-radius: 8px; }
+.verdict b { font-weight: 600; } .verdict ul { margin: .3rem 0 0; padding-left: 1.2rem; color: var(--ink); }
 code, pre { font: .86em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem;
   overflow-x: auto; }
@@ -98,20 +106,48 @@ def number(value: Any) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Returns a table; a column of numbers stands to the right."""
+    """Returns a table; a column of numbers stands to the right.
+
+    A cell {"value": ..., "status": one of STATUSES} has the colour of the status, as a cell that names one has.
+    """
+    cells = [[(cell["value"], cell["status"]) if _is_marked(cell) else (cell, cell) for cell in row] for row in rows]
     numeric = [
-        any(is_number(row[i]) for row in rows) and all(row[i] in (None, "") or is_number(row[i]) for row in rows)
+        any(is_number(row[i][0]) or row[i][0] == UNKNOWN for row in cells)
+        and all(row[i][0] in (None, "", UNKNOWN) or is_number(row[i][0]) for row in cells)
         for i in range(len(columns))
     ]
-    kinds = [' class="number"' if flag else "" for flag in numeric]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(columns, kinds, strict=True))
+    head = "".join(f"<th{_kind(flag)}>{escape(name)}</th>" for name, flag in zip(columns, numeric, strict=True))
     body = "".join(
         "<tr>"
-        + "".join(f"<td{kind}>{escape(number(cell))}</td>" for cell, kind in zip(row, kinds, strict=True))
+        + "".join(
+            f"<td{_kind(flag, status)}>{escape(number(value))}</td>"
+            for (value, status), flag in zip(row, numeric, strict=True)
+        )
         + "</tr>\n"
-        for row in rows
+        for row in cells
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _is_marked(cell: Any) -> bool:
+    return isinstance(cell, Mapping) and {"value", "status"} == set(cell)
+
+
+def _kind(numeric: bool, status: Any = None) -> str:
+    """Returns the class of a cell."""
+    mark = STATUSES.get(status) if isinstance(status, str) else None
+    names = [name for name in ("number" if numeric else None, mark) if name]
+    return f' class="{" ".join(names)}"' if names else ""
+
+
+def verdict(level: str, reasons: Sequence[Any], unchecked: Sequence[Any] = ()) -> str:
+    """Returns a box that says whether a result is to be trusted, and why not; nothing for an unknown level."""
+    if level not in STATUSES:
+        return ""
+    items = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    items = f"<ul>{items}</ul>" if items else ""
+    beside = f' <span class="soft">not looked at: {escape(", ".join(map(str, unchecked)))}</span>' if unchecked else ""
+    return f'<div class="verdict {STATUSES[level]}"><b>Result: {escape(level)}</b>{beside}{items}</div>'
 
 
 def is_number(value: Any) -> bool:

@@ -2,25 +2,36 @@
 
 cfg = PixelCNN(16, depth=4, channels=32, half_width=3, z2=True)
 spins, log_q = sample(init(cfg, jax.random.key(0)), cfg, jax.random.key(1), n=1000)
-estimates = importance(-beta * energy(spins) - log_q, {"energy": energy(spins)})
+estimates = importance(log_weights(log_q, energy(spins), beta), {"energy": energy(spins)}, log_q=log_q)
+print(estimates.ln_z, estimates.ln_z_err, estimates.status)
 
 A stream of samples: `stream.init`, `stream.update` and `stream.merge` keep sums, `finalise` makes estimates of them.
 """
 
 from . import stream
-from .importance import Derived, Estimates, finalise, importance, reverse_ln_z, thermodynamics, window
-from .markov_chain import burn_in, chain_estimate, integrated_time, nmcmc
+from .importance import Derived, Estimates, finalise, importance
+from .markov_chain import ChainEstimate, CorrelationTime, burn_in, chain_estimate, integrated_time, nmcmc
 from .networks import MADE, Layer, Network, PixelCNN, init, layers, parameter_counts
+from .pareto import k_hat
 from .probability import conditionals, log_prob, logits
+from .reliability import Evidence, Status
+from .reverse import ReverseEstimate, mirror_difference, reverse_ln_z
 from .sampling import sample
+from .stream import log_weights
+from .thermodynamics import thermodynamics, window
 
 __all__ = [
     "MADE",
+    "ChainEstimate",
+    "CorrelationTime",
     "Derived",
     "Estimates",
+    "Evidence",
     "Layer",
     "Network",
     "PixelCNN",
+    "ReverseEstimate",
+    "Status",
     "burn_in",
     "chain_estimate",
     "conditionals",
@@ -28,9 +39,12 @@ __all__ = [
     "importance",
     "init",
     "integrated_time",
+    "k_hat",
     "layers",
     "log_prob",
+    "log_weights",
     "logits",
+    "mirror_difference",
     "nmcmc",
     "parameter_counts",
     "reverse_ln_z",

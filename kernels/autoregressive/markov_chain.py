@@ -1,36 +1,62 @@
 """Neural MCMC: samples of q proposed to a Metropolis chain, whose stationary law is p; and how correlated a series is.
 
 A proposal does not depend on the state, so that the chain needs only the log-weights: a scan over numbers, then one
-gather. Its spectral gap is exactly 1 / max r. Nicoli et al., arXiv:1903.11048; windows after U. Wolff, hep-lat/0306017.
+gather. Its spectral gap is exactly 1 / max r. Nicoli et al., arXiv:1903.11048; windows: U. Wolff, hep-lat/0306017.
+A chain that is stuck or too short does not know its error, and says so by the status of each result (`reliability`).
 """
 
 import math
 import warnings
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .importance import LARGEST_SHARE
+from . import reliability, stream
+from .reliability import LARGEST_SHARE, Status
 
 WINDOW = 6.0  # sums of autocorrelations end at so many of their own times
+ADVICE = "run longer chains, or several"
+LENGTH = 100  # steps of a series for each integrated time, at least
+DISAGREEMENT = 4.5  # deviations of a normal number by which halves and chains differ by chance once in 300,000
+
+
+class CorrelationTime(NamedTuple):
+    """How correlated a series is. Attributes: time: 1/2 + sum rho(t) in steps, infinite where nothing moves; window:
+    lag at which the sum ends; status."""
+
+    time: float
+    window: int
+    status: Status
+
+
+class ChainEstimate(NamedTuple):
+    """A mean over a chain. Attributes: mean; error: of one standard deviation, infinite where it cannot be known; time:
+    integrated autocorrelation time in steps; status."""
+
+    mean: float
+    error: float
+    time: float
+    status: Status
 
 
 def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array, jax.Array]:
     """Returns (index int32 [n], accepted bool [n]) of the chain that is offered samples 0, 1, ..., n-1 in order.
 
     After step t the state is sample index[t]; it was sample t that was offered, accepted with probability
-    min(1, exp(log_w[t] - log_w[state])). Observables of the chain are observable[index].
+    min(1, exp(log_w[t] - log_w[state])). Observables of the chain are observable[index]; `chain_estimate` makes
+    estimates of them, after `burn_in`. From a sample of weight zero the chain goes to the first of any other.
     For many chains: `jax.vmap(nmcmc)(keys, log_w)` of keys [chains] and log_w [chains, n]; they are float32 there, so
-    take their maximum off where they are large.
+    take their maximum off where they are large; and unchecked, so look at the status of their estimates.
 
     Args:
       key: from jax.random.key.
-      log_w: -beta E - ln q of samples of q, [n], finite.
-      start: sample that the chain begins at; offering it to itself is accepted.
+      log_w: -beta E - ln q of samples of q, [n], finite or -inf (a weight of zero).
+      start: sample that the chain begins at; offering it to itself is accepted, unless its weight is zero.
 
     Raises:
-      ValueError: no samples, another shape, a start outside, or log-weights that are not finite (all as far as known).
+      ValueError: no samples, another shape, a start outside, log-weights of nan or +inf (all as far as known).
 
     Warns:
       UserWarning: one sample holds more than a tenth of all weight: the chain is stuck there for long.
@@ -48,10 +74,10 @@ def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array,
 
 def _shifted(log_w: np.ndarray) -> np.ndarray:
     """Returns checked log-weights with their maximum at 0: float32 then resolves what matters."""
-    if not np.isfinite(log_w).all():
-        where = int(np.flatnonzero(~np.isfinite(log_w))[0])
-        raise ValueError(f"log_w[{where}]={log_w[where]}: log-weights must be finite; look at energies and ln q")
-    log_w = log_w - log_w.max()
+    stream.check_values(log_w)
+    if np.isneginf(highest := log_w.max()):
+        return log_w
+    log_w = log_w - highest
     if 1 < len(log_w) and (share := 1 / np.exp(log_w).sum()) > LARGEST_SHARE:
         warnings.warn(
             f"max r / n = {share:.2f}: one sample holds the chain for long, and its errors are too small; "
@@ -68,57 +94,144 @@ def _chain(key, log_w, start):
     def step(state, offered):
         index, current = state
         number, new, threshold = offered
+        # From a weight of zero to any other; between two of zero the difference is nan, and the chain stays.
         accepted = threshold < new - current
         index = jnp.where(accepted, number, index)
         return (index, jnp.where(accepted, new, current)), (index, accepted)
 
     numbers = jnp.arange(log_w.shape[0], dtype=jnp.int32)
-    _, found = jax.lax.scan(step, (start, log_w[start]), (numbers, log_w, thresholds), unroll=8)
-    return found
+    _, steps = jax.lax.scan(step, (start, log_w[start]), (numbers, log_w, thresholds), unroll=8)
+    return steps
 
 
-def integrated_time(x, window: float = WINDOW) -> float:
+def integrated_time(x, window: float = WINDOW) -> CorrelationTime:
     """Returns the integrated autocorrelation time 1/2 + sum rho(t) of a series, in steps: 1/2 when independent.
 
     The sum ends at the smallest W of at least `window` times the sum (or 1/2, if that is more). The error of a mean is
-    then sqrt(2 time Var / n). A series that does not change has 1/2.
+    then sqrt(2 time Var / n). Of a short series the time comes out too small: 4 instead of 9.5 of 100 steps with
+    rho(t) = 0.9^t. Below 100 times (of all chains together) it is therefore doubtful, and not usable where the series
+    ends before the window does. A series that does not move is stuck for all that it tells: its time is infinite.
 
     Args:
       x: [n], or [chains, n]: autocovariances are averaged over chains, about their common mean.
-      window: 6 by default; where the series is too short for it, the whole series is summed and a warning given.
+      window: 6 by default; where the series is too short for it, the whole series is summed.
 
     Raises:
       ValueError: fewer than 2 steps, another shape, values that are not finite, a window that is not positive.
 
     Warns:
-      UserWarning: the series is shorter than the window needs.
+      UserWarning: the status is not "trusted".
     """
+    result = _correlation_time(_series(x), window)
+    reliability.warn(result.status, ADVICE)
+    return result
+
+
+def _series(x) -> np.ndarray:
+    """Returns a checked series as float64 [chains, n]."""
     x = np.atleast_2d(np.asarray(x, np.float64))
     if x.ndim != 2 or x.shape[1] < 2:
         raise ValueError(f"x of shape {list(np.shape(x))}: expected [n] or [chains, n] with n of at least 2")
     if not np.isfinite(x).all():
         raise ValueError("x holds values that are not finite")
+    return x
+
+
+def _correlation_time(x: np.ndarray, window: float = WINDOW) -> CorrelationTime:
     if not window > 0:
         raise ValueError(f"window={window}: expected a positive number of correlation times, such as {WINDOW}")
-    n = x.shape[1]
+    chains, n = x.shape
     centred = x - x.mean()
     spectrum = np.fft.rfft(centred, 2 ** math.ceil(math.log2(2 * n)), axis=1)
     covariance = np.fft.irfft(np.mean(np.square(np.abs(spectrum)), axis=0))[:n] / (n - np.arange(n))
     if covariance[0] <= 1e-30 * max(float(np.square(x).max()), 1e-300):
-        return 0.5
+        stuck = "all steps have the same value: stuck, or without any variance to estimate an error from"
+        return CorrelationTime(math.inf, 0, Status(reliability.NOT_USABLE, (stuck,)))
     times = np.cumsum(covariance / covariance[0]) - 0.5
     enough = np.flatnonzero(np.arange(n) >= window * np.maximum(times, 0.5))
     if not len(enough):
-        warnings.warn(f"{n} steps are too few for their correlation: the time is a guess", stacklevel=2)
-        return float(max(times.max(), 0.5))
-    return float(max(times[enough[0]], 1e-3))
+        short = f"{n} steps are too few for their correlation: the time is a guess"
+        return CorrelationTime(float(max(times.max(), 0.5)), n - 1, Status(reliability.NOT_USABLE, (short,)))
+    time = float(max(times[enough[0]], 1e-3))
+    return CorrelationTime(time, int(enough[0]), _of_length(chains * n, time))
 
 
-def chain_estimate(x) -> tuple[float, float, float]:
-    """Returns (mean, standard error, integrated autocorrelation time) of a stationary series [n] or [chains, n]."""
-    x = np.asarray(x, np.float64)
-    time = integrated_time(x)
-    return float(x.mean()), float(math.sqrt(2 * time * x.var() / x.size)), time
+def _of_length(steps: int, time: float) -> Status:
+    """Returns the status of a series of so many steps: doubtful below LENGTH integrated times."""
+    if steps >= LENGTH * time:
+        return Status()
+    return Status(
+        reliability.DOUBTFUL,
+        (f"{steps} steps are {steps / time:.0f} of their integrated time of {time:.1f}: too few to know it",),
+    )
+
+
+def chain_estimate(x, accepted=None) -> ChainEstimate:
+    """Returns mean, standard error, integrated time and status of a series that is taken to be stationary.
+
+    Args:
+      x: [n] or [chains, n], burn-in left out.
+      accepted: bool of the same shape, whether a move was accepted at each step; None leaves that open.
+
+    Raises:
+      ValueError: as `integrated_time`; `accepted` of another shape.
+
+    Warns:
+      UserWarning: the status is not "trusted": too short, stuck, chains or halves that do not agree.
+    """
+    x = _series(x)
+    time, _, status = _correlation_time(x)
+    error = math.sqrt(2 * time * x.var() / x.size) if math.isfinite(time) else math.inf
+    findings = [status]
+    if math.isfinite(error):
+        error, of_groups = _of_groups(x, error)
+        findings.append(of_groups)
+    if accepted is not None:
+        accepted = np.atleast_2d(np.asarray(accepted, bool))
+        if accepted.shape != x.shape:
+            raise ValueError(f"accepted of shape {list(accepted.shape)}: expected {list(x.shape)}, as x")
+        findings.append(of_moves([longest_stay(row) for row in accepted], x.shape[1]))
+    status = reliability.worst(*findings)
+    if status.level == reliability.NOT_USABLE:
+        error = math.inf
+    reliability.warn(status, ADVICE)
+    return ChainEstimate(float(x.mean()), error, time, status)
+
+
+def _of_groups(x: np.ndarray, error: float) -> tuple[float, Status]:
+    """Returns (error, status) by the means of the halves of all chains: more than chance between them is told."""
+    findings = []
+    still = int((np.ptp(x, axis=1) == 0).sum())
+    if still:
+        findings.append(f"{still} of {len(x)} chains do not move")
+    half = x.shape[1] // 2
+    means = np.concatenate([x[:, :half].mean(axis=1), x[:, -half:].mean(axis=1)])
+    freedom = len(means) - 1
+    between = means.var(ddof=1) / len(means)
+    # Wilson and Hilferty: the cube root of a chi-square is nearly normal.
+    far = ((between / error**2) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
+    if far > DISAGREEMENT:
+        findings.append("its halves differ by more than chance" if len(x) == 1 else "chains or their halves disagree")
+        error = max(error, math.sqrt(between))
+    return error, Status(reliability.DOUBTFUL, tuple(findings)) if findings else Status()
+
+
+def longest_stay(accepted: np.ndarray) -> int:
+    """Returns the longest run of steps without a move of one chain, from its flags [n]."""
+    edges = np.flatnonzero(np.concatenate([[True], accepted, [True]]))
+    return int(np.diff(edges).max()) - 1
+
+
+def of_moves(stays: list[int], steps: int) -> Status:
+    """Returns what the longest stays of chains of so many steps say: one that never moves knows nothing."""
+    stuck = sum(stay >= steps - 1 for stay in stays)
+    if stuck == len(stays):
+        return Status(reliability.NOT_USABLE, (f"no move was accepted in {steps} steps",))
+    if stuck:
+        return Status(reliability.DOUBTFUL, (f"{stuck} of {len(stays)} chains accepted no move",))
+    if max(stays) > LARGEST_SHARE * steps:
+        return Status(reliability.DOUBTFUL, (f"one state held the chain for {max(stays)} of {steps} steps",))
+    return Status()
 
 
 def burn_in(accepted) -> int:

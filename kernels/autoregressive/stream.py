@@ -1,8 +1,12 @@
 """Sums over weighted samples that can be kept while samples come and go: bounded memory, any order, any machine.
 
-A state holds what every estimate and its error need: for weights w = exp(log_w) and a few numbers p of each sample
-(1 first), sum w p in blocks, for the jackknife, and sum w^2 p p^T. Weights are relative to the largest seen, so that
-nothing overflows. States are NumPy float64 in plain tuples: easy to store, and merged over chunks or devices.
+A state holds what every estimate, its error and its status need: for weights w = exp(log_w) and a few numbers p of each
+sample (1 first), sum w p in blocks, for the jackknife, and sum w^2 p p^T; the largest weights, for the shape of their
+tail; and the first samples. Weights are relative to the largest seen, so that nothing overflows. States are NumPy
+float64 in plain tuples: easy to store, and merged over chunks or devices.
+
+A log-weight of -inf is a weight of zero: the state is forbidden, as by an infinite energy. The sample counts, and its
+numbers, which may be infinite or nan, do not.
 """
 
 from typing import NamedTuple
@@ -10,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCKS = 64  # of the jackknife: its errors are then known to 9 %
+TAIL = 3001  # largest weights: the whole tail that k-hat looks at, up to a million samples
+FIRST = 64  # samples, whose variety tells a law from a single state
 
 
 class State(NamedTuple):
@@ -23,6 +29,9 @@ class State(NamedTuple):
       second: sum of w^2 p p^T [K, K].
       log_sum: sum of log_w.
       origin: [K-1] subtracted from the numbers first, so that variances do not cancel.
+      zeros: number of samples with a weight of zero.
+      tail: the largest log-weights [at most TAIL], in no order.
+      samples: log_w and numbers of the first samples [at most FIRST, K].
     """
 
     n: np.ndarray
@@ -32,6 +41,9 @@ class State(NamedTuple):
     second: np.ndarray
     log_sum: np.ndarray
     origin: np.ndarray
+    zeros: np.ndarray
+    tail: np.ndarray
+    samples: np.ndarray
 
 
 def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
@@ -53,7 +65,7 @@ def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
     size = numbers + 1
     return State(
         np.int64(0), np.zeros(blocks, np.int64), np.float64(-np.inf), np.zeros((blocks, size)), np.zeros((size, size)),
-        np.float64(0), origin,
+        np.float64(0), origin, np.int64(0), np.full(TAIL, -np.inf), np.full((FIRST, size), np.nan),
     )  # fmt: skip
 
 
@@ -62,38 +74,92 @@ def update(state: State, log_w, numbers) -> State:
 
     Args:
       state: from `init`, `update` or `merge`.
-      log_w: log-weights [n], finite.
-      numbers: [numbers, n].
+      log_w: log-weights [n], finite or -inf.
+      numbers: [numbers, n], finite where the weight is not zero.
 
     Raises:
-      ValueError: shapes that do not fit, or values that are not finite.
+      ValueError: shapes that do not fit, log-weights of nan or +inf, numbers that are not finite.
     """
     log_w, numbers = checked_log_weights(log_w, 0), np.asarray(numbers, np.float64)
-    if numbers.shape != (len(state.origin), len(log_w)):
-        raise ValueError(
-            f"numbers of shape {list(numbers.shape)}: expected [{len(state.origin)}, {len(log_w)}], a row a number"
-        )
-    if not np.isfinite(numbers).all():
-        raise ValueError("numbers hold values that are not finite: look at the observables")
-    if not len(log_w):
+    n, size = len(log_w), len(state.origin) + 1
+    if numbers.shape != (size - 1, n):
+        raise ValueError(f"numbers of shape {list(numbers.shape)}: expected [{size - 1}, {n}], a row a number")
+    if not n:
         return state
+    log_sum = log_w.sum()
+    numbers, zeros = without_zeros(log_w, numbers, log_sum)
     shift = np.maximum(state.shift, log_w.max())
-    weights = np.exp(log_w - shift)
-    points = np.concatenate([np.ones((1, len(log_w))), numbers - state.origin[:, None]])
-    weighted = weights * points
     blocks = len(state.count)
-    place = (state.n + np.arange(len(log_w))) % blocks
-    first = np.stack([np.bincount(place, row, blocks) for row in weighted], axis=1)
+    turn = int(state.n) % blocks  # the block of the chunk's first sample
+    rounds, last = divmod(turn + n, blocks)
+    points = np.empty((size, n))
+    points[0] = 1
+    np.subtract(numbers, state.origin[:, None], out=points[1:])
+    weighted = np.zeros((size, (rounds + (last > 0)) * blocks))  # filled up to whole rounds over the blocks
+    if shift > -np.inf:
+        np.multiply(points, np.exp(log_w - shift), out=weighted[:, turn : turn + n])
+    count = state.count + rounds
+    count[:last] += 1
+    count[:turn] -= 1
     scale = _scale(state.shift, shift)
     return State(
-        state.n + len(log_w),
-        state.count + np.bincount(place, minlength=blocks),
+        state.n + n,
+        count,
         shift,
-        state.first * scale + first,
+        state.first * scale + weighted.reshape(size, -1, blocks).sum(axis=1).T,
         state.second * scale**2 + weighted @ weighted.T,
-        state.log_sum + log_w.sum(),
+        state.log_sum + log_sum,
         state.origin,
+        state.zeros + zeros,
+        _largest(state.tail, int(state.n), log_w),
+        _filled(state.samples, int(state.n), log_w, numbers),
     )
+
+
+def without_zeros(log_w: np.ndarray, numbers: np.ndarray, log_sum: float | None = None) -> tuple[np.ndarray, int]:
+    """Returns numbers that are 0 where the weight is, and how many weights are; raises unless the rest is finite."""
+    zeros = 0
+    if np.isneginf(log_w.sum() if log_sum is None else log_sum):
+        forbidden = np.isneginf(log_w)
+        numbers, zeros = np.where(forbidden, 0.0, numbers), int(forbidden.sum())
+    if not np.isfinite(numbers.sum()) and not np.isfinite(numbers).all():  # a finite sum is the fast way
+        raise ValueError("numbers hold values that are not finite: look at the observables")
+    return numbers, zeros
+
+
+def _largest(tail: np.ndarray, before: int, log_w: np.ndarray) -> np.ndarray:
+    """Returns the largest log-weights of `before` samples, those of `tail`, and of more; at its end while they fit."""
+    size, n = len(tail), len(log_w)
+    if before + n <= size:
+        tail = tail.copy()
+        tail[size - before - n : size - before] = log_w
+        return tail
+    if before > size:  # a partition has left the lowest in front
+        log_w = log_w[log_w > tail[0]]
+        if not len(log_w):
+            return tail
+    both = np.concatenate([tail[max(size - before, 0) :], log_w])
+    return np.partition(both, len(both) - size)[len(both) - size :]
+
+
+def _filled(samples: np.ndarray, before: int, log_w: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Returns the first samples with more of them, as far as there is room."""
+    room = min(len(samples) - before, len(log_w))
+    if room <= 0:
+        return samples
+    samples = samples.copy()
+    samples[before : before + room, 0] = log_w[:room]
+    samples[before : before + room, 1:] = numbers[:, :room].T
+    return samples
+
+
+def distinct(state: State) -> int:
+    """Returns how many of the first samples differ for certain: in the log-weight or in a number, beyond rounding."""
+    samples = state.samples[: min(int(state.n), len(state.samples))]
+    log_w = samples[:, 0]
+    mantissa, exponent = np.frexp(samples[:, 1:])
+    marks = np.ldexp(np.round(mantissa * 2**16), exponent) * np.sqrt(2 + np.arange(mantissa.shape[1]))
+    return len(np.unique(np.round(np.where(np.isneginf(log_w), 0.0, log_w), 4) + marks.sum(axis=1)))
 
 
 def merge(a: State, b: State) -> State:
@@ -108,9 +174,12 @@ def merge(a: State, b: State) -> State:
     of_a, of_b = _scale(a.shift, shift), _scale(b.shift, shift)
     turn = int(a.n) % len(a.count)  # sample i of b is sample a.n + i now, and goes to that one's block
     count, first = np.roll(b.count, turn), np.roll(b.first, turn, axis=0)
+    begun = b.samples[: min(int(b.n), len(b.samples))]
     return State(
         a.n + b.n, a.count + count, shift, a.first * of_a + first * of_b, a.second * of_a**2 + b.second * of_b**2,
-        a.log_sum + b.log_sum, a.origin,
+        a.log_sum + b.log_sum, a.origin, a.zeros + b.zeros,
+        _largest(a.tail, int(a.n), b.tail[max(len(b.tail) - int(b.n), 0) :]),
+        _filled(a.samples, int(a.n), begun[:, 0], begun[:, 1:].T),
     )  # fmt: skip
 
 
@@ -119,17 +188,50 @@ def _scale(old, new) -> float:
 
 
 def checked_log_weights(log_w, least: int) -> np.ndarray:
-    """Returns log-weights as float64 [n].
+    """Returns log-weights as float64 [n]; -inf, a weight of zero, is one.
 
     Raises:
-      ValueError: another shape, fewer than `least`, or a value that is not finite.
+      ValueError: another shape, fewer than `least`, nan or +inf.
     """
     log_w = np.asarray(log_w, np.float64)
     if log_w.ndim != 1:
         raise ValueError(f"log_w of shape {list(log_w.shape)}: expected [n]")
     if len(log_w) < least:
         raise ValueError(f"log_w has n={len(log_w)} samples: expected at least {least}")
-    if not np.isfinite(log_w).all():
-        where = int(np.flatnonzero(~np.isfinite(log_w))[0])
-        raise ValueError(f"log_w[{where}]={log_w[where]}: log-weights must be finite; look at energies and ln q")
+    check_values(log_w)
     return log_w
+
+
+def check_values(log_w: np.ndarray) -> None:
+    """Raises a ValueError that names the first log-weight which is nan or +inf."""
+    if np.isfinite(log_w.sum()):  # the fast way
+        return
+    wrong = np.flatnonzero(np.isnan(log_w) | np.isposinf(log_w))
+    if not len(wrong):
+        return
+    where = int(wrong[0])
+    raise ValueError(
+        f"log_w[{where}]={log_w[where]}: log-weights are finite, or -inf for a weight of 0; look at energies and ln q"
+    )
+
+
+def log_weights(log_q, energy, beta: float) -> np.ndarray:
+    """Returns -beta E - ln q [n] in float64; an infinite energy forbids a state at any temperature: -inf.
+
+    Args:
+      log_q: ln q of the samples [n].
+      energy: E [n], finite or +inf.
+      beta: inverse temperature.
+
+    Raises:
+      ValueError: an energy or ln q of nan or of the wrong infinity, named.
+    """
+    log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)
+    for name, values in (("energy", energy), ("log_q", -log_q)):
+        if (wrong := np.isnan(values) | np.isneginf(values)).any():
+            where = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            value = values[where] if name == "energy" else -values[where]
+            place = ",".join(map(str, where))
+            raise ValueError(f"{name}[{place}]={value}: expected finite numbers or, of forbidden states, E = +inf")
+    forbidden = np.isposinf(energy)
+    return np.where(forbidden, -np.inf, -beta * np.where(forbidden, 0.0, energy) - log_q)

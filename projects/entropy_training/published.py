@@ -77,8 +77,8 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
 
 
 def _with_spread(found: Mapping, name: str, form: str, factor: float) -> str:
-    mean, deviation = factor * found[f"mean_{name}"], factor * found[f"deviation_{name}"]
-    return form.format(mean) + (f" ± {form.format(deviation)}" if len(found["seeds"]) > 1 else "")
+    mean = form.format(factor * found[f"mean_{name}"])
+    return f"{mean} ± {form.format(factor * found[f'deviation_{name}'])}" if len(found["seeds"]) > 1 else mean
 
 
 def _seed_text(row: Mapping) -> str:

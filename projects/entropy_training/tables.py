@@ -331,16 +331,17 @@ def is_within(row: dict) -> bool:
 
 
 def mean_of(rows: list[dict]) -> dict:
-    """Returns means over seeds in the form of published results."""
+    """Returns means over seeds in the form of published results; of one seed there is no deviation, None."""
     of = functools.partial(_values, rows)
+    several = len(rows) > 1
     return {
         "mean_bytes": float(np.mean(of("bytes"))),
         "mean_percent": float(np.mean(of("percent"))),
         "mean_ratio": float(np.mean(of("ratio"))),
-        "deviation_ratio": float(np.std(of("ratio"))),
+        "deviation_ratio": float(np.std(of("ratio"))) if several else None,
         "mean_accuracy_before": float(np.mean(of("float_test_accuracy"))),
         "mean_accuracy": float(np.mean(of("test_accuracy"))),
-        "deviation_accuracy": float(np.std(of("test_accuracy"))),
+        "deviation_accuracy": float(np.std(of("test_accuracy"))) if several else None,
         "seeds": rows,
     }
 

@@ -7,8 +7,8 @@ too small; importance weights and neural MCMC repair both. Nicoli et al., arXiv:
 import dataclasses
 
 from common import app
-from projects.van import estimates, figures, plots
-from projects.van.ladder import Ladder, climb, final, sigmas
+from projects.van import figures, plots, records
+from projects.van.ladder import Ladder, climb, final, pair_of, summary
 
 BETA = 0.44
 
@@ -35,28 +35,23 @@ def make(scale: str, run: app.Run) -> tuple[dict, dict]:
     caption = f"{row['steps']} steps, ESS {row['ess']:.3f}: differences from the exact value. Bars: one standard error."
     picture = run.plot("comment", figure, caption)
     columns = [
-        "quantity",
-        "exact",
-        "network",
-        "its error",
-        "sigmas off",
-        "NIS",
-        "error",
-        "sigmas off",
-        "NMCMC",
-        "error",
-    ]
+        "quantity", "exact", "network", "its error", "sigmas off", "NIS", "error", "sigmas off", "status", "NMCMC",
+        "error", "status",
+    ]  # fmt: skip
     cells = []
-    for name, label in estimates.NAMES.items():
+    for name, label in records.NAMES.items():
         values = row["estimates"].get(name, {})
-        known = values.get("exact", values.get("reference"))
-        if known is None or "raw" not in values:
+        truth = values.get("exact", values.get("reference"))
+        if truth is None or "raw" not in values:
             continue
-        cells.append([label, known])
+        cells.append([label, truth])
         for method in ("raw", "nis"):
-            value, error = values[method], values[f"{method}_error"]
-            cells[-1] += [value, error, (value - known) / error]
-        cells[-1] += [values.get("nmcmc"), values.get("nmcmc_error")]
+            value, error = pair_of(values, method)
+            cells[-1] += [value, error, (value - truth) / error if error else None]
+        cells[-1] += [values.get("nis_status"), *pair_of(values, "nmcmc"), values.get("nmcmc_status")]
     run.table("comment", columns, cells, "Before and after correction")
-    print(f"beta {row['beta']:g}: ESS {row['ess']:.3f}, {sigmas(row)}")
-    return {"rows": {ladders(scale)[-1].name: [row]}, "panel": {"columns": columns, "rows": cells}}, {"": picture}
+    print(f"beta {row['beta']:g}: {summary(row)}")
+    return {
+        "status": records.status_of(row), "rows": {ladders(scale)[-1].name: [row]},
+        "panel": {"columns": columns, "rows": cells},
+    }, {"": picture}  # fmt: skip

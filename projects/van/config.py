@@ -6,6 +6,7 @@ from common import config
 from kernels import autoregressive
 
 SYSTEMS = ("square", "triangular", "hopfield", "sk")
+ANNEAL_SHARE = 0.5  # of the steps: beta is final for the other half, and a quarter or four fifths did no better
 SCHEDULES = ("constant", "plateau", "cosine")
 
 
@@ -23,6 +24,7 @@ class TrainConfig:
     )
     coupling: float = config.field(1.0, "J of a lattice: positive is a ferromagnet")
     boundary: str = config.field("torus", "of a lattice", choices=("torus", "open"))
+    double_bonds: bool = config.field(False, "allows a torus of length 2, where each bond around it counts twice")
     system_seed: int = config.field(0, "of patterns and random couplings", minimum=0)
     fold: bool = config.field(
         False, "rows and columns of a torus are visited as 0, L-1, 1, L-2, ...: neighbours are at most two apart "
@@ -57,8 +59,12 @@ class TrainConfig:
     plateau: tuple[float, float, float, float] = config.field(
         (0.92, 100, 1e-4, 1e-6), "factor, patience in steps, relative threshold, smallest rate", minimum=0.0
     )
-    anneal: float = config.field(
-        0.998, "beta of step t is beta (1 - anneal^t); 0 for none", minimum=0.0, exclusive_maximum=1.0
+    anneal: float | None = config.field(
+        None, "beta of step t is beta (1 - anneal^t), in the papers 0.998; 0 for the final beta from the start (none: "
+        "beta rises in equal steps over --anneal_share of the training)", minimum=0.0, exclusive_maximum=1.0,
+    )  # fmt: skip
+    anneal_share: float | None = config.field(
+        None, f"of the steps over which beta rises, without --anneal (none: {ANNEAL_SHARE})", minimum=0.0, maximum=1.0
     )
     clip: float = config.field(1.0, "largest norm of a gradient (0: any)", minimum=0.0)
     averaging: float = config.field(
@@ -76,12 +82,26 @@ class TrainConfig:
     evaluate_every: int = config.field(200, "steps between evaluations, each of which writes the weights", minimum=1)
     evaluation_samples: int = config.field(500, "of such an evaluation", minimum=2)
     final_samples: int = config.field(10_000, "of the estimates in the result", minimum=2)
+    images: int = config.field(
+        1, "the estimates are of the mean of the network over so many symmetries (sign, shifts, reflections)", minimum=1
+    )
+    defended: bool = config.field(
+        False, "the estimates are of a mixture with the networks of 1/4, 1/2 and 3/4 of beta, on the way to it: what "
+        "the network has lost shows there",
+    )  # fmt: skip
+    defence: tuple[str, ...] = config.field(
+        (), "run directories or weight files of other networks for that mixture, such as trainings at a lower beta"
+    )
     checkpoint_steps: int = config.field(100, "steps between two checkpoints", minimum=1, identity=False)
 
     def __post_init__(self):
         network_of(self)
         if ":" not in self.system and not self.system.endswith(".npz") and self.system not in SYSTEMS:
             raise ValueError(f"--system={self.system}: expected {', '.join(SYSTEMS)}, FILE.npz or MODULE:FUNCTION")
+        if self.anneal is not None and self.anneal_share is not None:
+            raise ValueError(f"--anneal={self.anneal} and --anneal_share={self.anneal_share}: give one of them")
+        if self.defended and (self.anneal == 0 or (self.anneal is None and self.anneal_share == 0)):
+            raise ValueError("--defended mixes in networks of lower beta, and this training meets none: let it anneal")
         if not 0 < self.plateau[0] <= 1:
             raise ValueError(f"--plateau={','.join(map(str, self.plateau))}: the factor must be in (0, 1]")
 

@@ -6,8 +6,8 @@ the law is sampled in a mixture with wider ones, in which lost parts show. Nicol
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +15,26 @@ import numpy as np
 
 from common import metrics
 from kernels import ising
-from kernels.autoregressive import markov_chain
-from kernels.autoregressive.importance import (
-    SPINS,
+from kernels.autoregressive import (
     Estimates,
+    Evidence,
+    ReverseEstimate,
+    Status,
     finalise,
+    log_weights,
+    markov_chain,
+    mirror_difference,
+    reliability,
     reverse_ln_z,
-    spin_derived,
-    spin_numbers,
 )
+from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
 from kernels.ising.exact import Exact
 from projects.van.proposal import Images, Proposal
-from projects.van.sums import KEPT, RAW, Gathered, add, chain_means, empty
+from projects.van.sums import KEPT, RAW, ChainMeans, Gathered, add, chain_means, empty
 from projects.van.systems import System
 
 REVERSE_CHAINS, REVERSE_BURN_IN, REVERSE_SKIP = 100, 200, 40  # of Swendsen-Wang
+MIRRORED = 2000  # samples whose mirror images are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +43,14 @@ class Found:
 
     Attributes:
       beta, sites: of the system.
-      raw: what the network says by itself, name to (value, standard error), per site.
-      corrected: Estimates.
+      raw: what the network says by itself, name to (value, standard error), per site; nan where it is infinite.
+      corrected: Estimates, with their status.
       chain: of neural MCMC: name to (value, error), per site; and acceptance, time.
-      reverse: (ln Z, error) from samples of Swendsen-Wang, None where that does not apply.
+      chain_statuses: name to status of the chain's estimates: its own, and that of the weights it walks by.
+      status: of all that stands here: of `corrected`, and doubtful where only the chain is worse.
+      reverse: ln Z from samples of Swendsen-Wang, None where that does not apply.
       exact: (ln_z, u, s, c_v) or None.
-      reference: |m| and its error: exact with 0, by Swendsen-Wang, or None.
+      reference: |m| and its error: exact with 0, by Swendsen-Wang (infinite where it cannot be known), or None.
       kept: log_q, energy, magnetisation of the first samples, [3, at most KEPT]; series of the chain beside it.
       single: importance.Estimates of the network alone, where `corrected` is of a mixture or of a mean over symmetries.
     """
@@ -55,11 +62,13 @@ class Found:
     chain: dict[str, tuple[float, float]]
     acceptance: float
     time: float
-    reverse: tuple[float, float] | None
+    reverse: ReverseEstimate | None
     reference: tuple[float, float] | None
     exact: Exact | None
     kept: np.ndarray
     series: np.ndarray
+    chain_statuses: dict[str, Status]
+    status: Status
     single: Estimates | None = None
 
 
@@ -86,6 +95,9 @@ def from_network(
         mixture of all, in which what the network has lost shows; `raw` stays the network's own, of n more samples.
       images: of symmetries, over which corrected estimates average the law; None for none.
       progress: a run, whose progress bar shows how far it is; None for none.
+
+    Warns:
+      UserWarning: the status is not "trusted".
     """
     chunk = min(n, chunk or 1000)
 
@@ -99,9 +111,10 @@ def from_network(
     single = Proposal(network, [parameters])
     alone = gathered_from(single, "samples")
     if not defence and images is None:
-        return finish(alone, single, system, beta, seed=seed)
+        return finish(alone, single, system, beta, seed=seed, chunk=chunk)
     mixture = Proposal(network, [parameters, *defence], images)
-    return finish(gathered_from(mixture, "samples of the mixture"), mixture, system, beta, seed=seed, alone=alone)
+    gathered = gathered_from(mixture, "samples of the mixture")
+    return finish(gathered, mixture, system, beta, seed=seed, chunk=chunk, alone=alone)
 
 
 def gather(
@@ -115,8 +128,7 @@ def gather(
     gathered: Gathered | None = None,
 ) -> Iterator[tuple[Gathered, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `gathered`."""
-    key = jax.random.fold_in(jax.random.key(seed), 2**31)
-    of_samples, of_chain = jax.random.split(key)
+    of_samples, of_chain = _keys(seed)
     measure = make_measure(system)
     start = 0 if gathered is None else int(gathered.raw.n)
     for first in range(start, n, chunk):
@@ -125,9 +137,16 @@ def gather(
         energy, m = measure(spins)
         log_q, energy, m = (np.asarray(x, np.float64)[:count] for x in (log_q, energy, m))
         if gathered is None:
-            gathered = empty(spin_numbers(energy, m).mean(axis=1))
+            allowed = np.where(np.isposinf(energy), 0.0, energy)
+            gathered = empty(spin_numbers(allowed, m).mean(axis=1))
         gathered = add(gathered, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
         yield gathered, (log_q, energy, m)
+
+
+def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys of the samples and of the chain."""
+    of_samples, of_chain = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31))
+    return of_samples, of_chain
 
 
 def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
@@ -136,38 +155,100 @@ def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.A
 
 
 def finish(
-    gathered: Gathered, proposal: Proposal, system: System, beta: float, *, seed: int, alone: Gathered | None = None
+    gathered: Gathered,
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    *,
+    seed: int,
+    chunk: int,
+    alone: Gathered | None = None,
 ) -> Found:
-    """Returns the estimates of all samples gathered, and what they are compared with.
+    """Returns the estimates of all samples gathered, what they are compared with, and the status of each.
 
-    `alone` are those of the network where the proposal is a mixture.
+    `alone` are those of the network where the proposal is a mixture; `chunk` is that of the samples.
+
+    Warns:
+      UserWarning: the status is not "trusted".
     """
     sites = proposal.network.rows * proposal.network.columns
     n = int(gathered.raw.n)
-    plain = finalise((alone or gathered).raw, RAW)
-    single = None if alone is None else finalise(alone.weighted, SPINS)
-    corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites))
-    reverse, reference = reverse_estimate(proposal, system, beta, seed)
-    if (known := system.abs_m(beta)) is not None:
-        reference = (known / sites, 0.0)
-    values, errors, time = chain_means(gathered.chain)
-    kept = min(n, KEPT)
+    exact = system.exact(beta)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
+        entropy = entropy_of(gathered)
+        plain = finalise((alone or gathered).raw, RAW, None, Evidence(entropy_of(alone or gathered), 2.0**sites))
+        reverse, reference = reverse_estimate(proposal, system, beta, seed)
+        if (abs_m := system.abs_m(beta)) is not None:
+            reference = (abs_m / sites, 0.0)
+        evidence = Evidence(
+            entropy, 2.0**sites, truths(exact, reference, beta, sites), reverse,
+            mirror_of(proposal, system, beta, seed, min(chunk, n)),
+        )  # fmt: skip
+        corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites), evidence)
+        single = None if alone is None else alone_of(alone, system, beta, sites)
+        chain = chain_means(gathered.chain, n)
+    status, chain_statuses = statuses_of(corrected.status, chain)
+    reliability.warn(status, "look at `status`, and draw more samples, train longer or average over symmetries")
+    values = {name: (each.mean, each.error) for name, each in zip(CHAIN, chain.estimates, strict=True)}
+    scale = {"u": sites, "abs_m_site": sites, "m_squared_site": sites**2}
+    length = min(n, KEPT)
     return Found(
         beta, sites, raw_estimates(plain, beta, sites), corrected,
-        {
-            "u": (values[0] / sites, errors[0] / sites),
-            "abs_m_site": (values[1] / sites, errors[1] / sites),
-            "m_squared_site": (values[2] / sites**2, errors[2] / sites**2),
-        },
-        int(gathered.chain.accepted) / n, time, reverse, reference, system.exact(beta), gathered.kept[:, :kept],
-        gathered.chain.kept[:, :kept], single,
+        {name: (value / scale[name], error / scale[name]) for name, (value, error) in values.items()},
+        chain.acceptance, chain.time, reverse, reference, exact, gathered.kept[:, :length],
+        gathered.chain.kept[:, : min(int(gathered.chain.steps), KEPT)], chain_statuses, status, single,
     )  # fmt: skip
 
 
+CHAIN = ("u", "abs_m_site", "m_squared_site")
+
+
+def entropy_of(gathered: Gathered) -> float | None:
+    """Returns -mean ln q of the samples that are allowed; None where none is."""
+    total = gathered.raw.first.sum(axis=0)
+    return None if total[0] == 0 else -float(total[2] / total[0] + gathered.raw.origin[1])
+
+
+def alone_of(alone: Gathered, system: System, beta: float, sites: int) -> Estimates:
+    """Returns the estimates of the network alone, which stand beside those of a mixture or mean over symmetries."""
+    exact = truths(system.exact(beta), None, beta, sites)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it is what the mixture is for
+        return finalise(alone.weighted, SPINS, None, Evidence(entropy_of(alone), 2.0**sites, exact))
+
+
+def statuses_of(weights: Status, chain: ChainMeans) -> tuple[Status, dict[str, Status]]:
+    """Returns (status of a run, name to status of the chain's estimates).
+
+    The chain walks by the weights, so that it knows no more than they do. A run whose weights are trusted and whose
+    chain is not is doubtful, with the chain's reasons.
+    """
+    own = {
+        name: reliability.worst(each.status, chain.status) for name, each in zip(CHAIN, chain.estimates, strict=True)
+    }
+    statuses = {name: reliability.worst(each, weights) for name, each in own.items()}
+    name, of_chain = max(own.items(), key=lambda pair: reliability.LEVELS.index(pair[1].level))
+    reasons = tuple(f"NMCMC, {name}: {reason}" for reason in of_chain.reasons)
+    level = min(of_chain.level, reliability.DOUBTFUL, key=reliability.LEVELS.index)
+    return reliability.worst(weights, Status(level, reasons)), statuses
+
+
+def truths(exact: Exact | None, reference: tuple[float, float] | None, beta: float, sites: int) -> dict[str, float]:
+    """Returns name to the true value of what has one."""
+    values = {} if exact is None else {"ln_z": exact.ln_z, "u": exact.u, "entropy": exact.s, "c_v": exact.c_v}
+    if reference is not None and reference[1] == 0:
+        values["abs_m_site"] = reference[0]
+    return values
+
+
 def raw_estimates(plain: Estimates, beta: float, sites: int) -> dict[str, tuple[float, float]]:
-    """Returns what the network says without correction, with the errors that would be given if it were right."""
+    """Returns what the network says without correction, with the errors that would be given if it were right.
+
+    Where samples are forbidden its energy is infinite and its bound of ln Z too: nan, and the rest is of the others.
+    """
     mean, err = plain.mean, plain.err
-    found = {
+    values = {
         "ln_z": (mean["log_w"], err["log_w"]),
         "u": (mean["energy"] / sites, err["energy"] / sites),
         "entropy": (-mean["log_q"] / sites, err["log_q"] / sites),
@@ -175,12 +256,37 @@ def raw_estimates(plain: Estimates, beta: float, sites: int) -> dict[str, tuple[
         "m_squared_site": (mean["m_squared"] / sites**2, err["m_squared"] / sites**2),
     }
     if beta:
-        found["free_energy"] = (-mean["log_w"] / beta / sites, err["log_w"] / beta / sites)
-    return found
+        values["free_energy"] = (-mean["log_w"] / beta / sites, err["log_w"] / beta / sites)
+    if plain.zeros:
+        values |= {name: (math.nan, math.nan) for name in ("ln_z", "u", "free_energy") if name in values}
+    return values
 
 
-def reverse_estimate(proposal: Proposal, system: System, beta: float, seed: int, samples: int = 1000):
-    """Returns ((ln Z, error), (|m|, error)) from Swendsen-Wang, or (None, None) where clusters do not help."""
+def has_mirror(proposal: Proposal, system: System) -> bool:
+    """Returns whether turning all spins over leaves the energy and is not averaged over already."""
+    averaged = proposal.images is not None and bool((proposal.images.sign < 0).any())
+    return system.symmetric and not proposal.network.z2 and not averaged
+
+
+def mirror_of(proposal: Proposal, system: System, beta: float, seed: int, chunk: int) -> tuple[float, float] | None:
+    """Returns by how much the mean with its mirror image raises ln Z, of the first samples; None where q has it."""
+    if not has_mirror(proposal, system) or chunk < 2:
+        return None
+    return mirror_of_samples(proposal, system, beta, *proposal.draw(_keys(seed)[0], 0, chunk))
+
+
+def mirror_of_samples(proposal: Proposal, system: System, beta: float, spins, log_q) -> tuple[float, float] | None:
+    """Returns `mirror_of` from samples of the proposal and their log-probabilities."""
+    count = min(len(spins), MIRRORED)
+    log_w = log_weights(log_q, system.energy(spins), beta)[:count]
+    mirrored = proposal.log_q(-spins, len(spins))
+    return mirror_difference(log_w, np.asarray(log_q, np.float64)[:count], mirrored[:count])
+
+
+def reverse_estimate(
+    proposal: Proposal, system: System, beta: float, seed: int, samples: int = 1000
+) -> tuple[ReverseEstimate | None, tuple[float, float] | None]:
+    """Returns (ln Z, (|m|, error)) from Swendsen-Wang, or (None, None) where clusters do not help."""
     bonds = system.bonds
     if bonds is None or not len(bonds.strength) or np.min(bonds.strength) < 0:
         return None, None
@@ -196,102 +302,14 @@ def reverse_estimate(proposal: Proposal, system: System, beta: float, seed: int,
         )
         square = spins.reshape(-1, network.rows, network.columns)
         log_q = proposal.log_q(square, 1000)
-        log_w.append(-beta * np.asarray(system.energy(square), np.float64) - log_q)
+        log_w.append(log_weights(log_q, system.energy(square), beta))
         m.append(np.asarray(each, np.float64))
     series = np.concatenate(m).T / sites  # [chains, sweeps]
     by_chain = np.array(log_w).T
-    inverse = np.exp(by_chain.min() - by_chain)
-    time = max(markov_chain.integrated_time(inverse), 0.5)
-    mean, error, _ = markov_chain.chain_estimate(series)
-    return reverse_ln_z(by_chain.reshape(-1), time), (mean, error)
+    time = markov_chain.integrated_time(np.exp(by_chain.min() - by_chain)).time
+    mean, error, *_ = markov_chain.chain_estimate(series)
+    return reverse_ln_z(by_chain.reshape(-1), max(time, 0.5) if math.isfinite(time) else 0.5), (mean, error)
 
 
 def _abs_m(spins: jax.Array) -> jax.Array:
     return jnp.abs(spins.astype(jnp.int32).sum(-1))
-
-
-NAMES = {
-    "ln_z": "ln Z", "free_energy": "F/N", "u": "U/N", "entropy": "S/N", "c_v": "c_v", "abs_m_site": "|M|/N",
-    "m_squared_site": "M^2/N^2", "chi": "chi", "binder": "Binder",
-}  # fmt: skip
-
-
-def exact_values(found: Found) -> dict[str, float]:
-    """Returns name to the exact value, of what is known."""
-    if found.exact is None:
-        return {}
-    known = {"ln_z": found.exact.ln_z, "u": found.exact.u, "entropy": found.exact.s, "c_v": found.exact.c_v}
-    if found.beta:
-        known["free_energy"] = -found.exact.ln_z / found.beta / found.sites
-    return known
-
-
-def corrected_values(found: Found) -> dict[str, tuple[float, float]]:
-    """Returns name to (estimate, error) by importance weights."""
-    est = found.corrected
-    values = {"ln_z": (est.ln_z, est.ln_z_err)}
-    return values | {name: (est.mean[name], est.err[name]) for name in NAMES if name in est.mean}
-
-
-def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
-    """Returns (columns, rows, title, note) for `run.table`: every quantity by every method, with both errors."""
-    exact, corrected = exact_values(found), corrected_values(found)
-    rows = []
-    for name, label in NAMES.items():
-        known = exact.get(name)
-        if known is None and name == "abs_m_site" and found.reference is not None:
-            known = found.reference[0]
-        value, error = corrected[name]
-        far = (value - known) / error if known is not None and error > 0 else None
-        rows.append([
-            label, known, *found.raw.get(name, (None, None)), value, error, found.corrected.jackknife_err.get(name),
-            far, *found.chain.get(name, (None, None)),
-        ])  # fmt: skip
-    columns = [
-        "quantity", "exact", "network", "its error", "corrected (NIS)", "error (delta)", "error (jackknife)",
-        "sigmas off", "NMCMC", "its error",
-    ]  # fmt: skip
-    note = f"{found.corrected.n:,} samples, ESS {found.corrected.ess:.3f}, acceptance {found.acceptance:.3f}, "
-    note += f"integrated time of |M| {found.time:.1f} steps."
-    if found.reverse is not None:
-        note += f" ln Z from Swendsen-Wang's samples (reverse): {found.reverse[0]:.5f} +- {found.reverse[1]:.5f};"
-    if found.reference is not None and found.reference[1]:
-        note += f" |M|/N by Swendsen-Wang: {found.reference[0]:.5f} +- {found.reference[1]:.5f} (as exact above)."
-    return columns, rows, title, note
-
-
-def result(found: Found) -> dict[str, Any]:
-    """Returns the numbers for `result.json`."""
-    exact = exact_values(found)
-    rows = {}
-    for name, (value, error) in corrected_values(found).items():
-        row = {"nis": value, "nis_error": error, "nis_jackknife_error": found.corrected.jackknife_err[name]}
-        if name in found.raw:
-            row |= {"raw": found.raw[name][0], "raw_error": found.raw[name][1]}
-        if name in found.chain:
-            row |= {"nmcmc": found.chain[name][0], "nmcmc_error": found.chain[name][1]}
-        if name in exact:
-            row["exact"] = exact[name]
-        elif name == "abs_m_site" and found.reference is not None:
-            row |= {"reference": found.reference[0], "reference_error": found.reference[1]}
-        rows[name] = row
-    found_exact = {} if found.exact is None else {"kl": found.exact.ln_z - found.raw["ln_z"][0]}
-    single = found.single
-    of_single = {} if single is None else {
-        "network_ess": single.ess, "network_nis_ln_z": single.ln_z, "network_nis_ln_z_error": single.ln_z_err,
-        "network_raw_ln_z": single.raw_ln_z,
-    }  # fmt: skip
-    reverse = (
-        {} if found.reverse is None else {"reverse_ln_z": found.reverse[0], "reverse_ln_z_error": found.reverse[1]}
-    )
-    return {
-        "samples": found.corrected.n,
-        "ess": found.corrected.ess,
-        "largest_share": found.corrected.largest_share,
-        "acceptance": found.acceptance,
-        "integrated_time": found.time if math.isfinite(found.time) else None,
-        **reverse,
-        **found_exact,
-        **of_single,
-        "estimates": rows,
-    }

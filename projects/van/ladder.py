@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from common import app, checkpoint, files, models
-from projects.van import estimates, model, proposal, steps, systems
+from projects.van import estimates, model, proposal, records, steps, systems
 from projects.van.config import TrainConfig, network_of
 
 
@@ -63,7 +63,9 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
             climbed[beta] = loaded(template, weights)
         else:
             begun = climbed[min(climbed, key=lambda other: abs(other - beta))] if climbed else start
-            asked = dataclasses.replace(settings, steps=count, anneal=settings.anneal if begun is None else 0.0)
+            asked = dataclasses.replace(settings, steps=count)
+            if begun is not None:
+                asked = dataclasses.replace(asked, anneal=0.0, anneal_share=None)
             begun = model.tree(template) if begun is None else begun
             climbed[beta] = train(asked, system, beta, begun, advance, run, f"{ladder.name}, beta {beta:g}")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +77,9 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
             climbed[beta], network, system, beta, ladder.samples, seed=settings.seed + 1 + rung, chunk=ladder.chunk,
             defence=wider(climbed, beta) if ladder.defended else (), images=images, progress=run,
         )  # fmt: skip
-        row = files.clean(estimates.result(found) | {"beta": beta, "steps": count, "sites": found.sites})
+        row = files.clean(records.result(found) | {"beta": beta, "steps": count, "sites": found.sites})
         files.write_json(path, row)
-        run.log(f"{ladder.name} beta {beta:g}: ESS {row['ess']:.3f}, {sigmas(row)}")
+        run.log(f"{ladder.name} beta {beta:g}: {summary(row)}")
         rows.append(row)
     return rows
 
@@ -101,7 +103,7 @@ def final(ladder: Ladder, run: app.Run) -> dict:
 
 def train(settings: TrainConfig, system, beta: float, parameters: dict, advance: dict, run: app.Run, text: str) -> dict:
     """Returns parameters trained at one beta; `advance` keeps compiled steps from one call to the next."""
-    key = (settings.steps, settings.anneal)
+    key = (settings.steps, settings.anneal, settings.anneal_share)
     if key not in advance:
         advance[key] = jax.jit(steps.make_step(settings, system.energy), donate_argnums=0)
     state = steps.initial_state(settings, jax.tree.map(jnp.array, parameters))
@@ -117,11 +119,26 @@ def train(settings: TrainConfig, system, beta: float, parameters: dict, advance:
     return steps.evaluated_parameters(settings, state)
 
 
-def sigmas(row: dict) -> str:
-    """Says how far ln Z is from the exact value, before and after correction."""
-    ln_z = row["estimates"]["ln_z"]
-    if "exact" not in ln_z:
-        return f"ln Z {ln_z['nis']:.4f} +- {ln_z['nis_error']:.4f}"
-    raw = (ln_z["raw"] - ln_z["exact"]) / max(ln_z["raw_error"], 1e-12)
-    nis = (ln_z["nis"] - ln_z["exact"]) / max(ln_z["nis_error"], 1e-12)
-    return f"ln Z {ln_z['nis']:.4f} +- {ln_z['nis_error']:.4f}, {nis:+.2f} sigma (network alone {raw:+.1f})"
+def summary(row: dict) -> str:
+    """Says how far ln Z is from the exact value, before and after correction, and whether to trust it."""
+    ln_z, ess = row["estimates"]["ln_z"], row["ess"]
+    text = f"ESS {records.UNKNOWN if ess is None else f'{ess:.3f}'}, ln Z {records.with_error(*pair_of(ln_z, 'nis'))}"
+    if "exact" in ln_z:
+        off, alone = sigmas_off(ln_z, "nis"), sigmas_off(ln_z, "raw")
+        text += "" if off is None else f", {off:+.2f} sigma"
+        text += "" if alone is None else f" (network alone {alone:+.1f})"
+    status = records.status_of(row)
+    return f"{text}: {'; '.join([status['level'], *status['reasons']])}"
+
+
+def pair_of(values: Mapping, method: str) -> tuple[float | None, float | None]:
+    """Returns (value, error) of a method in a row of estimates; None for what is not known."""
+    return values.get(method), values.get(f"{method}_error")
+
+
+def sigmas_off(values: Mapping, method: str) -> float | None:
+    """Returns how many errors a method is off the exact value; None where one of them is not known."""
+    value, error = pair_of(values, method)
+    if value is None or not error or "exact" not in values:
+        return None
+    return (value - values["exact"]) / error

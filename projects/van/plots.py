@@ -1,18 +1,21 @@
 """Pictures: how a training went, what samples weigh, how the chain moves, lattices, and figures of the paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
 
 from common import app, curves, metrics
-from projects.van import estimates
-from projects.van.estimates import NAMES, Found
+from kernels.autoregressive import log_weights
+from projects.van import records
+from projects.van.estimates import Found
+from projects.van.records import NAMES
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
 
 BLUE, RED, GREY, GREEN, PURPLE = "#1f5f8b", "#c8553d", "#8a8a8a", "#3f8f5b", "#7a4fa3"
+COLOUR_OF = {"trusted": "black", "doubtful": "#96600a", "not usable": "#b3261e"}
 LAGS = 200  # of an autocorrelation function, at most
 
 
@@ -60,8 +63,11 @@ def draw_training(run: app.Run, rows: list[dict[str, str]], found: Found, settin
 def draw_weights(run: app.Run, found: Found) -> None:
     """Histogram of the weights, under q and as they count."""
     log_q, energy, _ = found.kept
-    log_w = -found.beta * energy - log_q
-    log_r = log_w - found.corrected.ln_z
+    log_w = log_weights(log_q, energy, found.beta)
+    allowed = np.isfinite(log_w)
+    if not allowed.any():
+        return
+    log_r = log_w[allowed] - found.corrected.ln_z
     figure, axis = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
     low, high = np.quantile(log_r, [0.001, 1.0])
     bins = np.linspace(low - 0.1, high + 0.1, 60)
@@ -72,7 +78,10 @@ def draw_weights(run: app.Run, found: Found) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel="ln r, weight over mean weight", ylabel="density")
     share = found.corrected.largest_share
-    axis.set_title(f"ESS {found.corrected.ess:.3f}, heaviest of {found.corrected.n:,}: {share:.2g} of all", fontsize=9)
+    title = f"ESS {found.corrected.ess:.3f}, heaviest of {found.corrected.n:,}: {share:.2g} of all"
+    axis.set_title(
+        f"{title}\n{found.corrected.status.level}", fontsize=9, color=COLOUR_OF[found.corrected.status.level]
+    )
     axis.legend(fontsize=8)
     run.plot("weights", figure, "Importance weights; where the network is exact all of them are 1 (line).")
     plt.close(figure)
@@ -81,6 +90,9 @@ def draw_weights(run: app.Run, found: Found) -> None:
 def draw_chain(run: app.Run, found: Found) -> None:
     """The first steps of the chain and its autocorrelation function."""
     energy, abs_m, _ = found.series
+    if len(abs_m) < 2:
+        return
+    time = found.time if np.isfinite(found.time) else None
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     shown = min(len(abs_m), 500)
     left.plot(abs_m[:shown] / found.sites, color=BLUE, linewidth=0.8)
@@ -89,8 +101,12 @@ def draw_chain(run: app.Run, found: Found) -> None:
         rho = autocorrelation(series, LAGS)
         right.plot(rho, color=colour, label=label)
     right.axhline(0, color="black", linewidth=0.8)
-    right.set(xlabel="lag (steps)", ylabel="autocorrelation", title=f"integrated time of |M|: {found.time:.1f}")
-    right.set_xlim(0, min(LAGS, max(20.0, 12 * found.time)))
+    right.set(
+        xlabel="lag (steps)",
+        ylabel="autocorrelation",
+        title=f"integrated time of |M|: {records.UNKNOWN if time is None else f'{time:.1f}'}",
+    )
+    right.set_xlim(0, LAGS if time is None else min(LAGS, max(20.0, 12 * time)))
     right.legend(fontsize=8)
     run.plot("chain", figure, "Neural MCMC: its first steps, and how fast it forgets.")
     plt.close(figure)
@@ -107,10 +123,9 @@ def autocorrelation(series: np.ndarray, lags: int) -> np.ndarray:
 
 def draw_comparison(run: app.Run, found: Found) -> None:
     """The Comment's panel: what the network says and what correction makes of it, beside the truth."""
-    figure = comparison(estimates.result(found)["estimates"])
-    run.plot(
-        "correction", figure, "Differences from the exact value; |M| from Swendsen-Wang. Bars: one standard error."
-    )
+    figure = comparison(records.result(found)["estimates"])
+    caption = "Differences from the exact value; |M| from Swendsen-Wang. Bars: one standard error; hollow: not known."
+    run.plot("correction", figure, caption)
     plt.close(figure)
 
 
@@ -127,19 +142,21 @@ def comparison(
     figure, axes = plt.subplots(1, len(names), figsize=(2.3 * len(names), 3), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         row = rows[name]
-        known = row.get("exact", row.get("reference"))
-        centre = row["nis"] if known is None else known
+        truth = row.get("exact", row.get("reference"))
+        centre = row["nis"] if truth is None else truth
         shown = [("network", "raw", GREY), ("NIS", "nis", RED), ("NMCMC", "nmcmc", BLUE)]
-        shown = [entry for entry in shown if entry[1] in row]
+        shown = [entry for entry in shown if row.get(entry[1]) is not None]
         for place, (_, method, colour) in enumerate(shown):
-            axis.errorbar(place, row[method] - centre, row[f"{method}_error"], fmt="o", color=colour, capsize=4)
+            error = row[f"{method}_error"]
+            style = {"markerfacecolor": "white"} if error is None else {}
+            axis.errorbar(place, row[method] - centre, error, fmt="o", color=colour, capsize=4, **style)
         if row.get("reference_error"):
             axis.axhspan(-row["reference_error"], row["reference_error"], color="black", alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.8)
         axis.set_xticks(range(len(shown)), [label for label, *_ in shown], fontsize=8)
         axis.set_xlim(-0.5, len(shown) - 0.5)
         axis.tick_params(axis="y", labelsize=7)
-        axis.set_title(f"{NAMES[name]} - {'NIS' if known is None else 'exact'}", fontsize=9)
+        axis.set_title(f"{NAMES[name]} - {'NIS' if truth is None else 'exact'}", fontsize=9)
     return figure
 
 
@@ -167,21 +184,23 @@ def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     betas = [point["beta"] for point in points]
     rows = [point["estimates"]["ln_z"] for point in points]
     exact = np.array([row["exact"] for row in rows])
-    axis.plot(betas, np.array([row["raw"] for row in rows]) - exact, "x", color=GREY, label="network")
+    axis.plot(betas, _numbers(row["raw"] for row in rows) - exact, "x", color=GREY, label="network")
     alone = [
         (point["beta"], point["network_nis_ln_z"] - known)
         for point, known in zip(points, exact, strict=True)
-        if "network_ess" in point
+        if point.get("network_nis_ln_z") is not None
     ]
     if alone:
         axis.plot(*zip(*alone, strict=True), "1", color=PURPLE, label="network, weighted")
-    errors = [row["nis_error"] for row in rows]
+    errors = _numbers(row["nis_error"] for row in rows)
     axis.errorbar(
-        betas, np.array([row["nis"] for row in rows]) - exact, errors, fmt="o", color=RED, markersize=3.5, capsize=3,
+        betas, _numbers(row["nis"] for row in rows) - exact, errors, fmt="o", color=RED, markersize=3.5, capsize=3,
         label="corrected (NIS)",
     )  # fmt: skip
     axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_yscale("symlog", linthresh=max(4 * float(np.median(errors)), 1e-5))
+    axis.set_yscale(
+        "symlog", linthresh=max(4 * float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0, 1e-5)
+    )
     axis.set_title("ln Z - exact")
     axis.legend(fontsize=7)
 
@@ -227,6 +246,11 @@ def against_beta(
     return figure
 
 
+def _numbers(values: Iterable[float | None]) -> np.ndarray:
+    """Returns numbers with nan for those that are not known, which are then not drawn."""
+    return np.array([np.nan if value is None else value for value in values])
+
+
 def draw_quantity(axis: plt.Axes, betas: Sequence[float], rows: Sequence[Mapping], curve: tuple | None) -> None:
     """One quantity over beta by every method, each point with its error, and the exact curve or what stands for it."""
     if curve is None and all("exact" in row for row in rows):
@@ -236,7 +260,7 @@ def draw_quantity(axis: plt.Axes, betas: Sequence[float], rows: Sequence[Mapping
 
     def points(method, label, **style):
         if all(method in row for row in rows):
-            values, errors = ([row[key] for row in rows] for key in (method, f"{method}_error"))
+            values, errors = (_numbers(row[key] for row in rows) for key in (method, f"{method}_error"))
             axis.errorbar(betas, values, errors, label=label, linestyle="none", capsize=3, **style)
 
     points("raw", "network", marker="x", color=GREY)
@@ -249,9 +273,9 @@ def draw_quantity(axis: plt.Axes, betas: Sequence[float], rows: Sequence[Mapping
 def draw_weights_against_beta(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     """Effective samples and acceptance over beta; of the network alone, where the estimates are of a mixture."""
     betas = [point["beta"] for point in points]
-    axis.plot(betas, [point["ess"] for point in points], "o-", color=RED, markersize=4, label="ESS")
+    axis.plot(betas, _numbers(point["ess"] for point in points), "o-", color=RED, markersize=4, label="ESS")
     axis.plot(betas, [point["acceptance"] for point in points], "s--", color=BLUE, markersize=4, label="acceptance")
-    alone = [(point["beta"], point["network_ess"]) for point in points if "network_ess" in point]
+    alone = [(point["beta"], point["network_ess"]) for point in points if point.get("network_ess") is not None]
     if alone:
         axis.plot(*zip(*alone, strict=True), "1", color=PURPLE, label="ESS of the network alone")
     axis.set(ylim=(0, 1.02), title="effective samples, acceptance")

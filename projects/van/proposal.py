@@ -47,7 +47,6 @@ class Proposal:
         parts = [
             autoregressive.sample(component, self.network, jax.random.fold_in(key, k), count, count)[0]
             for k, (component, count) in enumerate(zip(self.components, self.counts(chunk), strict=True))
-            if count
         ]
         spins = jnp.concatenate(parts)
         if len(parts) > 1:
@@ -58,9 +57,15 @@ class Proposal:
         return spins, self.log_q(spins, chunk)
 
     def counts(self, chunk: int) -> list[int]:
-        """Returns how many of `chunk` samples come from each component."""
+        """Returns how many of `chunk` samples come from each component.
+
+        Raises:
+          ValueError: a chunk too small for all of them.
+        """
         others = len(self.components) - 1
         each = chunk // (2 * others) if others else 0
+        if others and not each:
+            raise ValueError(f"chunk={chunk}: a mixture of {others + 1} networks needs at least {2 * others} at a time")
         return [chunk - each * others] + [each] * others
 
     def log_q(self, spins: jax.Array, chunk: int) -> np.ndarray:
@@ -70,7 +75,7 @@ class Proposal:
         for component, share in zip(self.components, shares, strict=True):
             for image in self._inverse_images(spins):
                 log_q = autoregressive.log_prob(component, self.network, image)
-                terms.append(np.asarray(log_q, np.float64) + (np.log(share) if share else -np.inf))
+                terms.append(np.asarray(log_q, np.float64) + np.log(share))
         return np.logaddexp.reduce(terms) - np.log(1 if self.images is None else len(self.images.sign))
 
     def _inverse_images(self, spins):

@@ -20,9 +20,9 @@ from common import app, checkpoint, config, files, mesh, models, training
 from common import config as config_lib
 from common.checkpoint import Checkpointer
 from kernels import autoregressive
-from kernels.autoregressive import stream
-from kernels.autoregressive.importance import SPINS, finalise, spin_derived, spin_numbers
-from projects.van import estimates, model, plots, published, sums, systems
+from kernels.autoregressive import Evidence, finalise, log_weights, stream
+from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
+from projects.van import estimates, model, plots, published, records, sums, systems, train
 from projects.van.config import TrainConfig, network_of
 from projects.van.proposal import Proposal, images_of
 
@@ -45,6 +45,12 @@ class SampleConfig:
         "average the network over so many symmetries (sign, shifts, reflections): the same number of passes",
         minimum=1,
     )
+    defended: bool = config.field(
+        False, "the estimates are of a mixture with the networks of lower beta that train --defended has left"
+    )
+    defence: tuple[str, ...] = config.field(
+        (), "run directories or weight files of other networks for that mixture, such as trainings at a lower beta"
+    )
     same_as: str | None = config.field(
         None, "run directory of the same command, uninterrupted: compare every number with its result", identity=False
     )
@@ -63,27 +69,50 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     run.inputs(pathlib.Path(settings.checkpoint) / "model.safetensors")
     system, network = systems.create(trained), network_of(trained)
     beta = trained.beta if settings.beta is None else settings.beta
-    proposal = Proposal(network, [parameters], images_of(trained, system, settings.images))
+    wider = defence_of(settings, network, run)
+    proposal = Proposal(network, [parameters, *wider], images_of(trained, system, settings.images))
     gathered, others, seconds = draw(settings, run, proposal, system, beta)
-    found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed)
+    found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed, chunk=settings.chunk)
     found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta))
-    run.table("estimates", *estimates.table(found, "Estimates and the exact solution"))
+    run.table("estimates", *records.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
         plots.draw_run(run, found, system.unfold(np.asarray(spins)))
-    result = estimates.result(found) | {"system": system.title, "beta": beta}
+        print(records.line(found))
+    result = records.result(found) | {"system": system.title, "beta": beta}
     if settings.window:
-        result["window"] = window_rows(settings, others, system, found.sites)
+        result["window"] = window_rows(settings, others, system, found.sites, estimates.entropy_of(gathered))
         columns = list(result["window"][0])
-        run.table("window", columns, [list(row.values()) for row in result["window"]], "Reweighted to other beta")
+        cells = [[records.UNKNOWN if value is None else value for value in row.values()] for row in result["window"]]
+        run.table("window", columns, cells, "Reweighted to other beta")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
         beside = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
-        published.write_network(settings.publish, result | beside, run, trained, settings.images, peak)
+        published.write_network(
+            settings.publish, result | beside, run, trained, settings.images, peak, mixture=1 + len(wider)
+        )
     # Neither follows from the flags: a resumed run has other ones.
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
     return result
+
+
+def defence_of(settings: SampleConfig, network, run: app.Run) -> list[dict]:
+    """Returns the parameters of the wider networks of a mixture.
+
+    Raises:
+      ValueError: the training has left none, or weights do not fit.
+    """
+    sources = list(settings.defence)
+    if settings.defended:
+        own = sorted(pathlib.Path(settings.checkpoint).glob(train.WIDER.format("*")))
+        if not own:
+            raise ValueError(
+                f"--defended: {settings.checkpoint} holds no {train.WIDER.format('*')}; train with --defended, or name "
+                "other trainings by --defence=RUN,..."
+            )
+        sources += map(str, own)
+    return [train.loaded(network, source, "defence", run) for source in sources]
 
 
 def load(folder: str) -> tuple[TrainConfig, dict]:
@@ -122,7 +151,7 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
         for gathered, (log_q, energy, m) in chunks:
             numbers = spin_numbers(energy, m)
             others = tuple(
-                stream.update(other, -b * energy - log_q, numbers)
+                stream.update(other, log_weights(log_q, energy, b), numbers)
                 for b, other in zip(settings.window, others, strict=True)
             )
             progress.update(len(log_q))
@@ -138,12 +167,15 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
 
 
 def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float):
-    """Returns the estimates of the network itself, to stand beside those of its mean over symmetries; None without."""
-    if proposal.images is None:
+    """Returns the estimates of the network itself, to stand beside those of its mixture or mean over symmetries; None
+    where it stands alone."""
+    if proposal.images is None and len(proposal.components) == 1:
         return None
-    single, count = dataclasses.replace(proposal, images=None), min(settings.samples, ALONE)
+    single = dataclasses.replace(proposal, components=proposal.components[:1], images=None)
+    count = min(settings.samples, ALONE)
     chunks = estimates.gather(single, system, beta, count, seed=settings.seed, chunk=min(settings.chunk, count))
-    return finalise([gathered for gathered, _ in chunks][-1].weighted, SPINS)
+    sites = proposal.network.rows * proposal.network.columns
+    return estimates.alone_of([gathered for gathered, _ in chunks][-1], system, beta, sites)
 
 
 def compare(result: dict, folder: str, run: app.Run) -> dict:
@@ -166,18 +198,21 @@ def compare(result: dict, folder: str, run: app.Run) -> dict:
     return found
 
 
-def window_rows(settings: SampleConfig, others, system, sites: int) -> list[dict]:
-    """Returns a row for each beta of the window, with the exact values where there are any."""
+def window_rows(settings: SampleConfig, others, system, sites: int, entropy: float | None) -> list[dict]:
+    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any."""
     rows = []
     for beta, other in zip(settings.window, others, strict=True):
+        exact = system.exact(beta)
+        evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the edges are meant to be seen: ess tells
-            found = finalise(other, SPINS, spin_derived(beta, sites))
-        row = {"beta": beta, "ess": found.ess, "ln_z": found.ln_z, "ln_z_error": found.ln_z_err}
+            warnings.simplefilter("ignore", UserWarning)  # each row has its status
+            result = finalise(other, SPINS, spin_derived(beta, sites), evidence)
+        row = {"beta": beta, "status": result.status.level, "reasons": "; ".join(result.status.reasons)}
+        row |= {name: records.number(getattr(result, name)) for name in ("ess", "k_hat", "ln_z")}
+        row["ln_z_error"] = records.number(result.ln_z_err)
         for name in ("u", "entropy", "c_v", "abs_m_site"):
-            row |= {name: found.mean[name], f"{name}_error": found.err[name]}
-        known = system.exact(beta)
-        rows.append(row | ({} if known is None else {"exact_ln_z": known.ln_z, "exact_u": known.u}))
+            row |= {name: records.number(result.mean[name]), f"{name}_error": records.number(result.err[name])}
+        rows.append(row | ({} if exact is None else {"exact_ln_z": exact.ln_z, "exact_u": exact.u}))
     return rows
 
 

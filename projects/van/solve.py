@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from common import config, run_directory
-from projects.van import estimates, systems, train
+from projects.van import estimates, proposal, systems, train
 from projects.van.config import TrainConfig, network_of
 from projects.van.estimates import Found
 
@@ -33,14 +33,19 @@ def solve(
       rows, columns: of the lattice; 1 and the number of spins for a system without one.
       samples: of the estimates.
       run_dir: keeps metrics and checkpoints, and resumes; None keeps nothing.
-      flags: of `train`, such as steps=500, batch_size=200, network="made", z2=False (which a field needs).
+      flags: of `train`, such as steps=500, batch_size=200, network="made", z2=False (which a field needs); images=2
+        and defended=True help where a network loses a part of the law.
 
     Raises:
-      ValueError: a flag out of bounds, fewer than 2 samples, an energy that gives other than one finite number a state,
-        or z2 (which is on) with one that changes when all spins turn over.
+      ValueError: a flag out of bounds, fewer than 2 samples, an energy that gives other than one number a state (+inf
+        where it is forbidden) or is no function of JAX, z2 (which is on) with one that changes when spins turn over.
+
+    Warns:
+      UserWarning: the status is not "trusted".
 
     Returns:
-      Found: `corrected` has ln_z, mean and err by name (u, entropy, c_v, abs_m_site, ...); `raw` the network's own.
+      Found: `status` tells whether to trust it; `corrected` has ln_z, mean and err by name (u, entropy, c_v,
+        abs_m_site, ...); `raw` the network's own.
     """
     if samples < 2:
         raise ValueError(f"samples={samples}: errors need at least 2")
@@ -49,8 +54,13 @@ def solve(
     network = network_of(settings)
     system = systems.of_energy(energy, network.rows, network.columns)
     systems.check_symmetry(settings, system)
+    images = proposal.images_of(settings, system, settings.images)
     with tempfile.TemporaryDirectory() as folder:
         run = run_directory.open_for_test(pathlib.Path(run_dir or folder))
-        parameters = train.fit(settings, system, run)
+        defence = [train.loaded(network, path, "defence", run) for path in settings.defence]
+        parameters, wider = train.fit(settings, system, run)
         run.close()
-    return estimates.from_network(parameters, network, system, beta, samples, seed=settings.seed, chunk=settings.chunk)
+    return estimates.from_network(
+        parameters, network, system, beta, samples, seed=settings.seed, chunk=settings.chunk,
+        defence=[*defence, *wider], images=images,
+    )  # fmt: skip

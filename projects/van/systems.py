@@ -15,7 +15,7 @@ from kernels.ising import energies, transfer
 from projects.van.config import TrainConfig
 
 MOST_ENUMERATED = 20  # spins: a second
-TRIED = 7  # random states that an energy of a user's own is tried on
+TRIED = 8  # states that an energy of a user's own is tried on
 LARGEST_LAW = 8  # sites a side, of the exact law of the magnetisation: a second
 
 
@@ -52,7 +52,10 @@ def create(settings: TrainConfig) -> System:
     if settings.fold and (settings.system not in energies.LATTICES or settings.boundary != "torus"):
         raise ValueError("--fold is for a torus: square or triangular, --boundary=torus")
     if settings.system in energies.LATTICES:
-        system = lattice(settings.system, rows, columns, settings.coupling, settings.boundary)
+        check_length(settings, rows, columns)
+        system = lattice(
+            settings.system, rows, columns, settings.coupling, settings.boundary, double_bonds=settings.double_bonds
+        )
         return fold(system, rows, columns) if settings.fold else system
     n = rows * columns
     if settings.system == "hopfield":
@@ -67,24 +70,40 @@ def create(settings: TrainConfig) -> System:
     return system
 
 
+def check_length(settings: TrainConfig, rows: int, columns: int) -> None:
+    """Raises a ValueError for a torus so short that its bonds would count twice, unless that is asked for."""
+    shortest = min(rows, columns)
+    if settings.boundary != "torus" or shortest >= (2 if settings.double_bonds else 3):
+        return
+    remedy = "--boundary=open, or --double_bonds to count them so" if shortest == 2 else "--boundary=open"
+    raise ValueError(
+        f"--rows={rows} --columns={columns}: a torus of {rows} x {columns} counts bonds twice; take at least 3 x 3, "
+        f"or give {remedy}"
+    )
+
+
 def check_symmetry(settings: TrainConfig, system: System) -> None:
     """Raises a ValueError where z2 is asked for and the energy tells up from down."""
     if settings.z2 and not system.symmetric:
         raise ValueError(f"{system.title} has fields, which tell up from down: give --noz2 (z2=False)")
 
 
-def lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str) -> System:
+def lattice(
+    kind: str, rows: int, columns: int, coupling: float, boundary: str, *, double_bonds: bool = False
+) -> System:
     """Returns a square or triangular lattice."""
-    bonds = energies.lattice_bonds(rows, columns, coupling, lattice=kind, boundary=boundary)
+    doubled = {"double_bonds": double_bonds and boundary == "torus" and min(rows, columns) == 2}
+    bonds = energies.lattice_bonds(rows, columns, coupling, lattice=kind, boundary=boundary, **doubled)
     name = "ferromagnet" if coupling > 0 else "antiferromagnet" if coupling < 0 else "lattice of free spins"
     return System(
         f"{kind} {name}, {rows} x {columns}",
-        lambda spins: energies.lattice_energy(spins, coupling, lattice=kind, boundary=boundary),
+        lambda spins: energies.lattice_energy(spins, coupling, lattice=kind, boundary=boundary, **doubled),
         True,
-        lambda beta: exact_lattice(kind, rows, columns, coupling, boundary, beta),
-        lambda beta: exact_magnetisation(kind, rows, columns, coupling, boundary, beta),
+        lambda beta: exact_lattice(kind, rows, columns, coupling, boundary, beta, **doubled),
+        lambda beta: None if any(doubled.values())
+        else exact_magnetisation(kind, rows, columns, coupling, boundary, beta),
         bonds,
-    )
+    )  # fmt: skip
 
 
 def folded(length: int) -> np.ndarray:
@@ -105,15 +124,19 @@ def fold(system: System, rows: int, columns: int) -> System:
     return dataclasses.replace(system, energy=lambda spins: system.energy(unfold(spins)), bonds=bonds, unfold=unfold)
 
 
-def exact_lattice(kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float):
+def exact_lattice(
+    kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float, *, double_bonds: bool = False
+):
     """Returns the exact solution of a lattice, or None where it would take too long."""
     short, long = sorted((rows, columns))
     if boundary == "torus" and kind == "triangular":
-        return ising.triangular_torus(rows, columns, beta, coupling)
+        return ising.triangular_torus(rows, columns, beta, coupling, double_bonds=double_bonds)
     if boundary == "torus" and (coupling >= 0 or (rows % 2 == 0 and columns % 2 == 0)):
-        return ising.kaufman_torus(rows, columns, beta, coupling)
+        return ising.kaufman_torus(rows, columns, beta, coupling, double_bonds=double_bonds)
     if boundary == "torus":
-        return ising.transfer_torus(short, long, beta, coupling) if short <= transfer.WIDEST_TORUS else None
+        if short > transfer.WIDEST_TORUS:
+            return None
+        return ising.transfer_torus(short, long, beta, coupling, double_bonds=double_bonds)
     if short > transfer.WIDEST_OPEN:
         return None
     return ising.transfer_open(short, long, beta, coupling, lattice=kind)
@@ -192,10 +215,11 @@ def from_function(name: str, rows: int, columns: int) -> System:
 def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's energy") -> System:
     """Returns the system of any function of JAX, spins [n, rows, columns] to energies [n].
 
-    A few random states tell whether it gives finite energies, and whether they change when all spins turn over.
+    It is tried on a few states: whether it can be traced, gives a number each, and changes when all spins turn over.
+    Energies of +inf forbid states; where all that are tried are forbidden it counts as not symmetric.
 
     Raises:
-      ValueError: it is no function, or does not give one finite number a state.
+      ValueError: it is no function of JAX, or does not give one number, or +inf, a state.
     """
     if not callable(energy):
         raise ValueError(f"energy={energy!r} ({title}): expected a function of spins [n, {rows}, {columns}]")
@@ -203,12 +227,51 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
     def of_spins(spins):
         return energy(jnp.asarray(spins, jnp.result_type(float)))
 
-    spins = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (TRIED, rows, columns))
-    found, mirrored = (np.asarray(of_spins(each)) for each in (spins, -spins))
-    if found.shape != (TRIED,) or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+    spins = tried_states(rows, columns)
+    try:
+        jax.eval_shape(of_spins, jax.ShapeDtypeStruct(spins.shape, spins.dtype))
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         raise ValueError(
-            f"energy ({title}) of {TRIED} states is {found.dtype} of shape {list(found.shape)}"
-            f"{' and not finite' if found.dtype.kind == 'f' else ''}: expected [{TRIED}], one finite number a state"
+            f"energy ({title}) cannot be traced ({type(error).__name__}): it needs the values of its spins, as NumPy, "
+            "float() and `if` do; write it with jax.numpy, or give projects.van.systems.from_numpy of it, slower"
+        ) from None
+    plain, mirrored = (of_spins(each) for each in (spins, -spins))
+    if np.shape(plain) != (TRIED,) or np.asarray(plain).dtype.kind not in "iuf":
+        raise ValueError(
+            f"energy ({title}) of {TRIED} states is {np.asarray(plain).dtype} of shape {list(np.shape(plain))}: "
+            f"expected [{TRIED}], one number a state"
         )
-    symmetric = np.allclose(found, mirrored, rtol=1e-5, atol=1e-5 * np.abs(found).max())
-    return System(title, of_spins, symmetric, lambda beta: None)
+    plain, mirrored = (np.asarray(each, np.float64) for each in (plain, mirrored))
+    if (wrong := np.isnan(plain) | np.isneginf(plain)).any():
+        raise ValueError(
+            f"energy ({title}) is {plain[wrong][0]} of one of {TRIED} states: expected finite numbers, or +inf where "
+            "a state is forbidden"
+        )
+    return System(title, of_spins, is_symmetric(plain, mirrored), lambda beta: None)
+
+
+def from_numpy(energy: Callable[[np.ndarray], np.ndarray]) -> Callable[[jax.Array], jax.Array]:
+    """Returns an energy written in NumPy, spins [n, rows, columns] to [n], as one of JAX, which calls back for it."""
+
+    def of_spins(spins):
+        result = jax.ShapeDtypeStruct(spins.shape[:1], spins.dtype)
+        return jax.pure_callback(lambda values: np.asarray(energy(np.asarray(values)), spins.dtype), result, spins)
+
+    return of_spins
+
+
+def tried_states(rows: int, columns: int) -> np.ndarray:
+    """Returns int8 [TRIED, rows, columns]: all up, all down, one turned over, and random states."""
+    spins = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (TRIED, rows, columns))
+    spins[0], spins[1], spins[2] = 1, -1, -1
+    spins[2, 0, 0] = 1
+    return spins
+
+
+def is_symmetric(plain: np.ndarray, mirrored: np.ndarray) -> bool:
+    """Returns whether energies [n] and those of the states turned over agree, and any of them is finite."""
+    finite = np.isfinite(plain)
+    if not finite.any() or not np.array_equal(finite, np.isfinite(mirrored)):
+        return False
+    scale = np.abs(plain[finite]).max()
+    return bool(np.allclose(plain[finite], mirrored[finite], rtol=1e-5, atol=1e-5 * scale))

@@ -10,9 +10,10 @@ import dataclasses
 import numpy as np
 
 from common import app, checkpoint, config, provenance
-from projects.van import comment, figures, inverse, plots, published
+from kernels.autoregressive.reliability import LEVELS
+from projects.van import comment, figures, inverse, plots, published, records
 from projects.van.config import network_of
-from projects.van.ladder import Ladder, climb, sigmas
+from projects.van.ladder import Ladder, climb, sigmas_off, summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class TablesConfig:
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Makes a figure, and returns its numbers."""
     if settings.render_readme:
-        return {"readme_changed": published.render()}
+        return {"front_pages_changed": published.refresh_front_pages(), "readme_changed": published.render()}
     if settings.figure == "comment":
         result, pictures = comment.make(settings.scale, run)
     elif settings.figure == "4b":
@@ -61,8 +62,20 @@ def temperatures(settings: TablesConfig, run: app.Run) -> tuple[dict, dict]:
         pictures["_overlaps"] = overlaps(figures.ladders("3", settings.scale)[0], run)
     for name, each in rows.items():
         for row in each:
-            print(f"{name} beta {row['beta']:g}: ESS {row['ess']:.3f}, {sigmas(row)}")
-    return {"networks": describe(settings), "rows": rows}, pictures
+            print(f"{name} beta {row['beta']:g}: {summary(row)}")
+    return {"status": worst_of(rows), "networks": describe(settings), "rows": rows}, pictures
+
+
+def worst_of(rows: dict[str, list[dict]]) -> dict:
+    """Returns the status of a figure: the worst of its points, each reason with its place."""
+    levels, reasons = {"trusted": 0}, []
+    for name, each in rows.items():
+        for row in each:
+            status = records.status_of(row)
+            levels[status["level"]] = levels.get(status["level"], 0) + 1
+            reasons += [f"{name}, beta {row['beta']:g}: {reason}" for reason in status["reasons"]]
+    level = max(levels, key=lambda level: (levels[level] > 0, LEVELS.index(level)))
+    return {"level": level, "reasons": reasons, "points": levels}
 
 
 def describe(settings: TablesConfig) -> dict[str, str]:
@@ -84,19 +97,24 @@ def table(rows: dict[str, list[dict]]) -> tuple[list[str], list[list]]:
     """Returns (columns, rows): ln Z, entropy and |M| at every temperature."""
     columns = [
         "system", "beta", "ESS", "ln Z exact", "ln Z network", "ln Z corrected", "error", "sigmas off", "S/N exact",
-        "S/N corrected", "error",
+        "S/N corrected", "error", "status",
     ]  # fmt: skip
     cells = []
     for name, each in rows.items():
         for row in each:
             ln_z, entropy = row["estimates"]["ln_z"], row["estimates"]["entropy"]
-            exact = ln_z.get("exact")
-            far = None if exact is None else (ln_z["nis"] - exact) / max(ln_z["nis_error"], 1e-12)
+            level = records.status_of(row)["level"]
             cells.append([
-                name, row["beta"], row["ess"], exact, ln_z["raw"], ln_z["nis"], ln_z["nis_error"], far,
-                entropy.get("exact"), entropy["nis"], entropy["nis_error"],
+                name, row["beta"], row["ess"], ln_z.get("exact"), ln_z["raw"],
+                *(records.marked(_or_dash(value), level) for value in (ln_z["nis"], ln_z["nis_error"])),
+                sigmas_off(ln_z, "nis"), entropy.get("exact"),
+                *(records.marked(_or_dash(value), level) for value in (entropy["nis"], entropy["nis_error"])), level,
             ])  # fmt: skip
     return columns, cells
+
+
+def _or_dash(value: float | None):
+    return records.UNKNOWN if value is None else value
 
 
 CHECKS = ("difference", "ess")

@@ -141,3 +141,44 @@ def test_command_line(tmp_path, capsys):
     assert report.main([str(tmp_path / "none")]) == 1
     assert "none is not a run directory" in capsys.readouterr().err
     assert pathlib.Path(tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("level", "mark"), [("trusted", "trusted"), ("doubtful", "doubtful"), ("not usable", "unusable")]
+)
+def test_a_result_that_says_how_far_to_trust_it(tmp_path, level, mark):
+    """Its level stands at the top in its colour, with the reasons; no green "finished" over what cannot be used."""
+    status = {"level": level, "reasons": ["too <few> samples"], "unchecked": ["exact value"]}
+    path = make_run(tmp_path / "run", result={"status": status, "value": 1.5})
+    cells = [[{"value": 1.25, "status": level}, level], [None, "plain"]]
+    files.write_json(path / "tables" / "t.json", {"title": "T", "columns": ["a", "b"], "rows": cells})
+    text = report.write([path]).read_text()
+    Page(text)
+    assert f'<b class="{mark}">finished, {level}</b>' in text and '<b class="finished">' not in text
+    assert f'<div class="verdict {mark}"><b>Result: {level}</b>' in text
+    assert "<li>too &lt;few&gt; samples</li>" in text and "not looked at: exact value" in text
+    assert f'<td class="number {mark}">1.25</td><td class="{mark}">{level}</td>' in text and "status/level" not in text
+    other = make_run(tmp_path / "other")
+    both = report.write([path, other]).read_text()
+    assert f'<td class="{mark}">{level}</td>' in both and '<b class="finished">finished</b>' in both
+
+
+def test_a_status_of_another_kind_is_a_number_like_others(tmp_path):
+    path = make_run(tmp_path / "run", result={"status": {"level": "fine"}, "code": 3})
+    text = report.write([path]).read_text()
+    assert (
+        '<b class="finished">finished</b>' in text
+        and "status/level" in text
+        and "verdict " not in text.split("</style>")[1]
+    )
+
+
+def test_many_numbers_stand_below_the_tables(tmp_path):
+    numbers = {f"number {k}": k for k in range(report.LONG + 1)}
+    path = make_run(tmp_path / "run", result=numbers)
+    assert "<summary>All numbers" not in report.write([path]).read_text(), "there is no table that would show them"
+    files.write_json(path / "tables" / "t.json", {"title": "T", "columns": ["a"], "rows": [[1]]})
+    text = report.write([path]).read_text()
+    assert (
+        text.index("<h3>T</h3>") < text.index("<summary>All numbers of result.json</summary>") < text.index("number 7")
+    )

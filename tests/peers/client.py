@@ -16,8 +16,10 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parents[1] / ".venv-peers"
-MADE_BY = {"nncodec-full": "make peers-full", "zennit": "make peers-zennit", "foolbox": "make peers-foolbox",
-           "networks": "make peers-networks"}  # fmt: skip
+MADE_BY = {
+    "nncodec-full": "make peers-full", "zennit": "make peers-zennit", "foolbox": "make peers-foolbox",
+    "netket": "make peers-netket", "arviz": "make peers-arviz", "networks": "make peers-networks",
+}  # fmt: skip
 
 
 def python_of(name: str) -> pathlib.Path | None:

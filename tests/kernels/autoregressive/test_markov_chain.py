@@ -79,9 +79,9 @@ def test_the_time_of_the_exact_chain():
     draws = np.random.default_rng(3).choice(STATES, 400_000, p=Q)
     index, _ = chains.nmcmc(jax.random.key(5), LOG_R[draws])
     series = f[draws[np.asarray(index)]]
-    assert chains.integrated_time(series) == pytest.approx(wanted, rel=0.08)
-    mean, error, _ = chains.chain_estimate(series)
-    assert abs(mean - P @ f) < 6 * error
+    assert chains.integrated_time(series).time == pytest.approx(wanted, rel=0.08)
+    mean, error, _, status = chains.chain_estimate(series)
+    assert abs(mean - P @ f) < 6 * error and status.level == "trusted"
     assert error == pytest.approx(np.sqrt(2 * wanted * covariance[0] / 400_000), rel=0.05)
 
 
@@ -95,14 +95,118 @@ def test_times_of_autoregressive_series(rho):
         series[t] = state = rho * state + value
     wanted = (1 + rho) / (2 * (1 - rho))
     tolerance = 0.2 if rho >= 0 else 0.35  # the window is short where signs alternate
-    assert chains.integrated_time(series) == pytest.approx(wanted, rel=tolerance)
-    assert chains.integrated_time(series.reshape(10, -1)) == pytest.approx(wanted, rel=tolerance)
+    assert chains.integrated_time(series).time == pytest.approx(wanted, rel=tolerance)
+    assert chains.integrated_time(series.reshape(10, -1)).time == pytest.approx(wanted, rel=tolerance)
 
 
-def test_constant_and_short_series():
-    assert chains.integrated_time(np.full(100, 3.0)) == 0.5
-    with pytest.warns(UserWarning, match="too few"):
-        chains.integrated_time(np.arange(50.0), window=100)
+def autoregressive(rho, n, rng):
+    """A stationary series with rho(t) = rho^t."""
+    noise = rng.normal(size=n) * math.sqrt(1 - rho**2)
+    series = np.empty(n)
+    state = rng.normal()
+    for t in range(n):
+        series[t] = state = rho * state + noise[t]
+    return series
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("rho", "n"), [(0.9, 100), (0.99, 1000)])
+def test_a_series_too_short_for_its_own_time_says_so(rho, n):
+    """The time comes out at 4 instead of 9.5, 40 instead of 99.5. By emcee's rule 99.8 % are told; of 100 seeds at
+    least 90: with 99.8 % fewer would be a chance of 1e-13."""
+    rng = np.random.default_rng(12)
+    result = [chains.chain_estimate(autoregressive(rho, n, rng)) for _ in range(100)]
+    assert sum(each.status.level != "trusted" for each in result) >= 90
+    assert np.median([each.time for each in result]) < 0.6 * (1 + rho) / (2 * (1 - rho))
+
+
+def test_a_series_that_is_long_enough_is_trusted_and_covers():
+    """1,000 times long: of 100 seeds at most 5 are told (below 1 % each: 1e-3 for more than 5 were it 1.5 %), and 43 to
+    89 one-sigma intervals hold the truth (binomial with 0.683: 2e-7 below and above)."""
+    rng = np.random.default_rng(13)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = [chains.chain_estimate(autoregressive(0.6, 2000, rng)) for _ in range(100)]
+    assert sum(each.status.level != "trusted" for each in result) <= 5
+    assert 43 <= sum(abs(each.mean) < each.error for each in result) <= 89
+
+
+def test_a_stuck_chain_has_no_error():
+    """It had a time of 1/2 and an error of 0."""
+    with pytest.warns(UserWarning, match="not usable: all steps have the same value"):
+        result = chains.chain_estimate(np.full(100, 3.0))
+    assert result.mean == 3 and result.error == result.time == math.inf and result.status.level == "not usable"
+    with pytest.warns(UserWarning, match="same value"):
+        assert chains.integrated_time(np.full((4, 100), 3.0)).time == math.inf
+    # Rounding about a value is no movement, however small numbers about 0 are one.
+    rounding = 1e6 * (1 + 1e-16 * np.random.default_rng(0).choice([-1, 1], 1000))
+    with pytest.warns(UserWarning, match="same value"):
+        assert chains.chain_estimate(rounding).error == math.inf
+    assert chains.chain_estimate(1e-30 * np.random.default_rng(0).normal(size=1000)).status.level == "trusted"
+
+
+def test_the_window_of_a_short_series():
+    with pytest.warns(UserWarning, match="not usable: 50 steps are too few for their correlation"):
+        assert chains.integrated_time(np.arange(50.0), window=100).status.level == "not usable"
+    with pytest.warns(UserWarning, match="doubtful: 50 steps are 12 of their integrated time"):
+        chains.chain_estimate(np.arange(50.0))
+    with pytest.warns(UserWarning, match="not usable: 3 steps"):
+        assert chains.chain_estimate([0.0, 1.0, 0.5]).error == math.inf
+
+
+def test_no_accepted_move():
+    """The observable changes by chance of rounding or another cause: the flags tell."""
+    x = np.random.default_rng(3).normal(size=1000)
+    accepted = np.zeros(1000, bool)
+    accepted[0] = True
+    with pytest.warns(UserWarning, match="no move was accepted in 1000 steps"):
+        result = chains.chain_estimate(x, accepted)
+    assert result.error == math.inf and result.status.level == "not usable"
+    with pytest.warns(UserWarning, match="1 of 2 chains accepted no move"):
+        several = chains.chain_estimate(np.stack([x, x[::-1]]), np.stack([accepted, np.ones(1000, bool)]))
+    assert several.status.level == "doubtful" and several.error < math.inf
+    accepted[500:] = True
+    with pytest.warns(UserWarning, match="one state held the chain for 499 of 1000 steps"):
+        chains.chain_estimate(x, accepted)
+    assert chains.chain_estimate(x, np.ones(1000, bool)).status.level == "trusted"
+
+
+def test_chains_that_disagree_are_told():
+    """Means a fifth of a deviation apart, a single drift, one chain that never moves."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(4, 5000))
+    apart = x + 0.1 * np.array([[1.0], [-1], [1], [-1]])
+    with pytest.warns(UserWarning, match="chains or their halves disagree"):
+        result = chains.chain_estimate(apart)
+    assert result.status.level == "doubtful" and result.error > 3 * chains.chain_estimate(x).error
+    drift = x[0] + np.linspace(-0.3, 0.3, 5000)
+    with pytest.warns(UserWarning, match="its halves differ by more than chance"):
+        assert chains.chain_estimate(drift).status.level == "doubtful"
+    # Opposite drifts, which leave all means of whole chains alike.
+    opposite = x + np.linspace(-0.3, 0.3, 5000) * np.array([[1.0], [-1], [1], [-1]])
+    with pytest.warns(UserWarning, match="disagree"):
+        chains.chain_estimate(opposite)
+    x[2] = 0.5
+    with pytest.warns(UserWarning, match="1 of 4 chains do not move"):
+        chains.chain_estimate(x)
+
+
+def test_many_short_chains_are_long_enough_together():
+    """100 independent chains of 10 steps: their means tell the error."""
+    result = chains.chain_estimate(np.random.default_rng(6).normal(size=(100, 10)))
+    assert result.status.level == "trusted" and result.error == pytest.approx(1 / math.sqrt(1000), rel=0.3)
+
+
+def test_weights_of_zero_are_left_at_once_and_never_entered():
+    log_w = np.array([-np.inf, -np.inf, 0.3, -np.inf, 0.1, -np.inf])
+    for start in (0, 1):
+        index, accepted = chains.nmcmc(jax.random.key(0), log_w, start)
+        assert list(index[:3]) == [start, start, 2] and list(accepted[:4]) == [False, False, True, False]
+        assert set(np.asarray(index[2:])) <= {2, 4} and chains.burn_in(accepted) == 2
+    index, accepted = chains.nmcmc(jax.random.key(0), np.full(5, -np.inf))
+    assert not np.any(accepted) and not np.any(index)
+    many, _ = jax.vmap(chains.nmcmc)(jax.random.split(jax.random.key(1), 3), jnp.stack([log_w] * 3))
+    assert np.all(np.isin(many[:, 2:], [2, 4]))
 
 
 def test_large_log_weights_keep_their_differences():
@@ -139,6 +243,8 @@ def test_burn_in():
         (lambda: chains.integrated_time(np.zeros(1)), "at least 2"),
         (lambda: chains.integrated_time(np.zeros(9), -1), "window=-1"),
         (lambda: chains.integrated_time(np.array([0, math.nan])), "finite"),
+        (lambda: chains.nmcmc(jax.random.key(0), np.array([0, math.nan])), r"log_w\[1\]=nan"),
+        (lambda: chains.chain_estimate(np.arange(9.0), np.ones(8, bool)), r"accepted of shape \[1, 8\]"),
     ],
 )
 def test_bad_input_is_refused(call, named):

@@ -88,9 +88,15 @@ def test_paired_interval_covers_the_difference():
     after[:4], after[95] = False, True
     low, high = evaluation.paired_interval(before, after)
     assert low < -0.03 < high and (low, high) == evaluation.paired_interval(before, after)
-    assert evaluation.paired_interval(before, before) == (0.0, 0.0)
     # The normal approximation: -0.03 +- 1.96 * sqrt((5/100 - 0.03^2) / 100).
     assert low == pytest.approx(-0.0734, abs=0.011) and high == pytest.approx(0.0134, abs=0.011)
+
+
+def test_no_changed_answer_is_no_interval_of_width_zero():
+    """None of 100 images: a share up to 1 - 0.025^(1/100) is within 95 % on both sides."""
+    same = np.array([True] * 90 + [False] * 10)
+    low, high = evaluation.paired_interval(same, same)
+    assert high == -low == pytest.approx(1 - 0.025**0.01) and 0.036 < high < 0.037
 
 
 def test_the_readme_shows_what_the_result_files_say(tmp_path):

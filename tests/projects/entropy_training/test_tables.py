@@ -56,6 +56,13 @@ def test_the_smallest_file_within_the_tolerance_is_chosen():
     assert means["mean_percent"] == pytest.approx(np.mean([200, 90]) / 1e4)
 
 
+def test_one_seed_has_no_deviation():
+    """Not one of 0: nothing after the mean, and null in the file."""
+    alone = tables.mean_of(tables.choose([row(0, 300, 0.989)], "ect"))
+    assert alone["deviation_ratio"] is alone["deviation_accuracy"] is None
+    assert published._with_spread(alone, "accuracy", "{:.2f}", 100) == "98.00"
+
+
 def test_full_tables_take_their_settings_from_the_flag_files():
     every = tables.experiments(TablesConfig(scale="full", table=("lenet_300_100", "lenet5", "small_vgg16")))
     assert [experiment.training.model for experiment in every] == [experiment.name for experiment in every]

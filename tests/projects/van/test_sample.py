@@ -9,13 +9,13 @@ import pytest
 from common import checkpoint, config, files, run_directory
 from kernels import ising
 from kernels.autoregressive import nmcmc
-from kernels.autoregressive.importance import spin_numbers
+from kernels.autoregressive.thermodynamics import spin_numbers
 from projects.van import estimates, model, sample, sums, systems
 from projects.van.config import TrainConfig, network_of
 from projects.van.proposal import Proposal, images_of
 from projects.van.sample import SampleConfig
 
-TRAINED = TrainConfig(rows=3, depth=1, channels=1, half_width=2, beta=0.3)
+TRAINED = TrainConfig(rows=3, depth=1, channels=1, half_width=2, beta=0.15)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def run_in(path, settings):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    settings = SampleConfig(checkpoint=str(folder), samples=5300, chunk=500, window=(0.2, 0.4))
+    settings = SampleConfig(checkpoint=str(folder), samples=5300, chunk=500, window=(0.1, 0.2))
     return settings, *run_in(tmp_path_factory.mktemp("whole"), settings)
 
 
 def test_estimates_are_corrected(whole):
     _, result, run = whole
     assert result["samples"] == 5300
-    for beta, row in ((0.3, None), (0.2, result["window"][0]), (0.4, result["window"][1])):
+    for beta, row in ((0.15, None), (0.1, result["window"][0]), (0.2, result["window"][1])):
         exact = ising.kaufman_torus(3, 3, beta)
         found = (
             (row["ln_z"], row["ln_z_error"]) if row else [result["estimates"]["ln_z"][k] for k in ("nis", "nis_error")]
@@ -90,6 +90,12 @@ def test_a_mean_over_images_stands_beside_the_network_alone(folder, whole, tmp_p
     assert abs(ln_z["nis"] - ln_z["exact"]) < 6 * ln_z["nis_error"]
 
 
+def in_order(gathered):
+    """All that is not the chain's; of the largest weights their order does not count."""
+    streams = [state._replace(tail=np.sort(state.tail)) for state in (gathered.weighted, gathered.raw)]
+    return *streams, gathered.kept
+
+
 def test_sums_do_not_know_chunks():
     """The same samples in one piece and in many: all that is not the chain's randomness is the same."""
     rng = np.random.default_rng(0)
@@ -100,11 +106,7 @@ def test_sums_do_not_know_chunks():
     many = sums.empty(origin)
     for k, part in enumerate(np.split(np.arange(3000), [10, 11, 1500])):
         many = sums.add(many, jax.random.fold_in(key, k), log_q[part], energy[part], m[part], 0.5)
-    for a, b in zip(
-        jax.tree.leaves((one.weighted, one.raw, one.kept)),
-        jax.tree.leaves((many.weighted, many.raw, many.kept)),
-        strict=True,
-    ):
+    for a, b in zip(*(jax.tree.leaves(in_order(each)) for each in (one, many)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
     assert many.chain.steps == 3000
 

@@ -1,5 +1,7 @@
 """A training step against exact gradients; schedules by hand."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,10 +62,80 @@ def test_no_gradient_where_the_network_is_exact():
 
 
 def test_annealing():
+    """The papers' beta (1 - anneal^t) where it is asked for; by default the final beta is reached half-way."""
     settings = TrainConfig(anneal=0.9)
     found = [float(steps.beta_at(settings, jnp.float32(2.0), done)) for done in (0, 1, 200)]
     assert found == pytest.approx([2 * 0.1, 2 * 0.19, 2.0], rel=1e-5)
     assert float(steps.beta_at(TrainConfig(anneal=0.0), jnp.float32(2.0), 0)) == 2.0
+    for steps_in_all in (10, 300, 10_000):
+        settings = TrainConfig(steps=steps_in_all, beta=0.5)
+        half = [steps.beta_at(settings, 0.5, done) for done in (0, steps_in_all // 2 - 1, steps_in_all - 1)]
+        assert [float(beta) for beta in half] == pytest.approx([0.5 / (steps_in_all / 2), 0.5, 0.5])
+    assert float(steps.beta_at(TrainConfig(steps=100, anneal_share=1.0), 1.0, 49)) == pytest.approx(0.5)
+    assert float(steps.beta_at(TrainConfig(steps=100, anneal_share=0.0), 1.0, 0)) == 1.0
+
+
+def test_the_final_beta():
+    """300 steps of the papers' schedule end at 0.45 of beta, which nothing said; whole periods of evaluation count."""
+    papers = TrainConfig(steps=300, anneal=0.998, beta=0.44, evaluate_every=100)
+    assert steps.final_beta(papers, 300) / 0.44 == pytest.approx(0.4515, abs=1e-4)
+    assert steps.steps_in_all(papers) == 300 and steps.steps_in_all(dataclasses.replace(papers, steps=301)) == 400
+    assert steps.final_beta(TrainConfig(steps=300, beta=0.44), 300) == pytest.approx(0.44)
+    assert steps.final_beta(TrainConfig(anneal=0.0, beta=0.44), 1) == 0.44
+
+
+def test_forbidden_states_leave_gradients_finite():
+    """Three up spins of five at most: energies of +inf among the samples. Loss and gradient are finite, and training
+    drives the network away from them: their share falls below a tenth of what it was."""
+
+    def energy(spins):
+        up = (spins > 0).sum((1, 2))
+        return jnp.where(up > 3, jnp.inf, -1.0 * up)
+
+    settings = dataclasses.replace(TINY, batch_size=500, learning_rate=3e-2, z2=False, steps=150)
+    step = jax.jit(steps.make_step(settings, energy))
+    state = steps.initial_state(settings, model.tree(model.create(network_of(settings), 0)))
+    shares = []
+    for _ in range(150):
+        state, metrics = step(state, {"beta": jnp.full(1, settings.beta)})
+        assert all(np.isfinite(value) for value in metrics.values())
+        shares.append(float(metrics["forbidden"]))
+    assert shares[0] > 0.1 and np.mean(shares[-20:]) < shares[0] / 10
+    loss = steps.finite_loss(jnp.array([1.0, 3.0, 7.0]), jnp.array([False, False, True]))
+    np.testing.assert_allclose(loss, [1, 3, 3 + steps.FORBIDDEN])
+    assert not np.any(steps.finite_loss(jnp.ones(3), jnp.ones(3, bool))), "nothing to learn from, and nothing nan"
+    assert np.isnan(steps.finite_loss(jnp.array([jnp.nan, 1.0]), jnp.array([False, True]))).all(), "nan is not hidden"
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine"])
+def test_a_state_keeps_its_types_in_64_bit_mode(schedule):
+    """The plateau's best loss became float64, and training refused its own state."""
+    with jax.enable_x64(True):
+        settings = dataclasses.replace(
+            TINY, batch_size=10, schedule=schedule, warmup=2, averaging=0.9, anneal=None, steps=4, defended=True
+        )
+        step = jax.jit(steps.make_step(settings, systems.create(settings).energy))
+        state = steps.initial_state(settings, model.tree(model.create(network_of(settings), 0)))
+        for _ in range(2):
+            after, _ = step(state, {"beta": np.full(1, 0.5, np.float32)})
+            assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)
+            state = after
+
+
+def test_a_defended_training_keeps_its_networks_on_the_way():
+    """Of 1/4, 1/2 and 3/4 of beta: the first steps at or beyond them, of the running mean where there is one."""
+    settings = TrainConfig(
+        system="sk", rows=1, columns=4, network="made", depth=1, channels=1, bias=False, batch_size=20, steps=8,
+        anneal_share=1.0, defended=True,
+    )  # fmt: skip
+    step = jax.jit(steps.make_step(settings, systems.create(settings).energy))
+    state = steps.initial_state(settings, model.tree(model.create(network_of(settings), 0)))
+    after = {}
+    for done in range(1, 9):
+        state, _ = step(state, {"beta": jnp.full(1, 1.0)})
+        after[done] = np.asarray(state.parameters["layer_0"]["kernel"])
+    for wider, done in zip(state.wider, (2, 4, 6), strict=True):
+        np.testing.assert_array_equal(wider["layer_0"]["kernel"], after[done])
 
 
 def test_plateaus_lower_the_rate():

@@ -1,5 +1,6 @@
 """From flags to systems: energies, symmetries, exact solutions, folded tori, refusals."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -107,15 +108,73 @@ def test_a_users_function(monkeypatch):
     [
         (3, "energy=3"),
         (lambda spins: spins.sum(), r"of shape \[\]"),
-        (lambda spins: spins.sum((1, 2))[:, None] ** 2, r"of shape \[7, 1\]"),
-        (lambda spins: spins.sum((1, 2)) / 0, "not finite"),
+        (lambda spins: spins.sum((1, 2))[:, None] ** 2, r"of shape \[8, 1\]"),
+        (lambda spins: spins.sum((1, 2)) / 0, "is -inf of one of 8 states"),
+        (lambda spins: jnp.sqrt(spins.sum((1, 2))), "is nan of one of 8 states"),
         (lambda spins: None, "object"),
+        (
+            lambda spins: -np.abs(np.asarray(spins)).sum((1, 2)),
+            "cannot be traced .TracerArrayConversionError.*jax.numpy",
+        ),
+        (lambda spins: spins.sum((1, 2)) if spins[0, 0, 0] > 0 else -spins.sum((1, 2)), "cannot be traced"),
     ],
 )
 def test_what_is_no_energy_is_refused(energy, named):
     """An energy [n, 1] or [] would broadcast to a loss of another shape and train without a word."""
     with pytest.raises(ValueError, match=named):
         systems.of_energy(energy, 2, 3)
+
+
+def test_a_scalar_energy_is_not_called_infinite():
+    with pytest.raises(ValueError, match=r"is float32 of shape \[\]: expected \[8\], one number a state") as refusal:
+        systems.of_energy(lambda spins: spins.sum(), 2, 3)
+    assert "finite" not in str(refusal.value)
+
+
+def test_an_energy_in_numpy_by_a_callback():
+    """As the refusal advises; in jit, too."""
+    system = systems.of_energy(systems.from_numpy(lambda spins: (np.asarray(spins).sum((1, 2)) ** 2) / 10), 2, 3)
+    spins = jnp.asarray(RNG.choice([-1, 1], (5, 2, 3)).astype(np.int8))
+    np.testing.assert_allclose(jax.jit(system.energy)(spins), parabola(np.asarray(spins, np.float32)), rtol=1e-6)
+    assert system.symmetric
+
+
+def test_energies_that_forbid_states():
+    """+inf is a constraint. What is symmetric shows on allowed states; where none of those tried is, nothing does."""
+
+    def no_two_neighbours(spins):  # hard squares: up is occupied
+        up = spins > 0
+        clash = (up & jnp.roll(up, 1, 1)).any((1, 2)) | (up & jnp.roll(up, 1, 2)).any((1, 2))
+        return jnp.where(clash, jnp.inf, -spins.sum((1, 2)))
+
+    assert not systems.of_energy(no_two_neighbours, 4, 4).symmetric
+
+    def balanced(spins):
+        return jnp.where(spins.sum((1, 2)) == 0, 0.0, jnp.inf)
+
+    assert systems.of_energy(balanced, 2, 2).symmetric
+    assert not systems.of_energy(lambda spins: jnp.full(len(spins), jnp.inf), 2, 2).symmetric
+
+
+@pytest.mark.parametrize("kind", ["square", "triangular"])
+def test_a_torus_of_length_two(kind):
+    """2 x 4: refused with flags that exist, and with --double_bonds exact by enumeration."""
+    with pytest.raises(ValueError, match="--rows=2 --columns=4.*--boundary=open.*--double_bonds"):
+        of(system=kind, rows=2, columns=4)
+    with pytest.raises(ValueError, match="--boundary=open$"):
+        of(system=kind, rows=1, columns=4, double_bonds=True)
+    system = of(system=kind, rows=2, columns=4, double_bonds=True)
+    brute = ising.brute_force(
+        lambda s: energies.lattice_energy(s.reshape(-1, 2, 4), lattice=kind, double_bonds=True), 8, 0.6
+    )
+    assert system.exact(0.6) == pytest.approx(brute, rel=1e-10) and system.abs_m(0.6) is None
+    spins = RNG.choice([-1, 1], (5, 2, 4)).astype(np.int8)
+    flat = spins.reshape(5, -1).astype(int)
+    by_bonds = -(flat[:, system.bonds.first] * flat[:, system.bonds.second]).sum(1)
+    np.testing.assert_array_equal(system.energy(jnp.asarray(spins)), by_bonds)
+    assert of(system=kind, rows=3, columns=4, double_bonds=True).exact(0.6) == of(system=kind, rows=3, columns=4).exact(
+        0.6
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,6 +206,8 @@ def test_couplings_that_do_not_fit_are_refused(tmp_path, arrays, named):
         ({"boundary": "open", "fold": True}, "--fold"),
         ({"system": "hopfield", "rows": 1, "columns": 7}, "n=7"),
         ({"epsilon": 0.5}, "epsilon"),
+        ({"anneal": 0.9, "anneal_share": 0.5}, "--anneal=0.9 and --anneal_share=0.5"),
+        ({"defended": True, "anneal": 0.0}, "--defended"),
         ({"plateau": (1.5, 100, 1e-4, 1e-6)}, "--plateau"),
     ],
 )

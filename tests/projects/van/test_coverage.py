@@ -1,0 +1,59 @@
+"""The study of the error bars: its cases are what they say, and what is published of it holds what was asked."""
+
+import json
+
+import numpy as np
+import pytest
+
+from common import files, run_directory
+from projects.van import coverage, coverage_cases, coverage_tables, published
+
+
+def test_truths_of_log_normal_weights():
+    """By quadrature over z: ln Z, U, S, c_v and |M| under p."""
+    case = coverage_cases.log_normal()
+    z = np.linspace(-12, 18, 300_001)
+    density = np.exp(-0.5 * (z - coverage_cases.DEVIATION) ** 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    E = -(coverage_cases.DEVIATION * z + coverage_cases.LOG_Q) / case.beta
+    u = density @ E
+    assert case.truth["u"] == pytest.approx(u / case.sites)
+    assert case.truth["c_v"] == pytest.approx(case.beta**2 * (density @ E**2 - u**2) / case.sites)
+    assert case.truth["abs_m_site"] == pytest.approx(density @ np.abs(z) / case.sites)
+    assert case.truth["entropy"] == pytest.approx((case.beta * u + case.truth["ln_z"]) / case.sites)
+    draw = case.draw(5, 10)
+    assert np.allclose(-case.beta * draw.energy - draw.log_q, coverage_cases.DEVIATION * draw.magnetisation)
+
+
+def test_a_small_study(tmp_path):
+    """Pieces stay: a second run measures nothing; numbers and tables have their form; heavy weights are told."""
+    settings = coverage.CoverageConfig(seeds=3, samples=400, cases=("log_normal",))
+    run = run_directory.open_for_test(tmp_path)
+    result = files.clean(coverage.main(settings, run))
+    (row,) = result["coverage"].values()
+    assert row["told"]["exact"] >= row["told"]["weights"] > 0.5 and set(row["methods"]) == set(coverage_tables.METHODS)
+    assert set(row["methods"]["delta"]) == set(coverage.QUANTITIES)
+    json.dumps(result, allow_nan=False)
+    assert {path.stem for path in (tmp_path / "tables").glob("*.json")} == {"told", *coverage_tables.METHODS}
+    again = coverage.main(settings, run)
+    assert again["coverage"] == result["coverage"] and again["front_page"] == []
+    with pytest.raises(ValueError, match="--cases=none"):
+        coverage.CoverageConfig(cases=("none",))
+
+
+def test_published_error_bars_hold_or_say_that_they_do_not():
+    """Of every case that is published: 60 to 76 % of the one-sigma bars hold the truth, or 99 % of the seeds are told,
+    by both methods; where networks are good at most 2 % are told."""
+    result = published.load()["coverage"]
+    assert result["seeds"] >= 200 and result["samples"] == 10_000 and not result["provenance"]["dirty"]
+    assert set(result["coverage"]) == set(coverage_cases.CASES)
+    for name, row in result["coverage"].items():
+        told = row["told"]["samples of p"]
+        for method in ("delta", "jackknife"):
+            for quantity, shares in row["methods"][method].items():
+                assert 0.6 <= shares["all"] <= 0.76 or told >= 0.99, (name, method, quantity)
+    for name in coverage_tables.GOOD:
+        assert result["coverage"][name]["told"]["samples of p"] <= 0.02
+    assert result["coverage"]["lost_half"]["told"]["weights"] < 0.9, "weights alone cannot see it"
+    assert result["coverage"]["lost_half"]["told"]["mirror"] >= 0.99
+    text = (published.ROOM / "README.md").read_text()
+    assert all(part in text for part in coverage_tables.parts(result))

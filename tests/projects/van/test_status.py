@@ -1,0 +1,305 @@
+"""What runs say of themselves: collapse, lost halves and their cures, forbidden states, pages, records of old files."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common import app, files, report, run_directory
+from kernels import ising
+from kernels.ising import energies
+from projects.van import estimates, model, plots, records, sample, steps, sums, systems, train
+from projects.van.config import TrainConfig, network_of
+from projects.van.proposal import images_of
+from projects.van.sample import SampleConfig
+from projects.van.solve import solve
+
+HALF = TrainConfig(system="sk", rows=1, columns=8, network="made", depth=1, channels=1, z2=False, beta=0.8)
+
+
+@pytest.fixture(scope="module")
+def tilted():
+    """(parameters, network, system) of free spins that lean up, q(up) = 0.9 but for the first: no state is out of
+    reach, and what is lost is not lost for ever."""
+    network, system = network_of(HALF), systems.create(HALF)
+    parameters = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
+    parameters["layer_0"]["bias"] = np.full_like(parameters["layer_0"]["bias"], math.log(9))
+    return parameters, network, system
+
+
+def collapsed(parameters, size=40.0):
+    """Biases that leave next to no choice."""
+    return jax.tree.map(lambda leaf: np.sign(leaf) * np.float32(size), parameters)
+
+
+def test_a_collapsed_network_is_not_usable(tilted, tmp_path):
+    """ESS 1 and ln Z +- 0 without a word, says what stands in every place: return value, result, page, line."""
+    parameters, _, system = tilted
+    network = network_of(dataclasses.replace(HALF, z2=True))
+    with pytest.warns(UserWarning, match="not usable: .* of its errors off the exact value"):
+        outcome = estimates.from_network(collapsed(parameters), network, system, 0.8, 2000, seed=0)
+    assert (
+        outcome.corrected.ess == pytest.approx(1)
+        and outcome.status.level == outcome.corrected.status.level == "not usable"
+    )
+    assert any("samples cover about 2 states" in reason for reason in outcome.status.reasons)
+    assert outcome.corrected.ln_z_err == math.inf and all(error == math.inf for _, error in outcome.chain.values())
+    result = files.clean(records.result(outcome))
+    json.dumps(result, allow_nan=False)
+    for row in result["estimates"].values():
+        assert row["nis_error"] is row["nis_jackknife_error"] is row.get("raw_error") is row.get("nmcmc_error") is None
+        assert row["nis_status"] == "not usable" == row.get("nmcmc_status", "not usable")
+    assert result["status"]["level"] == "not usable" and result["integrated_time"] is None
+    assert records.line(outcome).startswith("ln Z ") and "± \u2014" in records.line(outcome)
+    assert "not usable: " in records.line(outcome)
+    run = run_directory.open_for_test(tmp_path)
+    run.table("estimates", *records.table(outcome, "Estimates"))
+    plots.draw_run(run, outcome)
+    run.note(status="finished", verb="van.train")
+    files.write_json(tmp_path / "result.json", result)
+    page = report.write([tmp_path]).read_text()
+    assert '<b class="unusable">finished, not usable</b>' in page and '<b class="finished">' not in page
+    assert "Result: not usable" in page and 'unusable">\u2014</td>' in page
+
+
+def test_a_good_network_is_trusted_everywhere(tmp_path):
+    """The uniform law at beta 0.1 of eight spins."""
+    network, system = network_of(HALF), systems.create(HALF)
+    uniform = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
+    outcome = estimates.from_network(uniform, network, system, 0.1, 5000, seed=0)
+    assert outcome.status == ("trusted", (), ("samples of p",)) and outcome.corrected.k_hat < 0.7
+    assert {status.level for status in outcome.chain_statuses.values()} == {"trusted"}
+    assert outcome.status.level in records.line(outcome) and "not looked at" not in records.line(outcome)
+    columns, rows, _, note = records.table(outcome, "Estimates")
+    assert [row[columns.index("status")] for row in rows] == [{"value": "trusted", "status": "trusted"}] * len(rows)
+    assert "k-hat" in note and "samples of p" in note
+    run = run_directory.open_for_test(tmp_path)
+    run.table("estimates", *records.table(outcome, "Estimates"))
+    run.note(status="finished", verb="van.train")
+    files.write_json(tmp_path / "result.json", records.result(outcome))
+    assert '<b class="trusted">finished, trusted</b>' in report.write([tmp_path]).read_text()
+
+
+def test_a_lost_half_shows_in_the_mirror_and_is_cured_by_it(tilted):
+    """SK at beta 0.8, no exact value at hand: q leans up so much that down is never drawn. The mirror image tells; the
+    mean over both images has the right ln Z again."""
+    parameters, network, system = tilted
+    exact = system.exact(0.8)
+    blind = dataclasses.replace(system, exact=lambda beta: None, abs_m=lambda beta: None, bonds=None)
+    chain_of_up = systems.of_energy(lambda spins: -3.0 * jnp.abs(spins.sum((1, 2))), 1, 8)
+    leaning = jax.tree.map(lambda leaf: leaf + np.float32(0.05), parameters)
+    with pytest.warns(UserWarning, match="averaged with its mirror image"):
+        lost = estimates.from_network(leaning, network, chain_of_up, 0.8, 5000, seed=1)
+    assert lost.status.level == "not usable" and lost.corrected.ln_z_err == math.inf
+    images = images_of(HALF, chain_of_up, 2)
+    cured = estimates.from_network(leaning, network, chain_of_up, 0.8, 5000, seed=1, images=images)
+    states = np.concatenate(list(ising.states(8)))
+    truth = np.logaddexp.reduce(-0.8 * np.asarray(chain_of_up.energy(jnp.asarray(states.reshape(-1, 1, 8)))))
+    assert abs(cured.corrected.ln_z - truth) < 6 * cured.corrected.ln_z_err < 0.5
+    assert not any("mirror" in reason for reason in cured.status.reasons)
+    fair = estimates.from_network(
+        jax.tree.map(np.zeros_like, parameters), network, blind, 0.3, 5000, seed=2
+    )  # a network that has both halves
+    assert not any("mirror" in reason for reason in fair.status.reasons) and exact.ln_z > 0
+
+
+@pytest.mark.slow
+def test_the_runs_that_were_seen(tmp_path):
+    """As they were typed: a rate of 1000; a cold lattice without z2 or annealing; 300 steps, to 0.45 of beta."""
+    collapse = TrainConfig(
+        rows=3, columns=4, beta=0.3, learning_rate=1000.0, steps=20, anneal=0.0, batch_size=20, depth=2, channels=3,
+        half_width=2,
+    )  # fmt: skip
+    cold = TrainConfig(
+        rows=4, z2=False, beta=1.0, anneal=0.0, steps=300, depth=2, channels=8, half_width=3, batch_size=100,
+        learning_rate=0.01,
+    )  # fmt: skip
+    hasty = TrainConfig(
+        rows=8, beta=0.44, anneal=0.998, steps=300, depth=3, channels=16, half_width=3, batch_size=100,
+        evaluate_every=300,
+    )  # fmt: skip
+    for name, settings in (("collapse", collapse), ("cold", cold), ("hasty", hasty)):
+        result = train.main(settings, run_directory.open_for_test(tmp_path / name))
+        assert result["status"]["level"] == "not usable", name
+        assert all(row["nis_error"] is None for row in result["estimates"].values()), name
+    assert result["final_beta"] == pytest.approx(0.4515 * 0.44, rel=1e-3)
+
+
+def test_a_chain_that_never_moves_and_one_that_is_too_short():
+    """One sample holds everything: no move, no error. Few moves: doubtful, where the warning was suppressed."""
+    rng = np.random.default_rng(0)
+    energy, m = rng.normal(size=3000), rng.integers(-8, 9, 3000).astype(float)
+
+    def chain_of(log_q):
+        gathered = sums.empty(np.zeros(5))
+        for k, part in enumerate(np.split(np.arange(3000), 3)):
+            gathered = sums.add(gathered, jax.random.key(k), log_q[part], energy[part], m[part], 1.0)
+        return sums.chain_means(gathered.chain, 3000)
+
+    heavy = np.zeros(3000)
+    heavy[0] = -1000.0
+    stuck = chain_of(heavy)
+    assert stuck.status.level == "not usable" and "no move was accepted in 3000 steps" in stuck.status.reasons
+    assert all(each.error == math.inf for each in stuck.estimates)
+    slow = chain_of(-energy + rng.normal(0, 4.0, 3000))
+    assert "doubtful" in {each.status.level for each in slow.estimates} | {slow.status.level}
+    good = chain_of(-energy - 3.0)
+    assert good.status.level == "trusted" and {each.status.level for each in good.estimates} == {"trusted"}
+    assert good.acceptance == 1 and good.burn_in == 30, "1 % is left out"
+
+
+def test_stays_are_counted_over_chunks(monkeypatch):
+    """The longest stay and the first one, as of the whole series of flags."""
+    flags = np.array([1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1], bool)
+    for sizes in ((12,), (1, 2, 3, 6), (4, 4, 4)):
+        chain, rest = sums.empty(np.zeros(5)).chain, flags
+        for size in sizes:
+            part, rest = rest[:size], rest[size:]
+            chain = sums._count_stays(chain, part)
+            chain = chain._replace(accepted=chain.accepted + part.sum(), steps=chain.steps + size)
+        assert (int(chain.first), int(chain.longest), int(chain.stay)) == (3, 5, 1), sizes
+    chain = sums.empty(np.zeros(5)).chain
+    for part in ([1, 0, 0], [1, 0, 0], [0, 1]):  # a later stay of the length of the first
+        chain = sums._count_stays(chain, np.array(part, bool))
+        chain = chain._replace(accepted=chain.accepted + sum(part), steps=chain.steps + len(part))
+    assert (int(chain.first), int(chain.longest), int(chain.stay)) == (3, 4, 1)
+
+
+def hard_squares(spins):
+    """Particles (up) with no two neighbours on an open lattice, and a chemical potential."""
+    up = spins > 0
+    clash = (up[:, 1:] & up[:, :-1]).any((1, 2)) | (up[:, :, 1:] & up[:, :, :-1]).any((1, 2))
+    return jnp.where(clash, jnp.inf, -1.0 * up.sum((1, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:doubtful")
+def test_hard_constraints_from_training_to_estimates():
+    """Energies of +inf among the samples that are drawn: ln Z and U of hard squares on 3 x 3 by enumeration; the
+    network's own bound is -inf and is not stated."""
+    outcome = solve(
+        hard_squares, 1.0, 3, 3, depth=2, channels=6, half_width=2, z2=False, steps=120, batch_size=100,
+        learning_rate=2e-2, evaluate_every=120, evaluation_samples=200, samples=6000,
+    )  # fmt: skip
+    states = np.concatenate(list(ising.states(9))).reshape(-1, 3, 3)
+    energy = np.asarray(hard_squares(jnp.asarray(states)), np.float64)
+    weights = np.exp(-energy)
+    truth, u = math.log(weights.sum()), np.sum(weights * np.where(np.isinf(energy), 0, energy)) / weights.sum()
+    assert outcome.corrected.zeros > 0 and np.isfinite(energy).sum() == 63
+    assert abs(outcome.corrected.ln_z - truth) < 6 * outcome.corrected.ln_z_err < 0.2
+    assert abs(outcome.corrected.mean["energy"] - u) < 6 * outcome.corrected.err["energy"]
+    assert abs(outcome.chain["u"][0] * 9 - u) < 6 * 9 * outcome.chain["u"][1] < 1
+    result = records.result(outcome)
+    assert result["forbidden_samples"] == outcome.corrected.zeros
+    assert result["estimates"]["ln_z"]["raw"] is None and result["estimates"]["entropy"]["raw"] is not None
+    assert "forbidden" in records.note(outcome)
+
+
+def test_a_network_that_only_draws_forbidden_states_is_refused(tmp_path):
+    settings = TrainConfig(
+        system="sk", rows=1, columns=8, network="made", depth=1, channels=1, batch_size=20, steps=2, evaluate_every=2,
+        evaluation_samples=20, z2=False,
+    )  # fmt: skip
+    nothing = systems.of_energy(lambda spins: jnp.full(len(spins), jnp.inf), 1, 8)
+    with pytest.raises(ValueError, match="all 20 samples of the network are forbidden.*--start_from"):
+        train.fit(settings, nothing, run_directory.open_for_test(tmp_path))
+
+
+CURED = TrainConfig(
+    system="sk", rows=1, columns=8, network="made", depth=1, channels=1, bias=False, z2=False, beta=1.0, batch_size=200,
+    steps=40, learning_rate=2e-2, evaluate_every=40, evaluation_samples=100, final_samples=4000, images=2,
+    defended=True,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cured(tmp_path_factory):
+    run = run_directory.open_for_test(tmp_path_factory.mktemp("cured"))
+    from common import config
+
+    (run.path / "flags.txt").write_text(config.flags_text(CURED))
+    return train.main(CURED, run), run
+
+
+def test_training_with_the_cures(cured):
+    """--images and --defended: the network alone stands beside the mixture, and its networks lie in the run."""
+    result, run = cured
+    ln_z = result["estimates"]["ln_z"]
+    assert abs(ln_z["nis"] - ln_z["exact"]) < 6 * ln_z["nis_error"] < 0.5
+    assert {"network_ess", "network_k_hat", "network_status"} <= set(result) and result["final_beta"] == 1.0
+    assert len(list(run.path.glob("wider_*.safetensors"))) == len(steps.WIDER)
+
+
+def test_sampling_with_the_cures(cured, tmp_path):
+    """From the networks that the training left, and from other trainings by name."""
+    _, run = cured
+    settings = SampleConfig(checkpoint=str(run.path), samples=3000, chunk=500, defended=True, images=2)
+    result = sample.main(settings, run_directory.open_for_test(tmp_path / "one"))
+    ln_z = result["estimates"]["ln_z"]
+    assert abs(ln_z["nis"] - ln_z["exact"]) < 6 * ln_z["nis_error"] < 0.5 and "network_ess" in result
+    named = dataclasses.replace(settings, defended=False, images=1, defence=(str(run.path / "wider_0.safetensors"),))
+    other = sample.main(named, run_directory.open_for_test(tmp_path / "two"))
+    assert abs(other["estimates"]["ln_z"]["nis"] - ln_z["exact"]) < 6 * other["estimates"]["ln_z"]["nis_error"]
+    with pytest.raises(ValueError, match="chunk=4: a mixture of 4 networks needs at least 6"):
+        sample.main(dataclasses.replace(settings, chunk=4), run_directory.open_for_test(tmp_path / "three"))
+
+
+def test_a_defence_that_is_not_there(tmp_path):
+    (tmp_path / "plain").mkdir()
+    settings = SampleConfig(checkpoint=str(tmp_path / "plain"), defended=True)
+    with pytest.raises(ValueError, match="--defended: .* holds no wider_"):
+        sample.defence_of(settings, network_of(HALF), run_directory.open_for_test(tmp_path / "run"))
+    other = dataclasses.replace(settings, defended=False, defence=(str(tmp_path / "none.safetensors"),))
+    with pytest.raises(FileNotFoundError):
+        sample.defence_of(other, network_of(HALF), run_directory.open_for_test(tmp_path / "run"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine"])
+def test_solve_in_64_bit_mode(schedule):
+    """Training and schedules, which refused their own state."""
+    with jax.enable_x64(True):
+        outcome = solve(
+            lambda spins: energies.square(spins), 0.3, 3, depth=2, channels=4, half_width=2, steps=60, batch_size=100,
+            learning_rate=1e-2, schedule=schedule, warmup=5, averaging=0.9, evaluate_every=60, samples=3000,
+        )  # fmt: skip
+    exact = ising.kaufman_torus(3, 3, 0.3)
+    assert abs(outcome.corrected.ln_z - exact.ln_z) < 6 * outcome.corrected.ln_z_err < 0.5
+
+
+def test_an_old_run_directory_is_refused_with_the_reason(tmp_path, capsys):
+    """One that was begun when --anneal=0.998 was the default: its flags say so, and other ones are asked for now."""
+    (tmp_path / "meta.json").write_text(
+        json.dumps({"format": run_directory.FORMAT, "verb": "van.train", "status": "interrupted", "starts": [{}]})
+    )
+    (tmp_path / "flags.txt").write_text("--anneal=0.998\n--rows=3\n--steps=4\n")
+    with pytest.raises(SystemExit) as stop:
+        app._run(train.main, TrainConfig, ["train", "--rows=3", "--steps=4", f"--run_dir={tmp_path}"], False)
+    assert stop.value.code == 2
+    refusal = capsys.readouterr().err
+    assert "other flags" in refusal and "--anneal (0.998 there, none now)" in refusal
+
+
+def test_the_status_of_files_that_have_none():
+    """Worked out from what they hold: effective samples, the heaviest, exact values, samples of p; k-hat is not."""
+    row = {
+        "samples": 10_000, "ess": 0.3, "largest_share": 0.01, "beta": 0.5,
+        "estimates": {
+            "ln_z": {"nis": 8.0, "nis_error": 0.01, "exact": 8.01, "raw": 7.5, "raw_error": 0.01},
+            "free_energy": {"nis": -1.0, "nis_error": 0.001, "raw": -0.9, "raw_error": 0.001},
+            "entropy": {"nis": 0.5, "nis_error": 0.01, "raw": 0.5, "raw_error": 0.01},
+        },
+    }  # fmt: skip
+    status = records.status_of(row)
+    assert status["level"] == "trusted" and records.NOT_RECORDED in status["unchecked"]
+    off = json.loads(json.dumps(row))
+    off["estimates"]["ln_z"]["exact"] = 8.07
+    assert records.status_of(off)["level"] == "doubtful" and "7 of its errors" in records.status_of(off)["reasons"][0]
+    few = row | {"ess": 0.0005}
+    assert records.status_of(few)["level"] == "not usable"
+    apart = row | {"reverse_ln_z": 8.7, "reverse_ln_z_error": 0.02}
+    assert records.status_of(apart)["level"] == "not usable"
+    assert records.status_of(row | {"status": {"level": "doubtful", "reasons": ["x"]}})["reasons"] == ["x"]
