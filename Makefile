@@ -8,6 +8,9 @@ RUN := .venv/bin/python
 WORKERS ?= 2
 CUDA ?=
 ARGS ?=
+SECONDS ?= 480
+OUT ?=
+COMMIT ?=
 
 # A stamp carries the checksum of what was installed, so that a changed file, and only that, installs again.
 checksum = $(shell cksum < $(1) | tr ' ' '-')
@@ -23,7 +26,7 @@ FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirem
 ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks peers-arviz lint lock
+.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks peers-arviz lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -31,6 +34,7 @@ help:
 	@echo "make test      the tests, under 20 minutes on two cores"
 	@echo "make test-all  the long ones too"
 	@echo "make bench     kernels against their peers"
+	@echo "make bench-device SECONDS=480 OUT=folder   kernels on an accelerator, in a time box"
 	@echo "make peers     what we measure against, in .venv-peers, and the live comparison"
 	@echo "make lint      ruff and the import contracts"
 
@@ -49,6 +53,12 @@ test-all: setup
 bench: setup
 	@$(MAKE) --no-print-directory peers-nncodec || echo "note: nncodec could not be built; the benchmark runs without it"
 	$(RUN) -m kernels.bench $(ARGS)
+
+# On a bare machine with an accelerator: needs a Python with JAX, Numba and pytest, and no network. A copy without its history
+# says which it is of: COMMIT=...
+DEVICE_PYTHON = $(if $(PYTHON),$(PYTHON),$(if $(wildcard $(RUN)),$(RUN),python3))
+bench-device:
+	$(DEVICE_PYTHON) -m kernels.bench_device --seconds $(SECONDS) $(if $(OUT),--output $(OUT)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
 peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)

@@ -1,0 +1,192 @@
+"""Kernels on an accelerator, in a time box: make bench-device SECONDS=480 OUT=folder, or python -m kernels.bench_device
+
+Measures what the device can do at most (a large copy, large matrix products), then each room of `device_rows` in a
+process of its own, the most important first, then runs the kernels' tests on the device until the time is up. Results
+stand in OUT/device.json after every row; what the time did not suffice for is listed there. On a CPU all sizes are
+small: a rehearsal. Needs JAX and Numba, and pytest for the tests; no network.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from .bench import Bench, provenance
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TESTS = tuple(
+    f"tests/kernels/{name}"
+    for name in (
+        "autoregressive", "alpha_stable", "attribution", "ising", "test_boundary_step.py", "test_entropy.py",
+        "test_local_reparametrization.py", "test_soft_table.py", "entropy_coding/test_rate.py",
+    )
+)  # fmt: skip
+POLL_S = 1.0
+LEAVE_S = 10.0  # between the interruption of a test run and its end
+
+
+@dataclasses.dataclass
+class DeviceBench(Bench):
+    """A bench whose rows are written as they come, with ceilings and two sets of sizes."""
+
+    target: pathlib.Path = pathlib.Path("rows.json")
+    large: bool = False
+    ceilings: dict[str, float] = dataclasses.field(default_factory=dict)
+    attributions: dict = dataclasses.field(default_factory=dict)
+
+    def sized(self, device, rehearsal):
+        """Returns the first on an accelerator, the second on a CPU."""
+        return device if self.large else rehearsal
+
+    def compare(self, name, contestants, **facts):
+        """`Bench.compare`, and what fails stands in its row."""
+        try:
+            super().compare(name, contestants, **facts)
+        except Exception as failure:
+            self.record(name, failure=f"{type(failure).__name__}: {str(failure)[:500]}")
+        self.write()
+
+    def write(self, **facts) -> None:
+        """Writes what there is so far."""
+        beside = self.target.with_suffix(".tmp")
+        beside.write_text(json.dumps({"ceilings": self.ceilings, "rows": self.rows, **facts}))
+        beside.replace(self.target)
+
+
+def measure(room: str, target: pathlib.Path, ceilings: pathlib.Path, repeats: int) -> None:
+    """Measures one room in this process; "ceilings" is the first."""
+    import jax
+
+    from . import ceilings as limits
+    from .device_rows import ROOMS
+
+    bench = DeviceBench(repeats, target=target, large=jax.devices()[0].platform != "cpu")
+    if room == "ceilings":
+        bench.ceilings = limits.measured()
+        bench.write(provenance=provenance())
+        print("  ".join(f"{name} {value:.3g}" for name, value in bench.ceilings.items()), flush=True)
+        return
+    bench.ceilings = json.loads(ceilings.read_text())["ceilings"]
+    try:
+        ROOMS[room](bench)
+    except Exception as failure:  # the rows so far are worth keeping, and the next room has its own process
+        bench.record(room, failure=f"{type(failure).__name__}: {str(failure)[:500]}")
+    bench.write(complete=True)
+
+
+def run_child(
+    arguments: list[str], seconds: float, log: pathlib.Path | None = None, env=()
+) -> tuple[int | None, float]:
+    """Runs a Python module for at most so long; returns its exit status (None: it was stopped) and the seconds it took.
+
+    It is interrupted first, so that a test run can still print its summary, and killed when that does not help.
+    """
+    start = time.monotonic()
+    sink = log.open("w") if log else None
+    child = subprocess.Popen(
+        [sys.executable, "-m", *arguments], cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT if sink else None,
+        start_new_session=True, env={**os.environ, **dict(env)},
+    )  # fmt: skip
+    try:
+        status = child.wait(max(seconds, 1))
+    except subprocess.TimeoutExpired:
+        status = None
+        os.killpg(child.pid, signal.SIGINT)
+        try:
+            child.wait(LEAVE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    finally:
+        if sink:
+            sink.close()
+    return status, time.monotonic() - start
+
+
+def summary_of(log: pathlib.Path) -> dict:
+    """Returns counts of a pytest log, and the tests that failed."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    counts = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)\b", text[-3000:])}
+    failed = sorted(set(re.findall(r"^(?:\[gw\d+\] \[ *\d+%\] )?(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)))
+    if not counts:  # stopped before its summary: count the lines
+        counts = {word.lower(): len(re.findall(rf"\b{word}\b tests", text)) for word in ("PASSED", "FAILED")}
+    return {**counts, "failures": failed}
+
+
+def main() -> int:
+    """Runs everything within the time."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rooms", nargs="*", help="of device_rows, and `tests`; all by default, in their order")
+    parser.add_argument("--seconds", type=float, default=480, help="for everything (default 480)")
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "bench_device", help="folder of results")
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant (default 5)")
+    parser.add_argument("--commit", default="", help="of a copy without its history")
+    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the test run")
+    parser.add_argument("--only", help=argparse.SUPPRESS)  # the child's room
+    parser.add_argument("--target", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--ceilings", type=pathlib.Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        measure(arguments.only, arguments.target, arguments.ceilings, arguments.repeats)
+        return 0
+    return orchestrate(arguments, parser)
+
+
+def orchestrate(arguments, parser) -> int:
+    """Starts the rooms one after another and gathers their rows."""
+    import tempfile
+
+    from .device_rows import ROOMS
+
+    names = [*ROOMS, "tests"]
+    unknown = sorted(set(arguments.rooms) - set(names))
+    if unknown:
+        parser.error(f"no room {unknown[0]!r}; there are {', '.join(names)}")
+    if arguments.seconds < 1 or arguments.repeats < 1:
+        parser.error("--seconds and --repeats: at least 1")
+    end = time.monotonic() + arguments.seconds
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    result: dict = {"rooms": {}, "unmeasured": []}
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the tests' workers share the device
+    exact = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # of the tests: their oracles are float64
+    with tempfile.TemporaryDirectory() as folder:
+        limits = pathlib.Path(folder) / "ceilings.json"
+        for room in ["ceilings", *(arguments.rooms or names)]:
+            left = end - time.monotonic()
+            if left < 2 or (room not in ("ceilings", "tests") and not limits.exists()):
+                result["unmeasured"].append(room)
+                continue
+            if room == "tests":
+                log = arguments.output / "tests.log"
+                pytest = ["pytest", *TESTS, "-v", "-n", str(arguments.workers), "-p", "no:cacheprovider", "--tb=short"]
+                status, taken = run_child(pytest, left - LEAVE_S, log, exact)
+                result["tests"] = {**summary_of(log), "status": status, "seconds": round(taken, 1)}
+            else:
+                target = limits if room == "ceilings" else pathlib.Path(folder) / f"{room}.json"
+                child = ["kernels.bench_device", "--only", room, "--target", str(target), "--ceilings", str(limits)]
+                status, taken = run_child([*child, "--repeats", str(arguments.repeats)], left)
+                rows = json.loads(target.read_text()) if target.exists() else {"rows": []}
+                if room == "ceilings":
+                    result |= {**rows.get("provenance", {}), "ceilings": rows.get("ceilings", {})}
+                    if arguments.commit:
+                        result |= {"commit": arguments.commit, "dirty": None}
+                else:
+                    facts = {"seconds": round(taken, 1), "complete": rows.get("complete", False)}
+                    result["rooms"][room] = {**facts, "rows": rows["rows"]}
+            print(f"{room}: {taken:.0f} s" + ("" if status == 0 else f", status {status}"), flush=True)
+            (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")
+    (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")
+    if "tests" in result:
+        print("tests: " + ", ".join(f"{value} {name}" for name, value in result["tests"].items() if name != "failures"))
+    print(f"wrote {arguments.output / 'device.json'}")
+    return 0 if result["rooms"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
