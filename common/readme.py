@@ -104,6 +104,31 @@ def _benchmarks(root: pathlib.Path) -> Iterable[tuple[str, dict]]:
         yield path.parent.name, files.read_json(path) or {"rows": []}
 
 
+DEVICE_COLUMNS = ("kernel", "what", "ours", "beside", "times as fast", "times the floor")
+
+
+def device_tables(root: pathlib.Path = ROOT) -> str:
+    """Returns a Markdown section for every accelerator that the kernels were run on (`kernels/device.*.json`)."""
+    sections = []
+    for path in sorted(root.glob("kernels/device.*.json")):
+        run, lines = files.read_json(path) or {}, []
+        for room, found in run["rooms"].items():
+            for row in found["rows"]:
+                floor = f"{row['times_floor']:.3g}" if "times_floor" in row else ""
+                lines += [[room, *cells, floor] for cells in _cells(row)]
+        limits, tests = run["ceilings"], run.get("tests", {})
+        bandwidth, exact, default = (
+            f"{limits[name] / 1e12:.3g}" for name in ("bytes_per_s", "float32_exact_per_s", "float32_default_per_s")
+        )
+        sections.append(
+            f"### {run['device']}\n\n{markdown(DEVICE_COLUMNS, lines)}\n\nThe floor is bytes over {bandwidth} TB/s or "
+            f"operations over {exact} TFLOP/s (float32; {default} in the device's shorter format), as measured there. "
+            f"Tests of the kernels on the device: {tests.get('passed', 0)} passed, {tests.get('failed', 0)} failed. "
+            f"{_measured(run)}, JAX {run['versions']['jax']}."
+        )
+    return "\n\n".join(sections) or "No accelerator has been measured yet."
+
+
 def _cells(row: Mapping) -> list[list[str]]:
     """A row of the table for each peer of a timing; none where nothing was timed."""
     speeds = row.get("millions_per_s")
@@ -136,7 +161,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 PAGES = {
     "README.md": {"results": results_table, "bench": headline_table},
-    "kernels/README.md": {"bench": bench_tables},
+    "kernels/README.md": {"bench": bench_tables, "device": device_tables},
 }
 
 

@@ -1,7 +1,7 @@
 """Kernels on an accelerator, in a time box: make bench-device SECONDS=480 OUT=folder, or python -m kernels.bench_device
 
-Measures what the device can do at most (a large copy, large matrix products), then each room of `device_rows` in a
-process of its own, the most important first, then runs the kernels' tests on the device until the time is up. Results
+Measures what the device can do at most (a large copy, large matrix products), then each room of `bench_device_rows` in
+a process of its own, the most important first, then runs the kernels' tests on the device until the time is up. Results
 stand in OUT/device.json after every row; what the time did not suffice for is listed there. On a CPU all sizes are
 small: a rehearsal. Needs JAX and Numba, and pytest for the tests; no network.
 """
@@ -64,7 +64,7 @@ def measure(room: str, target: pathlib.Path, ceilings: pathlib.Path, repeats: in
     import jax
 
     from . import ceilings as limits
-    from .device_rows import ROOMS
+    from .bench_device_rows import ROOMS
 
     bench = DeviceBench(repeats, target=target, large=jax.devices()[0].platform != "cpu")
     if room == "ceilings":
@@ -122,7 +122,7 @@ def summary_of(log: pathlib.Path) -> dict:
 def main() -> int:
     """Runs everything within the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="*", help="of device_rows, and `tests`; all by default, in their order")
+    parser.add_argument("rooms", nargs="*", help="of bench_device_rows, and `tests`; all by default, in their order")
     parser.add_argument("--seconds", type=float, default=480, help="for everything (default 480)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "bench_device", help="folder of results")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant (default 5)")
@@ -142,7 +142,7 @@ def orchestrate(arguments, parser) -> int:
     """Starts the rooms one after another and gathers their rows."""
     import tempfile
 
-    from .device_rows import ROOMS
+    from .bench_device_rows import ROOMS
 
     names = [*ROOMS, "tests"]
     unknown = sorted(set(arguments.rooms) - set(names))

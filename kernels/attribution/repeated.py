@@ -97,7 +97,7 @@ def total(explainer: Explainer, step: Callable, params, target, operands: dict, 
     at_once = min(at_once, count)
     passes = -(-count // at_once)
     sums = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf)), like)
-    arguments = (params, target, operands)
+    arguments = jax.tree.map(jnp.asarray, (params, target, operands))  # NumPy's cannot be indexed by traced numbers
     if _is_concrete((arguments, sums)) and jax.default_backend() == "cpu":
         for number in range(passes):
             sums = _add_compiled(explainer, step, count, at_once, sums, arguments, jnp.int32(number))

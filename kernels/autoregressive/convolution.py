@@ -1,6 +1,7 @@
 """Masked convolutions of PixelCNN as matrix products; features are [rows, channels, columns, n], samples innermost.
 
-XLA's own convolutions, and even more their gradients, are several times slower on CPU. A row of the output is the sum
+XLA's own convolutions, and even more their gradients, are several times slower on CPU; on a GPU they are faster, and
+taken. A row of the output is the sum
 over taps of shifted products: one product of all taps at once with the h rows above, one with the row itself, both of
 which lie in memory as they are needed; then the taps are added, each shifted by its column. Nothing is copied by tap.
 The first layer, of one channel, and small arrays gather patches instead.
@@ -87,6 +88,20 @@ def _spread_taps(y, half):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _by_taps(x, kernel, inclusive):
+    cpu, other = (functools.partial(form, inclusive=inclusive) for form in (_by_rows, _by_xla))
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=other)
+
+
+def _by_xla(x, kernel, inclusive):
+    """The same by one convolution of XLA, of the rows of the kernel that are open."""
+    half = kernel.shape[0] // 2
+    kernel = kernel[: half + 1].at[half, half + inclusive :].set(0)
+    padding, names = ((half, 0), (half, half)), ("HCWN", "HWIO", "HCWN")
+    with full_precision():
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=names)
+
+
+def _by_rows(x, kernel, inclusive):
     half, outputs = kernel.shape[0] // 2, kernel.shape[3]
     rows, _, columns, n = x.shape
     above, beside = split(kernel, inclusive)
@@ -107,7 +122,14 @@ def _forward(x, kernel, inclusive):
 
 
 def _backward(inclusive, saved, gradient):
-    x, kernel = saved
+    def by_xla(x, kernel, gradient):
+        return jax.vjp(functools.partial(_by_xla, inclusive=inclusive), x, kernel)[1](gradient)
+
+    by_rows = functools.partial(_backward_by_rows, inclusive=inclusive)
+    return lax.platform_dependent(*saved, gradient, cpu=by_rows, default=by_xla)
+
+
+def _backward_by_rows(x, kernel, gradient, inclusive):
     half = kernel.shape[0] // 2
     rows, inputs, columns, n = x.shape
     above, beside = split(kernel, inclusive)

@@ -89,19 +89,52 @@ def _shifted(log_w: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _chain(key, log_w, start):
-    thresholds = -jax.random.exponential(key, log_w.shape, log_w.dtype)  # ln of uniform numbers, never -inf
+    # A state of weight w gives way to the first offer after it whose w' - ln u is above w: from a weight of zero to any
+    # other, and never between two of zero.
+    offers = log_w + jax.random.exponential(key, log_w.shape, log_w.dtype)
+    return jax.lax.platform_dependent(log_w, offers, start, cpu=_chain_by_steps, default=_chain_by_jumps)
 
+
+def _chain_by_steps(log_w, offers, start):
     def step(state, offered):
         index, current = state
-        number, new, threshold = offered
-        # From a weight of zero to any other; between two of zero the difference is nan, and the chain stays.
-        accepted = threshold < new - current
+        number, new, offer = offered
+        accepted = offer > current
         index = jnp.where(accepted, number, index)
         return (index, jnp.where(accepted, new, current)), (index, accepted)
 
     numbers = jnp.arange(log_w.shape[0], dtype=jnp.int32)
-    _, steps = jax.lax.scan(step, (start, log_w[start]), (numbers, log_w, thresholds), unroll=8)
+    _, steps = jax.lax.scan(step, (start, log_w[start]), (numbers, log_w, offers), unroll=8)
     return steps
+
+
+def _chain_by_jumps(log_w, offers, start):
+    """The same chain in 2 log2 n parallel passes, for devices on which n steps one after another take long.
+
+    Where a state would go is known for all states at once: the first higher offer, by binary descent over maxima of
+    blocks. Which states the chain visits follows by doubling the jumps.
+    """
+    n = log_w.shape[0]
+    levels = n.bit_length()
+    nowhere = n + 1
+    current = jnp.concatenate([log_w[start][None], log_w])  # node 0 is the start, node i + 1 offer i
+    maxima = [jnp.concatenate([jnp.full(1, jnp.inf, offers.dtype), offers])]  # of 2^k offers from node i on
+    for k in range(levels - 1):
+        shifted = jnp.concatenate([maxima[k][1 << k :], jnp.full(1 << k, -jnp.inf, offers.dtype)])
+        maxima.append(jnp.maximum(maxima[k], shifted))
+    goal = jnp.arange(1, n + 2)
+    for k in reversed(range(levels)):
+        highest = maxima[k].at[goal].get(mode="fill", fill_value=-jnp.inf)
+        goal = jnp.where(highest > current, goal, jnp.minimum(goal + (1 << k), nowhere))
+    jump = jnp.concatenate([goal, jnp.full(1, nowhere)])
+    visited = jnp.zeros(n + 2, bool).at[0].set(True)
+    for _ in range(levels):
+        visited = visited.at[jnp.where(visited, jump, nowhere)].set(True)
+        jump = jump[jump]
+    accepted = visited[1 : n + 1]
+    numbers = jnp.where(accepted, jnp.arange(n, dtype=jnp.int32), -1)
+    latest = jax.lax.cummax(numbers)
+    return jnp.where(latest < 0, start, latest).astype(jnp.int32), accepted
 
 
 def integrated_time(x, window: float = WINDOW) -> CorrelationTime:

@@ -65,6 +65,16 @@ def test_smoothgrad_of_one_clean_draw_is_the_gradient(problem):
     )
 
 
+def test_noise_of_numpy_under_jit(problem):
+    x, params, _ = problem
+    noise = np.random.default_rng(1).normal(size=(4, *x.shape)).astype(np.float32)
+
+    def explain(x):
+        return attribution.smoothgrad(quadratic, params, x, target=1, noise=noise, n=5, at_once=3)[1]
+
+    np.testing.assert_allclose(jax.jit(explain)(x), explain(x), rtol=1e-6)
+
+
 def test_smoothgrad_noise_is_of_the_range_of_each_sample():
     """The gradient of a sum of cubes / 3 is x**2: its mean over noise is x**2 + s**2, here with s**2 = (0.5 * 4)**2.
 

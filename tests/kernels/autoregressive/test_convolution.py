@@ -28,7 +28,7 @@ def reference(x, kernel, inclusive):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("form", [convolution._by_taps, convolution._by_patches])
+@pytest.mark.parametrize("form", [convolution._by_taps, convolution._by_patches, convolution._by_xla])
 def test_values_and_gradients(form, shape):
     rows, columns, inputs, outputs, half, inclusive = shape
     random = np.random.default_rng(0)

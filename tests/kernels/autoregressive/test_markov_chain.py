@@ -209,6 +209,21 @@ def test_weights_of_zero_are_left_at_once_and_never_entered():
     assert np.all(np.isin(many[:, 2:], [2, 4]))
 
 
+def test_steps_and_jumps_are_the_same_chain():
+    """To the bit, with weights of zero and ties among them; the second form is that of accelerators."""
+    by_steps, by_jumps = (jax.jit(form) for form in (chains._chain_by_steps, chains._chain_by_jumps))
+    for n in (1, 2, 3, 8, 200):
+        for seed in range(20):
+            random = np.random.default_rng(seed)
+            log_w = random.normal(size=n).astype(np.float32) * random.choice([0.1, 1, 5])
+            if seed % 3 == 0:
+                log_w[random.random(n) < 0.3] = -np.inf
+            offers = log_w + random.exponential(size=n).astype(np.float32)
+            start = np.int32(random.integers(n))
+            for one, other in zip(by_steps(log_w, offers, start), by_jumps(log_w, offers, start), strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
 def test_large_log_weights_keep_their_differences():
     """An offset of a million, which float32 alone would not survive, changes nothing."""
     log_w = np.random.default_rng(5).normal(0, 1, 200)

@@ -154,7 +154,8 @@ def test_chunks_bound_what_is_held_at_a_time(monkeypatch):
 def test_the_usual_chunk_follows_the_size_of_the_network():
     params = init(PLAIN, jax.random.key(0))
     large = PixelCNN(16, depth=6, channels=64, half_width=3)
-    assert chunks.usual_size(params, PLAIN) > 1000 > chunks.usual_size(params, large) > 16
+    for platform, middle in (("cpu", 1000), ("gpu", 100_000)):
+        assert chunks.usual_size(params, PLAIN, platform) > middle > chunks.usual_size(params, large, platform) > 16
 
 
 def test_the_wavefront_takes_the_steps_it_should():

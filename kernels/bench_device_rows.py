@@ -22,7 +22,7 @@ def waited(call, *arguments):
 
 def autoregressive(bench) -> None:
     """Sampling, its two implementations, the way one would do it without (a full pass a site), gradients, weights."""
-    from .autoregressive import MADE, PixelCNN, init, log_prob, nmcmc, sample
+    from .autoregressive import MADE, PixelCNN, init, log_prob, markov_chain, nmcmc, sample
     from .autoregressive import bench as room
 
     peak = bench.ceilings["float32_exact_per_s"]
@@ -54,9 +54,15 @@ def autoregressive(bench) -> None:
             f"{name}, PixelCNN, batch {batch}", calls, work=factor * work, unit="multiply-add",
             floor_s=2 * factor * work / peak,
         )  # fmt: skip
-    log_w = jax.random.normal(jax.random.key(2), (bench.sized(50_000, 1000),))
+    log_w = jax.random.normal(jax.random.key(2), (bench.sized(1_000_000, 1000),))
+    few = log_w[: bench.sized(50_000, 1000)]
     chain = jax.jit(lambda log_w: nmcmc(jax.random.key(3), log_w))
-    bench.compare("nmcmc", {"ours": waited(chain, log_w)}, work=log_w.size, unit="step")
+    bench.compare("nmcmc, a million steps", {"ours": waited(chain, log_w)}, work=log_w.size, unit="step")
+    forms = {
+        name: waited(jax.jit(form), few, few + 1, jnp.int32(0))
+        for name, form in (("jumps", markov_chain._chain_by_jumps), ("steps", markov_chain._chain_by_steps))
+    }
+    bench.compare("nmcmc by jumps and by steps", forms, work=few.size, unit="step")
 
 
 def alpha_stable(bench) -> None:
