@@ -123,7 +123,8 @@ def device_tables(root: pathlib.Path = ROOT) -> str:
         sections.append(
             f"### {run['device']}\n\n{markdown(DEVICE_COLUMNS, lines)}\n\nThe floor is bytes over {bandwidth} TB/s or "
             f"operations over {exact} TFLOP/s (float32; {default} in the device's shorter format), as measured there. "
-            f"Tests of the kernels on the device: {tests.get('passed', 0)} passed, {tests.get('failed', 0)} failed. "
+            f"Tests of the kernels on the device: {tests.get('passed', 0)} passed, {tests.get('failed', 0)} failed"
+            f"{', stopped when the time was up' if tests.get('status', 0) is None else ''}. "
             f"{_measured(run)}, JAX {run['versions']['jax']}."
         )
     return "\n\n".join(sections) or "No accelerator has been measured yet."
@@ -142,7 +143,13 @@ def _cells(row: Mapping) -> list[list[str]]:
 
 def _rate(millions: float, unit: str) -> str:
     """ "110 Mw/s", "3.2 images/s"."""
-    scales = ((1e3, 1e-3, "G"), (0.1, 1, "M"), (1e-4, 1e3, "k"), (0, 1e6, ""))  # from so many millions on
+    scales = (
+        (1e6, 1e-6, "T"),
+        (1e3, 1e-3, "G"),
+        (0.1, 1, "M"),
+        (1e-4, 1e3, "k"),
+        (0, 1e6, ""),
+    )  # from so many millions on
     factor, prefix = next((factor, prefix) for least, factor, prefix in scales if millions >= least)
     value = factor * millions
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
