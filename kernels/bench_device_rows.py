@@ -164,7 +164,7 @@ def entropy_coding(bench) -> None:
     on_device = jax.device_put(q)
     floor = 4 * q.size / bench.ceilings["bytes_per_s"]
     for name, rate in (
-        ("rate_exact, known bound", functools.partial(rate_exact, max_level=int(np.abs(q).max()))),
+        ("rate_exact, known bound", functools.partial(rate_exact, presets=False, max_level=int(np.abs(q).max()))),
         ("rate_static", rate_static),
     ):
         call = jax.jit(jax.vmap(rate))

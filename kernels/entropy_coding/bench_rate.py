@@ -5,6 +5,7 @@ many units a core has (runs of zeros are one such chain). That of the JAX form i
 instructions for 8 lanes (contexts times tensors) a weight of each loop, at two a cycle.
 """
 
+import functools
 import os
 
 import numpy as np
@@ -20,23 +21,24 @@ def run(bench, hertz: float, context_bins) -> None:
     """Prototypes on a part of the data, then the estimates on all of it."""
     import jax
 
+    plain = functools.partial(rate_exact, presets=False)
     for name, scale in SCALES.items():
         q = np.rint(np.random.default_rng(0).laplace(0, scale, (TENSORS, SIZE))).astype(np.int32)
         largest = int(np.abs(q).max())
         tensors, cores = list(q), os.cpu_count()
-        bits = float(rate_exact(tensors).sum())
+        bits = float(plain(tensors).sum())
         facts = {"unit": "w", "work": q.size, "bits_per_weight": bits / q.size, "tensors": TENSORS}
         floor = context_bins(q) * CHAIN_CYCLES / hertz
         bench.compare(
-            f"rate_exact, compiled, {cores} threads, {name}", {"ours": lambda t=tensors: _drop(rate_exact(t))},
+            f"rate_exact, compiled, {cores} threads, {name}", {"ours": lambda t=tensors: _drop(plain(t))},
             floor_s=floor / cores, **facts,
         )  # fmt: skip
         bench.compare(
-            f"rate_exact, compiled, 1 thread, {name}", {"ours": lambda t=tensors: _drop(rate_exact(t, jobs=1))},
+            f"rate_exact, compiled, 1 thread, {name}", {"ours": lambda t=tensors: _drop(plain(t, jobs=1))},
             floor_s=floor, **facts,
         )  # fmt: skip
         for bound in (None, largest):
-            rate = jax.jit(jax.vmap(lambda x, bound=bound: rate_exact(x, max_level=bound)))
+            rate = jax.jit(jax.vmap(lambda x, bound=bound: plain(x, max_level=bound)))
             bench.compare(
                 f"rate_exact, JAX, {'no bound' if bound is None else 'known bound'}, {name}",
                 {"ours": lambda rate=rate, q=q: _drop(rate(q).block_until_ready())},

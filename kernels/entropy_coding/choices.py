@@ -30,14 +30,15 @@ def coded_matrix(levels: np.ndarray, n_unary: int, scan: int, dq: bool = False) 
     return matrix.reshape(options.height, options.width), options
 
 
-def axis_order(array: np.ndarray, step: float | None, n_unary: int, scan: int) -> tuple[int, ...] | None:
-    """The last axis first, where that saves bits worth having; None for the order as stored.
+def axis_order(array: np.ndarray, step: float | None, n_unary: int, scan: int) -> tuple[tuple[int, ...] | None, float]:
+    """The last axis first, where that saves bits worth having, None for the order as stored; and the bits a value
+    that it saves.
 
     step: at which weights get their nearest levels; None for an array of integers.
     """
     last_first = (array.ndim - 1, *range(array.ndim - 1))
     moved, stored = (_price(one, step, n_unary, scan) for one in (array.transpose(last_first), array))
-    return last_first if moved < _WORTH * stored else None
+    return (last_first, stored - moved) if moved < _WORTH * stored else (None, 0.0)
 
 
 def _price(array: np.ndarray, step: float | None, n_unary: int, scan: int) -> float:

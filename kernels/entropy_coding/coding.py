@@ -9,11 +9,24 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 
+import ml_dtypes
 import numpy as np
 
 from . import choices, layout
 from .constants import MAX_ABS_LEVEL
-from .layout import CABAC_STREAM, CODEBOOK, INTEGERS, RAW, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry, Stream
+from .layout import (
+    CABAC_STREAM,
+    CODEBOOK,
+    INTEGERS,
+    RAW,
+    RAW_STREAM,
+    TRELLIS,
+    UNIFORM,
+    ZERO,
+    Entry,
+    Stream,
+    last_first,
+)  # fmt: skip
 from .quantize import (
     checked_importance,
     error_beside,
@@ -21,11 +34,14 @@ from .quantize import (
     quantize_rdo,
     quantize_trellis,
     quantize_uniform,
+    sum_of_squares,
 )
-from .tensor import encode_levels, plan
+from .tensor import checked_levels, encode_levels, plan
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
+CAUTION = 0.9995  # on a step that is to make an error no larger: errors do not follow it to the last digit
+TRIES = 5  # of smaller steps: of few weights the error is a matter of luck
 _DEFAULT_UNARY = 11  # flags that decisions reckon with where the number is chosen afterwards
 
 
@@ -63,6 +79,8 @@ class Item:
     array: np.ndarray | None = None  # weights for UNIFORM (unless `quantized`), integers, or the values of a raw tensor
     quantized: bool = False
     importance: np.ndarray | None = None
+    path: int | None = None  # of `Quantized`
+    levels: np.ndarray | None = None  # as they were coded, in the shape of the tensor
 
 
 def make_item(path, name, leaf, rule: Steps, importance) -> Item:
@@ -85,7 +103,7 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
             raise ValueError(
                 f"tensor {name!r}: Quantized.q holds a value beyond the legal range |q| <= {MAX_ABS_LEVEL}"
             )
-        return Item(Entry(path, dtype, q.shape, UNIFORM, float(leaf.step)), q, True)
+        return Item(Entry(path, dtype, q.shape, UNIFORM, float(leaf.step)), q, True, path=leaf.path)
     if isinstance(leaf, Codebook):
         return _codebook_item(path, name, leaf)
     try:
@@ -101,15 +119,41 @@ def make_item(path, name, leaf, rule: Steps, importance) -> Item:
     if kind in "iub" and array.size and max(-int(array.min()), int(array.max())) <= MAX_ABS_LEVEL:
         entry.coding = INTEGERS
     elif kind == "f" or array.dtype.name.startswith(("bfloat", "float8")):
-        step = rule.find(name, array)
-        if step is not None and array.size:
-            entry.coding, entry.step = UNIFORM, float(step)
+        step = _one_step(name, rule.find(name, array))
+        if step is not None and array.size and not (rule.named is None and _must_stay(array, step)):
+            entry.coding, entry.step = UNIFORM, step
     if importance is not None:
         try:
             importance = checked_importance(array, 0.0, importance)
         except ValueError as error:
             raise ValueError(f"tensor {name!r}: {error}") from None
     return Item(entry, array, importance=importance)
+
+
+def _one_step(name: str, step) -> float | None:
+    if step is None:
+        return None
+    try:
+        if np.ndim(step) == 0:
+            return float(step)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"tensor {name!r}: its step is {step!r}; expected one number")
+
+
+def _must_stay(array: np.ndarray, step: float) -> bool:
+    """Whether a tensor is stored as it is though a step for all tensors covers it, too.
+
+    It is a mask (two values at most, one of them infinite), or holds a value that no legal level reaches in such steps,
+    which are then finer than what its dtype tells apart there.
+    """
+    if not (math.isfinite(step) and step > 0):
+        return False  # said where it is quantised
+    with np.errstate(invalid="ignore"):
+        largest = float(np.maximum(array.max(), -array.min()))
+    if math.isinf(largest):
+        return len(np.unique(array.astype(np.float64))) <= 2
+    return largest / step > MAX_ABS_LEVEL - 2 and step < largest * float(ml_dtypes.finfo(array.dtype).eps)
 
 
 def _codebook_item(path, name, leaf: Codebook) -> Item:
@@ -136,15 +180,20 @@ def _codebook_item(path, name, leaf: Codebook) -> Item:
 
 def encode_alone(item: Item, settings: Settings) -> Stream | None:
     """The tensor's own stream; None where it needs none (all zero) or goes raw with the others. Completes the entry."""
-    entry, asked = item.entry, item.entry.step
+    entry = item.entry
     dq = settings.quantizer == "trellis" and not _is_integers(item)
-    if settings.axes == "auto" and len(entry.shape) > 1 and 1 < entry.shape[-1] < entry.size:
+    saved, has_orders = 0.0, settings.axes == "auto" and len(entry.shape) > 1 and 1 < entry.shape[-1] < entry.size
+    if item.path is not None and (orders := _legal_orders(item, settings, has_orders)):
+        return _along_its_path(item, orders, settings)
+    if has_orders:
         step = None if _is_integers(item) else entry.step * (2 if dq else 1)
-        entry.axes = checked(item, lambda: choices.axis_order(item.array, step, settings.flags, settings.scan))
-    array = _in_order(item.array, entry.axes)
-    levels = array if _is_integers(item) else decided(item, array, settings)
+        entry.axes, saved = checked(item, lambda: choices.axis_order(item.array, step, settings.flags, settings.scan))
     if dq and entry.axes is not None and settings.rate_weight == 0 and item.importance is None:
-        levels = _more_exact(item, asked, array, levels, settings)
+        levels = _no_less_exact(item, saved, settings)
+    else:
+        array = _in_order(item.array, entry.axes)
+        levels = array if _is_integers(item) else decided(item, array, settings)
+    item.levels = _put_back(levels, entry.axes)
     if not levels.any() and zero_means_zero(entry):
         entry.coding, entry.axes = ZERO, None
         return None
@@ -178,6 +227,10 @@ def _in_order(array: np.ndarray, order) -> np.ndarray:
     return array if order is None else np.ascontiguousarray(array.transpose(order))
 
 
+def _put_back(levels: np.ndarray, order) -> np.ndarray:
+    return levels if order is None else levels.transpose(np.argsort(order))
+
+
 def checked(item: Item, quantize):
     """What quantize() returns; its ValueError with the tensor's name."""
     try:
@@ -200,15 +253,67 @@ def decided(item: Item, array: np.ndarray, settings: Settings) -> np.ndarray:
     return levels
 
 
-def _more_exact(item: Item, asked: float, array, levels, settings) -> np.ndarray:
-    """Levels in the order of axes in which the trellis happened to meet the weights better; completes the entry."""
-    entry, moved = item.entry, (item.entry.axes, item.entry.step)
-    entry.axes, entry.step = None, asked
+def _no_less_exact(item: Item, saved: float, settings) -> np.ndarray:
+    """Levels of the trellis without rate, in the order of axes that `entry` has or as stored; completes the entry.
+
+    Where the path through the stored order happened to meet the weights better, the other order gets a step so much
+    smaller that its error is no larger, unless that costs more bits than it saves.
+
+    saved: bits a value that the order of the entry saves.
+    """
+    entry, axes, step = item.entry, item.entry.axes, item.entry.step
+    first = step
+    array = _in_order(item.array, axes)
+    moved = decided(item, array, settings)
+    entry_step = entry.step
+    entry.axes, entry.step = None, step
     stored = decided(item, item.array, settings)
-    if error_beside(item.array, stored, entry.step) < error_beside(array, levels, moved[1]):
-        return stored
-    entry.axes, entry.step = moved
-    return levels
+    squares = sum_of_squares(item.array)
+    bound = squares + error_beside(item.array, stored, entry.step)
+    error, stored_step = squares + error_beside(array, moved, entry_step), entry.step
+    entry.axes = axes
+    for _ in range(TRIES):
+        if error <= bound:
+            entry.step = entry_step
+            return moved
+        smaller = step * math.sqrt(max(bound, 0.0) / error) * CAUTION
+        if not settings.fit_steps or smaller <= first * 2.0**-saved:
+            break
+        entry.step = step = smaller
+        moved = decided(item, array, settings)
+        entry_step, error = entry.step, squares + error_beside(array, moved, entry.step)
+    if not settings.fit_steps and error > 0 and math.log2(error / max(bound, 1e-300)) / 2 <= saved:
+        entry.step = entry_step
+        return moved
+    entry.axes, entry.step = None, stored_step
+    return stored
+
+
+def _legal_orders(item: Item, settings, has_orders: bool) -> list:
+    """The orders of axes in which the grid integers of an item follow a path through the trellis."""
+    orders = [last_first(len(item.entry.shape)), None] if has_orders else [None]
+    return [order for order in orders if follows_a_path(_in_order(item.array, order), settings.scan)]
+
+
+def follows_a_path(levels: np.ndarray, scan: int) -> bool:
+    """Whether the trellis of dependent quantisation allows integers of any shape in their order."""
+    try:
+        checked_levels(levels, _DEFAULT_UNARY, True, scan, 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _along_its_path(item: Item, orders: list, settings) -> Stream | None:
+    """The stream of grid integers in the shortest of some orders; completes the entry."""
+    entry, item.levels = item.entry, item.array
+    if not item.array.any():
+        entry.coding = ZERO
+        return None
+    streams = [codeword(_in_order(item.array, order), settings, True) for order in orders]
+    best = min(range(len(orders)), key=lambda place: len(streams[place].data))
+    entry.coding, entry.axes = TRELLIS, orders[best]
+    return streams[best]
 
 
 def fit(item: Item, array, levels, settings, weight=None) -> None:

@@ -6,19 +6,19 @@ container.py.
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from . import container
-from .coding import SHARED_SIZE, Settings, Steps, encode_alone, make_item, store_raw
-from .layout import CODEBOOK, INTEGERS, UNIFORM, Stream
-from .quantize import qp_to_step
+from .coding import SHARED_SIZE, Item, Settings, Steps, encode_alone, make_item, store_raw
+from .layout import CODEBOOK, INTEGERS, UNIFORM, ZERO, Stream
+from .quantize import checked_jobs, qp_to_step
+from .reading import decoded_leaves
 from .small import encode_small
 from .tensor import Options
-from .tree import Empty, flatten, path_name
+from .tree import Codebook, Empty, Quantized, flatten, path_name
 
 StepRule = float | Mapping[str, float | None] | Callable[[str, np.ndarray], float | None]
 
@@ -38,6 +38,7 @@ def compress(
     scan: int = 0,
     axes: str = "auto",
     jobs: int | None = None,
+    check: bool = False,
 ) -> bytes:
     """The bytes of a file that holds the tree. The same input gives the same bytes, whatever the number of jobs.
 
@@ -46,7 +47,9 @@ def compress(
         nested dicts, lists, tuples and other registered pytrees (the last come back as dicts).
       step: quantisation step of the weights, in their unit. A number applies to float tensors of two or more axes; a
         mapping from names ("fc1/kernel") or a function of (name, array) gives any float tensor its step, and None or
-        no entry means lossless. By default nothing is quantised.
+        no entry means lossless. By default nothing is quantised. Masks (two values at most, one of them infinite)
+        and tensors with a value too large for such steps (which are finer there than their dtype) are stored as they
+        are, unless a mapping names them.
       small_step: where `step` is a number, the step of float tensors of fewer axes (biases, statistics); None:
         lossless.
       qp, small_qp: the same as NNC quantisation parameters (`qp_to_step`), instead of the steps.
@@ -55,14 +58,17 @@ def compress(
         else "uniform".
       rate_weight: price of a bit in squared steps for the rate-distortion decision (see `quantize_rdo`); 0: nearest
         neighbour.
-      importance: weights of the squared errors, a tree of arrays with the names of the tensors they belong to.
+      importance: weights of the squared errors, a tree of arrays with the names of the tensors they belong to. They
+        count with a rate_weight, for the trellis and for fitted steps.
       fit_steps: store the step that suits the levels best (`fitted_step`) instead of the one they were decided with.
         It costs nothing and lowers the squared error. By default wherever the quantizer is not "uniform".
       n_unary, scan: coder options, see `encode_tensor`; without n_unary each codeword gets the number that suits it.
       axes: "auto" codes each tensor as stored or with its last axis first, whichever is shorter; "keep" as stored.
       jobs: threads; by default one a core.
+      check: decode the file again and compare it with what was to be written, level by level.
 
     Raises:
+      RuntimeError: that comparison failed; the tensor is named.
       TypeError: a leaf is no array, or of a dtype that the format cannot hold.
       ValueError: a tensor cannot be quantised (its name is in the message), or an option makes no sense.
     """
@@ -82,16 +88,22 @@ def compress(
     names = {name for _, name, _ in leaves}
     if len(names) < len(leaves):
         every = [name for _, name, _ in leaves]
-        raise ValueError(f"two tensors are both called {next(n for n in every if every.count(n) > 1)!r}: rename one")
+        twice = next(name for name in every if every.count(name) > 1)
+        raise ValueError(f"two tensors are both called {twice!r}: rename one")
+    fit = quantizer != "uniform" if fit_steps is None else fit_steps
+    if importance is not None and not (rate_weight or quantizer == "trellis" or fit):
+        raise ValueError(
+            f"importance changes nothing where quantizer={quantizer!r} takes the nearest level: give a rate_weight, "
+            "quantizer='trellis' or fit_steps=True"
+        )
+    jobs = checked_jobs(jobs)
     rule = _step_rule(step, small_step, qp, small_qp, names)
     weights = {} if importance is None else _named(importance, names, "importance")
-    fit = quantizer != "uniform" if fit_steps is None else fit_steps
     items = [make_item(path, name, leaf, rule, weights.get(name)) for path, name, leaf in leaves]
 
     coded = [item for item in items if item.entry.coding in (INTEGERS, UNIFORM, CODEBOOK)]
     alone = [item for item in coded if item.entry.size >= SHARED_SIZE]
     small = [item for item in coded if item.entry.size < SHARED_SIZE]
-    jobs = jobs or os.cpu_count()
     inner = max(1, jobs // max(len(alone), 1))
     settings = Settings(quantizer, float(rate_weight), n_unary, scan, axes, fit, inner)
     with ThreadPoolExecutor(jobs) as pool:
@@ -110,7 +122,30 @@ def compress(
             item.entry.stream += len(streams)
     streams += together.result()
     streams += store_raw(items, len(streams))
-    return container.write([item.entry for item in items], streams)
+    data = container.write([item.entry for item in items], streams)
+    if check:
+        _check(data, items, jobs)
+    return data
+
+
+def _check(data: bytes, items: list[Item], jobs: int) -> None:
+    """Raises RuntimeError unless a file decodes to the items that it was made of."""
+    leaves = decoded_leaves(data, jobs)
+    for item, leaf in zip(items, leaves, strict=True):
+        entry = item.entry
+        if entry.empty is not None:
+            same = leaf == Empty(entry.empty)
+        elif isinstance(leaf, Quantized):
+            same = leaf.step == entry.step and leaf.dtype == entry.dtype and np.array_equal(leaf.q, item.levels)
+        elif isinstance(leaf, Codebook):
+            same = np.array_equal(leaf.labels, item.levels) and leaf.values.tobytes() == entry.values.tobytes()
+        elif entry.coding == ZERO:
+            same = not leaf.any() and leaf.shape == entry.shape and leaf.dtype == entry.dtype
+            same = same and (item.levels is None or not item.levels.any())
+        else:
+            same = leaf.dtype == entry.dtype and leaf.shape == entry.shape and leaf.tobytes() == item.array.tobytes()
+        if not same:
+            raise RuntimeError(f"tensor {entry.name!r} does not decode to what was to be written: no file was made")
 
 
 def _step_rule(step, small_step, qp, small_qp, names) -> Steps:
@@ -120,6 +155,10 @@ def _step_rule(step, small_step, qp, small_qp, names) -> Steps:
     step = qp_to_step(qp) if qp is not None else step
     small_step = qp_to_step(small_qp) if small_qp is not None else small_step
     step, small_step = (float(x) if getattr(x, "ndim", None) == 0 else x for x in (step, small_step))
+    for value, label in ((step, "step"), (small_step, "small_step")):
+        if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0):
+            expected = "a number, a mapping from names or a function" if label == "step" else "a number"
+            raise ValueError(f"{label}={value!r:.100}; expected {expected}")
     for value, label in ((step, "step"), (small_step, "small_step")):
         if isinstance(value, (int, float, np.number)) and not 0 < value < math.inf:
             raise ValueError(f"{label}={value} must be a finite number > 0")

@@ -5,6 +5,7 @@ Uniform reconstruction w = step * q; nearest neighbour, or the greedy rate-disto
 Divisions are in float64 and ties round away from zero, so that the integers do not depend on the weights' dtype.
 """
 
+import operator
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ import numpy as np
 from .constants import MAX_ABS_LEVEL
 from .tensor import Options, matrix_shape, plan
 
+QP_RANGE = -1000, 999
 _PIECE = 1 << 16  # values at a time
 
 
@@ -20,7 +22,15 @@ def qp_to_step(qp: int, density: int = 2) -> float:
     """Quantisation step of an NNC quantisation parameter: (K + qp mod K) * 2^(floor(qp / K) - log2 K), K = 2^density.
 
     With density 2, every 4 of qp double the step: qp 0 is 1.0, qp -32 is 2^-8.
+
+    Raises:
+      ValueError: qp is no integer, or beyond -1000 to 999.
     """
+    if isinstance(qp, (bool, np.bool_)) or not hasattr(qp, "__index__"):
+        raise ValueError(f"qp={qp!r} is no integer")
+    qp = operator.index(qp)
+    if not QP_RANGE[0] <= qp <= QP_RANGE[1]:
+        raise ValueError(f"qp={qp} is not between {QP_RANGE[0]} and {QP_RANGE[1]}")
     steps = 1 << density
     return float(steps + qp % steps) * 2.0 ** (qp // steps - density)
 
@@ -95,7 +105,7 @@ def quantize_rdo(
         return rdo.decide(flat[rows, :end], step, weights, float(rate_weight), n_unary, options.block, chosen)
 
     def decide_all(chosen):
-        bands = _bands(options, jobs or os.cpu_count())
+        bands = _bands(options, checked_jobs(jobs))
         if len(bands) < 2:
             return decide(chosen)
         with ThreadPoolExecutor(len(bands)) as pool:  # contexts start anew at each row of blocks
@@ -176,7 +186,7 @@ def _many(quantize, tensors, step, rate_weight, importance, jobs, options) -> li
             raise ValueError(
                 f"{name} has {len(value)} entries for {len(tensors)} tensors: give one each, or one for all"
             )
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(checked_jobs(jobs)) as pool:
         return list(
             pool.map(
                 lambda w, step, rate, weight: quantize(w, step, rate, importance=weight, jobs=1, **options),
@@ -243,6 +253,21 @@ def error_beside(w, q, step: float) -> float:
     """Squared error of levels less the sum of the squared weights, which is the same in every order."""
     product, square = _sums(w, q, None)
     return step * (step * square - 2 * product)
+
+
+def sum_of_squares(w) -> float:
+    """Sum of squares of weights of any shape and float dtype, in float64."""
+    flat = _real(w).reshape(-1)
+    return sum(float(np.square(flat[i : i + _PIECE], dtype=np.float64).sum()) for i in range(0, flat.size, _PIECE))
+
+
+def checked_jobs(jobs: int | None) -> int:
+    """The number of threads: as given, or one a core."""
+    if jobs is None:
+        return os.cpu_count() or 1
+    if isinstance(jobs, bool) or not hasattr(jobs, "__index__") or operator.index(jobs) < 1:
+        raise ValueError(f"jobs={jobs!r} must be an integer of at least 1, or None for one a core")
+    return operator.index(jobs)
 
 
 def _sums(w, q, importance) -> list[float]:

@@ -6,14 +6,13 @@ small.
 
 import dataclasses
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from . import container, layout
 from .layout import CODEBOOK, INTEGERS, RAW_STREAM, TRELLIS, UNIFORM, ZERO, Entry
-from .quantize import dequantize
+from .quantize import checked_jobs, dequantize
 from .tensor import Reader, matrix_shape, pieces
 from .tree import Codebook, Empty, Quantized, unflatten
 
@@ -30,8 +29,8 @@ def decompress(
       data: bytes-like, the whole file.
       max_output_bytes: the most that the arrays may take together, each counted with 1 KiB of overhead; a file that
         declares more is refused unread.
-      quantized: return `Quantized(q, step, dtype)` or `Codebook(labels, values, zero)` for quantised tensors instead of
-        floats. An all-zero tensor, which the file keeps neither for, is an array of zeros all the same.
+      quantized: return `Quantized(q, step, dtype, path)` or `Codebook(labels, values, zero)` for quantised tensors
+        instead of floats. An all-zero tensor, which the file keeps neither for, is an array of zeros all the same.
       jobs: threads; by default one a core.
 
     Raises:
@@ -41,6 +40,12 @@ def decompress(
     if quantized and (declared := sum(max(entry.nbytes, 4 * entry.size) for entry in entries)) > max_output_bytes:
         raise ValueError(f"the integers take {declared} bytes, max_output_bytes={max_output_bytes} allows no more")
     return unflatten(_decode(entries, entries, streams, quantized, jobs))
+
+
+def decoded_leaves(data, jobs: int | None = None) -> list:
+    """The leaves of a file that one has just written, in its order: integers of quantised tensors, and no limit."""
+    entries, streams = container.read(data)
+    return [leaf for _, leaf in _decode(entries, entries, streams, True, jobs)]
 
 
 def read_tensor(data, name: str, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES) -> np.ndarray:
@@ -160,7 +165,7 @@ def _decode(entries, wanted, streams, quantized, jobs) -> list:
     needed = {entry.stream for entry in wanted if entry.stream >= 0}
     tasks = [(streams[i], group) for i, group in _members(entries).items() if i in needed]
     tasks.sort(key=lambda task: -len(task[0].data))
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(checked_jobs(jobs)) as pool:
         for found in list(pool.map(lambda task: _decode_stream(*task, quantized), tasks)):
             leaves |= found
     return [(entry.path, leaves[id(entry)]) for entry in wanted]
@@ -250,7 +255,7 @@ def _read_member(reader: Reader, entry: Entry, quantized: bool):
     if not keep_integers:
         return out
     if entry.coding != CODEBOOK:
-        return Quantized(out, entry.step, entry.dtype)
+        return Quantized(out, entry.step, entry.dtype, entry.stream if entry.coding == TRELLIS else None)
     _check_labels(out, entry)
     return Codebook(out, entry.values, entry.zero)
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from . import choices
-from .coding import Item, Settings, checked, codeword, decided, fit, zero_means_zero
+from .coding import Item, Settings, checked, codeword, decided, fit, follows_a_path, zero_means_zero
 from .layout import CODEBOOK, INTEGERS, TRELLIS, UNIFORM, ZERO, Stream
 from .quantize import checked_weights, quantize_trellis, quantize_uniform
 
@@ -15,6 +15,7 @@ def encode_small(items: list[Item], settings: Settings) -> list[Stream]:
     are numbered from 0."""
     small = [item for item in items if item.entry.coding in (UNIFORM, CODEBOOK)]
     streams: list[Stream] = []
+    small = _share_paths(small, settings, streams)
     if settings.quantizer == "trellis":
         weights = [item for item in small if not item.quantized]
         nearest = [checked(i, lambda i=i: quantize_uniform(i.array, i.entry.step)) for i in weights]
@@ -22,11 +23,33 @@ def encode_small(items: list[Item], settings: Settings) -> list[Stream]:
             _share_trellis([weights[place] for place in places], settings, streams)
         small = [item for item in small if item.quantized]
     for item in small:
-        item.array = item.array if item.quantized else decided(item, item.array, settings)
-    for kind in (small, [item for item in items if item.entry.coding == INTEGERS]):
-        for places in choices.share([choices.magnitudes(item.array) for item in kind]):
+        item.levels = item.array if item.quantized else decided(item, item.array, settings)
+    integers = [item for item in items if item.entry.coding == INTEGERS]
+    for item in integers:
+        item.levels = item.array
+    for kind in (small, integers):
+        for places in choices.share([choices.magnitudes(item.levels) for item in kind]):
             _share_levels([kind[place] for place in places], settings, streams)
     return streams
+
+
+def _share_paths(items: list[Item], settings: Settings, streams: list[Stream]) -> list[Item]:
+    """Codewords for grid integers that follow a path of the trellis together; returns the other items."""
+    paths: dict[int, list[Item]] = {}
+    for item in items:
+        if item.path is not None:
+            paths.setdefault(item.path, []).append(item)
+    done = set()
+    for members in paths.values():
+        levels = np.concatenate([item.array.reshape(-1) for item in members]).astype(np.int32)
+        if not follows_a_path(levels[None], 0):
+            continue  # tensors are missing, or were changed
+        for item in members:
+            item.levels = item.array
+            item.entry.coding, item.entry.stream = TRELLIS, len(streams)
+        done |= {id(item) for item in members}
+        streams.append(codeword(levels[None], dataclasses.replace(settings, scan=0), True))
+    return [item for item in items if id(item) not in done]
 
 
 def _share_trellis(items, settings, streams) -> None:
@@ -55,6 +78,7 @@ def _share_trellis(items, settings, streams) -> None:
     for item in items:
         item.entry.coding, item.entry.stream, item.entry.step = TRELLIS, len(streams), step * item.entry.step
         own = levels[at : at + item.entry.size]
+        item.levels = own.reshape(item.entry.shape)
         fit(item, item.array.reshape(-1), own, settings, None if weights is None else weights[at : at + own.size])
         at += item.entry.size
     streams.append(codeword(levels[None], dataclasses.replace(settings, scan=0), True))
@@ -85,11 +109,11 @@ def _share_levels(items, settings, streams) -> None:
     """One codeword for the integers of small tensors; those that are all zero need none."""
     members = []
     for item in items:
-        if item.array.any() or not zero_means_zero(item.entry):
+        if item.levels.any() or not zero_means_zero(item.entry):
             item.entry.stream = len(streams)
             members.append(item)
         else:
             item.entry.coding = ZERO
     if members:
-        together = np.concatenate([item.array.reshape(-1) for item in members], dtype=np.int32)
+        together = np.concatenate([item.levels.reshape(-1) for item in members], dtype=np.int32)
         streams.append(codeword(together[None], dataclasses.replace(settings, scan=0)))

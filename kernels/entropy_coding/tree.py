@@ -25,12 +25,15 @@ class Quantized:
     """A tensor that is already integers on a grid: value = step * q. A leaf for `compress`, and what `decompress`
     returns on request instead of floats.
 
-    Attributes: q, integers of any shape; step, the grid; dtype, of the dequantised tensor.
+    Attributes: q, integers of any shape; step, the grid; dtype, of the dequantised tensor; path, None, or for the grid
+    integers of `quantize_trellis` any number: small tensors of one number follow one path through the trellis, in the
+    order of the tree. Integers that no path allows (any more) are coded as those of a uniform quantiser.
     """
 
     q: np.ndarray
     step: float
     dtype: np.dtype = np.dtype(np.float32)
+    path: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Rate estimates against the codeword, against each other and against counts; gradients against finite differences."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from kernels.entropy_coding import rate_exact, rate_static, rate_static_soft, stream_length
 from tests.kernels.entropy_coding import cases, random_tensors
 
+plain_rate = functools.partial(rate_exact, presets=False)
 HEADER_BITS = 20  # of a codeword without presets, about: flags, its end and padding
 
 
@@ -35,47 +37,56 @@ def test_scans_and_trellis(scan, dq):
     q = laplacian((120, 130), 1.5, seed=1)
     q = random_tensors.on_trellis_grid(q, scan) if dq else q
     bits = 8 * stream_length(q, presets=False, dq=dq, scan=scan)
-    assert abs(rate_exact(q, dq=dq, scan=scan) / bits - 1) < 0.02
+    assert abs(plain_rate(q, dq=dq, scan=scan) / bits - 1) < 0.02
+
+
+def test_defaults_are_those_of_the_coder():
+    q = laplacian(300, 0.3)
+    assert rate_exact(q) == rate_exact(q, presets=True) == rate_exact([q])[0] != plain_rate(q)
+    with pytest.raises(ValueError, match=r"presets=False"):
+        jax.jit(rate_exact)(q)
 
 
 def test_both_implementations_give_the_same_bits():
-    scan = jax.jit(jax.vmap(lambda q: rate_exact(q)))
-    few = jax.jit(jax.vmap(lambda q: rate_exact(q, max_level=40)))
+    scan = jax.jit(jax.vmap(lambda q: plain_rate(q)))
+    few = jax.jit(jax.vmap(lambda q: plain_rate(q, max_level=40)))
     tensors = np.stack([cases.levels(200, density, 4, density) for density in (0, 50, 300, 1000)])
     tensors = np.clip(tensors, -40, 40)
-    expected = rate_exact(list(tensors))
+    expected = plain_rate(list(tensors))
     expected = expected.astype(np.float32)
     np.testing.assert_array_equal(scan(tensors), expected)
     np.testing.assert_array_equal(few(tensors), expected)
     wide = np.array([0, 5, -(2**31 - 14), 2**31 - 14, 0, 0, 12, -13, 1000], np.int32)
-    assert float(rate_exact(wide, implementation="xla")) == np.float32(rate_exact(wide))
+    assert float(plain_rate(wide, implementation="xla")) == np.float32(plain_rate(wide))
 
 
 def test_xla_lists_of_any_sizes_and_batches_of_batches():
     sizes = ((0,), 1), ((1,), 3), ((7, 9), 1), ((50, 41), 20), (3000, 0.2)
     tensors = [laplacian(shape, scale) for shape, scale in sizes]
-    expected = rate_exact(tensors).astype(np.float32)
-    np.testing.assert_array_equal(rate_exact(tensors, implementation="xla").astype(np.float32), expected)
+    expected = plain_rate(tensors).astype(np.float32)
+    np.testing.assert_array_equal(plain_rate(tensors, implementation="xla").astype(np.float32), expected)
     q = laplacian((2, 3, 500), 0.7)
-    nested = jax.jit(jax.vmap(jax.vmap(rate_exact)))(q)
-    expected = np.array([[rate_exact(one) for one in row] for row in q], np.float32)
+    nested = jax.jit(jax.vmap(jax.vmap(plain_rate)))(q)
+    expected = np.array([[plain_rate(one) for one in row] for row in q], np.float32)
     np.testing.assert_array_equal(nested, expected)
     steps = np.array([1.0, 2.0], np.float32)
-    candidates = jax.vmap(lambda step: rate_exact(jnp.round(q[0, 0] / step).astype(jnp.int32)))(steps)
-    np.testing.assert_array_equal(candidates, np.float32([rate_exact(np.rint(q[0, 0] / s).astype(int)) for s in steps]))
+    candidates = jax.vmap(lambda step: plain_rate(jnp.round(q[0, 0] / step).astype(jnp.int32)))(steps)
+    np.testing.assert_array_equal(candidates, np.float32([plain_rate(np.rint(q[0, 0] / s).astype(int)) for s in steps]))
 
 
 def test_a_batch_over_a_mesh():
     code = """
+import functools
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from kernels.entropy_coding import rate_exact
+plain_rate = functools.partial(rate_exact, presets=False)
 q = np.rint(np.random.default_rng(0).laplace(0, 1, (6, 300))).astype(np.int32)
-expected = np.array([rate_exact(one) for one in q], np.float32)
+expected = np.array([plain_rate(one) for one in q], np.float32)
 mesh = jax.make_mesh((2,), ("candidates",), axis_types=(jax.sharding.AxisType.Auto,))
 split = PartitionSpec("candidates")
 placed = jax.device_put(q, NamedSharding(mesh, split))
-for rate in (jax.vmap(rate_exact), jax.shard_map(jax.vmap(rate_exact), mesh=mesh, in_specs=split, out_specs=split)):
+for rate in (jax.vmap(plain_rate), jax.shard_map(jax.vmap(plain_rate), mesh=mesh, in_specs=split, out_specs=split)):
     bits = jax.jit(rate)(placed)
     assert len(bits.sharding.device_set) == 2, bits.sharding
     np.testing.assert_array_equal(bits, expected)
@@ -86,7 +97,7 @@ for rate in (jax.vmap(rate_exact), jax.shard_map(jax.vmap(rate_exact), mesh=mesh
 
 def test_a_list_is_rated_tensor_by_tensor():
     tensors = [laplacian(shape, 1.0) for shape in ((0,), (1,), (30,), (7, 9))]
-    np.testing.assert_array_equal(rate_exact(tensors, jobs=2), [rate_exact(q) for q in tensors])
+    np.testing.assert_array_equal(plain_rate(tensors, jobs=2), [plain_rate(q) for q in tensors])
 
 
 def test_static_is_the_entropy_of_each_context():
@@ -123,27 +134,27 @@ def test_gradient_of_the_soft_rate_is_that_of_finite_differences():
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="neither 'compiled' nor 'xla'"):
-        rate_exact(np.ones(3, int), implementation="pallas")
+        plain_rate(np.ones(3, int), implementation="pallas")
     with pytest.raises(ValueError, match="scan 0"):
-        rate_exact(np.ones((3, 3), int), implementation="xla", scan=1)
+        plain_rate(np.ones((3, 3), int), implementation="xla", scan=1)
 
 
 def test_what_the_jax_forms_refuse():
     q = laplacian(50, 1.0)
     for n_unary in (0, 16):
-        for rate in (rate_static, lambda q, n_unary: rate_exact(q, n_unary=n_unary, implementation="xla")):
+        for rate in (rate_static, lambda q, n_unary: plain_rate(q, n_unary=n_unary, implementation="xla")):
             with pytest.raises(ValueError, match=f"n_unary={n_unary}"):
                 rate(q, n_unary=n_unary)
     with pytest.raises(TypeError, match="must be integers"):
-        rate_exact(q + 0.5, implementation="xla")
+        plain_rate(q + 0.5, implementation="xla")
     with pytest.raises(TypeError, match="must be integers"):
-        jax.jit(rate_exact)(jnp.ones(3))
+        jax.jit(plain_rate)(jnp.ones(3))
     with pytest.raises(ValueError, match="max_level=1 is no bound"):
-        rate_exact(np.array([3]), max_level=1, implementation="xla")
+        plain_rate(np.array([3]), max_level=1, implementation="xla")
     with pytest.raises(ValueError, match="not \\[weights, choices\\]"):
         rate_static_soft(jnp.ones((3, 2)), [0, 1, 2])
-    pair = jax.jit(lambda a, b: rate_exact([a, b]))(q, q[:20])
-    np.testing.assert_array_equal(pair, np.float32([rate_exact(q), rate_exact(q[:20])]))
+    pair = jax.jit(lambda a, b: plain_rate([a, b]))(q, q[:20])
+    np.testing.assert_array_equal(pair, np.float32([plain_rate(q), plain_rate(q[:20])]))
 
 
 def test_soft_rates_of_extreme_probabilities():
