@@ -2,8 +2,9 @@
 
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
-Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 75 stopped at a
-checkpoint by SIGTERM (the same command goes on), 76 another process of the run went away, 130 Ctrl-C.
+Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 3 done, but what was asked
+for could not be reached (the result's `unmet` says what), 75 stopped at a checkpoint by SIGTERM (the same command goes
+on), 76 another process of the run went away, 130 Ctrl-C.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from common.run_directory import Run
 
 __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
 
+EXIT_UNMET = 3
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "try again"
 EXIT_LOST_PEER = 76
 CHECK = "--check_flags="  # asked by the launcher: FILE holds command lines; are they any good?
@@ -159,7 +161,7 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
     try:
         if current.result is not None:
             _print_result(current, "finished before; --overwrite runs it again")
-            return 0
+            return _exit_code(current.result)
         for line in current.news:
             current.log(line)
         return _call(main, config, app_config, current, quiet)
@@ -198,7 +200,13 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         _print_result(dataclasses.replace(current, result=result), "")
         if app_config.report:
             _write_report(current)
-    return 0
+        for line in (result or {}).get("unmet", ()):
+            _print_error(f"not met: {line}")
+    return _exit_code(result)
+
+
+def _exit_code(result: dict | None) -> int:
+    return EXIT_UNMET if (result or {}).get("unmet") else 0
 
 
 def _report_error(error: Exception, app_config: AppConfig, current: Run) -> int:

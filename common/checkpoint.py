@@ -275,11 +275,34 @@ def _load_orbax(path: pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"{path} is a damaged Orbax checkpoint: {' '.join(str(error).split())[:300]}") from None
     if isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}:
         raise ValueError(f"{path} is a training state, not weights; give the run directory or its model.safetensors")
+    texts: list[str] = []
+    tree = _without_texts(tree, "", texts)
+    if texts:
+        names = ", ".join(map(repr, texts[:4])) + (" ..." if len(texts) > 4 else "")
+        logging.getLogger(__name__).warning("%s: texts are no weights and are left out: %s", path, names)
     try:
         flat = weight_files.flatten(tree)
         return weight_files.nest(_unmark_empty(flat))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _without_texts(node: Any, prefix: str, texts: list[str]) -> Any:
+    """Returns a tree without the texts among its leaves, whose names go to `texts`."""
+    if isinstance(node, Mapping):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = [(str(index), item) for index, item in enumerate(node)]
+    else:
+        return node
+    kept = {}
+    for key, item in items:
+        name = f"{prefix}/{key}" if prefix else str(key)
+        if isinstance(item, str):
+            texts.append(name)
+        else:
+            kept[key] = _without_texts(item, name, texts)
+    return kept if texts or isinstance(node, Mapping) else node
 
 
 def _find_orbax(path: pathlib.Path) -> pathlib.Path | None:
@@ -365,5 +388,10 @@ def _orbax_load(path: pathlib.Path) -> Any:
     ocp = _orbax()
     with _checkpointer(ocp) as checkpointer:
         metadata = checkpointer.metadata(path.resolve()).item_metadata
-        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
+        kinds = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=_kind_of(leaf)), metadata.tree)
         return checkpointer.restore(path.resolve(), restore_args=kinds)
+
+
+def _kind_of(metadata: Any) -> type:
+    """What a leaf is restored as: an array, or a text where its metadata says so."""
+    return str if type(metadata).__name__ == "StringMetadata" else np.ndarray

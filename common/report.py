@@ -4,6 +4,7 @@ It shows `result.json` (beside the numbers of the project's `paper.json`), `tabl
 `.svg` with the caption in `plots/NAME.txt`, curves of `metrics.csv`, flags and provenance, and needs no other file.
 
 `tables/NAME.json`, by `run.table`: {"title": text, "columns": [text], "rows": [[number or text]], "note": text}.
+`result["unmet"]` = [text] stands at its top: what was asked for and could not be reached. So does
 `result["status"]` = {"level": "trusted", "doubtful" or "not usable", "reasons": [text]}, what a result says of itself,
 stands at the top in its colour.
 `paper.json`: {"a": {"b": {"value": number, "unit": text, "place": "Table 1", "verified": true}}} is the paper's number
@@ -84,8 +85,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         "path": path,
         "meta": meta,
         "flags": dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line),
-        "result": files.flatten({name: value for name, value in result.items() if name != "status" or not status}),
+        "result": files.flatten(
+            {name: value for name, value in result.items() if name != "unmet" and (name != "status" or not status)}
+        ),
         "status": status,
+        "unmet": [str(line) for line in result.get("unmet") or ()],
         "paper": _paper_numbers(files.read_json(room / "paper.json")) if project else {},
         "about": _docstring(room / f"{verb}.py") if project else "",
         "curves": _curves(path / "metrics.csv"),
@@ -133,6 +137,8 @@ def _head(run: Mapping, title: str, tag: str) -> str:
     # A run that finished need not have a result that can be used: the colour is that of the result.
     mark = parts.STATUSES.get(level, status) if status == "finished" else status
     word = f"{status}, {level}" if status == "finished" and level in parts.STATUSES else status
+    if status == "finished" and run["unmet"]:
+        mark, word = "unusable", f"{word}, request not met"
     facts = [f'<b class="{e(mark)}">{e(word)}</b>', e(str(meta.get("started", ""))[:16].replace("T", " ") + " UTC")]
     if meta.get("seconds"):
         facts.append(f"{meta['seconds']:.0f} s" if meta["seconds"] < 120 else f"{meta['seconds'] / 60:.1f} min")
@@ -143,6 +149,7 @@ def _head(run: Mapping, title: str, tag: str) -> str:
     about = re.sub("`([^`]+)`", r"<code>\1</code>", e(run["about"]))
     about = f"<p>{about}</p>" if about else ""
     box = parts.verdict(level, run["status"].get("reasons", ()), run["status"].get("unchecked", ()))
+    box = parts.unmet(run["unmet"]) + box
     return f'<{tag}>{e(title)}</{tag}>{about}<p class="facts">{" · ".join(fact for fact in facts if fact)}</p>{box}'
 
 

@@ -150,6 +150,12 @@ def verdict(level: str, reasons: Sequence[Any], unchecked: Sequence[Any] = ()) -
     return f'<div class="verdict {STATUSES[level]}"><b>Result: {escape(level)}</b>{beside}{items}</div>'
 
 
+def unmet(lines: Sequence[str]) -> str:
+    """Returns a box that says which requests a run could not meet; nothing where there are none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<div class="verdict unusable"><b>Request not met</b><ul>{items}</ul></div>' if items else ""
+
+
 def is_number(value: Any) -> bool:
     """Returns whether a cell holds a number, "NaN" and infinities of our JSON included."""
     return (isinstance(value, (int, float)) and not isinstance(value, bool)) or value in (

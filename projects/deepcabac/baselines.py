@@ -59,14 +59,15 @@ class Table:
         return columns, rows, "The same integers by other coders", note
 
 
-def measure(data: bytes) -> Table:
+def measure(data: bytes, **limits) -> Table:
     """Returns the sizes for the integers of a compressed file.
 
     Args:
       data: what `entropy_coding.compress` returned.
+      limits: jobs and max_output_bytes of the decoder.
     """
-    summary = entropy_coding.inspect(data)
-    parts, lossless = sequences(entropy_coding.decompress(data, quantized=True))
+    summary = entropy_coding.inspect(data, **limits)
+    parts, lossless = sequences(entropy_coding.decompress(data, quantized=True, **limits))
     values = sum(tensor.size for tensor in summary.tensors)
     sizes = {
         FLOAT32: 4 * values,

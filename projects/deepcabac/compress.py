@@ -15,7 +15,7 @@ import numpy as np
 from common import app, checkpoint, config, files, weight_files
 from kernels import entropy_coding
 from projects.deepcabac import config as train_config
-from projects.deepcabac import evaluation, outcomes, quantization, targets
+from projects.deepcabac import evaluation, outcomes, parts, quantization, targets
 from projects.deepcabac.outcomes import Outcome
 from projects.deepcabac.quantization import Network, Rule
 from projects.deepcabac.search import STEP_OCTAVES, Candidate, Search
@@ -75,6 +75,10 @@ class CompressConfig:
     fold_batch_norm: float | None = config.field(
         None, "fold running statistics into scale and bias; the value is the network's epsilon (evaluation only)",
         exclusive_minimum=0.0,
+    )  # fmt: skip
+    training_state: str = config.field(
+        "leave_out", "states of an optimiser beside the weights of a checkpoint: left out, or stored exactly",
+        choices=("leave_out", "exact"),
     )  # fmt: skip
     scan: int = config.field(0, "order of coding: 0 rows, 1 to 4 blocks of 8, 16, 32, 64", choices=(0, 1, 2, 3, 4))
     jobs: int | None = config.field(None, "threads (none: one a core)", minimum=1, identity=False)
@@ -149,15 +153,29 @@ def main(config: CompressConfig, run: app.Run) -> dict:
         raise ValueError(f"--output={output} is a directory; give the name of a file")
     importance = importance_path(config)
     run.inputs(config.checkpoint, *([importance] if importance else []))
-    original = checkpoint.load_tree(config.checkpoint)
-    network = make_network(config, original, importance)
+    whole = checkpoint.load_tree(config.checkpoint)
+    training = parts.of_training(whole)
+    original = parts.without(whole, training)
+    if not weight_files.flatten(original):
+        raise ValueError(f"{config.checkpoint} holds no tensors: there is nothing to compress")
+    stored = whole if config.training_state == "exact" else original
+    network = make_network(config, stored, importance)
+    network = dataclasses.replace(network, exact=frozenset(training if stored is whole else ()))
+    if training:
+        names = f"{training[0]} and {len(training) - 1} more" if len(training) > 1 else training[0]
+        what = "stored exactly" if stored is whole else "left out (--training_state=exact keeps them)"
+        run.log(f"the optimiser's state is {what}: {names}")
     judge = make_evaluator(config)
     if judge is not None:
         judge.check(original)
         if judge.data.notice:
             run.log(judge.data.notice)
     outcome = compress(config, network, judge, run)
-    result = outcomes.describe(config, original, network, outcome, judge)
+    result = outcomes.describe(config, stored, network, outcome, judge)
+    if training:
+        result["training_state"] = {"tensors": len(training), "is": config.training_state}
+    for name, reason in result.get("stored_exactly", {}).items():
+        run.log(f"{name} is stored to the bit: {reason}")
     outcomes.draw(run, original, network, outcome)
     files.write_atomically(output, outcome.data)
     run.outputs(output)
@@ -180,7 +198,7 @@ def compress(config: CompressConfig, network: Network, judge: evaluation.Evaluat
     if config.search:
         search = make_search(config, network, judge, run)
         rule = smallest(config, search).rule
-        data = quantization.encode(network, rule)
+        data = None
     elif config.target_bytes is not None:
         data, rule = targets.fit_bytes(network, rule, config.target_bytes, run.log)
     elif config.target_snr is not None:
@@ -188,8 +206,11 @@ def compress(config: CompressConfig, network: Network, judge: evaluation.Evaluat
     else:
         step = config.step if config.step is not None else entropy_coding.qp_to_step(config.qp)
         rule = dataclasses.replace(rule, step=step)
-        data = quantization.encode(network, rule)
-    return Outcome(data, rule, quantization.verify(network, rule, data), search)
+        data = None
+    written = quantization.encode(network, rule, check=True)
+    if data is not None and written != data:
+        raise RuntimeError("the same network and steps gave two files: this is a defect, please report it")
+    return Outcome(written, rule, quantization.verify(network, rule, written), search)
 
 
 def make_search(config: CompressConfig, network: Network, judge: evaluation.Evaluator | None, run: app.Run) -> Search:

@@ -10,7 +10,7 @@ from common import app, weight_files
 from kernels import entropy_coding
 from projects.deepcabac import evaluation, quantization
 from projects.deepcabac.quantization import Network, Rule
-from projects.deepcabac.search import Search
+from projects.deepcabac.search import SLACK, Search
 
 if TYPE_CHECKING:
     from projects.deepcabac.compress import CompressConfig
@@ -47,6 +47,10 @@ def describe(
         "weight_snr_db": snr if math.isfinite(snr) else str(snr),
         "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
     }
+    if outcome.rule is not None:
+        reasons = quantization.unquantised(network, quantization.asked_steps(network, outcome.rule))
+        if reasons:
+            result["stored_exactly"] = reasons
     if judge is not None:
         known, found = judge.correct(original, "test"), judge.correct(outcome.decoded, "test")
         low, high = evaluation.paired_interval(known, found)
@@ -66,6 +70,11 @@ def describe(
             "caution": config.caution,
             "candidates_evaluated": len(outcome.search.evaluated()),
         }
+        loss = outcome.search.cautious_loss(chosen, config.caution)
+        if config.caution > 0:
+            loss = outcome.search.expected_loss(chosen, config.caution)
+        if loss > config.tolerance + SLACK:
+            result["unmet"] = [f"--tolerance={config.tolerance}: the most accurate candidate may lose {loss:.4f}"]
     return result
 
 
@@ -73,7 +82,8 @@ def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> No
     """Writes tables and pictures of an outcome for the report."""
     from projects.deepcabac import baselines, plots  # matplotlib takes a second to import
 
-    summary = entropy_coding.inspect(outcome.data, jobs=network.jobs)
+    options = {"max_output_bytes": network.most_bytes, "jobs": network.jobs}
+    summary = entropy_coding.inspect(outcome.data, **options)
     run.table(
         "tensors",
         ["tensor", "shape", "coding", "step", "zeros in %", "bits a weight", "bytes"],
@@ -85,10 +95,10 @@ def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> No
         f"{summary.total_bytes} bytes, of which {summary.header_bytes} are header. Small tensors share a stream.",
     )
     plots.draw_bits(run, summary)
-    plots.draw_predictions(run, entropy_coding.decompress(outcome.data, quantized=True, jobs=network.jobs), summary)
+    plots.draw_predictions(run, entropy_coding.decompress(outcome.data, quantized=True, **options), summary)
     plots.draw_histograms(run, network.tree, outcome.decoded)
     if network.quantizer != "trellis":  # its integers only make sense to a coder that knows its states
-        table = baselines.measure(outcome.data)
+        table = baselines.measure(outcome.data, **options)
         run.table("baselines", *table.report())
         plots.draw_baselines(run, table)
     if outcome.search is not None:

@@ -136,7 +136,11 @@ def draw_predictions(run: app.Run, quantized: Mapping, summary: Summary):
 def draw_histograms(run: app.Run, before: Mapping, after: Mapping):
     """Nonzero weights of each layer before compression (bars) and the values they became (lines)."""
     old, new = weight_files.flatten(before), weight_files.flatten(after)
-    names = [name for name, array in old.items() if quantization.is_weight(array) and array.size]
+    names = [
+        name
+        for name, array in old.items()
+        if quantization.is_weight(array) and array.size and np.isfinite(array.astype(np.float64)).all()
+    ]
     most, caption = 12, ""
     if len(names) > most:
         names = sorted(sorted(names, key=lambda name: -old[name].size)[:most], key=list(old).index)

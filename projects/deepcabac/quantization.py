@@ -8,12 +8,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+import ml_dtypes
 import numpy as np
 
 from common import weight_files
 from kernels import entropy_coding
 
-SAME_STEP = 1e-9  # fitted steps are sums over weights, whose last digits depend on the order of axes
+REACH = 4  # steps that a level may be from its weight: the trellis looks two beyond the nearest
+OTHER_STEP = 4  # times the step asked for, or a part of it: the range of fitted steps
 LARGEST_INTERVALS = 1024  # range / min sigma of DC-v1: a sigma near zero must not ask for millions of levels
 SIGMA_RANGE = 1e-3  # sigma below this share of its median counts as that
 
@@ -44,6 +46,7 @@ class Network:
       layer_steps: name -> step of that tensor when `Rule.step` is 1, of any float tensor; empty: one step for all.
       importance: name -> weights of the squared errors, in the unit of the weights; empty: 1.
       scan, jobs, quantizer: options of the coder.
+      exact: names of tensors that are stored to the bit, whatever they hold.
     """
 
     tree: dict
@@ -52,6 +55,16 @@ class Network:
     scan: int = 0
     jobs: int | None = None
     quantizer: str | None = None
+    exact: frozenset[str] = frozenset()
+
+    @property
+    def most_bytes(self) -> int:
+        """More than its file decodes to, with integers for every weight: the limit for a decoder."""
+        leaves = weight_files.flatten(self.tree).values()
+        return sum(max(leaf.nbytes, 4 * leaf.size) + TREE_BYTES for leaf in leaves) + TREE_BYTES
+
+
+TREE_BYTES = 1 << 16  # of the place of a tensor in a tree, at most
 
 
 def is_float(array: np.ndarray) -> bool:
@@ -65,9 +78,52 @@ def is_weight(array: np.ndarray) -> bool:
 
 
 def steps(network: Network, rule: Rule) -> dict[str, float]:
-    """Returns name -> step of every tensor that is quantised."""
+    """Returns name -> step of every tensor that is quantised; `unquantised` says why others are not."""
+    asked = asked_steps(network, rule)
+    return {name: step for name, step in asked.items() if name not in unquantised(network, asked)}
+
+
+def unquantised(network: Network, asked: Mapping[str, float]) -> dict[str, str]:
+    """Returns name -> why a tensor that has a step is stored to the bit all the same.
+
+    It holds an infinity (of a mask, say), for which there is no level, or a value that no legal level reaches in such
+    steps, which are finer there than what its dtype tells apart.
+    """
+    flat, found = weight_files.flatten(network.tree), {}
+    for name, step in asked.items():
+        if not flat[name].size:
+            continue
+        largest = _largest(flat[name])
+        if math.isinf(largest):
+            found[name] = "it holds an infinity"
+        elif (
+            math.isfinite(step)
+            and step > 0
+            and largest / step > LARGEST_LEVEL
+            and step < largest * _epsilon(flat[name].dtype)
+        ):
+            found[name] = f"its largest value, {largest:.6g}, is beyond all levels of step {step:.3g}"
+    return found
+
+
+LARGEST_LEVEL = (1 << 31) - 16
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest magnitude of a tensor of floats; NaN where it holds one."""
+    return float(np.maximum(array.max(), -array.min()))
+
+
+def _epsilon(dtype) -> float:
+    return float(ml_dtypes.finfo(dtype).eps)
+
+
+def asked_steps(network: Network, rule: Rule) -> dict[str, float]:
+    """Returns name -> step of every tensor that the rule covers."""
     found = {}
     for name, array in weight_files.flatten(network.tree).items():
+        if name in network.exact:
+            continue
         if is_weight(array) or name in network.layer_steps:
             found[name] = rule.step * network.layer_steps.get(name, 1.0)
         elif is_float(array) and rule.small_step is not None:
@@ -77,18 +133,23 @@ def steps(network: Network, rule: Rule) -> dict[str, float]:
     return found
 
 
-def encode(network: Network, rule: Rule) -> bytes:
-    """Returns the file's bytes.
+def encode(network: Network, rule: Rule | None, check: bool = False) -> bytes:
+    """Returns the file's bytes; rule None: everything to the bit.
+
+    Args:
+      check: decode the file again and compare every level with what was to be written (RuntimeError).
 
     Raises:
       ValueError: a tensor cannot be quantised with its step; the message names it.
     """
+    options = {"scan": network.scan, "jobs": network.jobs, "check": check}
+    if rule is None:
+        return entropy_coding.compress(network.tree, **options)
     by_name = steps(network, rule)
-    options = {}
-    if rule.rate_weight and network.importance:
+    if network.importance and (rule.rate_weight or network.quantizer in ("rdo", "trellis")):
         options["importance"] = weight_files.nest(scaled_importance(network, by_name))
-    options |= {"scan": network.scan, "jobs": network.jobs, "quantizer": network.quantizer}
-    return entropy_coding.compress(network.tree, step=by_name, rate_weight=rule.rate_weight, **options)
+    options |= {"quantizer": network.quantizer, "rate_weight": rule.rate_weight}
+    return entropy_coding.compress(network.tree, step=by_name, **options)
 
 
 def scaled_importance(network: Network, by_name: Mapping[str, float]) -> dict[str, np.ndarray]:
@@ -97,7 +158,7 @@ def scaled_importance(network: Network, by_name: Mapping[str, float]) -> dict[st
     The mean makes `rate_weight` mean the same whatever unit the importances have.
     """
     flat = weight_files.flatten(network.tree)
-    scaled = {name: values * by_name[name] ** 2 for name, values in network.importance.items()}
+    scaled = {name: values * by_name[name] ** 2 for name, values in network.importance.items() if name in by_name}
     total = sum(float(values[flat[name] != 0].sum()) for name, values in scaled.items())
     count = sum(int(np.count_nonzero(flat[name])) for name in scaled)
     mean = total / count if count else 0.0
@@ -218,7 +279,7 @@ def weight_snr(tree: Mapping, decoded: Mapping) -> float:
     before, after = weight_files.flatten(tree), weight_files.flatten(decoded)
     signal = noise = 0.0
     for name, array in before.items():
-        if is_weight(array):
+        if is_weight(array) and math.isfinite(_largest(array) if array.size else 0.0):  # a mask is stored to the bit
             wide = array.astype(np.float64)
             signal += float(np.vdot(wide, wide))
             noise += float(((wide - after[name].astype(np.float64)) ** 2).sum())
@@ -230,63 +291,48 @@ def weight_snr(tree: Mapping, decoded: Mapping) -> float:
 def verify(network: Network, rule: Rule | None, data: bytes) -> dict:
     """Decodes a file again and compares it with what went in; returns the decoded tree.
 
-    Lossless tensors must be equal to the bit, every level must be one that the quantiser may choose for its weight.
+    Names, shapes and dtypes must be the same and lossless tensors equal to the bit. Every other value must be one that
+    its weight may have become: its nearest level, or where bits or the trellis decide one within REACH steps or zero.
 
     Raises:
       ValueError: names the first tensor that differs.
     """
-    decoded = entropy_coding.decompress(data, quantized=True, jobs=network.jobs)
+    decoded = entropy_coding.decompress(data, quantized=True, max_output_bytes=network.most_bytes, jobs=network.jobs)
     before, after = weight_files.flatten(network.tree), flatten_quantized(decoded)
     by_name = steps(network, rule) if rule else {}
-    weighed = rule is not None and rule.rate_weight and network.importance
-    importance = scaled_importance(network, by_name) if weighed else {}
+    is_decided = rule is not None and (rule.rate_weight > 0 or network.quantizer in ("rdo", "trellis"))
     if before.keys() != after.keys():
         raise ValueError(f"the file decodes to other tensors: {sorted(before.keys() ^ after.keys())[:4]}")
+    flat = {}
     for name, array in before.items():
         found = after[name]
         is_levels = isinstance(found, entropy_coding.Quantized)
-        values = found.q if is_levels else found
-        if values.shape != array.shape or np.dtype(found.dtype) != array.dtype:
+        flat[name] = entropy_coding.dequantize(found.q, found.step, found.dtype) if is_levels else found
+        if flat[name].shape != array.shape or flat[name].dtype != array.dtype:
             raise ValueError(
-                f"{name!r} decodes to {found.dtype} {list(values.shape)}, not {array.dtype} {list(array.shape)}"
+                f"{name!r} decodes to {flat[name].dtype} {list(flat[name].shape)}, "
+                f"not {array.dtype} {list(array.shape)}"
             )
-        step = (
-            _stored_step(network, rule, array, values, by_name.get(name), importance.get(name)) if is_levels else None
-        )
-        if is_levels and (step is None or abs(found.step - step) > SAME_STEP * step):
-            raise ValueError(f"{name!r} decodes with step {found.step}, written was {step}")
-        if is_levels or name in by_name:
-            levels = values if is_levels else np.zeros(array.shape, np.int32)  # all-zero tensors come back as arrays
-            same = _is_choice(array, levels, by_name[name], rule.rate_weight > 0, network.quantizer == "trellis")
+        if name not in by_name:
+            same = flat[name].tobytes() == np.ascontiguousarray(array).tobytes()
+        elif not is_decided:
+            levels = found.q if is_levels else np.zeros(array.shape, np.int32)  # all-zero tensors come back as arrays
+            same = np.array_equal(levels, entropy_coding.quantize_uniform(array, by_name[name]))
+            same = same and (not is_levels or found.step == by_name[name])
         else:
-            same = np.array_equal(
-                np.ascontiguousarray(values).view(np.uint8), np.ascontiguousarray(array).view(np.uint8)
-            )
+            same = _is_near(array, flat[name], found.step if is_levels else by_name[name], by_name[name])
         if not same:
             raise ValueError(f"{name!r} does not decode to what was written; no file is left behind")
-    flat = {
-        name: entropy_coding.dequantize(found.q, found.step, found.dtype)
-        if isinstance(found, entropy_coding.Quantized)
-        else found
-        for name, found in after.items()
-    }
     return weight_files.nest(flat)
 
 
-def _stored_step(network: Network, rule: Rule, array, levels, step: float | None, importance) -> float | None:
-    """The step that a file has for a tensor: fitted to its levels where a rate-distortion decision made them."""
-    if step is None or not (rule.rate_weight > 0 or network.quantizer in ("rdo", "trellis")):
-        return step
-    return entropy_coding.fitted_step(array, levels, step, importance=importance)
-
-
-def _is_choice(array: np.ndarray, levels: np.ndarray, step: float, rate_weighted: bool, trellis: bool) -> bool:
-    nearest = entropy_coding.quantize_uniform(array, step)
-    if trellis:  # four grid points around the weight, or zero, by the parity that the state allows
-        return bool(np.all((levels == 0) | ((np.abs(levels - nearest) <= 3) & (levels * np.sign(array) >= 0))))
-    if not rate_weighted:
-        return np.array_equal(levels, nearest)
-    return bool(np.all((levels == nearest) | (levels == 0) | (levels == nearest - np.sign(nearest))))
+def _is_near(array: np.ndarray, value: np.ndarray, step: float, asked: float) -> bool:
+    """Whether values are zero or within a few steps of their weights, in a step that is about the one asked for."""
+    if not asked / OTHER_STEP <= step <= asked * OTHER_STEP:
+        return False
+    weight, value = array.astype(np.float64), value.astype(np.float64)
+    reach = REACH * max(step, asked) + max(1e-3, _epsilon(array.dtype)) * np.abs(weight)
+    return bool(np.all((value == 0) | (np.abs(weight - value) <= reach)))
 
 
 def flatten_quantized(tree: Mapping, prefix: str = "") -> dict:
@@ -298,4 +344,4 @@ def flatten_quantized(tree: Mapping, prefix: str = "") -> dict:
 
 
 def _root_mean_square(array: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(array.astype(np.float64)))))
+    return float(np.sqrt(np.mean(np.square(array.astype(np.float64)))))  # infinite with an infinity: see unquantised

@@ -202,7 +202,12 @@ class Search:
         unknown = [rule for rule in rules if rule not in self.candidates or self.candidates[rule].lost is None]
         if unknown:
             files = [quantization.encode(self.network, rule) for rule in unknown]
-            verdicts = self._correct([entropy_coding.decompress(data, jobs=self.network.jobs) for data in files])
+            verdicts = self._correct(
+                [
+                    entropy_coding.decompress(data, max_output_bytes=self.network.most_bytes, jobs=self.network.jobs)
+                    for data in files
+                ]
+            )
             for rule, data, correct in zip(unknown, files, verdicts, strict=True):
                 lost = int(np.count_nonzero(self._reference & ~correct))
                 won = int(np.count_nonzero(correct & ~self._reference))

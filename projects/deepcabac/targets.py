@@ -34,7 +34,7 @@ def fit_bytes(network: Network, rule: Rule, target: int, shown: Callable[[str], 
     Raises:
       ValueError: even the coarsest step takes more; the message has the smallest size reached.
     """
-    lossless = entropy_coding.compress(network.tree, scan=network.scan, jobs=network.jobs)
+    lossless = quantization.encode(network, None)
     if len(lossless) <= target:
         return Encoded(lossless, None)
     finest, coarsest = _step_range(network)
@@ -66,7 +66,9 @@ def reach_snr(network: Network, rule: Rule, target: float, shown: Callable[[str]
     finest, coarsest = _step_range(network)
 
     def ratio(tried: Encoded) -> float:
-        return quantization.weight_snr(network.tree, entropy_coding.decompress(tried.data, jobs=network.jobs))
+        options = {"max_output_bytes": network.most_bytes, "jobs": network.jobs}
+        decoded = entropy_coding.decompress(tried.data, **options)
+        return quantization.weight_snr(network.tree, decoded)
 
     best = _encode(network, rule, finest)
     if (reached := ratio(best)) < target:
@@ -92,8 +94,12 @@ def _step_range(network: Network) -> tuple[float, float]:
     """The finest step that is tried, and one at which every weight becomes zero."""
     largest = 0.0
     for name, array in weight_files.flatten(network.tree).items():
-        if quantization.is_weight(array) and array.size:
-            largest = max(largest, float(abs(array).max()) / network.layer_steps.get(name, 1.0))
-    if not (math.isfinite(largest) and largest > 0):
-        raise ValueError(f"the largest weight is {largest}; a target needs finite weights that are not all zero")
+        if quantization.is_weight(array) and array.size and name not in network.exact:
+            size = float(abs(array).max())
+            if math.isnan(size):
+                raise ValueError(f"tensor {name!r} holds NaN: a network that was trained has none")
+            if math.isfinite(size):  # others are stored to the bit
+                largest = max(largest, size / network.layer_steps.get(name, 1.0))
+    if not largest > 0:
+        raise ValueError("every weight is zero or infinite: a target needs weights that can be quantised")
     return largest / LARGEST_LEVEL, 4 * largest

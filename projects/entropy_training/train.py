@@ -49,7 +49,11 @@ def main(settings: TrainConfig, run: app.Run) -> dict:
     rows = predicted_bits(labelled)
     run.table("bits", *bits_table(rows))
     plots.draw(run, labelled, rows, counted)
-    return {
+    unmet = []
+    if settings.target_bytes is not None and len(written) > settings.target_bytes:
+        advice = "train for more epochs, or give a larger --ascent_rate, --alpha to start from, or --harden_weight"
+        unmet = [f"--target_bytes={settings.target_bytes}: the file takes {len(written)} bytes; {advice}"]
+    return ({"unmet": unmet} if unmet else {}) | {
         "dataset": data.name,
         "alpha": settings.alpha,
         "bytes": len(written),

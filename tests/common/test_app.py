@@ -20,7 +20,7 @@ class Config:
 
     seed: int = config.field(0, "decides everything", minimum=0)
     fail: str = config.field(
-        "", "how to fail", choices=("", "value", "missing", "type", "preempted", "interrupt", "exit")
+        "", "how to fail", choices=("", "value", "missing", "type", "preempted", "interrupt", "exit", "unmet")
     )
     source: str | None = config.field(None, "file to read")
     output: str | None = config.field(None, "file to write")
@@ -50,7 +50,8 @@ def main(config: Config, run: app.Run) -> dict:
     if config.output:
         files.write_atomically(config.output, "weights")
         run.outputs(config.output)
-    return {"loss": 0.5, "nested": {"bits": [1, 2]}}
+    unmet = {"unmet": ["--target_bytes=10: the file takes 20"]} if config.fail == "unmet" else {}
+    return {"loss": 0.5, "nested": {"bits": [1, 2]}} | unmet
 
 
 @pytest.fixture
@@ -220,3 +221,13 @@ def test_a_launched_process_leaves_its_exit_code(call, tmp_path, monkeypatch, fl
     assert (folder / "3").read_text() == f"{found}\n" == f"{code}\n"
     monkeypatch.setenv("HAVEL_EXIT_CODES", str(tmp_path / "not_there"))
     assert call(*flags, "--overwrite")[0] == code
+
+
+def test_a_request_that_is_not_met_is_said_everywhere(call, tmp_path):
+    """Exit code, message, result and page, also when the finished run is called again."""
+    for _ in range(2):
+        code, _, _ = call("--report", "--fail=unmet", "--run_dir=there")
+        assert code == app.EXIT_UNMET
+    assert files.read_json(tmp_path / "there/result.json")["unmet"] == ["--target_bytes=10: the file takes 20"]
+    page = (tmp_path / "there/report.html").read_text()
+    assert "request not met" in page and "--target_bytes=10: the file takes 20" in page

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from common import checkpoint, metrics
+from common import checkpoint, metrics, weight_files
 
 
 def make_state(scale=1.0):
@@ -155,3 +155,14 @@ def test_texts_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a training state, not weights"):
         checkpoint.Checkpointer(tmp_path).save(1, {"w": np.zeros(1)})
         checkpoint.load_tree(tmp_path)
+
+
+def test_texts_in_an_orbax_checkpoint_are_left_out_and_named(tmp_path, caplog):
+    import orbax.checkpoint as ocp
+
+    tree = {"params": {"w": np.ones((4, 3), np.float32)}, "name": "resnet", "about": {"of": "digits", "n": 3}}
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(tmp_path / "orbax", tree)
+    found = checkpoint.load_tree(tmp_path / "orbax")
+    assert set(weight_files.flatten(found)) == {"params/w", "about/n"}
+    assert "texts are no weights" in caplog.text and "'name'" in caplog.text and "'about/of'" in caplog.text

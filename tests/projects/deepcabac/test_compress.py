@@ -13,7 +13,7 @@ import pytest
 
 from common import app, checkpoint, run_directory, weight_files
 from kernels import entropy_coding
-from projects.deepcabac import compress, decompress, demo, inspect, quantization, sensitivity, tables
+from projects.deepcabac import compress, decompress, demo, inspect, parts, quantization, sensitivity, tables
 from projects.deepcabac.compress import CompressConfig
 from projects.deepcabac.quantization import Network, Rule
 
@@ -155,9 +155,9 @@ def test_a_file_that_decodes_to_something_else_is_refused(model, run, monkeypatc
     """Verification stands between the bytes and their name."""
     honest = quantization.encode
 
-    def wrong(network, rule):
+    def wrong(network, rule, **options):
         tree = {**network.tree, "fc2": {**network.tree["fc2"], "kernel": -network.tree["fc2"]["kernel"]}}
-        return honest(dataclasses.replace(network, tree=tree), rule)
+        return honest(dataclasses.replace(network, tree=tree), rule, **options)
 
     monkeypatch.setattr(quantization, "encode", wrong)
     flags = config_for(model, step=0.02)
@@ -362,3 +362,91 @@ def test_every_quantizer_by_name(model, run):
     for options in ({"quantizer": "uniform", "rate_weight": 0.1}, {"quantizer": "uniform", "search": "dc_v2"}):
         with pytest.raises(ValueError, match="knows no price of a bit"):
             config_for(model, **({} if "search" in options else {"step": 0.1}), **options)
+
+
+def unlike_scales(seed=5) -> dict:
+    """A network as others publish them: weights near 0.05, norms near 1, variances up to thousands, masks."""
+    random = np.random.default_rng(seed)
+    return {
+        "w": random.normal(0, 0.05, (64, 64)).astype(np.float32),
+        "conv": random.normal(0, 0.05, (60, 3, 3, 8)).astype(np.float32),
+        "bn_scale": random.normal(1, 0.1, 60).astype(np.float32),
+        "bn_var": random.uniform(0, 5, 60).astype(np.float32),
+        "late_var": random.uniform(0, 6519, 60).astype(np.float32),
+        "mask": np.where(np.tri(6, dtype=bool), 0, -np.inf).astype(np.float32),
+        "minus_infinity": np.float32(-np.inf),
+    }
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {"qp": -32, "small_qp": -75, "quantizer": "trellis"},  # NNC's own defaults
+        {"qp": -28, "small_qp": -75},
+        {"qp": -32, "small_qp": -75, "quantizer": "trellis", "rate_weight": 0.3},
+        {"step": 0.01, "small_relative_step": 0.01, "quantizer": "rdo"},
+        {"target_bytes": 6000},
+        {"target_snr": 25.0, "quantizer": "trellis"},
+    ],
+    ids=str,
+)
+def test_networks_of_unlike_scales_are_written(ways, run, tmp_path):
+    tree, path = unlike_scales(), tmp_path / "network.npz"
+    checkpoint.save_tree(path, tree)
+    result = compress.main(config_for(path, **ways), run)
+    data = (tmp_path / "model.dcb").read_bytes()
+    decoded = weight_files.flatten(entropy_coding.decompress(data))
+    assert {"mask", "minus_infinity"} <= set(result["stored_exactly"])
+    for name in result["stored_exactly"]:
+        assert decoded[name].tobytes() == tree[name].tobytes()
+    step = 2.0**-8 if "qp" in ways and ways.get("quantizer") == "trellis" else 0.02
+    if not ways.get("rate_weight") and "qp" in ways:
+        assert np.abs(decoded["w"] - tree["w"]).max() <= 1.51 * step
+        assert np.abs(decoded["bn_var"] - tree["bn_var"]).max() < 1e-4
+    assert len(data) <= ways.get("target_bytes", 10**6) and result["weight_snr_db"] >= ways.get("target_snr", 0)
+
+
+def test_the_state_of_an_optimiser_is_no_network(run, tmp_path):
+    """Adam's second moments, about 1e-9, would all come back as zero, and be counted in the ratio."""
+    weights, random = made_up(), np.random.default_rng(1)
+    moments = {
+        name: {"fc1": {"kernel": (scale * random.random((60, 80))).astype(np.float32)}}
+        for name, scale in {"mu": 1e-4, "nu": 1e-9}.items()
+    }
+    state = {"params": weights, "opt_state": {"0": {"count": np.int32(5), **moments}}, "step": np.int32(5)}
+    sizes = {}
+    for choice in ("leave_out", "exact"):
+        path = tmp_path / f"{choice}.npz"
+        checkpoint.save_tree(path, state)
+        flags = dataclasses.replace(config_for(path, step=0.02, training_state=choice), output=str(tmp_path / choice))
+        result = compress.main(flags, run)
+        decoded = weight_files.flatten(entropy_coding.decompress((tmp_path / choice).read_bytes()))
+        assert result["training_state"] == {"tensors": 3, "is": choice} and decoded["step"] == 5
+        sizes[choice] = result["original_bytes"]
+        if choice == "exact":
+            np.testing.assert_array_equal(decoded["opt_state/0/nu/fc1/kernel"], moments["nu"]["fc1"]["kernel"])
+        else:
+            assert not any("opt_state" in name for name in decoded)
+    assert sizes["exact"] - sizes["leave_out"] == 2 * 4 * 60 * 80 + 4
+    assert parts.of_training({"params": weights, "mu": moments["mu"], "nu": moments["nu"]}) == [
+        "mu/fc1/kernel", "nu/fc1/kernel",
+    ]  # fmt: skip
+    assert (
+        parts.of_training({"encoder": {"mu": {"kernel": np.ones((3, 2))}, "logvar": {"kernel": np.ones((3, 2))}}}) == []
+    )
+    assert parts.of_training({"opt": {"w": np.ones((3, 2))}}) == []  # there is nothing beside it
+
+
+def test_nothing_to_compress_is_said(run, tmp_path):
+    path = tmp_path / "empty.safetensors"
+    checkpoint.save_tree(path, {})
+    with pytest.raises(ValueError, match="holds no tensors"):
+        compress.main(config_for(path, step=0.1), run)
+
+
+def test_networks_beyond_the_usual_limit_of_a_decoder(model, run, monkeypatch):
+    """A file of more than 2.1 G weights is not refused by the check of the very program that wrote it."""
+    for function in (entropy_coding.decompress, entropy_coding.inspect):
+        monkeypatch.setitem(function.__kwdefaults__, "max_output_bytes", 1000)
+    compress.main(config_for(model, target_snr=20.0), run)
+    assert pathlib.Path(config_for(model, step=1.0).output).exists()
