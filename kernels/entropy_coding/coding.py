@@ -40,8 +40,7 @@ from .tensor import checked_levels, encode_levels, plan
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
-CAUTION = 0.9995  # on a step that is to make an error no larger: errors do not follow it to the last digit
-TRIES = 5  # of smaller steps: of few weights the error is a matter of luck
+TRIES = 4  # of smaller steps
 _DEFAULT_UNARY = 11  # flags that decisions reckon with where the number is chosen afterwards
 
 
@@ -276,7 +275,8 @@ def _no_less_exact(item: Item, saved: float, settings) -> np.ndarray:
         if error <= bound:
             entry.step = entry_step
             return moved
-        smaller = step * math.sqrt(max(bound, 0.0) / error) * CAUTION
+        # The error of n weights is known from the step to about sqrt(2 / n) of it: half of that for luck, and a little.
+        smaller = step * math.sqrt(max(bound, 0.0) / error) * (1 - max(1 / math.sqrt(array.size), 5e-4))
         if not settings.fit_steps or smaller <= first * 2.0**-saved:
             break
         entry.step = step = smaller
