@@ -67,6 +67,13 @@ def propagate(
             for r, z in zip(relevance, outputs, strict=True):
                 stable = as_stabilizer(rule.stabilizer)(z)
                 kept.epsilon += jnp.sum(rules.divided(r, stable) * (stable - z))
+    if isinstance(rule, rules.Norm) and "bias" in operation.kinds:
+        parts = rule.backward(relevance, inputs, outputs, function)
+        if kept is not None:
+            stable = as_stabilizer(rule.stabilizer)
+            shares = (jnp.sum(rules.divided(r, stable(z)) * z) for r, z in zip(relevance, outputs, strict=True))
+            kept.bias += sum(shares) - sum(jnp.sum(part) for part in parts)
+        return list(zip(operation.inputs, parts, strict=True))
     if isinstance(rule, rules.SignalTakesAll):
         summed = operation.equations[0].primitive in ("dot_general", "conv_general_dilated")
         parts = rule.backward(relevance, inputs, outputs, function, operation.gates, summed)

@@ -24,8 +24,8 @@ class Step:
 
     Attributes:
         kind: "add", "subtract", "subtract_from", "multiply", "divide", "negate", "cast" or "layout".
-        parts: of the operand in row-major order: length, place in the core's array, and whether the operand varies
-            along that axis of it.
+        parts: of the operand in row-major order: length, place in the core's array (None along an axis that is
+            flipped), and whether the operand varies along that axis of it.
     """
 
     equation: Equation
@@ -53,7 +53,8 @@ class Step:
         array = jnp.asarray(array)
         shape = [1] * ndim
         for size, place, varies in self.parts:
-            shape[place.axis] *= size if varies else 1
+            if varies:
+                shape[place.axis] *= size
         if not all(varies for *_, varies in self.parts):
             array = array.reshape([size for size, *_ in self.parts])
             array = array[tuple(slice(None) if varies else 0 for *_, varies in self.parts)]

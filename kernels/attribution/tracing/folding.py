@@ -13,7 +13,7 @@ from .analysis import Analysis
 from .axes import Axes, merge, places
 from .dependence import CONSTANT
 from .jaxpr import Equation, Value
-from .layout import is_rearrangement, view_after, view_before
+from .layout import flipped, is_rearrangement, view_after, view_before
 from .primitives import CASTS
 
 _KINDS = {"add": "add", "add_any": "add", "mul": "multiply"}
@@ -51,6 +51,8 @@ def fold_after(
     while (equation := facts.only_consumer(value)) is not None and equation not in taken:
         if is_rearrangement(equation):
             step, view = Step(equation, "layout"), view_after(view, equation)
+        elif equation.primitive == "rev":
+            step, view = Step(equation, "layout"), flipped(view, equation)
         else:
             step = as_step(equation, value)
             step = step and located(step, view, facts, along)
@@ -82,6 +84,8 @@ def fold_before(affine: Affine, facts: Analysis, taken: Collection[Equation]) ->
             break
         if is_rearrangement(equation):
             step, view = Step(equation, "layout"), view_before(view, equation)
+        elif equation.primitive == "rev":
+            step, view = Step(equation, "layout"), flipped(view, equation)
         else:
             step = as_step(equation, data)
             step = step and located(step, view, facts, along)
@@ -118,13 +122,20 @@ def located(step: Step, view: Axes, facts: Analysis, along: Collection[int]) -> 
         return None
     wide = {place.axis for _, place, label in parts if label != CONSTANT}
     return Step(
-        step.equation, step.kind, step.operand, tuple((size, place, place.axis in wide) for size, place, _ in parts)
+        step.equation,
+        step.kind,
+        step.operand,
+        tuple((size, place, place is not None and place.axis in wide) for size, place, _ in parts),
     )
 
 
 def _is_bias(step: Step, affine: Affine, facts: Analysis, paths: Sequence[str]) -> bool:
     """Whether what is added is one parameter that stands beside the weight."""
-    bias, weight = facts.leaves[step.operand], facts.leaves[affine.weight]
+    return stands_beside(facts.leaves[step.operand], facts.leaves[affine.weight], paths)
+
+
+def stands_beside(bias: Collection[int], weight: Collection[int], paths: Sequence[str]) -> bool:
+    """Whether one parameter, of these leaves, is of the same layer as a weight of those."""
     if len(bias) != 1 or not weight:
         return False
     if -1 in bias or -1 in weight:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jax import lax
 
 from . import axes
-from .axes import Axes, Place
+from .axes import Axes, Part, Place
 from .jaxpr import Equation
 
 
@@ -41,8 +42,19 @@ def view_before(view: Axes, equation: Equation) -> Axes | None:
     return axes.regroup(view, equation.inputs[0].shape)
 
 
+def flipped(view: Axes, equation: Equation) -> Axes | None:
+    """Returns the axes before or after a flip, of which those that are flipped lie nowhere; None for no flip."""
+    if equation.primitive != "rev":
+        return None
+    flips = equation.params["dimensions"]
+    nowhere = tuple(tuple(Part(part.size, None) for part in axis) for axis in view)
+    return tuple(nowhere[axis] if axis in flips else view[axis] for axis in range(len(view)))
+
+
 def undo(equation: Equation, array):
-    """Returns an array arranged like the result of a rearrangement in the arrangement of its operand."""
+    """Returns an array arranged like the result of a rearrangement or a flip in the arrangement of its operand."""
+    if equation.primitive == "rev":
+        return lax.rev(array, equation.params["dimensions"])
     if equation.primitive == "transpose":
         order = equation.params["permutation"]
         return jnp.transpose(array, [order.index(axis) for axis in range(len(order))])

@@ -1,7 +1,7 @@
 """Equations become operations: what a rule is for. A convolution with its bias and its norm is one, a mean is one.
 
 Every operation has kinds, the most specific first, by which composites choose rules:
-conv_transpose, conv, dense, affine; norm_layer; sum, avg_pool; max_pool, max; relu, activation; product; layout;
+conv_transpose, conv, dense, affine; norm_layer; bias, sum, avg_pool; max_pool, max; relu, activation; product; layout;
 softmax, attention, recurrent, call and unknown are named, and have no rule of their own.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from .activations import is_relu
 from .affine import Affine
 from .analysis import Analysis
+from .biases import Biases
 from .canonical import canonicalise
 from .folding import as_step, fold_after, fold_before
 from .jaxpr import Equation, Graph, Value, passes_through
@@ -129,7 +130,8 @@ def program_of(
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts, registered) for equation in graph.equations]
     affines = [affine for affine in affines if affine is not None]
-    kinds = _Kinds(graph, facts, registered)
+    biases = Biases(facts, paths, {affine.core: affine for affine in affines}, fold_norm in (True, "after"))
+    kinds = _Kinds(graph, facts, registered, biases)
     relus = {equation: relu for equation in graph.equations if (relu := kinds.relu(equation)) is not None}
     inside = {equation for relu in relus.values() for equation in relu.equations}
     taken: set[Equation] = set()
@@ -241,6 +243,7 @@ class _Kinds:
     graph: Graph
     facts: Analysis
     registered: Collection[str]
+    biases: Biases
     place: dict[Equation, int] = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -266,15 +269,16 @@ class _Kinds:
         entrywise = name in ELEMENTWISE or equation.call == "entrywise" or equation.passes_straight
         if len(inputs) == 1 and entrywise and name not in LAYOUT:
             if name in ("neg", "add", "add_any", "sub", "mul") or (name == "div" and equation.inputs[0] is inputs[0]):
-                same = equation.inputs.count(inputs[0]) > 1
-                return self._merged(equation) if same else plain("norm_layer")
+                if equation.inputs.count(inputs[0]) > 1:
+                    return self._merged(equation)
+                return plain("bias", "sum") if self.biases.is_bias(equation) else plain("norm_layer")
             return plain("activation")
         if entrywise and name not in CASTS and equation.outputs[0] in facts.dominator:
             # A mask that does not hang on the value itself only drops entries.
             if name != "select_n" or equation.inputs[0] in facts.dominator:
                 return self._merged(equation)
         if name == "scatter-add" and inputs == equation.inputs[:1]:
-            return plain("norm_layer")
+            return plain("bias", "sum") if self.biases.is_bias(equation) else plain("norm_layer")
         for group, kinds in (
             (SUMS, ("sum",)), (MAXIMA, ("max",)), (LAYOUT, ("layout",)), (("max", "min"), ("max",)),
         ):  # fmt: skip

@@ -1,0 +1,94 @@
+"""Constants that are added to what products and convolutions give, but not to one of them alone.
+
+`x A + h B + b`, halves of a product that are put together before the bias, a bias behind a flip: such a b is no part
+of one affine operation, and yet a bias. It is a summand that keeps its share of the relevance, as the bias of a layer
+does. What is added to anything else, to activations, say, is a shift of a norm, and passes everything on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+from .affine import Affine
+from .analysis import Analysis
+from .dependence import CONSTANT
+from .folding import stands_beside
+from .jaxpr import Equation, Value
+from .primitives import LAYOUT
+
+_SUMS = frozenset("add add_any sub reduce_sum reduce_window_sum cumsum scatter-add neg".split())
+_SCALES = frozenset(("mul", "div"))
+
+
+@dataclasses.dataclass
+class Biases:
+    """Tells which additions of constants are biases.
+
+    Attributes:
+        cores: affine operations by their convolution or product.
+        everything: whether shifts that are not parameters of the layer itself count, as those of a folded norm do.
+    """
+
+    facts: Analysis
+    paths: Sequence[str]
+    cores: Mapping[Equation, Affine]
+    everything: bool
+    _found: dict[Value, frozenset[Equation] | None] = dataclasses.field(default_factory=dict)
+
+    def is_bias(self, equation: Equation) -> bool:
+        """Whether an addition or subtraction with one active operand adds a bias."""
+        if equation.primitive not in ("add", "add_any", "sub", "scatter-add"):
+            return False
+        data = next(value for value in equation.inputs if value.active)
+        if equation.primitive == "sub" and equation.inputs[0] is not data:
+            return False
+        addend = equation.inputs[-1] if equation.inputs[0] is data else equation.inputs[0]
+        if addend is data or not self._summed(data):
+            return False
+        return self._is_own(addend, self._found[data]) or (self.everything and self._runs_along_one_axis(addend))
+
+    def _is_own(self, addend: Value, cores: Collection[Equation]) -> bool:
+        leaves = self.facts.leaves
+        return any(stands_beside(leaves[addend], leaves[self.cores[core].weight], self.paths) for core in cores)
+
+    def _runs_along_one_axis(self, addend: Value) -> bool:
+        """Whether a constant is one by channel, and no embedding of positions."""
+        dependence = self.facts.depends[addend]
+        varies = [any(part.label != CONSTANT and part.size > 1 for part in axis) for axis in dependence.axes]
+        return dependence.is_shared and sum(varies) <= 1
+
+    def _summed(self, value: Value) -> frozenset[Equation] | None:
+        """The products and convolutions that a value is a linear function of; None where it hangs on anything else."""
+        stack = [value]
+        while stack:
+            current = stack[-1]
+            if current in self._found:
+                stack.pop()
+                continue
+            made = self.facts.producer.get(current)
+            active = self._linear(made) if made is not None and made not in self.cores else None
+            waiting = [operand for operand in active or () if operand not in self._found]
+            if waiting:
+                stack += waiting
+                continue
+            if made in self.cores:
+                self._found[current] = frozenset((made,))
+            elif not active or any(self._found[operand] is None for operand in active):
+                self._found[current] = None
+            else:
+                self._found[current] = frozenset().union(*(self._found[operand] for operand in active))
+            stack.pop()
+        return self._found[value]
+
+    def _linear(self, equation: Equation) -> list[Value] | None:
+        """The active operands of which an equation is linear, apart from constants; None for another equation."""
+        active = [value for value in dict.fromkeys(equation.inputs) if value.active]
+        name = equation.primitive
+        if name in ("sort", "top_k") or equation.call == "opaque":
+            return None
+        if name in LAYOUT or name in _SUMS:
+            return active
+        if name in _SCALES and len(active) == 1 and equation.inputs.count(active[0]) == 1:
+            return active if name == "mul" or equation.inputs[0] is active[0] else None
+        return None
