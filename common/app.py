@@ -3,7 +3,8 @@
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
 Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 75 stopped at a
-checkpoint by SIGTERM (the same command goes on), 76 another process of the run went away, 130 Ctrl-C.
+checkpoint by SIGTERM (the same command goes on), 76 another process of the run went away, 77 another process writes
+into the run directory (the same command may do later), 130 Ctrl-C.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "try again"
 EXIT_LOST_PEER = 76
+EXIT_TAKEN = 77
 CHECK = "--check_flags="  # asked by the launcher: FILE holds command lines; are they any good?
 EXIT_CODES = "HAVEL_EXIT_CODES"  # a folder where each process of a launched run leaves its exit code
 
@@ -154,6 +156,8 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
         current = mesh.open_on_every_process(lambda: run_directory.open_run(path, config, **options), path)
     except mesh.PeerError as error:
         _fail(str(error), EXIT_LOST_PEER)
+    except run_directory.RunTakenError as error:
+        _fail(str(error), EXIT_TAKEN)
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
     try:
