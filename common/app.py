@@ -28,7 +28,7 @@ EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "try again"
 EXIT_LOST_PEER = 76
 EXIT_TAKEN = 77
 CHECK = "--check_flags="  # asked by the launcher: FILE holds command lines; are they any good?
-EXIT_CODES = "HAVEL_EXIT_CODES"  # a folder where each process of a launched run leaves its exit code
+EXIT_CODES = "HAVEL_EXIT_CODES"  # a folder where each process of a launched run says that it began, and how it ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,12 +71,17 @@ def run(
     """
     from common import mesh
 
+    _tell_launcher(".began", "")
     try:
         code = _run(main, config_class, list(sys.argv if argv is None else argv), transient)
     except SystemExit as stop:
         code = stop.code
+    except KeyboardInterrupt:
+        _tell_launcher("", "130\n")
+        raise
     except Exception as error:
         if mesh.is_single_process():
+            _tell_launcher("", "1\n")
             raise
         traceback.print_exc()
         code = EXIT_LOST_PEER if mesh.is_loss_of_peer(error) else 1
@@ -88,12 +93,7 @@ def _leave(code: Any) -> NoReturn:
     from common import mesh
 
     number = 0 if code is None else code if isinstance(code, int) else 1
-    if folder := os.environ.get(EXIT_CODES):
-        rank = os.environ.get("SLURM_PROCID") or os.environ.get("JAX_PROCESS_ID") or "0"
-        try:
-            (pathlib.Path(folder) / rank).write_text(f"{number}\n")
-        except OSError:
-            pass
+    _tell_launcher("", f"{number}\n")
     if number not in (0, EXIT_PREEMPTED) and not mesh.is_single_process():
         if isinstance(code, str):
             print(code, file=sys.stderr)
@@ -101,6 +101,13 @@ def _leave(code: Any) -> NoReturn:
         sys.stderr.flush()
         os._exit(number)
     sys.exit(code)
+
+
+def _tell_launcher(suffix: str, text: str) -> None:
+    if folder := os.environ.get(EXIT_CODES):
+        rank = os.environ.get("SLURM_PROCID") or os.environ.get("JAX_PROCESS_ID") or "0"
+        with contextlib.suppress(OSError):
+            (pathlib.Path(folder) / f"{rank}{suffix}").write_text(text)
 
 
 def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list[str], transient: bool) -> int:

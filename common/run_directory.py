@@ -5,6 +5,7 @@ and written), `metrics.csv`, `result.json` (there only when the run finished), `
 An unfinished run is resumed by the same command, a finished one answers with its result, a second writer is refused.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -133,9 +134,10 @@ class Run:
         return cleaned
 
     def stop(self, status: str) -> None:
-        """Notes how an unfinished run ended: "failed" or "interrupted"."""
+        """Notes how an unfinished run ended, "failed" or "interrupted", where that can be written at all."""
         if self.is_main:
-            self._end(status)
+            with contextlib.suppress(OSError):  # on a full disk the first cause is to be told, not this one
+                self._end(status)
 
     def _end(self, status: str) -> None:
         meta = self.meta()

@@ -75,7 +75,7 @@ int flock(int descriptor, int operation) { errno = atoi(getenv("FLOCK_ERRNO")); 
 
 @pytest.fixture(scope="session")
 def without_flock(tmp_path_factory):
-    """Returns a function: name of an error -> variables of a process whose flock answers so, as on some file systems."""
+    """Returns a function: an error's name -> variables of a process whose flock answers so, as on some file systems."""
     compiler = shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C compiler and Linux")
