@@ -71,29 +71,30 @@ def run(
     """
     from common import mesh
 
-    _tell_launcher(".began", "")
+    reports = os.environ.pop(EXIT_CODES, None)  # what this process starts does not speak for it
+    _tell_launcher(reports, ".began", "")
     try:
         code = _run(main, config_class, list(sys.argv if argv is None else argv), transient)
     except SystemExit as stop:
         code = stop.code
     except KeyboardInterrupt:
-        _tell_launcher("", "130\n")
+        _tell_launcher(reports, "", "130\n")
         raise
     except Exception as error:
         if mesh.is_single_process():
-            _tell_launcher("", "1\n")
+            _tell_launcher(reports, "", "1\n")
             raise
         traceback.print_exc()
         code = EXIT_LOST_PEER if mesh.is_loss_of_peer(error) else 1
-    _leave(code)
+    _leave(code, reports)
 
 
-def _leave(code: Any) -> NoReturn:
+def _leave(code: Any, reports: str | None) -> NoReturn:
     """Ends the process. One of several that fails does not wait for the others, which may wait for it."""
     from common import mesh
 
     number = 0 if code is None else code if isinstance(code, int) else 1
-    _tell_launcher("", f"{number}\n")
+    _tell_launcher(reports, "", f"{number}\n")
     if number not in (0, EXIT_PREEMPTED) and not mesh.is_single_process():
         if isinstance(code, str):
             print(code, file=sys.stderr)
@@ -103,8 +104,8 @@ def _leave(code: Any) -> NoReturn:
     sys.exit(code)
 
 
-def _tell_launcher(suffix: str, text: str) -> None:
-    if folder := os.environ.get(EXIT_CODES):
+def _tell_launcher(folder: str | None, suffix: str, text: str) -> None:
+    if folder:
         rank = os.environ.get("SLURM_PROCID") or os.environ.get("JAX_PROCESS_ID") or "0"
         with contextlib.suppress(OSError):
             (pathlib.Path(folder) / f"{rank}{suffix}").write_text(text)

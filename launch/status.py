@@ -76,8 +76,8 @@ def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tu
     own = [entry for entry in records.attempts(job) if entry["submission"] == submission.number]
     last = own[-1] if own else None
     if last and last["event"] == "end" and not last.get("again"):
-        if live and live[0] == QUEUED:  # whatever was written down: Slurm starts it again, as after the loss of a machine
-            return live
+        if live and live[0] in ALIVE and not live[1].endswith("ending"):
+            return live  # whatever was written down: Slurm starts it again by itself, as after the loss of a machine
         if last["outcome"] == records.FINISHED:
             return records.FAILED, records.NO_RESULT
         return last["outcome"], last.get("note") or _why(job, submission, last)
