@@ -1,7 +1,7 @@
 """Slurm's own commands: in a clean environment, with what they refuse in one line, and a submission that is made once.
 
-sbatch may be cut off after its job was accepted. Every submission therefore has a name that no other has, and the queue is
-asked for that name before anything is submitted again.
+sbatch may be cut off after its job was accepted. Every submission therefore has a name that no other has, and the queue
+is asked for that name before anything is submitted again.
 """
 
 import contextlib
@@ -45,19 +45,11 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class SlurmError(LaunchError):
-    """A command of Slurm complained, or gave no answer.
-
-    Attributes:
-      is_uncertain: whether it may have done what it was told all the same.
-    """
-
-    is_uncertain = False
+    """A command of Slurm complained, or gave no answer."""
 
 
 class UncertainError(SlurmError):
-    """Nobody can tell whether it was done."""
-
-    is_uncertain = True
+    """It may have done what it was told all the same."""
 
 
 def call(*command: str, cluster: str = "") -> str:
@@ -102,7 +94,8 @@ def find(name: str) -> list[dict[str, str]]:
         with contextlib.suppress(SlurmError):  # most small clusters keep no accounts
             rows = call("sacct", "--noheader", "--allocations", "--parsable2", f"--name={name}", "--format=JobID")
             identities = [row.partition("_")[0] for row in rows.split()]
-    return [{"id": identity, "name": name} for identity in sorted({item for item in identities if item.isdigit()}, key=int)]
+    numbers = sorted({int(item) for item in identities if item.isdigit()})
+    return [{"id": str(number), "name": name} for number in numbers]
 
 
 def hand_over(name: str, words: Sequence[str]) -> dict[str, str]:
@@ -119,21 +112,17 @@ def hand_over(name: str, words: Sequence[str]) -> dict[str, str]:
     for count in range(TRIES):
         try:
             handle = _handle(call("sbatch", "--parsable", *words), name)
-        except SlurmError as error:
+        except UncertainError as error:
             problem = error
             try:
                 before = find(name)
-                if not before and error.is_uncertain:
+                if not before:
                     time.sleep(RETRY_SECONDS)
                     before = find(name)
             except SlurmError as second:
-                if error.is_uncertain:
-                    raise UncertainError(f"{error}, and {second}; the jobs may be in the queue under {name}") from None
-                raise error from None
+                raise UncertainError(f"{error}, and {second}; the jobs may be in the queue under {name}") from None
             if before:
                 return before[0]
-            if not error.is_uncertain:
-                raise
             continue
         if count:  # the one that was cut off may have arrived since
             for other in find(name):

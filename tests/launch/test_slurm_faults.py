@@ -19,34 +19,34 @@ def starts_of(path):
     return sum(entry["event"] == "start" for entry in attempts_of(path))
 
 
-def down(box, path):
+def down(box):
     """The machine of the only job goes down, and comes back."""
-    rows = len((path / "metrics.csv").read_text().splitlines())
-    until(lambda: len((path / "metrics.csv").read_text().splitlines()) > rows, 60, "a step")
-    node = box.command("squeue", "--noheader", "--states=running", "--format=%N").strip()
+    identity, node = box.command("squeue", "--noheader", "--states=running", "--format=%i %N").split()
     box.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     until(lambda: waiting(box), 60, "the queueing by Slurm")
-    until(lambda: not processes_with(str(path)), 60, "the end of all processes")
+    until(lambda: not processes_with(f"slurmstepd: [{identity}."), 60, "the end of all that Slurm had started")
 
 
 def test_a_lost_machine_is_a_loss_that_slurm_queues_again_and_is_counted(launch, box, tmp_path):
     """srun ends with 0 then, and nothing else says that the job has not finished."""
     path = tmp_path / "run"
-    command = ("--engine=slurm", "--max_restarts=1", "--", TOY, *ENDLESS, f"--run_dir={path}")
+    command = ("--engine=slurm", "--max_restarts=1", "--", LIGHT, "--sleep=300", f"--run_dir={path}")
     assert launch(*command)[0] == 0
-    at_work(path)
-    down(box, path)
-    assert "finished" not in [outcome for outcome, _ in ends_of(path)]
-    assert records.losses(*(sweep.load(path).jobs), 1, is_over=True) == 1
+    until(lambda: (path / "meta.json").exists(), 60, "its beginning")
+    down(box)
+    assert set(ends_of(path)) <= {("lost", "slurm"), ("lost", True)}  # or no end at all
+    assert records.losses(*sweep.load(path).jobs, 1, is_over=True) == 1
     assert "1 job: 1 queued" in launch("status", path)[1]
     for again in (command, ("resubmit", path)):
         assert launch(*again)[2].startswith("0 finished before, 1 under way, 0 to submit")
+    assert len(records.submissions(sweep.load(path))) == 1
     box.release()
-    until(lambda: starts_of(path) == 2, 60, "its second start")
-    down(box, path)
+    until(lambda: len(list(path.glob("launch/exit_codes/1.2/*"))) == 1, 60, "its second beginning")
+    down(box)
     assert "1 job: 1 queued" in launch("status", path)[1]
     box.release()
-    assert launch("wait", path, "--timeout=60", "--interval=0.5")[0] == 1
+    code, output, errors = launch("wait", path, "--timeout=60", "--interval=0.5")
+    assert code == 1, output + errors
     assert starts_of(path) == 2
     assert "lost 2 times, with its machine or a process; --max_restarts=1" in launch("status", path)[1]
 
@@ -55,7 +55,7 @@ def test_cancel_after_a_lost_machine_leaves_nothing(launch, box, tmp_path):
     path = tmp_path / "run"
     launch("--engine=slurm", "--", TOY, *ENDLESS, f"--run_dir={path}")
     at_work(path)
-    down(box, path)
+    down(box)
     assert "cancelled 1 job; 1 job: 1 cancelled" in launch("cancel", path)[2]
     assert not box.command("squeue", "--noheader").strip()
 
@@ -84,8 +84,8 @@ def test_a_launch_from_inside_of_an_allocation(launch, box, tmp_path, monkeypatc
     for name, value in around.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "around").mkdir()
-    path, options = tmp_path / "run", ("--engine=slurm", "--sbatch=--mem-per-cpu=50")
-    assert launch(*options, "--", LIGHT, "--a=3", "--noreport", f"--run_dir={path}")[0] == 0
+    path = tmp_path / "run"
+    assert launch("--engine=slurm", "--", LIGHT, "--a=3", "--noreport", f"--run_dir={path}")[0] == 0
     finish(launch, box, path)
     assert (path / "result.json").exists() and not list((tmp_path / "around").iterdir())
 
@@ -164,6 +164,13 @@ def test_parallel_holds_for_the_sweep_over_arrays_and_launches(launch, box, tmp_
     assert len(found) == 4
     for (_, before), (after, _) in zip(found, found[1:], strict=False):
         assert before <= after, found
+
+
+def test_what_slurm_refuses_is_told_at_the_door(launch, box, tmp_path):
+    path = tmp_path / "run"
+    code, _, errors = launch("--engine=slurm", "--sbatch=--mem-per-cpu=50G", "--", LIGHT, f"--run_dir={path}")
+    assert code == 2 and "sbatch: sbatch: error:" in errors
+    assert not records.submissions(sweep.load(path)) and "1 not submitted" in launch("status", path)[1]
 
 
 @pytest.mark.parametrize(
