@@ -1,8 +1,8 @@
 """This machine as an engine: jobs one after another, or `--parallel` at a time, in front or detached.
 
-A runner process holds a lock as long as it lives, so that everybody can tell whether a submission is still at work; a job
-holds the lock of one of the sweep's places, so that several runners share them. It needs no daemon: `python -m launch.local
-SUBMISSION_FILE` is the runner that a detached submission leaves behind.
+A runner process holds a lock as long as it lives, so that everybody can tell whether a submission is still at work; a
+job holds the lock of one of the sweep's places, so that several runners share them. It needs no daemon: `python -m
+launch.local SUBMISSION_FILE` is the runner that a detached submission leaves behind.
 """
 
 import concurrent.futures

@@ -214,7 +214,9 @@ def states(submission: Submission) -> dict[str, tuple[str, str]]:
         job, where = submission.jobs[int(index or 0)], f"Slurm {place}"
         ending = f"{where}: {state.lower()}" + (f" ({reason})" if reason not in ("", "None") else "")
         if state in LIVE:
-            found[job.name] = ("queued", f"{where}, {reason}")
+            held = re.search(r"(?i)requeued?[_ ]held|HoldMaxRequeue", reason) or state == "REQUEUE_HOLD"
+            advice = f"; scontrol release {place} lets it go" if held else ""
+            found[job.name] = ("queued", f"{where}, {reason}{advice}")
         elif state in AT_WORK:
             found[job.name] = ("running", f"{where} on {nodes}" + (", ending" if state == "COMPLETING" else ""))
         elif state == "CANCELLED":

@@ -19,8 +19,8 @@ TRIES = 3  # of a submission whose fate Slurm itself says to be none
 RETRY_SECONDS = 5.0  # what was cut off may still arrive
 UNCERTAIN = re.compile(r"(?i)timed? ?out|no answer|temporar|contact|zero bytes|connect|communicat|socket|try again")
 
-# A job hands the description of itself on to all that it starts. sbatch would take that for a wish, and a job without an
-# array would find the index of another one. What people set to find their cluster stays, and so do sbatch's own
+# A job hands the description of itself on to all that it starts. sbatch would take that for a wish, and a job without
+# an array would find the index of another one. What people set to find their cluster stays, and so do sbatch's own
 # SBATCH_ACCOUNT and its like; those that contradict the script or keep sbatch waiting go.
 CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_DEBUG_FLAGS")
 OURS = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_WAIT", "SBATCH_NO_REQUEUE", "SBATCH_REQUEUE", "SBATCH_OPEN_MODE",

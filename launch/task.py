@@ -1,9 +1,9 @@
 """One job inside a batch script of Slurm: `python -m launch.task SUBMISSION_FILE`, written there by `launch.slurm`.
 
 It starts the job's processes with srun, writes down how they ended by their own word, and asks Slurm to queue the job
-again after a preemption, when another process has the run directory, or, a bounded number of times, after it lost a process
-or its machine. srun's exit code proves nothing: it is 0, too, when a machine goes down. Exit codes are those of the verb;
-75: queued again.
+again after a preemption, when another process has the run directory, or, a bounded number of times, after it lost a
+process or its machine. srun's exit code proves nothing: it is 0, too, when a machine goes down. Exit codes are those of
+the verb; 75: queued again.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(submission: Submission, job: Job) -> list[int | None]:
-    """Runs the job's processes; returns the exit codes that they wrote, None for one that was killed before it could."""
+    """Runs the job's processes; returns the exit codes that they wrote, None for one that was killed before."""
     options = submission.options
     count = options["nodes"] * options["processes_per_node"]
     reports = _new_reports(submission, job)
@@ -78,7 +78,7 @@ def run(submission: Submission, job: Job) -> list[int | None]:
     codes = [_report(reports / str(rank)) for rank in range(count)]
     if codes == [None] and code in records.TERMINATED:  # a verb that does not look out for SIGTERM: no loss
         return [code]
-    if code in range(1, 128) and None in codes and records.outcome(codes) == records.LOST and not any(reports.iterdir()):
+    if code in range(1, 128) and not any(reports.iterdir()):
         codes.append(code)  # none of them ever began: a module that does not import, a node without Python
     return codes
 
@@ -114,6 +114,8 @@ def _again(identity: str) -> int:
     try:
         slurm.requeue(identity)
     except LaunchError as error:
+        if not _is_running(identity):  # Slurm was faster, as after the loss of a machine
+            return records.PREEMPTED
         print(f"could not be queued again: {error}; submit it again by hand", file=sys.stderr, flush=True)
         return records.PREEMPTED
     time.sleep(REQUEUE_SECONDS)

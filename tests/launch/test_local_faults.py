@@ -1,4 +1,4 @@
-"""Faults of this machine: places and locks shared by launches, file systems without flock, dead runners and their numbers."""
+"""Faults of this machine: places and locks that launches share, file systems without flock, numbers of dead runners."""
 
 import os
 import pathlib
@@ -94,7 +94,7 @@ def test_a_runner_of_another_machine_or_without_a_name_is_never_killed_here(tmp_
 
 
 def test_the_number_of_a_dead_runner_that_another_process_has_now_is_left_alone(tmp_path):
-    made = records.Submission(tmp_path / "0001.json", 1, "local", {"grace": 1.0}, "/", (), {"host": socket.gethostname()})
+    made = records.Submission(tmp_path / "0001.json", 1, "local", {"grace": 1.0}, "/", (), {"host": "here"})
     made.beside(".lock").write_text(f"{os.getpid()}\n{socket.gethostname()}\n")  # the machine was booted again since
     assert local.runner(made) is None
     local.cancel(made)

@@ -11,7 +11,7 @@ import pytest
 from launch import slurm_commands as commands
 from launch.sweep import LaunchError
 
-# Writes down how it was called; answers what the file NAME.answers says, a line (exit code, text) a call, the last again.
+# Writes down how it was called; answers what NAME.answers says, a pair (exit code, text) a call, the last one again.
 FAKE = """#!{python}
 import json, os, pathlib, sys
 own = pathlib.Path({folder!r})
@@ -49,8 +49,8 @@ def fake(tmp_path, monkeypatch):
 
 
 def test_a_clean_environment_inside_of_an_allocation_and_outside():
-    kept = {"SLURM_CONF": "/c", "SLURM_CLUSTERS": "a", "SBATCH_ACCOUNT": "lab", "SBATCH_PARTITION": "gpu", "PATH": "/bin",
-            "JAX_COORDINATOR_ADDRESS": "h:1", "DATA_DIR": "/d", "NCCL_SOCKET_IFNAME": "ib0"}  # fmt: skip
+    kept = {"SLURM_CONF": "/c", "SLURM_CLUSTERS": "a", "SBATCH_ACCOUNT": "lab", "SBATCH_PARTITION": "gpu",
+            "PATH": "/b", "JAX_COORDINATOR_ADDRESS": "h:1", "DATA_DIR": "/d", "NCCL_SOCKET_IFNAME": "ib0"}  # fmt: skip
     gone = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_MEM_PER_NODE": "1", "SLURM_CPU_BIND": "x", "SLURM_EXPORT_ENV": "NONE",
             "SBATCH_ARRAY_INX": "0-9", "SBATCH_JOB_NAME": "mine", "SBATCH_WAIT": "1", "HAVEL_EXIT_CODES": "/x",
             "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}  # fmt: skip
@@ -120,6 +120,24 @@ def test_another_cluster_is_asked_by_its_name(fake):
                       {"id": "12", "cluster": "far"})  # fmt: skip
     assert slurm.states(made) == {"a": ("queued", "Slurm 12, Priority")}
     assert fake.calls("squeue")[0][0][0] == "--clusters=far"
+    fake("squeue", (0, "12|PENDING|launch failed requeued held|"))
+    assert slurm.states(made)["a"][1].endswith("held; scontrol release 12 lets it go")
+
+
+def test_what_the_queue_has_forgotten_is_asked_of_the_accounts(fake, tmp_path):
+    from launch import slurm
+    from launch.records import Submission, note_start
+    from launch.sweep import Job
+
+    jobs = tuple(Job(name, str(tmp_path / name), (), {}, "i") for name in "abcd")
+    made = Submission(tmp_path / "0001.json", 1, "slurm", {}, "/", jobs, {"id": "12"})
+    fake("squeue", (1, "slurm_load_jobs error: Invalid job id specified"))
+    fake("sacct", (0, "12_0|COMPLETED\n12_1|CANCELLED by 0\n12_[2-3]|PENDING"))
+    note_start(jobs[3], 1, "Slurm 12_3 on n0")  # Slurm has started it, and says nothing of its end
+    assert slurm.states(made) == {
+        "a": ("ended", "Slurm 12_0: completed"), "b": ("cancelled", "Slurm 12_1: cancelled"),
+        "c": ("cancelled", "Slurm 12: taken out of the queue before it began"),
+    }  # fmt: skip
 
 
 def test_names_are_one_of_a_kind_and_plain():

@@ -180,7 +180,8 @@ def test_what_slurm_refuses_is_told_at_the_door(launch, box, tmp_path):
 def test_places_that_earlier_arrays_leave(tmp_path, parallel, earlier, throttle):
     from launch.submit import LaunchConfig
 
-    made = sweep.Sweep(tmp_path, LIGHT, (), "/", {}, tuple(sweep.make_jobs(LIGHT, (), [{"a": "1"}, {"a": "2"}], tmp_path)))
+    jobs = tuple(sweep.make_jobs(LIGHT, (), [{"a": "1"}, {"a": "2"}], tmp_path))
+    made = sweep.Sweep(tmp_path, LIGHT, (), "/", {}, jobs)
     options = LaunchConfig(engine="slurm", parallel=parallel or None, sbatch="--dependency=afterok:7")
     text = slurm.script(slurm.plan(made, made.jobs, options), earlier)
     assert f"#SBATCH --array=0-1{f'%{throttle}' if throttle else ''}\n" in text
