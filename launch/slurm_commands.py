@@ -25,6 +25,7 @@ UNCERTAIN = re.compile(r"(?i)timed? ?out|no answer|temporar|contact|zero bytes|c
 CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_DEBUG_FLAGS")
 OURS = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_WAIT", "SBATCH_NO_REQUEUE", "SBATCH_REQUEUE", "SBATCH_OPEN_MODE",
         "SBATCH_OUTPUT", "SBATCH_ERROR", "SBATCH_INPUT")  # fmt: skip
+WISHES = ("SLURM_", "SQUEUE_", "SCANCEL_")  # the latter hide jobs from squeue, or make scancel ask back
 PLACES = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_LOCAL_DEVICE_IDS", "HAVEL_EXIT_CODES")  # a process among several
 OF_A_JOB = ("SBATCH_CPU_BIND", "SBATCH_MEM_BIND", "SRUN_", "SLURMD_", "PMI_", "PMI2_", "PMIX_", "CUDA_VISIBLE_DEVICES",
             "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")  # fmt: skip
@@ -40,7 +41,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in environment.items()
         if name in CLUSTER
-        or not (name.startswith("SLURM_") or name in OURS or name in PLACES or (inside and name.startswith(OF_A_JOB)))
+        or not (name.startswith(WISHES) or name in OURS or name in PLACES or (inside and name.startswith(OF_A_JOB)))
     }
 
 
