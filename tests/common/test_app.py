@@ -127,6 +127,7 @@ def test_the_launcher_is_told_by_the_run_itself_how_it_ended(call, tmp_path, mon
         monkeypatch.delenv(name, raising=False)
     assert str(call(*arguments)[0]) == word
     assert {path.name: path.read_text().strip() for path in folder.iterdir()} == {"0": word, "0.began": ""}
+    assert app.EXIT_CODES not in os.environ  # a program that the run starts does not speak for it
 
 
 def test_flags_file_repeats_the_run(call):

@@ -53,7 +53,8 @@ def test_a_clean_environment_inside_of_an_allocation_and_outside():
             "PATH": "/b", "JAX_COORDINATOR_ADDRESS": "h:1", "DATA_DIR": "/d", "NCCL_SOCKET_IFNAME": "ib0"}  # fmt: skip
     gone = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_MEM_PER_NODE": "1", "SLURM_CPU_BIND": "x", "SLURM_EXPORT_ENV": "NONE",
             "SBATCH_ARRAY_INX": "0-9", "SBATCH_JOB_NAME": "mine", "SBATCH_WAIT": "1", "HAVEL_EXIT_CODES": "/x",
-            "SQUEUE_PARTITION": "low", "SCANCEL_INTERACTIVE": "1", "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}  # fmt: skip
+            "SQUEUE_PARTITION": "low", "SCANCEL_INTERACTIVE": "1", "JAX_NUM_PROCESSES": "1",
+            "JAX_PROCESS_ID": "0"}  # fmt: skip
     bound = {"CUDA_VISIBLE_DEVICES": "3", "SBATCH_MEM_BIND": "local", "SRUN_CPUS_PER_TASK": "4", "PMIX_RANK": "0",
              "SLURMD_NODENAME": "n0"}  # fmt: skip
     assert commands.clean_environment(kept | gone | bound) == kept | bound

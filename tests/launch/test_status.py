@@ -16,7 +16,6 @@ During handling of the above exception, another exception occurred:
 Traceback (most recent call last):
   File "run_directory.py", line 9, in stop
     note()
-  raise Error from error
 RuntimeError: could not note it:
   two lines
 
@@ -124,6 +123,12 @@ def test_a_taken_run_directory_is_neither_failed_nor_finished(made):
             "failed",
             [1, 1],
             "1: OSError: [Errno 28] No space left on device: '/x/metrics.csv'",
+        ),
+        (
+            FULL_DISK.partition("RuntimeError")[0] + "KeyboardInterrupt\n",
+            "failed",
+            [1],
+            "OSError: [Errno 28] No space left on device: '/x/metrics.csv'",
         ),
         ("ValueError: before\n" + FULL_DISK + "KeyError: 'after, alone'\n", "failed", [1], "KeyError: 'after, alone'"),
         ("step 5\n", "lost", [None, 76], "exit code 76, killed"),
