@@ -82,7 +82,9 @@ def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tu
             return records.FAILED, records.NO_RESULT
         return last["outcome"], last.get("note") or _why(job, submission, last)
     if live and live[0] in ALIVE:
-        return live[0], live[1] + (f", {step}" if live[0] == RUNNING and (step := _step(job)) else "")
+        waits = _why(job, submission, last) if live[0] == QUEUED and last and last["event"] == "end" else ""
+        more = f"; {waits}" if waits else f", {step}" if live[0] == RUNNING and (step := _step(job)) else ""
+        return live[0], live[1] + more
     if submission.is_cancelled:
         return records.CANCELLED, ""
     if live and live[0] == records.CANCELLED:  # by Slurm's own scancel

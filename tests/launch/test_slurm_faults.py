@@ -68,7 +68,8 @@ def test_a_taken_run_directory_means_later(launch, box, tmp_path):
     launch("--engine=slurm", "--", TOY, *SHORT, f"--run_dir={path}")
     until(lambda: waiting(box), 120, "its queueing")
     assert ends_of(path) == [("locked", True)] and attempts_of(path)[-1]["codes"] == [77]
-    assert "1 job: 1 queued" in launch("status", path)[1]
+    output = launch("status", path)[1]
+    assert "1 job: 1 queued" in output and f"; error: {path} is being written by process {os.getpid()} on " in output
     lock.release()
     box.release()
     finish(launch, box, path)

@@ -90,7 +90,7 @@ def test_a_machine_that_was_lost_is_told_by_slurms_queue(made, monkeypatch):
     whole, job = made
     records.note_start(job, 1, "Slurm 7 on n0")
     records.note_end(job, 1, "lost", [None], records.BY_SLURM)
-    assert standing(made, ("queued", "Slurm 7, BeginTime"), monkeypatch) == ("queued", "Slurm 7, BeginTime")
+    assert standing(made, ("queued", "Slurm 7, BeginTime"), monkeypatch) == ("queued", "Slurm 7, BeginTime; killed")
     assert standing(made, ("ended", "Slurm 7: node_fail"), monkeypatch) == (
         "lost", "it was to start again and is no longer in the queue (Slurm 7: node_fail)",
     )  # fmt: skip
