@@ -61,7 +61,7 @@ def test_a_second_launcher_is_told_who_the_first_is_and_to_come_later(launch, tm
     assert code == 75 and f"another launch.run (process {os.getpid()} on {socket.gethostname()}) works on" in errors
 
 
-@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK"])
+@pytest.mark.parametrize("error", ["ENOSYS", pytest.param("ENOLCK", marks=pytest.mark.slow)])
 def test_without_flock_a_killed_launch_goes_on(tmp_path, without_flock, error):
     path, environment = tmp_path / "run", without_flock(error)
     flags = ("--", TOY, "--noreport", f"--run_dir={path}")

@@ -51,6 +51,7 @@ def test_a_lost_machine_is_a_loss_that_slurm_queues_again_and_is_counted(launch,
     assert "lost 2 times, with its machine or a process; --max_restarts=1" in launch("status", path)[1]
 
 
+@pytest.mark.slow
 def test_cancel_after_a_lost_machine_leaves_nothing(launch, box, tmp_path):
     path = tmp_path / "run"
     launch("--engine=slurm", "--", TOY, *ENDLESS, f"--run_dir={path}")
@@ -152,6 +153,7 @@ def spans(folder):
     return sorted((job[0]["time"], job[-1]["time"]) for job in entries)
 
 
+@pytest.mark.slow
 def test_parallel_holds_for_the_sweep_over_arrays_and_launches(launch, box, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "_largest_array", lambda: 2)
     path = tmp_path / "s"
@@ -202,6 +204,7 @@ def test_a_late_word_of_another_attempt_does_not_count(tmp_path):
     assert folders[0] != folders[1] and not folders[0].exists() and not list(folders[1].iterdir())
 
 
+@pytest.mark.slow
 def test_where_flock_is_missing_a_sweep_runs_and_goes_on(launch, box, tmp_path, monkeypatch, without_flock):
     for name, value in without_flock("ENOSYS").items():
         monkeypatch.setenv(name, value)
