@@ -234,8 +234,8 @@ def _stopping(stop: threading.Event, say: Callable[[str], None]) -> Iterator[Non
 
 def runner(submission: Submission) -> locking.Holder | None:
     """Returns the process that runs a submission now, or None."""
-    taken, holder = locking.look(submission.beside(".lock"))
-    return (holder or locking.Holder(0, submission.handle.get("host", "a machine without a name"))) if taken else None
+    is_busy, holder = locking.look(submission.beside(".lock"))
+    return (holder or locking.Holder(0, submission.handle.get("host", "a machine without a name"))) if is_busy else None
 
 
 def states(submission: Submission) -> dict[str, tuple[str, str]]:

@@ -102,7 +102,7 @@ def _options(submission: Submission, earlier: Mapping[str, int]) -> list[str]:
     log = str(submission.path.with_suffix("")).replace("%", "%%") + (".%a.log" if len(jobs) > 1 else ".0.log")
     parallel = options["parallel"] or 0
     throttle = _throttle(parallel, earlier)
-    lines, stated = [], shlex.split(options["sbatch"] or "")
+    lines, extra = [], shlex.split(options["sbatch"] or "")
     if len(jobs) > 1:
         lines.append(f"--array=0-{len(jobs) - 1}" + (f"%{throttle}" if throttle else ""))
     lines += [f"--output={log}", "--open-mode=append", "--requeue", f"--nodes={options['nodes']}"]
@@ -114,9 +114,9 @@ def _options(submission: Submission, earlier: Mapping[str, int]) -> list[str]:
         lines += [f"--time={options['time']}", f"--signal=TERM@{math.ceil(options['grace'])}"]
     if earlier and throttle == parallel:
         before = ",".join(f"afterany:{identity}" for identity in earlier)
-        own = [word.removeprefix("--dependency=") for word in stated if word.startswith("--dependency=")]
-        stated.append("--dependency=" + ",".join([*own[-1:], before]))
-    lines += [*stated, f"--job-name={submission.handle['name']}"]
+        own = [word.removeprefix("--dependency=") for word in extra if word.startswith("--dependency=")]
+        extra.append("--dependency=" + ",".join([*own[-1:], before]))
+    lines += [*extra, f"--job-name={submission.handle['name']}"]
     if bad := [line for line in lines if re.search(r"[\n\r]", line)]:
         raise LaunchError(f"{bad[0]!r}: Slurm cannot be told of a line break in a path or an option")
     return lines
@@ -164,20 +164,20 @@ def plan(sweep: Sweep, jobs: Sequence[Job], options: Any) -> Submission:
     """Returns the next submission as it would be, nothing written."""
     number, path = records.new_path(sweep)
     words = shlex.split(options.sbatch or "")
-    stated = [word.removeprefix("--job-name=") for word in words if word.startswith("--job-name=")]
-    name = commands.new_name(stated[-1] if stated else jobs[0].argv[0].removeprefix("projects."))
+    names = [word.removeprefix("--job-name=") for word in words if word.startswith("--job-name=")]
+    name = commands.new_name(names[-1] if names else jobs[0].argv[0].removeprefix("projects."))
     return Submission(path, number, "slurm", dataclasses.asdict(options), sweep.directory, tuple(jobs), {"name": name})
 
 
 def _under_way(sweep: Sweep) -> dict[str, int]:
     """Returns number of a job or array -> how many of its jobs may run at a time, of what has not ended."""
-    found = {}
+    places = {}
     for submission in records.submissions(sweep):
         if submission.engine == "slurm" and (identity := submission.handle.get("id")):
             alive = sum(state in ALIVE for state, _ in states(submission).values())
             if alive:
-                found[identity] = min(alive, submission.options.get("parallel") or alive)
-    return found
+                places[identity] = min(alive, submission.options.get("parallel") or alive)
+    return places
 
 
 def _throttle(parallel: int, earlier: Mapping[str, int]) -> int:
@@ -204,8 +204,8 @@ def states(submission: Submission) -> dict[str, tuple[str, str]]:
     handle = _handle(submission)
     if handle is None:
         return {}
-    listed, found = _listed(handle, len(submission.jobs)), {}
-    for place, state, reason, nodes in listed:
+    rows, standing = _listed(handle, len(submission.jobs)), {}
+    for place, state, reason, nodes in rows:
         _, _, index = place.partition("_")
         if index and not index.isdigit():
             continue
@@ -214,19 +214,19 @@ def states(submission: Submission) -> dict[str, tuple[str, str]]:
         job, where = submission.jobs[int(index or 0)], f"Slurm {place}"
         ending = f"{where}: {state.lower()}" + (f" ({reason})" if reason not in ("", "None") else "")
         if state in LIVE:
-            held = re.search(r"(?i)requeued?[_ ]held|HoldMaxRequeue", reason) or state == "REQUEUE_HOLD"
-            advice = f"; scontrol release {place} lets it go" if held else ""
-            found[job.name] = ("queued", f"{where}, {reason}{advice}")
+            is_held = re.search(r"(?i)requeued?[_ ]held|HoldMaxRequeue", reason) or state == "REQUEUE_HOLD"
+            advice = f"; scontrol release {place} lets it go" if is_held else ""
+            standing[job.name] = ("queued", f"{where}, {reason}{advice}")
         elif state in AT_WORK:
-            found[job.name] = ("running", f"{where} on {nodes}" + (", ending" if state == "COMPLETING" else ""))
+            standing[job.name] = ("running", f"{where} on {nodes}" + (", ending" if state == "COMPLETING" else ""))
         elif state == "CANCELLED":
-            found[job.name] = (records.CANCELLED, ending)
+            standing[job.name] = (records.CANCELLED, ending)
         else:
-            found[job.name] = ("ended", ending)
+            standing[job.name] = ("ended", ending)
     for index, job in enumerate(submission.jobs):
-        if job.name not in found and not _has_begun(submission, index):
-            found[job.name] = (records.CANCELLED, f"Slurm {handle['id']}: taken out of the queue before it began")
-    return found
+        if job.name not in standing and not _has_begun(submission, index):
+            standing[job.name] = (records.CANCELLED, f"Slurm {handle['id']}: taken out of the queue before it began")
+    return standing
 
 
 def _handle(submission: Submission) -> Mapping[str, str] | None:
@@ -260,10 +260,10 @@ def _listed(handle: Mapping[str, str], count: int) -> list[tuple[str, ...]]:
         output = ""
     lines = [line.strip() for line in output.splitlines() if "|" in line]
     rows = [tuple((line.split("|") + [""] * 4)[:4]) for line in lines]
-    known = {row[0] for row in rows}
-    if len(known) < count and not any(row[1] in (*LIVE, *AT_WORK) for row in rows):  # forgotten after some minutes
+    places = {row[0] for row in rows}
+    if len(places) < count and not any(row[1] in (*LIVE, *AT_WORK) for row in rows):  # forgotten after some minutes
         accounts = commands.accounted(handle["id"], cluster)
-        rows += [(place, state, "", "") for place, state in accounts if place not in known]
+        rows += [(place, state, "", "") for place, state in accounts if place not in places]
     return rows
 
 

@@ -164,8 +164,8 @@ def _first_cause(lines: Sequence[str], last: str) -> str:
         if sum(bool(ERROR_LINE.match(line)) for line in own[heads[-1] : index + 1]) > 1:  # printed after a traceback
             return rank + own[index]
         top = max([at for at in heads[:-1]], default=0)
-        named = [at for at in range(top, heads[-1] - 1) if ERROR_LINE.match(own[at])]
-        index = named[-1] if named else heads[-1] - 2  # a message may have more lines than one
+        errors = [at for at in range(top, heads[-1] - 1) if ERROR_LINE.match(own[at])]
+        index = errors[-1] if errors else heads[-1] - 2  # a message may have more lines than one
 
 
 def table(states: Sequence[JobState]) -> str:

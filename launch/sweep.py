@@ -109,11 +109,11 @@ def read_list(path: pathlib.Path) -> list[dict[str, str]]:
         points.append({name: _text(value, f"{where}: {name}") for name, value in entry.items()})
     if not points:
         raise LaunchError(f"--sweep_file={path} holds no line with flags")
-    seen = set()
+    keys = set()
     for point in points:
-        if (key := frozenset(point.items())) in seen:
+        if (key := frozenset(point.items())) in keys:
             raise LaunchError(f"--sweep_file={path}: {json.dumps(point)} is there twice")
-        seen.add(key)
+        keys.add(key)
     return points
 
 
