@@ -4,7 +4,8 @@
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
 Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 3 done, but what was asked
 for could not be reached (the result's `unmet` says what), 75 stopped at a checkpoint by SIGTERM (the same command goes
-on), 76 another process of the run went away, 130 Ctrl-C.
+on), 76 another process of the run went away, 77 another process writes into the run directory (the same command may do
+later), 130 Ctrl-C.
 """
 
 import contextlib
@@ -27,8 +28,9 @@ __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
 EXIT_UNMET = 3
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: "try again"
 EXIT_LOST_PEER = 76
+EXIT_TAKEN = 77
 CHECK = "--check_flags="  # asked by the launcher: FILE holds command lines; are they any good?
-EXIT_CODES = "HAVEL_EXIT_CODES"  # a folder where each process of a launched run leaves its exit code
+EXIT_CODES = "HAVEL_EXIT_CODES"  # a folder where each process of a launched run says that it began, and how it ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,29 +73,30 @@ def run(
     """
     from common import mesh
 
+    reports = os.environ.pop(EXIT_CODES, None)  # what this process starts does not speak for it
+    _tell_launcher(reports, ".began", "")
     try:
         code = _run(main, config_class, list(sys.argv if argv is None else argv), transient)
     except SystemExit as stop:
         code = stop.code
+    except KeyboardInterrupt:
+        _tell_launcher(reports, "", "130\n")
+        raise
     except Exception as error:
         if mesh.is_single_process():
+            _tell_launcher(reports, "", "1\n")
             raise
         traceback.print_exc()
         code = EXIT_LOST_PEER if mesh.is_loss_of_peer(error) else 1
-    _leave(code)
+    _leave(code, reports)
 
 
-def _leave(code: Any) -> NoReturn:
+def _leave(code: Any, reports: str | None) -> NoReturn:
     """Ends the process. One of several that fails does not wait for the others, which may wait for it."""
     from common import mesh
 
     number = 0 if code is None else code if isinstance(code, int) else 1
-    if folder := os.environ.get(EXIT_CODES):
-        rank = os.environ.get("SLURM_PROCID") or os.environ.get("JAX_PROCESS_ID") or "0"
-        try:
-            (pathlib.Path(folder) / rank).write_text(f"{number}\n")
-        except OSError:
-            pass
+    _tell_launcher(reports, "", f"{number}\n")
     if number not in (0, EXIT_PREEMPTED) and not mesh.is_single_process():
         if isinstance(code, str):
             print(code, file=sys.stderr)
@@ -101,6 +104,13 @@ def _leave(code: Any) -> NoReturn:
         sys.stderr.flush()
         os._exit(number)
     sys.exit(code)
+
+
+def _tell_launcher(folder: str | None, suffix: str, text: str) -> None:
+    if folder:
+        rank = os.environ.get("SLURM_PROCID") or os.environ.get("JAX_PROCESS_ID") or "0"
+        with contextlib.suppress(OSError):
+            (pathlib.Path(folder) / f"{rank}{suffix}").write_text(text)
 
 
 def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list[str], transient: bool) -> int:
@@ -156,6 +166,8 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
         current = mesh.open_on_every_process(lambda: run_directory.open_run(path, config, **options), path)
     except mesh.PeerError as error:
         _fail(str(error), EXIT_LOST_PEER)
+    except run_directory.RunTakenError as error:
+        _fail(str(error), EXIT_TAKEN)
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
     try:

@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import pathlib
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -166,15 +167,15 @@ class _TensorBoard:
 
 
 class _WeightsAndBiases:
-    """Continues the W&B run of the same run directory."""
+    """Continues the W&B run of the same run directory; $WANDB_PROJECT and $WANDB_NAME name others than ours."""
 
     def __init__(self, directory: pathlib.Path, run_name: str, config: Mapping[str, str]):
         import wandb
 
-        identity = directory.resolve().name
         self._run = wandb.init(
-            project="havel", name=f"{run_name}.{identity}", id=identity, resume="allow", dir=str(directory),
-            config=dict(config),
+            project=os.environ.get("WANDB_PROJECT") or "havel",
+            name=os.environ.get("WANDB_NAME") or f"{run_name}.{directory.resolve().name}",
+            id=_wandb_identity(directory), resume="allow", dir=str(directory), config=dict(config),
         )  # fmt: skip
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -182,6 +183,20 @@ class _WeightsAndBiases:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _wandb_identity(directory: pathlib.Path) -> str:
+    """Returns the number that a run directory has for W&B as long as it is not overwritten, and no other has.
+
+    Names of directories come again in every sweep, and W&B would mix their runs.
+    """
+    path = directory / "wandb_id.txt"
+    with contextlib.suppress(OSError):
+        if text := path.read_text().strip():
+            return text
+    identity = secrets.token_hex(8)
+    files.write_atomically(path, identity + "\n")
+    return identity
 
 
 class Progress:

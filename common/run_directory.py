@@ -7,7 +7,6 @@ An unfinished run is resumed by the same command, a finished one answers with it
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 import re
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common import config as config_lib
-from common import files, metrics, provenance
+from common import files, locking, metrics, provenance
 
 FORMAT = "havel run 1"  # in meta.json: tells our directories from others
 LOCK = ".lock"
@@ -27,6 +26,10 @@ class RunError(ValueError):
     """The run directory cannot be used; the text says why and what to do."""
 
 
+class RunTakenError(RunError):
+    """Another process writes there: the same command may do later."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What `main(config, run)` works with. Made by `open_run`, or by `open_for_test` without flags."""
@@ -36,7 +39,7 @@ class Run:
     is_main: bool = True
     result: dict | None = None  # set when the run had finished before
     news: tuple[str, ...] = ()  # what opening found out, for the user
-    lock: int | None = None
+    lock: locking.Lock | None = None
 
     @property
     def plots(self) -> pathlib.Path:
@@ -131,9 +134,10 @@ class Run:
         return cleaned
 
     def stop(self, status: str) -> None:
-        """Notes how an unfinished run ended: "failed" or "interrupted"."""
+        """Notes how an unfinished run ended, "failed" or "interrupted", where that can be written at all."""
         if self.is_main:
-            self._end(status)
+            with contextlib.suppress(OSError):  # on a full disk the first cause is to be told, not this one
+                self._end(status)
 
     def _end(self, status: str) -> None:
         meta = self.meta()
@@ -144,8 +148,7 @@ class Run:
         """Closes the metrics and lets go of the lock."""
         self.metrics.close()
         if self.lock is not None:
-            with contextlib.suppress(OSError):
-                os.close(self.lock)
+            self.lock.release()
 
 
 def open_for_test(path: str | os.PathLike, **changes: Any) -> Run:
@@ -183,7 +186,9 @@ def open_run(
         trackers: names in `metrics.TRACKERS`.
 
     Raises:
-        RunError: another process writes there, or the directory is another run's or not a run's.
+        RunTakenError: another process writes there.
+        RunError: the directory is another run's or not a run's.
+        OSError: it cannot be written to.
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_dir():
@@ -195,7 +200,7 @@ def open_run(
     try:
         return _open_locked(path, config, verb, argv, overwrite, trackers, lock)
     except BaseException:
-        os.close(lock)
+        lock.release()
         raise
 
 
@@ -249,26 +254,22 @@ def module_name(verb: str) -> str:
     return f"projects.{verb}"
 
 
-def _acquire(path: pathlib.Path) -> int:
-    """Returns the descriptor that holds the lock: the kernel lets go of it when this process ends, however it ends."""
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+def _acquire(path: pathlib.Path) -> locking.Lock:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise RunError(
-            f"{path} is being written by process {holder}; wait for it, end it, or choose another --run_dir"
+        return locking.acquire(path / LOCK)
+    except locking.TakenError as error:
+        raise RunTakenError(
+            f"{path} is being written by {error.holder or 'a process without a name'}; wait for it, end it, or choose "
+            f"another --run_dir{error.remedy}"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 def _foreign(path: pathlib.Path) -> str:
     """Names what lies in a directory without meta.json and cannot come from a run that was killed while it began."""
     names = sorted(item.name for item in path.iterdir())
-    names = [name for name in names if name not in (LOCK, LAUNCH, "flags.txt") and not re.fullmatch(r"\..*\.tmp", name)]
+    ours = (LAUNCH, "flags.txt")
+    names = [name for name in names if name not in ours and not locking.is_lock(name, LOCK)]
+    names = [name for name in names if not re.fullmatch(r"\..*\.tmp", name)]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
@@ -315,7 +316,7 @@ def _discard(path: pathlib.Path, meta: Mapping) -> None:
     """Removes everything a run left; killed half-way, the next opening goes on with it."""
     files.write_json(path / "meta.json", {**meta, "status": DISCARDED})
     for item in path.iterdir():
-        if item.name not in (LOCK, LAUNCH, "meta.json"):
+        if item.name not in (LAUNCH, "meta.json") and not locking.is_lock(item.name, LOCK):
             files.remove(item)
 
 

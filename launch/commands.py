@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from launch import processes
 from launch.sweep import LaunchError
 
 CHECK_SECONDS = 300.0  # the first import on a cold file system of a cluster is slow
@@ -38,7 +39,7 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
         try:
             done = subprocess.run(
                 [sys.executable, "-m", module, f"--check_flags={path}"], cwd=directory, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=CHECK_SECONDS,
+                capture_output=True, text=True, timeout=CHECK_SECONDS, env=processes.own_environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise LaunchError(

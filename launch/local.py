@@ -1,13 +1,13 @@
 """This machine as an engine: jobs one after another, or `--parallel` at a time, in front or detached.
 
-A runner process holds a lock as long as it lives, so that everybody can tell whether a submission is still at work. It
-needs no daemon: `python -m launch.local SUBMISSION_FILE` is the runner that a detached submission leaves behind.
+A runner process holds a lock as long as it lives, so that everybody can tell whether a submission is still at work; a
+job holds the lock of one of the sweep's places, so that several runners share them. It needs no daemon: `python -m
+launch.local SUBMISSION_FILE` is the runner that a detached submission leaves behind.
 """
 
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 import queue
@@ -21,13 +21,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from common import files
+from common import files, locking
 from launch import processes, records
 from launch.records import Submission
-from launch.sweep import Job, LaunchError, Sweep
+from launch.sweep import BusyError, Job, LaunchError, Sweep
 
 START_SECONDS = 20.0  # for a detached runner to take its lock
 MARGIN_SECONDS = 15.0  # for a runner to end after its jobs have had their grace
+LOCK_SECONDS = (1.0, 60.0)  # first and longest pause before a job tries again whose run directory is taken
+PLACE_SECONDS = 0.2  # between two looks for a place of the sweep
 
 
 def check(options: Any) -> None:
@@ -100,36 +102,58 @@ def run(submission: Submission, say: Callable[[str], None] = lambda text: None) 
         say: gets a line whenever a job starts or ends. A single job's output is copied to standard error.
     """
     options, stop = submission.options, threading.Event()
-    slots: queue.SimpleQueue = queue.SimpleQueue()
+    places: queue.SimpleQueue = queue.SimpleQueue()
     parallel, gpus = options["parallel"] or 1, options["gpus"] or 0
     visible = _visible_gpus() if gpus else []
-    for slot in range(parallel):
-        slots.put(visible[slot * gpus : (slot + 1) * gpus])
+    for index in range(parallel):
+        places.put((index, visible[index * gpus : (index + 1) * gpus]))
     follow = len(submission.jobs) == 1
     with _running(submission), _stopping(stop, say):
         with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-            futures = [pool.submit(_run_job, submission, job, slots, stop, say, follow) for job in submission.jobs]
+            futures = [pool.submit(_run_job, submission, job, places, stop, say, follow) for job in submission.jobs]
             results = [future.result() for future in futures]
-    if records.STOPPED in results or records.CANCELLED in results:
+    if not {records.STOPPED, records.LOCKED, records.CANCELLED}.isdisjoint(results):
         return records.PREEMPTED
     return 0 if set(results) <= {records.FINISHED} else 1
 
 
-def _run_job(submission, job, slots, stop, say, follow) -> str:
-    gpus = slots.get()
+def _run_job(submission, job, places, stop, say, follow) -> str:
     try:
-        return _attempts(submission, job, gpus, stop, say, follow)
+        with _place(submission, places, stop) as gpus:
+            return _attempts(submission, job, gpus, stop, say, follow)
     except OSError as error:
         records.note_end(job, submission.number, records.FAILED, [], False, f"could not be started: {error}")
         say(f"{job.name}: could not be started: {error}")
         return records.FAILED
+
+
+@contextlib.contextmanager
+def _place(submission: Submission, places: queue.SimpleQueue, stop: threading.Event) -> Iterator[list[str]]:
+    """Holds one of the sweep's places, which other runners of the same sweep want as well; yields its devices.
+
+    Once stopping it holds none, for nothing is started any more.
+    """
+    folder, lock = submission.path.parent.parent / "places", None
+    folder.mkdir(exist_ok=True)
+    index, gpus = places.get()
+    while lock is None and not stop.is_set():
+        try:
+            lock = locking.acquire(folder / f"{index}.lock")
+        except locking.TakenError:
+            places.put((index, gpus))
+            stop.wait(PLACE_SECONDS)
+            index, gpus = places.get()
+    try:
+        yield gpus
     finally:
-        slots.put(gpus)
+        if lock is not None:
+            lock.release()
+        places.put((index, gpus))
 
 
 def _attempts(submission, job, gpus, stop, say, follow) -> str:
     """Runs a job until it is done, has failed, or was lost too often."""
-    options, number = submission.options, submission.number
+    options, number, pause = submission.options, submission.number, LOCK_SECONDS[0]
     while True:
         if stop.is_set() or submission.is_cancelled:
             return records.CANCELLED
@@ -145,16 +169,21 @@ def _attempts(submission, job, gpus, stop, say, follow) -> str:
                 [sys.executable, "-m", *job.argv], environments, log, submission.directory, stop, options["grace"],
                 watch,
             )  # fmt: skip
-        result = records.outcome(codes)
+        result, note = records.judge(job, codes)
         if stop.is_set() and result != records.FINISHED:  # killed after its grace: it was asked to stop all the same
             result = records.CANCELLED if submission.is_cancelled else records.STOPPED
         again = not stop.is_set() and records.goes_on(job, result, number, options["max_restarts"])
-        records.note_end(job, number, result, codes, again)
+        records.note_end(job, number, result, codes, again, note)
         seconds = time.monotonic() - began
         ending = f"{job.name}: {result} after {seconds:.0f} s"
-        say(ending + (", starts again" if again else "" if result == records.FINISHED else f"; log: {log}"))
+        later = f"another process has its run directory; tries again in {pause:.0f} s"
+        going_on = later if result == records.LOCKED else "starts again"
+        say(ending + (f", {going_on}" if again else "" if result == records.FINISHED else f"; log: {log}"))
         if not again:
             return result
+        if result == records.LOCKED:
+            stop.wait(pause)
+            pause = min(2 * pause, LOCK_SECONDS[1])
 
 
 @contextlib.contextmanager
@@ -175,21 +204,15 @@ def _follower(log: pathlib.Path, enabled: bool) -> Iterator[Callable[[], None]]:
 @contextlib.contextmanager
 def _running(submission: Submission) -> Iterator[None]:
     """Holds the lock that says: this submission is at work, in this process."""
-    with submission.beside(".lock").open("a") as lock:
-        deadline = time.monotonic() + 1.0  # somebody who only looks holds it for a moment
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise LaunchError(f"another process runs {submission.path} already") from None
-                time.sleep(processes.POLL_SECONDS)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+    try:
+        lock = locking.acquire(submission.beside(".lock"), timeout=1.0)
+    except locking.TakenError as error:
+        raise BusyError(f"{error.holder or 'another process'} runs {submission.path} already{error.remedy}") from None
+    try:
         files.write_atomically(submission.beside(".started"), f"{os.getpid()}\n")
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -209,17 +232,10 @@ def _stopping(stop: threading.Event, say: Callable[[str], None]) -> Iterator[Non
             signal.signal(number, handler)
 
 
-def runner(submission: Submission) -> int | None:
+def runner(submission: Submission) -> locking.Holder | None:
     """Returns the process that runs a submission now, or None."""
-    try:
-        with submission.beside(".lock").open("r+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return int(lock.read().strip() or 0)
-    except FileNotFoundError:
-        pass
-    return None
+    is_busy, holder = locking.look(submission.beside(".lock"))
+    return (holder or locking.Holder(0, submission.handle.get("host", "a machine without a name"))) if is_busy else None
 
 
 def states(submission: Submission) -> dict[str, tuple[str, str]]:
@@ -244,15 +260,15 @@ def cancel(submission: Submission) -> None:
     Raises:
         LaunchError: its runner is on another machine, or does not end.
     """
-    if (pid := runner(submission)) is None:
+    if (holder := runner(submission)) is None:
         return
-    if submission.handle.get("host") != socket.gethostname():
-        raise LaunchError(f"it runs on {submission.handle.get('host')}; cancel it there")
-    os.kill(pid, signal.SIGTERM)
+    if not holder.is_here or holder.process < 1:
+        raise LaunchError(f"it is {holder}; cancel it there (if it is gone, remove {submission.beside('.lock.soft')})")
+    os.kill(holder.process, signal.SIGTERM)
     deadline = time.monotonic() + submission.options["grace"] + MARGIN_SECONDS
-    while runner(submission) is not None:
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)  # its jobs die with it
+    while (now := runner(submission)) is not None:
+        if time.monotonic() > deadline and now == holder:  # that number is still its own
+            os.kill(holder.process, signal.SIGKILL)  # its jobs die with it
             deadline += MARGIN_SECONDS
         time.sleep(processes.POLL_SECONDS)
 

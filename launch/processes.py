@@ -78,7 +78,7 @@ def run_group(
     try:
         with log.open("ab") as output:
             for environment in environments:
-                started.append(_start(argv, os.environ | dict(environment), output, directory))
+                started.append(_start(argv, own_environment() | dict(environment), output, directory))
         while None in (codes := [process.poll() for process in started]):
             if stop.is_set() and not told:
                 told, deadline = True, time.monotonic() + grace
@@ -96,6 +96,11 @@ def run_group(
             process.wait()
     watch()
     return [process.returncode for process in started]
+
+
+def own_environment() -> dict[str, str]:
+    """Returns this process's variables without its place in a job around it, whose exit codes are not the new ones'."""
+    return {name: value for name, value in os.environ.items() if name != "HAVEL_EXIT_CODES"}
 
 
 def _start(argv: Sequence[str], environment: Mapping[str, str], output, directory: str) -> subprocess.Popen:

@@ -1,7 +1,8 @@
 """What happened to a job, attempt by attempt, and what its exit codes mean.
 
 `RUN_DIR/launch/attempts.jsonl` has a line when an attempt begins and one when it ends. A machine that dies leaves a
-beginning without an end. The number of the submission is in each line: submitting again starts the counts anew.
+beginning without an end. The number of the submission is in each line: submitting again starts the counts anew. An
+attempt has finished when the run itself wrote so, whatever the program around it says.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from launch.sweep import FOLDER, Job, Sweep
 
 PREEMPTED = 75  # a checkpoint is written; the same command goes on (EX_TEMPFAIL)
 LOST_PEER = 76  # another process of the run went away
+TAKEN = 77  # another process writes into the run directory: later
 INTERRUPTED = 130  # Ctrl-C
 TERMINATED = (-15, 143)
 MOST_PREEMPTIONS = 1000  # of one submission: a job that never gets anywhere must end some day
@@ -24,6 +26,8 @@ MOST_PREEMPTIONS = 1000  # of one submission: a job that never gets anywhere mus
 BY_SLURM = "slurm"  # whether another attempt follows an end: Slurm had decided on the job, and its queue tells
 
 FINISHED, FAILED, LOST, STOPPED, CANCELLED = "finished", "failed", "lost", "preempted", "cancelled"
+LOCKED = "locked"
+NO_RESULT = "it ended well, but left no result.json: is it a verb of common.app?"
 
 
 def outcome(codes: Sequence[int | None]) -> str:
@@ -31,11 +35,14 @@ def outcome(codes: Sequence[int | None]) -> str:
 
     "finished": all 0. "failed": one ended with an error of its own, which would come again. "lost": one was killed, or
     ended without a word (None), or lost another. "preempted": stopped at a checkpoint, or by SIGTERM. "cancelled":
-    Ctrl-C. An error of its own weighs most, because its peers are killed for it.
+    Ctrl-C. "locked": another process writes into the run directory. An error of its own weighs most, because its peers
+    are killed for it.
     """
-    own = [code for code in codes if code is not None and 0 < code < 128 and code not in (PREEMPTED, LOST_PEER)]
-    if own:
+    others = (PREEMPTED, LOST_PEER, TAKEN)
+    if any(code is not None and 0 < code < 128 and code not in others for code in codes):
         return FAILED
+    if TAKEN in codes:
+        return LOCKED
     if any(code == INTERRUPTED or code == -2 for code in codes):
         return CANCELLED
     if all(code == 0 for code in codes):
@@ -44,12 +51,38 @@ def outcome(codes: Sequence[int | None]) -> str:
     return STOPPED if all(code in gentle for code in codes) else LOST
 
 
+def judge(job: Job, codes: Sequence[int | None]) -> tuple[str, str]:
+    """Returns the outcome of an attempt and a note, from its exit codes and from what the run left.
+
+    A result that is there counts, even if its writer was killed right after; exit codes of 0 without one do not.
+    """
+    result = outcome(codes)
+    if is_finished(job):
+        return (FINISHED if result in (LOST, STOPPED) else result), ""
+    return (FAILED, NO_RESULT) if result == FINISHED else (result, "")
+
+
+def losses(job: Job, submission: int, is_over: bool = False) -> int:
+    """Returns how many attempts of a submission were lost: with a last word, or with their machine and without one.
+
+    Args:
+        job: which.
+        submission: number.
+        is_over: whether a last attempt that has not ended is one of them.
+    """
+    own = [entry for entry in attempts(job) if entry["submission"] == submission]
+    silent = sum(a["event"] == "start" == b["event"] for a, b in zip(own, own[1:], strict=False))
+    silent += bool(is_over and own and own[-1]["event"] == "start")
+    return silent + sum(entry["event"] == "end" and entry["outcome"] == LOST for entry in own)
+
+
 def goes_on(job: Job, result: str, submission: int, max_restarts: int) -> bool:
     """Returns whether an attempt that ended so is followed by another: after a loss a bounded number of times."""
-    ends = [entry for entry in attempts(job) if entry["event"] == "end" and entry["submission"] == submission]
     if result == LOST:
-        return sum(entry["outcome"] == LOST for entry in ends) < max_restarts
-    return result == STOPPED and sum(entry["outcome"] == STOPPED for entry in ends) < MOST_PREEMPTIONS
+        return losses(job, submission) < max_restarts
+    ends = [entry for entry in attempts(job) if entry["event"] == "end" and entry["submission"] == submission]
+    later = (STOPPED, LOCKED)
+    return result in later and sum(entry["outcome"] in later for entry in ends) < MOST_PREEMPTIONS
 
 
 def note_start(job: Job, submission: int, place: str) -> None:
@@ -172,6 +205,15 @@ def submissions(sweep: Sweep) -> list[Submission]:
     """Returns all submissions of a sweep, oldest first."""
     paths = sorted((sweep.folder / FOLDER / "submissions").glob("*.json"))
     return [read_submission(path) for path in paths]
+
+
+def is_superseded(submission: Submission, job: Job) -> bool:
+    """Returns whether a job was handed over again after this submission: the newer one runs it."""
+    for path in submission.path.parent.glob("*.json"):
+        if path.stem.isdigit() and int(path.stem) > submission.number:
+            if job.name in {other.name for other in read_submission(path).jobs}:
+                return True
+    return False
 
 
 def new_path(sweep: Sweep) -> tuple[int, pathlib.Path]:

@@ -7,8 +7,11 @@ gives the same file; times, devices and commits stand on the page.
 import csv
 import dataclasses
 import io
+import itertools
 import json
+import math
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any
@@ -167,11 +170,15 @@ def front(table: Table, axes: Sequence[tuple[str, bool]]) -> list[tuple[float, f
         if _is_number(x) and _is_number(y)
     ]
 
-    def beats(a, b):
-        first, second = (a[0] - b[0]) * (1 if x_more else -1), (a[1] - b[1]) * (1 if y_more else -1)
-        return first >= 0 and second >= 0 and (first > 0 or second > 0)
-
-    return sorted(point for point in points if not any(beats(other, point) for other in points))
+    x_sign, y_sign = (1 if x_more else -1), (1 if y_more else -1)
+    edge, best = [], -math.inf  # from the best x on: a point must be better in y than all before it
+    for _, group in itertools.groupby(sorted(points, key=lambda p: -x_sign * p[0]), key=lambda p: p[0]):
+        same = list(group)
+        top = max(y_sign * y for _, y, _ in same)
+        if top > best:
+            edge += [point for point in same if y_sign * point[1] == top]
+            best = top
+    return sorted(edge)
 
 
 def write(sweep: Sweep, states: Sequence[JobState], pareto: str | None = None) -> tuple[Table, pathlib.Path]:
@@ -282,13 +289,18 @@ def _page(sweep: Sweep, states: Sequence[JobState], table: Table, picture: str) 
 
 def _linked(html: str, sweep: Sweep, states: Sequence[JobState]) -> str:
     """Returns a table whose job names lead to the pages of the runs."""
+    addresses = {}
     for item in states:
         page = pathlib.Path(item.job.run_dir) / "report.html"
         if page.is_file() and page.is_relative_to(sweep.folder):
-            name = parts.escape(item.job.name)
             address = urllib.parse.quote(page.relative_to(sweep.folder).as_posix())
-            html = html.replace(f"<td>{name}</td>", f'<td><a href="{address}">{name}</a></td>')
-    return html
+            addresses[parts.escape(item.job.name)] = address
+
+    def link(match):
+        name = match.group(1)
+        return f'<td><a href="{addresses[name]}">{name}</a></td>' if name in addresses else match.group()
+
+    return re.sub(r"<td>([^<]*)</td>", link, html)
 
 
 def _curves(run_dir: pathlib.Path) -> dict[str, tuple[list[int], list[float]]]:

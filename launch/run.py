@@ -6,7 +6,7 @@
 
 The same command again submits only what has neither finished nor is under way. {run_dir} in a flag of the verb stands
 for the run directory of the job, as in --output={run_dir}/model.dcb. Exit codes: 0 done, 1 a job failed, 2 the command
-line cannot be used, 75 there is more to do (the same command, or resubmit, goes on).
+line cannot be used, 75 there is more to do, or another launch is at it (the same command, or resubmit, goes on).
 """
 
 import sys
@@ -16,7 +16,7 @@ from common import config as config_lib
 from launch import records, slurm, status, verbs
 from launch import sweep as sweep_lib
 from launch.submit import LaunchConfig, alone, forget, make_sweep, say, submit
-from launch.sweep import LaunchError, Sweep
+from launch.sweep import BusyError, LaunchError, Sweep
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
             raise LaunchError(_no_command(own))
         (options,) = config_lib.parse(["launch.run", *own], LaunchConfig)
         return launch(options, list(argv[argv.index("--") + 1 :]))
+    except BusyError as error:
+        return _fail(str(error), records.PREEMPTED)
     except (LaunchError, config_lib.FlagError) as error:
         return _fail(str(error), 2)
     except OSError as error:

@@ -15,7 +15,12 @@ ENGINES = {"local": local, "slurm": slurm}
 QUEUED, RUNNING, NEW = "queued", "running", "not submitted"
 ALIVE = (QUEUED, RUNNING)
 BAD = (records.FAILED, records.LOST)
+LATER = (records.STOPPED, records.LOCKED, records.CANCELLED)
 TAIL_BYTES = 16384
+TRACEBACK = "Traceback (most recent call last):"
+TELLING = re.compile(r"(?i)\berror\b|[a-z]Error\b|exception")
+CHAINED = re.compile(r"^(\d+: )?(During handling of the above exception|The above exception was the direct cause)")
+ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)\b")
 NOISE = re.compile(r"(\d+: )?(srun|slurmstepd|slurmd)[:\[]|(\d+: )?\[Gloo\]")
 
 
@@ -25,7 +30,7 @@ class JobState:
 
     Attributes:
       job: which.
-      state: "queued", "running", "finished", "failed", "lost", "preempted", "cancelled" or "not submitted".
+      state: "queued", "running", "finished", "failed", "lost", "preempted", "locked", "cancelled" or "not submitted".
       detail: where it runs, or why it ended, in a few words.
       starts: how often it was started.
       submission: the last that it was part of.
@@ -71,15 +76,21 @@ def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tu
     own = [entry for entry in records.attempts(job) if entry["submission"] == submission.number]
     last = own[-1] if own else None
     if last and last["event"] == "end" and not last.get("again"):
+        if live and live[0] in ALIVE and not live[1].endswith("ending"):
+            return live  # whatever was written down: Slurm starts it again by itself, as after the loss of a machine
         if last["outcome"] == records.FINISHED:
-            return records.FAILED, "it ended well, but left no result.json: is it a verb of common.app?"
+            return records.FAILED, records.NO_RESULT
         return last["outcome"], last.get("note") or _why(job, submission, last)
     if live and live[0] in ALIVE:
-        return live[0], live[1] + (f", {step}" if live[0] == RUNNING and (step := _step(job)) else "")
+        waits = _why(job, submission, last) if live[0] == QUEUED and last and last["event"] == "end" else ""
+        more = f"; {waits}" if waits else f", {step}" if live[0] == RUNNING and (step := _step(job)) else ""
+        return live[0], live[1] + more
     if submission.is_cancelled:
         return records.CANCELLED, ""
+    if live and live[0] == records.CANCELLED:  # by Slurm's own scancel
+        return live
     ending = f" ({live[1]})" if live else ""
-    if last and last.get("again") == records.BY_SLURM:
+    if last and last.get("again") == records.BY_SLURM and last["outcome"] != records.LOST:
         return records.CANCELLED, live[1] if live else "by Slurm, or by somebody through Slurm's own commands"
     if last and last["event"] == "start":
         return records.LOST, f"it began on {last.get('place')} and ended without a word{ending}"
@@ -91,7 +102,7 @@ def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tu
 
 
 def _why(job: Job, submission: Submission, end: dict) -> str:
-    if end["outcome"] not in BAD:
+    if end["outcome"] not in (*BAD, records.LOCKED):
         return ""
     codes = [code for code in end.get("codes", []) if code != 0]
     words = [
@@ -121,20 +132,40 @@ def _tail(path: pathlib.Path, start: int = 0) -> str:
 def error_of(job: Job, submission: Submission, any_line: bool = True) -> str:
     """Returns the line of the last attempt's log that says best why it ended.
 
-    That is the last that speaks of an error; with `any_line` else the last at all, also of Slurm's own log.
+    That is the last that speaks of an error, or the first cause of that; with `any_line` else the last at all, also of
+    Slurm's own log.
     """
     starts = [entry for entry in records.attempts(job) if entry["event"] == "start"]
     texts = [_tail(records.log_path(job), starts[-1].get("log_from", 0))] if starts else []
-    if job in submission.jobs:
-        texts.append(_tail(submission.beside(f".{submission.jobs.index(job)}.log")))
+    names = [other.name for other in submission.jobs]
+    if job.name in names:
+        texts.append(_tail(submission.beside(f".{names.index(job.name)}.log")))
     for text in texts:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
         quiet = [line for line in lines if not NOISE.match(line)]
-        telling = [line for line in quiet if re.search(r"(?i)\berror\b|[a-z]Error\b|exception", line)]
-        for candidates in (telling, quiet, lines) if any_line else (telling,):
+        telling = [line for line in quiet if TELLING.search(line) and not CHAINED.search(line)]
+        if telling:
+            return _first_cause(quiet, telling[-1]).strip()[:300]
+        for candidates in (quiet, lines) if any_line else ():
             if candidates:
-                return candidates[-1][:300]
+                return candidates[-1].strip()[:300]
     return ""
+
+
+def _first_cause(lines: Sequence[str], last: str) -> str:
+    """Returns the error that Python says the error in the line `last` came from, over as many errors as there are."""
+    rank = re.match(r"(\d+: )?", last).group()  # of one process, whose lines others may have broken up
+    own = [line.removeprefix(rank) for line in lines if line.startswith(rank)]
+    index = len(own) - 1 - own[::-1].index(last.removeprefix(rank))
+    while True:
+        heads = [at for at in range(index) if own[at].startswith(TRACEBACK)]
+        if not heads or heads[-1] < 2 or not CHAINED.search(own[heads[-1] - 1]):
+            return rank + own[index]
+        if sum(bool(ERROR_LINE.match(line)) for line in own[heads[-1] : index + 1]) > 1:  # printed after a traceback
+            return rank + own[index]
+        top = max([at for at in heads[:-1]], default=0)
+        errors = [at for at in range(top, heads[-1] - 1) if ERROR_LINE.match(own[at])]
+        index = errors[-1] if errors else heads[-1] - 2  # a message may have more lines than one
 
 
 def table(states: Sequence[JobState]) -> str:
@@ -156,7 +187,7 @@ def table(states: Sequence[JobState]) -> str:
 def summary(states: Sequence[JobState]) -> str:
     """Returns for example "8 jobs: 6 finished, 1 running, 1 failed"."""
     counts = collections.Counter(item.state for item in states)
-    order = (records.FINISHED, RUNNING, QUEUED, records.STOPPED, records.CANCELLED, *BAD, NEW)
+    order = (records.FINISHED, RUNNING, QUEUED, *LATER, *BAD, NEW)
     parts = [f"{counts[state]} {state}" for state in order if counts[state]]
     return f"{len(states)} job{'s' if len(states) != 1 else ''}: " + ", ".join(parts)
 

@@ -5,17 +5,18 @@ A job that has finished, or is under way, is not handed over again; one launcher
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
 from common import config as config_lib
-from common import files
+from common import files, locking
 from launch import commands, local, records, status
 from launch import sweep as sweep_lib
-from launch.sweep import LaunchError, Sweep
+from launch.sweep import BusyError, LaunchError, Sweep
+
+LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class LaunchConfig:
     overwrite: bool = config_lib.field(False, "start afresh: remove what earlier launches into the same folder left")
     detach: bool = config_lib.field(False, "local: return at once and let the jobs run on; status and cancel find them")
     parallel: int | None = config_lib.field(
-        None, "jobs at a time (local: 1; slurm: as many as the cluster takes)", minimum=1
+        None, "jobs of the sweep at a time (local: 1; slurm: as many as the cluster takes)", minimum=1
     )
     nodes: int = config_lib.field(1, "machines a job", minimum=1)
     processes_per_node: int = config_lib.field(1, "processes of a job on each machine", minimum=1)
@@ -89,7 +90,8 @@ def submit(sweep: Sweep, options: LaunchConfig, names: Sequence[str]) -> int:
     alive = [name for name in names if standing[name] in status.ALIVE]
     if done or alive:
         say(f"{len(done)} finished before, {len(alive)} under way, {len(names) - len(done) - len(alive)} to submit")
-    jobs = [job for job in sweep.jobs if job.name in set(names) - set(done) - set(alive)]
+    left = set(names) - set(done) - set(alive)
+    jobs = [job for job in sweep.jobs if job.name in left]
     sweep_lib.save(dataclasses.replace(sweep, options=dataclasses.asdict(options)))
     if not jobs:
         return 0
@@ -116,12 +118,15 @@ def submit(sweep: Sweep, options: LaunchConfig, names: Sequence[str]) -> int:
 def alone(sweep: Sweep) -> Iterator[None]:
     """Lets one launcher at a time work on a folder."""
     sweep.place.mkdir(parents=True, exist_ok=True)
-    with (sweep.place / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LaunchError(f"another launch.run works on {sweep.folder}; wait for it") from None
+    try:
+        lock = locking.acquire(sweep.place / LOCK)
+    except locking.TakenError as error:
+        who = error.holder or "no name"
+        raise BusyError(f"another launch.run ({who}) works on {sweep.folder}; wait for it{error.remedy}") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def forget(sweep: Sweep) -> None:
@@ -131,13 +136,12 @@ def forget(sweep: Sweep) -> None:
     old = sweep_lib.load(sweep.folder)
     if alive := [item.job.name for item in status.survey(old) if item.state in status.ALIVE]:
         raise LaunchError(f"--overwrite: {len(alive)} jobs are under way, such as {alive[0]}; cancel them first")
-    kept = (sweep.place, sweep.place / ".lock")
     for job in old.jobs:
         for item in pathlib.Path(job.run_dir).glob("*"):
-            if item not in kept:
+            if item != sweep.place:
                 files.remove(item)
     for item in sweep.place.iterdir():
-        if item not in kept:
+        if not locking.is_lock(item.name, LOCK):
             files.remove(item)
 
 

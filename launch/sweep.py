@@ -28,6 +28,10 @@ class LaunchError(ValueError):
     """What was asked for cannot be launched; the text is one line for the user."""
 
 
+class BusyError(LaunchError):
+    """Another process is at it: later."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One run.
@@ -105,9 +109,11 @@ def read_list(path: pathlib.Path) -> list[dict[str, str]]:
         points.append({name: _text(value, f"{where}: {name}") for name, value in entry.items()})
     if not points:
         raise LaunchError(f"--sweep_file={path} holds no line with flags")
-    for index, point in enumerate(points):
-        if point in points[:index]:
+    keys = set()
+    for point in points:
+        if (key := frozenset(point.items())) in keys:
             raise LaunchError(f"--sweep_file={path}: {json.dumps(point)} is there twice")
+        keys.add(key)
     return points
 
 

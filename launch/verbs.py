@@ -45,7 +45,7 @@ def call(name: str, arguments: Sequence[str]) -> int:
 def _status(sweep: Sweep, options: VerbConfig) -> int:
     states = status.survey(sweep)
     print(status.table(states))
-    if any(item.state in (*status.BAD, records.STOPPED, records.CANCELLED) for item in states):
+    if any(item.state in (*status.BAD, *status.LATER) for item in states):
         say(f"python -m launch.run resubmit {shown(sweep.folder)}    starts those again that have not finished")
     return 0
 
@@ -60,10 +60,11 @@ def _wait(sweep: Sweep, options: VerbConfig) -> int:
 
 def _cancel(sweep: Sweep, options: VerbConfig) -> int:
     before = [item for item in status.survey(sweep) if item.state in status.ALIVE]
-    alive = {item.submission.path: item.submission for item in before if item.submission is not None}
-    for submission in alive.values():
-        files.write_atomically(submission.beside(".cancelled"), "")  # first: nothing of it starts again
-        status.ENGINES[submission.engine].cancel(submission)
+    for submission in records.submissions(sweep):  # also an earlier one that the engine still has
+        engine = status.ENGINES[submission.engine]
+        if any(state in status.ALIVE for state, _ in engine.states(submission).values()):
+            files.write_atomically(submission.beside(".cancelled"), "")  # first: nothing of it starts again
+            engine.cancel(submission)
     say(f"cancelled {len(before)} job{'s' if len(before) != 1 else ''}; " + status.summary(status.survey(sweep)))
     return 0
 

@@ -1,7 +1,10 @@
 """What every test has: a compilation cache, the folder of real data, and slow tests that wait to be asked for."""
 
+import errno
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -61,3 +64,22 @@ def data_dir() -> pathlib.Path:
     if not pathlib.Path(folder).is_dir():
         pytest.skip(f"needs real data: DATA_DIR={folder} is not a folder")
     return pathlib.Path(folder)
+
+
+NO_FLOCK = """
+#include <errno.h>
+#include <stdlib.h>
+int flock(int descriptor, int operation) { errno = atoi(getenv("FLOCK_ERRNO")); return -1; }
+"""
+
+
+@pytest.fixture(scope="session")
+def without_flock(tmp_path_factory):
+    """Returns a function: an error's name -> variables of a process whose flock answers so, as on some file systems."""
+    compiler = shutil.which("cc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs a C compiler and Linux")
+    folder = tmp_path_factory.mktemp("flock")
+    (folder / "flock.c").write_text(NO_FLOCK)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "flock.so", folder / "flock.c"], check=True)
+    return lambda name: {"LD_PRELOAD": str(folder / "flock.so"), "FLOCK_ERRNO": str(getattr(errno, name))}

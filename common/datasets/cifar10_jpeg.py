@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import download, locking, packed_jpeg
+from . import download, packed_jpeg
 from .dataset import DamagedDataError, Split
 
 PUBLISHED = "d5df9afd402c10d63c2f2b55d50acf1e3925a036c91a1096bea5ccd435389604"
@@ -87,7 +87,7 @@ def _cached(stored: Path, shape: tuple[int, ...], count: int, decode) -> np.ndar
     if count < shape[0]:
         return decode()
     try:
-        with locking.exclusive(stored, timeout=600):
+        with download.alone(stored, timeout=600):
             if (images := _read(stored, shape, count)) is None:  # another process may have stored it by now
                 print(f"decoding {count} JPEG images once, kept as {stored}", file=sys.stderr, flush=True)
                 images = decode()

@@ -1,10 +1,11 @@
 """Fetch one published file into the cache: whole, checked and under its name, or not at all.
 
 The body streams into a temporary file beside the target, its content is checked, and only then is it renamed. A lock
-beside the target lets several processes ask at once: one fetches, the others wait and find it. Standard library only.
+beside the target lets several processes ask at once: one fetches, the others wait and find it.
 `$HAVEL_MIRROR` (or `mirror=`) replaces the official addresses by `<mirror>/<folder>/<file>`.
 """
 
+import contextlib
 import dataclasses
 import errno
 import http.client
@@ -14,10 +15,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import locking
+from .. import locking
 from .dataset import DamagedDataError
 
 Progress = Callable[[str, int, int | None], None]
@@ -108,12 +109,43 @@ def fetch(
     if not sources:
         raise DownloadError(f"{resource.filename} has no public address")
     try:
-        with locking.exclusive(target, policy.lock_timeout):
+        with alone(target, policy.lock_timeout):
             if not _is_whole(target, resource):  # another process may have fetched it while this one waited
                 _fetch_from_any(resource, sources, target, progress or _print_progress(), policy)
     except locking.LockError as error:
         raise DownloadError(str(error)) from error
     return target
+
+
+@contextlib.contextmanager
+def alone(target: Path, timeout: float) -> Iterator[None]:
+    """Holds `<target>.lock` and clears away what killed processes left of `<target>.*.part`.
+
+    Args:
+      target: the file to be made; its folder is created.
+      timeout: seconds to wait for another process.
+
+    Raises:
+      LockError: the folder cannot be written to, or the lock stayed taken.
+    """
+    path = target.with_name(target.name + ".lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = locking.acquire(path, timeout)
+    except locking.TakenError as error:
+        raise locking.LockError(
+            f"{error.holder or 'another process'} has held {path} for {timeout:.0f} s; end it or try again later"
+            f"{error.remedy}"
+        ) from error
+    except OSError as error:
+        advice = "set HAVEL_CACHE to a folder of yours"
+        raise locking.LockError(f"cannot write into the cache ({error}); {advice}") from error
+    try:
+        for leftover in target.parent.glob(f"{target.name}.*.part"):
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def _is_whole(target: Path, resource: Resource) -> bool:

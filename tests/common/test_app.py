@@ -1,6 +1,7 @@
 """The way in: exit codes, one clear line for every mistake, --help, what a run leaves."""
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from common import app, config, files
+from common import app, config, files, locking, run_directory
 
 TOY = pathlib.Path(__file__).with_name("toy_verb.py")
 
@@ -85,6 +86,49 @@ def test_run_and_the_same_command_again(call):
     assert code == 0 and again == output and len(calls) == 1
     assert "finished before; --overwrite runs it again" in errors
     assert call("--seed=3", "--overwrite")[0] == 0 and len(calls) == 2
+
+
+def test_a_taken_run_directory_has_an_exit_code_of_its_own(call):
+    """77: the same command may do later, which 2, a mistake, may not."""
+    pathlib.Path("run").mkdir()
+    with locking.held("run/.lock"):
+        code, _, errors = call("--run_dir=run")
+    assert code == 77 and f"error: run is being written by process {os.getpid()} on " in errors
+    assert call("--run_dir=run")[0] == 0
+
+
+def test_on_a_full_disk_the_first_cause_is_told(call, monkeypatch):
+    """Nothing can be written any more, not even how the run ended."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.csv")
+
+    def fail(*_, **__):
+        raise full
+
+    def write(*arguments, **numbers):
+        monkeypatch.setattr(run_directory.files, "write_json", fail)
+        fail()
+
+    monkeypatch.setattr(app.metrics.Metrics, "write", write)
+    code, _, errors = call("--run_dir=run")
+    assert code == 1 and errors.splitlines()[-1] == (
+        "error: run/metrics.csv: No space left on device (--debug shows where)"
+    )
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"), [([], "0"), (["--fail=value"], "1"), (["--fail=type"], "1"), (["--sed=1"], "2"),
+                            (["--fail=preempted"], "75"), (["--fail=interrupt"], "130"), (["--fail=exit"], "7")]
+)  # fmt: skip
+def test_the_launcher_is_told_by_the_run_itself_how_it_ended(call, tmp_path, monkeypatch, arguments, word):
+    folder = tmp_path / "words"
+    folder.mkdir()
+    monkeypatch.setenv(app.EXIT_CODES, str(folder))
+    for name in ("SLURM_PROCID", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert str(call(*arguments)[0]) == word
+    assert {path.name: path.read_text().strip() for path in folder.iterdir()} == {"0": word, "0.began": ""}
+    assert app.EXIT_CODES not in os.environ  # a program that the run starts does not speak for it
 
 
 def test_flags_file_repeats_the_run(call):

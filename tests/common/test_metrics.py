@@ -98,7 +98,8 @@ def test_tracker_errors_name_the_package(tmp_path, monkeypatch):
         metrics.open_trackers(["mlflow"], tmp_path, "p.v", {})
 
 
-def test_wandb_gets_numbers_and_continues_the_same_run(tmp_path, monkeypatch):
+@pytest.fixture
+def wandb_calls(monkeypatch):
     calls = []
 
     class Wandb:
@@ -113,12 +114,36 @@ def test_wandb_gets_numbers_and_continues_the_same_run(tmp_path, monkeypatch):
             calls.append("finish")
 
     monkeypatch.setitem(sys.modules, "wandb", Wandb())
+    for name in ("WANDB_PROJECT", "WANDB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return calls
+
+
+def test_wandb_gets_numbers(tmp_path, wandb_calls):
     trackers = metrics.open_trackers(["wandb"], tmp_path, "p.v", {"seed": "1"})
     writer = metrics.Metrics(tmp_path / "m.csv", trackers=trackers)
     writer.write(3, loss=np.float32(0.5), unknown=None)
     writer.close()
-    assert calls[0]["id"] == tmp_path.name and calls[0]["resume"] == "allow" and calls[0]["config"] == {"seed": "1"}
-    assert calls[1:] == [(3, {"loss": 0.5}), "finish"]
+    first = wandb_calls[0]
+    assert first["resume"] == "allow" and first["config"] == {"seed": "1"}
+    assert first["project"] == "havel" and first["name"] == f"p.v.{tmp_path.name}"
+    assert wandb_calls[1:] == [(3, {"loss": 0.5}), "finish"]
+
+
+def test_wandb_continues_the_run_of_a_directory_and_mixes_no_two(tmp_path, wandb_calls, monkeypatch):
+    """Jobs of two sweeps have the same name."""
+    folders = [tmp_path / sweep / "seed=0" for sweep in ("first", "second")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        metrics.open_trackers(["wandb"], folder, "p.v", {})
+    moved = tmp_path / "moved"
+    folders[0].rename(moved)
+    metrics.open_trackers(["wandb"], moved, "p.v", {})
+    first, second, again = (call["id"] for call in wandb_calls)
+    assert first == again != second and len(first) == 16
+    monkeypatch.setenv("WANDB_PROJECT", "of the lab")
+    metrics.open_trackers(["wandb"], moved, "p.v", {})
+    assert wandb_calls[-1]["project"] == "of the lab" and wandb_calls[-1]["id"] == first
 
 
 def test_tensorboard_file(tmp_path):

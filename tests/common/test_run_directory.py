@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -147,7 +148,7 @@ def test_start_that_was_killed_leaves_a_usable_directory(tmp_path):
 
 
 def test_second_writer_is_refused_with_the_pid_of_the_first(tmp_path):
-    message = f"is being written by process {os.getpid()}; wait for it"
+    message = f"is being written by process {os.getpid()} on {socket.gethostname()}; wait for it"
     with opened(tmp_path), pytest.raises(run_directory.RunError, match=message):
         run_directory.open_run(tmp_path, Config(), verb="toy.train")
     with opened(tmp_path) as run:
@@ -175,7 +176,7 @@ def test_killed_writer_leaves_no_lock(tmp_path, request):
     program = HOLDER.format(root=str(request.config.rootpath), path=str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(run_directory.RunError, match=f"process {holder.pid};"):
+        with pytest.raises(run_directory.RunError, match=f"process {holder.pid} on .*;"):
             run_directory.open_run(tmp_path, Config(), verb="toy.train")
         holder.send_signal(signal.SIGKILL)
         holder.wait()

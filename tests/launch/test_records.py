@@ -49,6 +49,9 @@ AWKWARD = [
         ([0, None], "lost"),
         ([75, -9], "lost"),  # the grace was too short for one of them
         ([130], "cancelled"),
+        ([77], "locked"),
+        ([77, 76], "locked"),  # process 0 opens the run directory for all
+        ([1, 77], "failed"),
     ],
 )
 def test_what_exit_codes_mean(codes, meaning):
@@ -70,6 +73,36 @@ def test_losses_are_bounded_and_counted_anew_by_a_new_submission(job):
     assert records.goes_on(job, "preempted", 1, 3)
     for result in ("finished", "failed", "cancelled"):
         assert not records.goes_on(job, result, 2, 3)
+
+
+def test_a_lost_machine_leaves_no_end_and_counts_as_a_loss(job):
+    for count in range(3):
+        assert records.losses(job, 1) == max(0, count - 1) and records.losses(job, 1, is_over=True) == count
+        records.note_start(job, 1, "Slurm 7 on n0")
+    assert records.losses(job, 1, is_over=True) == 3 and records.losses(job, 2, is_over=True) == 0
+    assert not records.goes_on(job, "lost", 1, 2) and records.goes_on(job, "lost", 1, 3)
+    records.note_end(job, 1, "preempted", [75], True)
+    assert records.losses(job, 1, is_over=True) == 2
+
+
+def test_an_attempt_is_judged_by_what_the_run_wrote(job):
+    assert records.judge(job, [0]) == ("failed", records.NO_RESULT)
+    assert records.judge(job, [None]) == ("lost", "") and records.judge(job, [75]) == ("preempted", "")
+    (job.folder.parent).mkdir()
+    (job.folder.parent / "result.json").write_text("{}")
+    for codes in ([0], [None], [-9], [75], [0, None]):
+        assert records.judge(job, codes) == ("finished", ""), codes
+    assert records.judge(job, [1]) == ("failed", "")
+
+
+def test_a_newer_submission_of_a_job_takes_over(job, tmp_path):
+    other = Job("a=2", "/x", (), {}, "i")
+    made = [records.Submission(tmp_path / f"{n:04d}.json", n, "slurm", {}, "/", jobs) for n, jobs in
+            ((1, (job, other)), (2, (other,)))]  # fmt: skip
+    for submission in made:
+        records.write_submission(submission)
+    assert not records.is_superseded(made[0], job) and records.is_superseded(made[0], other)
+    assert not records.is_superseded(made[1], other)
 
 
 def test_attempts_survive_a_half_written_line(job):

@@ -5,6 +5,27 @@ import pytest
 from launch import local, records, status, sweep
 from launch.sweep import Job, LaunchError, Sweep
 
+FULL_DISK = """device: cpu
+Traceback (most recent call last):
+  File "train.py", line 3, in main
+    write(row)
+OSError: [Errno 28] No space left on device: '/x/metrics.csv'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "run_directory.py", line 9, in stop
+    note()
+RuntimeError: could not note it:
+  two lines
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "app.py", line 7, in run
+common.Error: it failed
+"""
+
 
 @pytest.fixture
 def made(tmp_path):
@@ -47,9 +68,42 @@ def test_states_from_attempts(made, monkeypatch):
     assert standing(made, ("queued", "again"), monkeypatch) == ("queued", "again")
     records.note_start(job, 1, "Slurm 7 on n1")
     records.note_end(job, 1, "finished", [0], False)
-    assert standing(made) == ("failed", "it ended well, but left no result.json: is it a verb of common.app?")
+    assert standing(made) == ("queued", "again")  # whatever was written down: Slurm has it in its queue
+    assert standing(made, ("ended", "Slurm 7: completed"), monkeypatch) == (
+        "failed", "it ended well, but left no result.json: is it a verb of common.app?",
+    )  # fmt: skip
     (job.folder.parent / "result.json").write_text("{}")
     assert standing(made) == ("finished", "")
+
+
+def test_scancel_of_a_queued_job_and_of_one_at_work_is_a_cancellation(made, monkeypatch):
+    whole, job = made
+    says = ("cancelled", "Slurm 7: cancelled")
+    assert standing(made, says, monkeypatch) == says
+    records.note_start(job, 1, "Slurm 7 on n0")  # it was killed before it could say more
+    assert standing(made, says, monkeypatch) == says
+    records.note_end(job, 1, "failed", [1], False)
+    assert standing(made, says, monkeypatch)[0] == "failed"
+
+
+def test_a_machine_that_was_lost_is_told_by_slurms_queue(made, monkeypatch):
+    whole, job = made
+    records.note_start(job, 1, "Slurm 7 on n0")
+    records.note_end(job, 1, "lost", [None], records.BY_SLURM)
+    assert standing(made, ("queued", "Slurm 7, BeginTime"), monkeypatch) == ("queued", "Slurm 7, BeginTime; killed")
+    assert standing(made, ("ended", "Slurm 7: node_fail"), monkeypatch) == (
+        "lost", "it was to start again and is no longer in the queue (Slurm 7: node_fail)",
+    )  # fmt: skip
+
+
+def test_a_taken_run_directory_is_neither_failed_nor_finished(made):
+    whole, job = made
+    records.note_start(job, 1, "here")
+    records.log_path(job).write_text("error: /x is being written by process 7 on n0; wait for it\n")
+    records.note_end(job, 1, "locked", [77], False)
+    (item,) = status.survey(whole)
+    assert (item.state, item.detail) == ("locked", "error: /x is being written by process 7 on n0; wait for it")
+    assert status.exit_code([item]) == 75 and status.summary([item]) == "1 job: 1 locked"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +117,20 @@ def test_states_from_attempts(made, monkeypatch):
             "TypeError: no",
         ),
         ("1: error: deep inside\n0: srun: error: nothing\n", "failed", [1, 76], "1: error: deep inside"),
+        (FULL_DISK, "failed", [1], "OSError: [Errno 28] No space left on device: '/x/metrics.csv'"),
+        (
+            "".join(f"{rank}: {line}\n" for line in FULL_DISK.splitlines() for rank in (0, 1)),
+            "failed",
+            [1, 1],
+            "1: OSError: [Errno 28] No space left on device: '/x/metrics.csv'",
+        ),
+        (
+            FULL_DISK.partition("RuntimeError")[0] + "KeyboardInterrupt\n",
+            "failed",
+            [1],
+            "OSError: [Errno 28] No space left on device: '/x/metrics.csv'",
+        ),
+        ("ValueError: before\n" + FULL_DISK + "KeyError: 'after, alone'\n", "failed", [1], "KeyError: 'after, alone'"),
         ("step 5\n", "lost", [None, 76], "exit code 76, killed"),
         ("step 5\n", "lost", [-9], "killed by signal 9"),
         ("", "failed", [3], "exit code 3"),

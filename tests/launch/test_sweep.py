@@ -71,6 +71,14 @@ def test_lists_that_are_refused(tmp_path, line, message):
         sweep.read_list(written(tmp_path, '{"a": 1}', line))
 
 
+def test_a_long_list_is_read_and_the_same_flags_in_another_order_are_the_same(tmp_path):
+    """Looking each line up among all before it took minutes for as many as a sweep may have."""
+    lines = [json.dumps({"a": number, "b": "x"}) for number in range(20_000)]
+    assert len(sweep.read_list(written(tmp_path, *lines))) == 20_000
+    with pytest.raises(LaunchError, match='{"b": "x", "a": "7"} is there twice'):
+        sweep.read_list(written(tmp_path, *lines, '{"b": "x", "a": 7}'))
+
+
 def test_lists_that_are_not_there(tmp_path):
     with pytest.raises(LaunchError, match="No such file"):
         sweep.read_list(tmp_path / "absent")
