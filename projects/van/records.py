@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kernels.autoregressive import ReverseEstimate, Status, reliability
+from kernels.autoregressive import Estimates, ReverseEstimate, Status, pareto, reliability
 from projects.van.estimates import Found
 
 NAMES = {
@@ -52,12 +52,12 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
         value, error = corrected[name]
         level = level_of(value, found.corrected.statuses[name])
         jackknife = found.corrected.jackknife_err[name]
-        far = f"{(value - truth) / error:+.1f}" if truth is not None and 0 < error < math.inf else None
         chain = found.chain.get(name)
         level_of_chain = None if chain is None else level_of(chain[0], found.chain_statuses[name])
         rows.append([
             label, truth, None if name not in found.raw else with_error(*found.raw[name]),
-            marked(with_error(value, error), level), marked(_short_error(jackknife), level), far, marked(level, level),
+            marked(with_error(value, error), level), marked(_short_error(jackknife), level),
+            _far(value, error, truth), marked(level, level),
             None if chain is None else marked(with_error(*chain), level_of_chain),
             marked(level_of_chain, level_of_chain),
         ])  # fmt: skip
@@ -66,6 +66,13 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
         "status",
     ]  # fmt: skip
     return columns, rows, title, note(found)
+
+
+def _far(value: float, error: float, truth: float | None) -> str | None:
+    """Returns how many errors a value is off the truth; a dash where the error is not known, None without a truth."""
+    if truth is None:
+        return None
+    return f"{(value - truth) / error:+.1f}" if 0 < error < math.inf else UNKNOWN
 
 
 def level_of(value: float, status: Status) -> str | None:
@@ -86,8 +93,8 @@ def _shown(value: Any) -> Any:
 def note(found: Found) -> str:
     """Returns what stands below the table."""
     est = found.corrected
-    text = f"{est.n:,} samples, ESS {est.ess:.3f}, k-hat {_short(est.k_hat)}, acceptance {found.acceptance:.3f}, "
-    text += f"integrated time of |M| {_short(found.time, 1)} steps."
+    text = f"{est.n:,} samples, ESS {_short(est.ess, 3)}, k-hat {_short(est.k_hat)}{_light(est)}, acceptance "
+    text += f"{found.acceptance:.3f}, integrated time of |M| {_short(found.time, 1)} steps."
     if est.zeros:
         text += f" {est.zeros:,} samples lie in forbidden states: they have no weight, and count."
     if found.reverse is not None:
@@ -96,11 +103,19 @@ def note(found: Found) -> str:
     if found.reference is not None and found.reference[1]:
         text += f" |M|/N by Swendsen-Wang: {with_error(*found.reference)} (as exact above)."
     if found.status.unchecked:
-        text += f" Not looked at, because there is none: {', '.join(found.status.unchecked)}."
+        text += f" Could not be looked at: {', '.join(found.status.unchecked)}."
     return (
         text
         + f" {UNKNOWN}: cannot be known. The errors of the network alone are those of a law that it takes for true."
     )
+
+
+def _light(est: Estimates) -> str:
+    """Returns why a large k-hat leaves a status as it is, where it does."""
+    if not (est.k_hat > pareto.largest_shape(est.n) and est.n * est.largest_share <= reliability.HEAVY):
+        return ""
+    heaviest = f"{est.n * est.largest_share:.2g} mean weights"
+    return f" (large, but the heaviest sample has {heaviest}, too few for a tail to matter)"
 
 
 def _short(value: float, digits: int = 2) -> str:

@@ -73,7 +73,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     proposal = Proposal(network, [parameters, *wider], images_of(trained, system, settings.images))
     gathered, others, seconds = draw(settings, run, proposal, system, beta)
     found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed, chunk=settings.chunk)
-    found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta))
+    found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta, found))
     run.table("estimates", *records.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
@@ -166,7 +166,7 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
     return gathered, others, round(count / (time.monotonic() - start), 1) if count else None
 
 
-def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float):
+def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float, found: estimates.Found):
     """Returns the estimates of the network itself, to stand beside those of its mixture or mean over symmetries; None
     where it stands alone."""
     if proposal.images is None and len(proposal.components) == 1:
@@ -175,7 +175,7 @@ def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: floa
     count = min(settings.samples, ALONE)
     chunks = estimates.gather(single, system, beta, count, seed=settings.seed, chunk=min(settings.chunk, count))
     sites = proposal.network.rows * proposal.network.columns
-    return estimates.alone_of([gathered for gathered, _ in chunks][-1], system, beta, sites)
+    return estimates.alone_of([gathered for gathered, _ in chunks][-1], system, beta, sites, found.corrected)
 
 
 def compare(result: dict, folder: str, run: app.Run) -> dict:
