@@ -273,6 +273,8 @@ def test_the_jackknife_with_one_heavy_sample(height):
         (lambda: stream.init(2, np.zeros(3)), "origin"),
         (lambda: stream.update(stream.init(2), np.zeros(3), np.zeros((1, 3))), "numbers of shape"),
         (lambda: stream.update(stream.init(1), np.zeros(3), np.full((1, 3), np.inf)), "not finite"),
+        (lambda: stream.update(stream.init(1), np.array([0, -2e3]), np.array([[0, np.inf]])), "not finite"),
+        (lambda: stream.update(stream.init(1), np.array([0, -2e3]), np.array([[0, np.nan]])), "not finite"),
         (lambda: stream.merge(stream.init(1), stream.init(2)), "merge"),
         (lambda: stream.merge(stream.init(1), stream.init(1, np.ones(1))), "merge"),
         (lambda: reverse_ln_z(np.zeros(3), 0.1), "time=0.1"),
