@@ -5,7 +5,7 @@ kernels/autoregressive/reliability.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kernels.autoregressive import Estimates, ReverseEstimate, Status, pareto, reliability
@@ -55,7 +55,7 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
         chain = found.chain.get(name)
         level_of_chain = None if chain is None else level_of(chain[0], found.chain_statuses[name])
         rows.append([
-            label, truth, None if name not in found.raw else with_error(*found.raw[name]),
+            label, truth, None if name not in found.raw else with_error(*found.raw[name]).replace(" ", "\u00a0"),
             marked(with_error(value, error), level), marked(_short_error(jackknife), level),
             _far(value, error, truth), marked(level, level),
             None if chain is None else marked(with_error(*chain), level_of_chain),
@@ -66,6 +66,24 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
         "status",
     ]  # fmt: skip
     return columns, rows, title, note(found)
+
+
+def window_table(rows: Sequence[Mapping[str, Any]], title: str) -> tuple[list[str], list[list], str, str]:
+    """Returns the same of estimates that were reweighted to other beta, a row each; reasons stand below."""
+    names = [name for name in ("ln_z", "u", "entropy", "c_v", "abs_m_site") if name in rows[0]]
+    exact = [name for name in names if f"exact_{name}" in rows[0]]
+    cells = []
+    for row in rows:
+        pairs = [(row[name], row[f"{name}_error"]) for name in names]
+        numbers = [UNKNOWN if row[name] is None else f"{row[name]:.2g}" for name in ("ess", "k_hat")]
+        cells.append([
+            row["beta"], row["status"], *numbers, *(marked(with_error(*pair), row["status"]) for pair in pairs),
+            *(row[f"exact_{name}"] for name in exact),
+        ])  # fmt: skip
+    columns = ["beta", "status", "ESS", "k-hat", *(NAMES[name] for name in names)]
+    columns += [f"{NAMES[name]}, exact" for name in exact]
+    reasons = [f"beta {row['beta']:g}: {row['reasons']}." for row in rows if row["reasons"]]
+    return columns, cells, title, " ".join(reasons)
 
 
 def _far(value: float, error: float, truth: float | None) -> str | None:

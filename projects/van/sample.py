@@ -81,10 +81,8 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         print(records.line(found))
     result = records.result(found) | {"system": system.title, "beta": beta}
     if settings.window:
-        result["window"] = window_rows(settings, others, system, found.sites, estimates.entropy_of(gathered))
-        columns = list(result["window"][0])
-        cells = [[records.UNKNOWN if value is None else value for value in row.values()] for row in result["window"]]
-        run.table("window", columns, cells, "Reweighted to other beta")
+        result["window"] = window_rows(settings, others, system, proposal, estimates.entropy_of(gathered))
+        run.table("window", *records.window_table(result["window"], "Reweighted to other beta"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
         beside = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
@@ -198,12 +196,17 @@ def compare(result: dict, folder: str, run: app.Run) -> dict:
     return found
 
 
-def window_rows(settings: SampleConfig, others, system, sites: int, entropy: float | None) -> list[dict]:
-    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any."""
+def window_rows(settings: SampleConfig, others, system, proposal: Proposal, entropy: float | None) -> list[dict]:
+    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any.
+
+    What the network lost is lost at each of them, so that its mirror image is looked at here, too.
+    """
     rows = []
+    sites = proposal.network.rows * proposal.network.columns
     for beta, other in zip(settings.window, others, strict=True):
         exact = system.exact(beta)
-        evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites))
+        mirror = estimates.mirror_of(proposal, system, beta, settings.seed, min(settings.chunk, settings.samples))
+        evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites), mirror=mirror)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # each row has its status
             result = finalise(other, SPINS, spin_derived(beta, sites), evidence)

@@ -11,7 +11,8 @@ import pytest
 
 from common import app, files, report, run_directory
 from kernels import ising
-from kernels.autoregressive import ChainEstimate, Status
+from kernels.autoregressive import ChainEstimate, Status, log_weights, stream
+from kernels.autoregressive.thermodynamics import spin_numbers
 from kernels.ising import energies
 from projects.van import estimates, model, plots, records, sample, steps, sums, systems, train
 from projects.van.config import TrainConfig, network_of
@@ -106,6 +107,26 @@ def test_a_lost_half_shows_in_the_mirror_and_is_cured_by_it(tilted):
         jax.tree.map(np.zeros_like, parameters), network, blind, 0.3, 5000, seed=2
     )  # a network that has both halves
     assert not any("mirror" in reason for reason in fair.status.reasons) and exact.ln_z > 0
+
+
+def test_a_window_knows_what_the_network_lost(tilted):
+    """Reweighted to other beta the same samples were trusted, as none of them is down. Reasons stand below a table."""
+    parameters, network, _ = tilted
+    up = systems.of_energy(lambda spins: -3.0 * jnp.abs(spins.sum((1, 2))), 1, 8)
+    leaning = Proposal(network, [jax.tree.map(lambda leaf: leaf + np.float32(0.05), parameters)])
+    settings = SampleConfig(checkpoint="", samples=4000, chunk=4000, window=(0.7, 0.75), seed=1)
+    _, (log_q, energy, m) = next(estimates.gather(leaning, up, 0.8, 4000, seed=1, chunk=4000))
+    numbers = spin_numbers(energy, m)
+    others = [
+        stream.update(stream.init(5, numbers.mean(axis=1)), log_weights(log_q, energy, beta), numbers)
+        for beta in settings.window
+    ]
+    rows = sample.window_rows(settings, others, up, leaning, None)
+    assert all(row["status"] == "not usable" and "mirror image" in row["reasons"] for row in rows)
+    assert all(row["ln_z_error"] is None for row in rows)
+    columns, cells, _, note = records.window_table(rows, "Window")
+    assert all(len(row) == len(columns) <= 12 for row in cells) and "reasons" not in columns
+    assert cells[0][columns.index("ln Z")]["value"].endswith("± \u2014") and note.startswith("beta 0.7: ")
 
 
 @pytest.mark.slow
