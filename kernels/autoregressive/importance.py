@@ -29,7 +29,7 @@ class Estimates(NamedTuple):
       bias: name to the leading bias of `mean`, by the same; not subtracted. nan where only the jackknife gives it: of
         derived quantities that are not linear.
       ess: effective samples as a share of n, 1 / mean r^2, in (0, 1]. It cannot see what q never visits.
-      ln_z, ln_z_err, ln_z_bias: of ln Z.
+      ln_z, ln_z_err, ln_z_bias: of ln Z; the error is at least 1/n, which weights that are all equal leave.
       jackknife: name to the estimate with the jackknife's bias taken off; "ln_z" too.
       jackknife_err: name to the jackknife's standard error; "ln_z" too.
       jackknife_bias: name to the jackknife's estimate of the bias; "ln_z" too.
@@ -159,7 +159,23 @@ def finalise(
     values = {name: (raw.mean[name], raw.err[name]) for name in raw.mean} | {"ln_z": (raw.ln_z, raw.ln_z_err)}
     status = reliability.of_weights(weights, values, evidence)
     reliability.warn(status, ADVICE, stacklevel)
-    return _judged(raw, status)
+    return _judged(raw, status, _least_errors(raw, names, derived))
+
+
+def _least_errors(raw: Estimates, names: Sequence[str], derived: Mapping[str, Derived] | None) -> dict[str, float]:
+    """Returns name to the error that 1/n of ln Z leaves in each quantity, where the formula gives less.
+
+    Of n samples none may lie where q has less than 1/n: equal weights, with a formula's error of 0 or of the rounding
+    of ln q, know ln Z no better.
+    """
+    if not raw.ln_z_err < 1 / raw.n:
+        return {}
+    means = np.array([raw.mean[name] for name in names])
+    slopes = {
+        name: (quantity.gradient or _differences(quantity.value))(raw.ln_z, means)[0]
+        for name, quantity in (derived or {}).items()
+    }
+    return {name: abs(float(slope)) / raw.n for name, slope in slopes.items()} | {"ln_z": 1 / raw.n}
 
 
 def by_formula(
@@ -219,9 +235,14 @@ def _tail(state: stream.State) -> np.ndarray:
     return state.tail[max(len(state.tail) - int(state.n), 0) :]
 
 
-def _judged(raw: Estimates, status: Status) -> Estimates:
-    """Returns estimates with their status, and infinite errors where they cannot be known."""
+def _judged(raw: Estimates, status: Status, least: Mapping[str, float]) -> Estimates:
+    """Returns estimates with their status, errors of at least `least`, and infinite ones where they cannot be known."""
     err, jack_err = dict(raw.err), dict(raw.jackknife_err)
+    ln_z_err = max(raw.ln_z_err, least.get("ln_z", 0.0))
+    for name, error in least.items():
+        jack_err[name] = max(jack_err[name], error)
+        if name in err:
+            err[name] = max(err[name], error)
     statuses = {"ln_z": status}
     for name, error in err.items():
         statuses[name] = status
@@ -230,7 +251,7 @@ def _judged(raw: Estimates, status: Status) -> Estimates:
             statuses[name] = reliability.worst(status, alike)
             err[name] = jack_err[name] = math.inf
     if status.level != reliability.NOT_USABLE:
-        return raw._replace(err=err, jackknife_err=jack_err, status=status, statuses=statuses)
+        return raw._replace(err=err, jackknife_err=jack_err, ln_z_err=ln_z_err, status=status, statuses=statuses)
     return raw._replace(
         err=dict.fromkeys(err, math.inf), jackknife_err=dict.fromkeys(jack_err, math.inf), ln_z_err=math.inf,
         status=status, statuses=statuses,

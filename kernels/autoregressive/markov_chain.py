@@ -18,7 +18,8 @@ from .reliability import LARGEST_SHARE, Status
 
 WINDOW = 6.0  # sums of autocorrelations end at so many of their own times
 ADVICE = "run longer chains, or several"
-LENGTH = 100  # steps of a series for each integrated time, at least
+LENGTH = 100  # steps of a series for each integrated time (1/2 at least)
+CLEARLY = 3.0  # errors of the time, by which a series must be anticorrelated to make the error of its mean smaller
 DISAGREEMENT = 4.5  # deviations of a normal number by which halves and chains differ by chance once in 300,000
 
 
@@ -32,8 +33,9 @@ class CorrelationTime(NamedTuple):
 
 
 class ChainEstimate(NamedTuple):
-    """A mean over a chain. Attributes: mean; error: of one standard deviation, infinite where it cannot be known; time:
-    integrated autocorrelation time in steps; status."""
+    """A mean over a chain. Attributes: mean; error: of one standard deviation, infinite where it cannot be known, and
+    that of independent steps where a short series only looks anticorrelated; time: integrated autocorrelation time in
+    steps; status."""
 
     mean: float
     error: float
@@ -191,12 +193,22 @@ def _correlation_time(x: np.ndarray, window: float = WINDOW) -> CorrelationTime:
 
 def _of_length(steps: int, time: float) -> Status:
     """Returns the status of a series of so many steps: doubtful below LENGTH integrated times."""
-    if steps >= LENGTH * time:
+    if steps >= LENGTH * max(time, 0.5):
         return Status()
-    return Status(
-        reliability.DOUBTFUL,
-        (f"{steps} steps are {steps / time:.0f} of their integrated time of {time:.1f}: too few to know it",),
-    )
+    few = f"{steps} steps are too few to know their integrated time" if time <= 0.5 else (
+        f"{steps} steps are {steps / time:.0f} of their integrated time of {time:.1f}: too few to know it"
+    )  # fmt: skip
+    return Status(reliability.DOUBTFUL, (few,))
+
+
+def _time_of_error(time: float, window: int, steps: int) -> float:
+    """Returns the time that an error is made of: 1/2, as of independent steps, where less than that may be chance.
+
+    Autocorrelations about a series' own mean come out negative, so that the time of 20 independent steps is near 0 and
+    an error made of it next to nothing. That of a time of 1/2 is sqrt((2 window + 1) / 2 steps) (Madras and Sokal,
+    J. Stat. Phys. 50, 109 (1988)).
+    """
+    return time if time + CLEARLY * math.sqrt((2 * window + 1) / (2 * steps)) < 0.5 else max(time, 0.5)
 
 
 def chain_estimate(x, accepted=None) -> ChainEstimate:
@@ -213,8 +225,10 @@ def chain_estimate(x, accepted=None) -> ChainEstimate:
       UserWarning: the status is not "trusted": too short, stuck, chains or halves that do not agree.
     """
     x = _series(x)
-    time, _, status = _correlation_time(x)
-    error = math.sqrt(2 * time * x.var() / x.size) if math.isfinite(time) else math.inf
+    time, window, status = _correlation_time(x)
+    error = math.inf
+    if math.isfinite(time):
+        error = math.sqrt(2 * _time_of_error(time, window, x.size) * x.var() / x.size)
     findings = [status]
     if math.isfinite(error):
         error, of_groups = _of_groups(x, error)

@@ -107,8 +107,10 @@ def of_weights(weights: Weights, values: Mapping[str, tuple[float, float]], evid
     unchecked = []
     if "ln_z" not in evidence.exact:
         unchecked.append("exact value")
-    if evidence.reverse is None or evidence.reverse.status.level == NOT_USABLE:
+    if evidence.reverse is None:
         unchecked.append("samples of p")
+    elif evidence.reverse.status.level == NOT_USABLE:
+        unchecked.append("samples of p (what they say is not usable)")
     if pareto.tail_length(weights.n) < pareto.SHORTEST_TAIL:
         unchecked.append("k-hat")
     return _of_findings(findings, unchecked)
@@ -146,14 +148,7 @@ def _of_tail(weights: Weights, name: str = "weights") -> list[tuple[str, str]]:
 
 def _of_comparisons(values: Mapping[str, tuple[float, float]], evidence: Evidence) -> list[tuple[str, str]]:
     ln_z, error = values["ln_z"]
-    findings = []
-    # Where a number is the same in all samples its error is not known, and nothing to measure a distance in.
-    measured = {name: values[name] for name in evidence.exact if name in values and values[name][1] > 0}
-    far = {name: sigmas(*pair, evidence.exact[name]) for name, pair in measured.items()}
-    if far:
-        name = max(far, key=lambda name: abs(far[name]))
-        label = "ln Z" if name == "ln_z" else name
-        findings += _off(far[name], f"{label} is {_count(far[name])} of its errors off the exact value")
+    findings = _of_exact(values, evidence.exact)
     if evidence.reverse is not None and evidence.reverse.status.level != NOT_USABLE:
         gap = sigmas(ln_z, math.hypot(error, evidence.reverse.error), evidence.reverse.ln_z)
         sure = evidence.reverse.status.level == TRUSTED
@@ -164,6 +159,40 @@ def _of_comparisons(values: Mapping[str, tuple[float, float]], evidence: Evidenc
         text = f"averaged with its mirror image the network gives an ln Z higher by {difference:.3g}: it lost a part"
         findings += _off(max(sigmas(difference, spread, 0.0, scale=abs(ln_z)), 0.0), text)
     return findings
+
+
+def _of_exact(values: Mapping[str, tuple[float, float]], exact: Mapping[str, float]) -> list[tuple[str, str]]:
+    # Where a number is the same in all samples its error is not known, and nothing to measure a distance in.
+    measured = {name: values[name] for name in exact if name in values and 0 < values[name][1] < math.inf}
+    far = {name: sigmas(*pair, exact[name]) for name, pair in measured.items()}
+    if not far:
+        return []
+    name = max(far, key=lambda name: abs(far[name]))
+    label = "ln Z" if name == "ln_z" else name
+    return _off(far[name], f"{label} is {_count(far[name])} of its errors off the exact value")
+
+
+def against_exact(values: Mapping[str, tuple[float, float]], exact: Mapping[str, float]) -> Status:
+    """Returns what exact values say of estimates by any method; the one that is farthest off speaks for all.
+
+    Args:
+      values: name to (estimate, error); of errors that are 0 or infinite nothing is said.
+      exact: name to true value, of those that have one.
+    """
+    return _of_findings(_of_exact(values, exact))
+
+
+def against_better(value: tuple[float, float], better: tuple[float, float], name: str, source: str) -> Status:
+    """Returns what an estimate (value, error) that sees more says of another one.
+
+    Args:
+      value, better: (estimate, error) each; where an error is 0 or infinite nothing is said.
+      name, source: what they are of, and where the better one comes from, for the reason.
+    """
+    if not (0 < value[1] < math.inf and 0 < better[1] < math.inf):
+        return Status()
+    gap = sigmas(value[0], math.hypot(value[1], better[1]), better[0])
+    return _of_findings(_off(gap, f"{name} is {_count(gap)} errors off what {source} says ({better[0]:.4f})"))
 
 
 def _count(far: float) -> str:

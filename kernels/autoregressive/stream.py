@@ -9,6 +9,7 @@ A log-weight of -inf is a weight of zero: the state is forbidden, as by an infin
 numbers, which may be infinite or nan, do not.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +88,9 @@ def update(state: State, log_w, numbers) -> State:
     if not n:
         return state
     log_sum = log_w.sum()
-    numbers, zeros = without_zeros(log_w, numbers, log_sum)
+    zeros = 0
+    if log_sum == -np.inf:
+        numbers, zeros = without_zeros(log_w, numbers, log_sum)
     shift = np.maximum(state.shift, log_w.max())
     blocks = len(state.count)
     turn = int(state.n) % blocks  # the block of the chunk's first sample
@@ -96,8 +99,12 @@ def update(state: State, log_w, numbers) -> State:
     points[0] = 1
     np.subtract(numbers, state.origin[:, None], out=points[1:])
     weighted = np.zeros((size, (rounds + (last > 0)) * blocks))  # filled up to whole rounds over the blocks
-    if shift > -np.inf:
-        np.multiply(points, np.exp(log_w - shift), out=weighted[:, turn : turn + n])
+    with np.errstate(invalid="ignore"):  # what is not finite is found below
+        if shift > -np.inf:
+            np.multiply(points, np.exp(log_w - shift), out=weighted[:, turn : turn + n])
+        square = weighted @ weighted.T
+    if not math.isfinite(square.sum()):  # cheaper than a look at all numbers, and misses none: 0 x inf is nan
+        without_zeros(log_w, numbers, log_sum)
     count = state.count + rounds
     count[:last] += 1
     count[:turn] -= 1
@@ -107,7 +114,7 @@ def update(state: State, log_w, numbers) -> State:
         count,
         shift,
         state.first * scale + weighted.reshape(size, -1, blocks).sum(axis=1).T,
-        state.second * scale**2 + weighted @ weighted.T,
+        state.second * scale**2 + square,
         state.log_sum + log_sum,
         state.origin,
         state.zeros + zeros,
@@ -119,7 +126,7 @@ def update(state: State, log_w, numbers) -> State:
 def without_zeros(log_w: np.ndarray, numbers: np.ndarray, log_sum: float | None = None) -> tuple[np.ndarray, int]:
     """Returns numbers that are 0 where the weight is, and how many weights are; raises unless the rest is finite."""
     zeros = 0
-    if np.isneginf(log_w.sum() if log_sum is None else log_sum):
+    if (log_w.sum() if log_sum is None else log_sum) == -np.inf:
         forbidden = np.isneginf(log_w)
         numbers, zeros = np.where(forbidden, 0.0, numbers), int(forbidden.sum())
     if not np.isfinite(numbers.sum()) and not np.isfinite(numbers).all():  # a finite sum is the fast way

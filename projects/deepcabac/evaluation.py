@@ -138,8 +138,9 @@ def paired_interval(
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the accuracy difference (after minus before) on the same images.
 
-    Where no image changes its answer there is nothing to resample, and the interval is that of a share of which none
-    was seen in n images: up to 1 - 0.025^(1/n), about 3.7 / n, on both sides; not one of width 0.
+    Where no image changes its answer for the better, or none for the worse, there is nothing to resample on that side:
+    it reaches as far beyond as a share of which none was seen in n images, 1 - 0.025^(1/n), about 3.7 / n. So an
+    interval never has width 0, and one changed image does not make it narrower than none.
 
     Args:
       before, after: bool [images].
@@ -148,10 +149,8 @@ def paired_interval(
     """
     difference = after.astype(np.int64) - before.astype(np.int64)
     counts = [np.count_nonzero(difference == value) for value in (-1, 0, 1)]
-    if counts[1] == len(difference):
-        most = float(-np.expm1(np.log(0.025) / len(difference)))
-        return -most, most
+    unseen = float(-np.expm1(np.log(0.025) / len(difference)))
     # Drawing images with replacement is drawing how many of each kind come up.
     drawn = np.random.default_rng(seed).multinomial(len(difference), np.array(counts) / len(difference), resamples)
     low, high = np.quantile((drawn[:, 2] - drawn[:, 0]) / len(difference), (0.025, 0.975))
-    return float(low), float(high)
+    return float(low) - unseen * (counts[0] == 0), float(high) + unseen * (counts[2] == 0)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from common import app, config, files, provenance
-from kernels.autoregressive import Evidence, Status, finalise, log_weights, reliability, stream
+from kernels.autoregressive import Estimates, Evidence, Status, finalise, log_weights, reliability, stream
 from kernels.autoregressive.importance import by_formula
 from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
 from projects.van import coverage_tables, estimates, published, sums
@@ -135,7 +135,7 @@ def of_one_seed(case: Case, seed: int, n: int) -> dict:
         "ess": plain.ess, "k_hat": plain.k_hat, "levels": levels,
         "delta": {name: off(pairs[name], case.truth[name], judged.statuses[name]) for name in QUANTITIES},
         "jackknife": {name: off(jack[name], case.truth[name], judged.statuses[name]) for name in QUANTITIES},
-        "nmcmc": of_chain(case, draw, seed, judged.status),
+        "nmcmc": of_chain(case, draw, seed, judged),
     }  # fmt: skip
 
 
@@ -144,17 +144,16 @@ def off(pair: tuple[float, float], truth: float, status: Status) -> tuple[float,
     return pair[0] - truth, pair[1], status.level
 
 
-def of_chain(case: Case, draw: Draw, seed: int, status: Status) -> dict[str, tuple[float, float, str]]:
+def of_chain(case: Case, draw: Draw, seed: int, judged: Estimates) -> dict[str, tuple[float, float, str]]:
     """Returns the same of U and |M| by neural MCMC on the same samples; an error that it does not state is infinite."""
     numbers = spin_numbers(draw.energy, draw.magnetisation)
     gathered = sums.add(
         sums.empty(numbers.mean(axis=1)), jax.random.key(seed), draw.log_q, draw.energy, draw.magnetisation, case.beta
     )
-    _, statuses = estimates.statuses_of(status, chain := sums.chain_means(gathered.chain, len(draw.log_q)))
-    return {
-        name: off((each.mean / case.sites, each.error / case.sites), case.truth[name], statuses[name])
-        for name, each in zip(("u", "abs_m_site"), chain.estimates, strict=False)
-    }
+    chain = sums.chain_means(gathered.chain, len(draw.log_q))
+    _, statuses = estimates.statuses_of(judged.status, chain, case.sites, judged)
+    values = estimates.chain_values(chain, case.sites)
+    return {name: off(values[name], case.truth[name], statuses[name]) for name in ("u", "abs_m_site")}
 
 
 if __name__ == "__main__":

@@ -78,5 +78,6 @@ def front_page(result: Mapping) -> list[dict[str, str]]:
         return []
     false = max(rows[name]["told"]["samples of p"] for name in GOOD if name in rows)
     text = f"one-sigma bars hold {_percent(min(shares))} to {_percent(max(shares))} where trusted; false alarms "
-    text += f"{_percent(false)}; {'all' if min(bad) == 1 else f'{_percent(min(bad))} at least'} of the useless are told"
+    text += f"{_percent(false)}; {'all' if min(bad) == 1 else f'at least {_percent(min(bad))}'} of unusable results "
+    text += "are flagged"
     return [{"what": f"error bars, {result['seeds']} seeds a case", "result": text}]

@@ -7,7 +7,7 @@ the law is sampled in a mixture with wider ones, in which lost parts show. Nicol
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -186,22 +186,33 @@ def finish(
             mirror_of(proposal, system, beta, seed, min(chunk, n)),
         )  # fmt: skip
         corrected = finalise(gathered.weighted, SPINS, spin_derived(beta, sites), evidence)
-        single = None if alone is None else alone_of(alone, system, beta, sites)
+        single = None if alone is None else alone_of(alone, system, beta, sites, corrected)
         chain = chain_means(gathered.chain, n)
-    status, chain_statuses = statuses_of(corrected.status, chain)
+    status, chain_statuses = statuses_of(corrected.status, chain, sites, corrected, evidence.exact)
     reliability.warn(status, "look at `status`, and draw more samples, train longer or average over symmetries")
-    values = {name: (each.mean, each.error) for name, each in zip(CHAIN, chain.estimates, strict=True)}
-    scale = {"u": sites, "abs_m_site": sites, "m_squared_site": sites**2}
+    of_chain = {
+        name: (value, math.inf if chain_statuses[name].level == reliability.NOT_USABLE else error)
+        for name, (value, error) in chain_values(chain, sites).items()
+    }
     length = min(n, KEPT)
     return Found(
-        beta, sites, raw_estimates(plain, beta, sites), corrected,
-        {name: (value / scale[name], error / scale[name]) for name, (value, error) in values.items()},
+        beta, sites, raw_estimates(plain, beta, sites), corrected, of_chain,
         chain.acceptance, chain.time, reverse, reference, exact, gathered.kept[:, :length],
         gathered.chain.kept[:, : min(int(gathered.chain.steps), KEPT)], chain_statuses, status, single,
     )  # fmt: skip
 
 
 CHAIN = ("u", "abs_m_site", "m_squared_site")
+TOO_SURE = 0.5  # of the error by weights from the same samples, below which the chain has not met the heavy ones
+
+
+def chain_values(chain: ChainMeans, sites: int) -> dict[str, tuple[float, float]]:
+    """Returns name to (estimate, error) of the chain, per site."""
+    scales = (sites, sites, sites**2)
+    return {
+        name: (each.mean / scale, each.error / scale)
+        for name, each, scale in zip(CHAIN, chain.estimates, scales, strict=True)
+    }
 
 
 def entropy_of(gathered: Gathered) -> float | None:
@@ -210,26 +221,56 @@ def entropy_of(gathered: Gathered) -> float | None:
     return None if total[0] == 0 else -float(total[2] / total[0] + gathered.raw.origin[1])
 
 
-def alone_of(alone: Gathered, system: System, beta: float, sites: int) -> Estimates:
-    """Returns the estimates of the network alone, which stand beside those of a mixture or mean over symmetries."""
+def alone_of(alone: Gathered, system: System, beta: float, sites: int, better: Estimates) -> Estimates:
+    """Returns the estimates of the network alone, which stand beside those of a mixture or mean over symmetries.
+
+    What it lost does not show in its own weights: where `better`, those estimates, can be trusted and are far off, its
+    status says so.
+    """
     exact = truths(system.exact(beta), None, beta, sites)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it is what the mixture is for
-        return finalise(alone.weighted, SPINS, None, Evidence(entropy_of(alone), 2.0**sites, exact))
+        single = finalise(alone.weighted, SPINS, None, Evidence(entropy_of(alone), 2.0**sites, exact))
+    if better.status.level != reliability.TRUSTED:
+        return single
+    pairs = (single.ln_z, single.ln_z_err), (better.ln_z, better.ln_z_err)
+    lost = reliability.against_better(*pairs, "ln Z", "the mixture or mean over symmetries")
+    status = reliability.worst(single.status, lost)
+    error = math.inf if status.level == reliability.NOT_USABLE else single.ln_z_err
+    return single._replace(status=status, ln_z_err=error, statuses=single.statuses | {"ln_z": status})
 
 
-def statuses_of(weights: Status, chain: ChainMeans) -> tuple[Status, dict[str, Status]]:
+def statuses_of(
+    weights: Status, chain: ChainMeans, sites: int, corrected: Estimates, exact: Mapping[str, float] | None = None
+) -> tuple[Status, dict[str, Status]]:
     """Returns (status of a run, name to status of the chain's estimates).
 
-    The chain walks by the weights, so that it knows no more than they do. A run whose weights are trusted and whose
-    chain is not is doubtful, with the chain's reasons.
+    The chain walks by the weights, so that it knows no more than they do: an error far below theirs, which comes from
+    the same samples, is of a chain that passed the heavy ones by. A run whose weights are trusted and whose chain is
+    not is doubtful, with the chain's reasons.
+
+    Args:
+      weights: status of the estimates by weights.
+      chain: what the chain says; sites: of the system.
+      corrected: the estimates by weights.
+      exact: name to true value, of what has one.
     """
-    own = {
-        name: reliability.worst(each.status, chain.status) for name, each in zip(CHAIN, chain.estimates, strict=True)
-    }
+    values = chain_values(chain, sites)
+    own = {}
+    for name, each in zip(CHAIN, chain.estimates, strict=True):
+        findings = [each.status, chain.status, reliability.against_exact({name: values[name]}, exact or {})]
+        by_weights = corrected.err[name]
+        if values[name][1] < TOO_SURE * by_weights < math.inf:
+            times = by_weights / values[name][1] if values[name][1] else math.inf
+            text = f"its error is {times:.2g} times smaller than that by weights: it missed heavy samples"
+            findings.append(Status(reliability.DOUBTFUL, (text,)))
+        own[name] = reliability.worst(*findings)
     statuses = {name: reliability.worst(each, weights) for name, each in own.items()}
     name, of_chain = max(own.items(), key=lambda pair: reliability.LEVELS.index(pair[1].level))
-    reasons = tuple(f"NMCMC, {name}: {reason}" for reason in of_chain.reasons)
+    reasons = tuple(
+        f"NMCMC, {reason}" if reason.startswith(f"{name} ") else f"NMCMC, {name}: {reason}"
+        for reason in of_chain.reasons
+    )
     level = min(of_chain.level, reliability.DOUBTFUL, key=reliability.LEVELS.index)
     return reliability.worst(weights, Status(level, reasons)), statuses
 

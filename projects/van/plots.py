@@ -124,7 +124,9 @@ def autocorrelation(series: np.ndarray, lags: int) -> np.ndarray:
 def draw_comparison(run: app.Run, found: Found) -> None:
     """The Comment's panel: what the network says and what correction makes of it, beside the truth."""
     figure = comparison(records.result(found)["estimates"])
-    caption = "Differences from the exact value; |M| from Swendsen-Wang. Bars: one standard error; hollow: not known."
+    of = "NIS, as nothing is known exactly" if found.exact is None else "the exact value"
+    of += "; |M| from Swendsen-Wang" if found.reference is not None and found.reference[1] else ""
+    caption = f"Differences from {of}. Bars: one standard error; hollow: not known."
     run.plot("correction", figure, caption)
     plt.close(figure)
 

@@ -61,6 +61,8 @@ def write_network(
 
 def front_page(result: Mapping[str, Any]) -> dict:
     """Returns what the repository's front page shows of a result: a line for a network or a ladder of temperatures."""
+    if "coverage" in result:
+        return {"front_page": coverage_tables.front_page(result)}
     lines = []
     estimates = result.get("estimates")
     if "network" in result and isinstance(estimates, Mapping) and "exact" in estimates["ln_z"]:

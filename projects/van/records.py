@@ -5,10 +5,10 @@ kernels/autoregressive/reliability.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kernels.autoregressive import ReverseEstimate, Status, reliability
+from kernels.autoregressive import Estimates, ReverseEstimate, Status, pareto, reliability
 from projects.van.estimates import Found
 
 NAMES = {
@@ -52,12 +52,12 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
         value, error = corrected[name]
         level = level_of(value, found.corrected.statuses[name])
         jackknife = found.corrected.jackknife_err[name]
-        far = f"{(value - truth) / error:+.1f}" if truth is not None and 0 < error < math.inf else None
         chain = found.chain.get(name)
         level_of_chain = None if chain is None else level_of(chain[0], found.chain_statuses[name])
         rows.append([
-            label, truth, None if name not in found.raw else with_error(*found.raw[name]),
-            marked(with_error(value, error), level), marked(_short_error(jackknife), level), far, marked(level, level),
+            label, truth, None if name not in found.raw else with_error(*found.raw[name]).replace(" ", "\u00a0"),
+            marked(with_error(value, error), level), marked(_short_error(jackknife), level),
+            _far(value, error, truth), marked(level, level),
             None if chain is None else marked(with_error(*chain), level_of_chain),
             marked(level_of_chain, level_of_chain),
         ])  # fmt: skip
@@ -66,6 +66,31 @@ def table(found: Found, title: str) -> tuple[list[str], list[list], str, str]:
         "status",
     ]  # fmt: skip
     return columns, rows, title, note(found)
+
+
+def window_table(rows: Sequence[Mapping[str, Any]], title: str) -> tuple[list[str], list[list], str, str]:
+    """Returns the same of estimates that were reweighted to other beta, a row each; reasons stand below."""
+    names = [name for name in ("ln_z", "u", "entropy", "c_v", "abs_m_site") if name in rows[0]]
+    exact = ["ln_z"] if "exact_ln_z" in rows[0] else []
+    cells = []
+    for row in rows:
+        pairs = [(row[name], row[f"{name}_error"]) for name in names]
+        numbers = [UNKNOWN if row[name] is None else f"{row[name]:.2g}" for name in ("ess", "k_hat")]
+        cells.append([
+            row["beta"], row["status"], *numbers, *(marked(with_error(*pair), row["status"]) for pair in pairs),
+            *(row[f"exact_{name}"] for name in exact),
+        ])  # fmt: skip
+    columns = ["beta", "status", "ESS", "k-hat", *(NAMES[name] for name in names)]
+    columns += [f"{NAMES[name]}, exact" for name in exact]
+    reasons = [f"beta {row['beta']:g}: {row['reasons']}." for row in rows if row["reasons"]]
+    return columns, cells, title, " ".join(reasons)
+
+
+def _far(value: float, error: float, truth: float | None) -> str | None:
+    """Returns how many errors a value is off the truth; a dash where the error is not known, None without a truth."""
+    if truth is None:
+        return None
+    return f"{(value - truth) / error:+.1f}" if 0 < error < math.inf else UNKNOWN
 
 
 def level_of(value: float, status: Status) -> str | None:
@@ -86,8 +111,8 @@ def _shown(value: Any) -> Any:
 def note(found: Found) -> str:
     """Returns what stands below the table."""
     est = found.corrected
-    text = f"{est.n:,} samples, ESS {est.ess:.3f}, k-hat {_short(est.k_hat)}, acceptance {found.acceptance:.3f}, "
-    text += f"integrated time of |M| {_short(found.time, 1)} steps."
+    text = f"{est.n:,} samples, ESS {_short(est.ess, 3)}, k-hat {_short(est.k_hat)}{_light(est)}, acceptance "
+    text += f"{found.acceptance:.3f}, integrated time of |M| {_short(found.time, 1)} steps."
     if est.zeros:
         text += f" {est.zeros:,} samples lie in forbidden states: they have no weight, and count."
     if found.reverse is not None:
@@ -96,11 +121,19 @@ def note(found: Found) -> str:
     if found.reference is not None and found.reference[1]:
         text += f" |M|/N by Swendsen-Wang: {with_error(*found.reference)} (as exact above)."
     if found.status.unchecked:
-        text += f" Not looked at, because there is none: {', '.join(found.status.unchecked)}."
+        text += f" Could not be looked at: {', '.join(found.status.unchecked)}."
     return (
         text
         + f" {UNKNOWN}: cannot be known. The errors of the network alone are those of a law that it takes for true."
     )
+
+
+def _light(est: Estimates) -> str:
+    """Returns why a large k-hat leaves a status as it is, where it does."""
+    if not (est.k_hat > pareto.largest_shape(est.n) and est.n * est.largest_share <= reliability.HEAVY):
+        return ""
+    heaviest = f"{est.n * est.largest_share:.2g} mean weights"
+    return f" (large, but the heaviest sample has {heaviest}, too few for a tail to matter)"
 
 
 def _short(value: float, digits: int = 2) -> str:

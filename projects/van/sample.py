@@ -73,7 +73,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     proposal = Proposal(network, [parameters, *wider], images_of(trained, system, settings.images))
     gathered, others, seconds = draw(settings, run, proposal, system, beta)
     found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed, chunk=settings.chunk)
-    found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta))
+    found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta, found))
     run.table("estimates", *records.table(found, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
@@ -81,10 +81,8 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         print(records.line(found))
     result = records.result(found) | {"system": system.title, "beta": beta}
     if settings.window:
-        result["window"] = window_rows(settings, others, system, found.sites, estimates.entropy_of(gathered))
-        columns = list(result["window"][0])
-        cells = [[records.UNKNOWN if value is None else value for value in row.values()] for row in result["window"]]
-        run.table("window", columns, cells, "Reweighted to other beta")
+        result["window"] = window_rows(settings, others, system, proposal, estimates.entropy_of(gathered))
+        run.table("window", *records.window_table(result["window"], "Reweighted to other beta"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
         beside = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
@@ -166,7 +164,7 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
     return gathered, others, round(count / (time.monotonic() - start), 1) if count else None
 
 
-def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float):
+def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float, found: estimates.Found):
     """Returns the estimates of the network itself, to stand beside those of its mixture or mean over symmetries; None
     where it stands alone."""
     if proposal.images is None and len(proposal.components) == 1:
@@ -175,7 +173,7 @@ def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: floa
     count = min(settings.samples, ALONE)
     chunks = estimates.gather(single, system, beta, count, seed=settings.seed, chunk=min(settings.chunk, count))
     sites = proposal.network.rows * proposal.network.columns
-    return estimates.alone_of([gathered for gathered, _ in chunks][-1], system, beta, sites)
+    return estimates.alone_of([gathered for gathered, _ in chunks][-1], system, beta, sites, found.corrected)
 
 
 def compare(result: dict, folder: str, run: app.Run) -> dict:
@@ -198,12 +196,17 @@ def compare(result: dict, folder: str, run: app.Run) -> dict:
     return found
 
 
-def window_rows(settings: SampleConfig, others, system, sites: int, entropy: float | None) -> list[dict]:
-    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any."""
+def window_rows(settings: SampleConfig, others, system, proposal: Proposal, entropy: float | None) -> list[dict]:
+    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any.
+
+    What the network lost is lost at each of them, so that its mirror image is looked at here, too.
+    """
     rows = []
+    sites = proposal.network.rows * proposal.network.columns
     for beta, other in zip(settings.window, others, strict=True):
         exact = system.exact(beta)
-        evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites))
+        mirror = estimates.mirror_of(proposal, system, beta, settings.seed, min(settings.chunk, settings.samples))
+        evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites), mirror=mirror)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # each row has its status
             result = finalise(other, SPINS, spin_derived(beta, sites), evidence)

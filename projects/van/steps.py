@@ -90,7 +90,8 @@ def final_beta(settings: TrainConfig, steps: int) -> float:
         return settings.beta
     if settings.anneal is not None:
         return settings.beta * -math.expm1(steps * math.log(settings.anneal))
-    return float(settings.beta * beta_at(settings, 1.0, steps - 1))
+    share = ANNEAL_SHARE if settings.anneal_share is None else settings.anneal_share
+    return settings.beta * min(steps / max(share * settings.steps, 1.0), 1.0)
 
 
 def rate_at(settings: TrainConfig, plateau: Plateau, done) -> jax.Array:

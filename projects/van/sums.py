@@ -195,7 +195,8 @@ def _mean(chain: Chain, row: int, begin: int, full: int) -> ChainEstimate:
         return binned._replace(mean=mean)
     first = markov_chain.chain_estimate(chain.kept[row, min(begin * size, KEPT // 2) : min(steps, KEPT)])
     variance = max(chain.squares[row] / steps - (chain.bins[row].sum() / steps) ** 2, 0.0)
-    error = math.sqrt(2 * first.time * variance / used) if math.isfinite(first.time) else math.inf
+    # Autocorrelations of a chain of independent proposals are not negative: a time below 1/2 is chance.
+    error = math.sqrt(2 * max(first.time, 0.5) * variance / used) if math.isfinite(first.time) else math.inf
     # The first steps tell the time; where they are not all, the bins tell whether the others are enough.
     status = binned.status if used > KEPT else first.status
     if math.isfinite(binned.error):

@@ -16,6 +16,7 @@ from projects.van.config import TrainConfig
 
 MOST_ENUMERATED = 20  # spins: a second
 TRIED = 8  # states that an energy of a user's own is tried on
+MANY = 4096  # random states that it is looked at where a training has failed
 LARGEST_LAW = 8  # sites a side, of the exact law of the magnetisation: a second
 
 
@@ -85,7 +86,10 @@ def check_length(settings: TrainConfig, rows: int, columns: int) -> None:
 def check_symmetry(settings: TrainConfig, system: System) -> None:
     """Raises a ValueError where z2 is asked for and the energy tells up from down."""
     if settings.z2 and not system.symmetric:
-        raise ValueError(f"{system.title} has fields, which tell up from down: give --noz2 (z2=False)")
+        raise ValueError(
+            f"{system.title} changes when all spins turn over, as fields and constraints do that tell up from down: "
+            "give --noz2 (z2=False)"
+        )
 
 
 def lattice(
@@ -230,7 +234,10 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
     spins = tried_states(rows, columns)
     try:
         jax.eval_shape(of_spins, jax.ShapeDtypeStruct(spins.shape, spins.dtype))
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+    except (
+        jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError, jax.errors.NonConcreteBooleanIndexError,
+    ) as error:  # fmt: skip
         raise ValueError(
             f"energy ({title}) cannot be traced ({type(error).__name__}): it needs the values of its spins, as NumPy, "
             "float() and `if` do; write it with jax.numpy, or give projects.van.systems.from_numpy of it, slower"
@@ -266,6 +273,23 @@ def tried_states(rows: int, columns: int) -> np.ndarray:
     spins[0], spins[1], spins[2] = 1, -1, -1
     spins[2, 0, 0] = 1
     return spins
+
+
+def why_diverged(system: System, spins: jax.Array) -> str:
+    """Returns why a training has come to numbers that are not finite: its rate, or an energy that is nan or -inf.
+
+    Args:
+      spins: the last samples [n, rows, columns]; random states are looked at, too.
+    """
+    random = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (MANY, *spins.shape[1:]))
+    energy = np.concatenate([np.asarray(system.energy(jnp.asarray(each)), np.float64) for each in (spins, random)])
+    wrong = energy[np.isnan(energy) | np.isneginf(energy)]
+    if len(wrong):
+        return (
+            f"the energy ({system.title}) is {wrong[0]} in {len(wrong)} of {len(energy)} states: expected finite "
+            "numbers, or +inf where a state is forbidden"
+        )
+    return "training diverged: log-probabilities are not finite; lower --learning_rate"
 
 
 def is_symmetric(plain: np.ndarray, mirrored: np.ndarray) -> bool:

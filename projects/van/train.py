@@ -116,8 +116,8 @@ def make_evaluate(settings: TrainConfig, system: systems.System, run: app.Run):
             parameters, network, jax.random.fold_in(key, state.done), n, settings.chunk or min(n, settings.batch_size)
         )
         energy = np.asarray(system.energy(spins), np.float64)
-        if not np.isfinite(np.asarray(log_q)).all() or np.isnan(energy).any():
-            raise ValueError("training diverged: log-probabilities are not finite; lower --learning_rate")
+        if not np.isfinite(np.asarray(log_q)).all() or (np.isnan(energy) | np.isneginf(energy)).any():
+            raise ValueError(systems.why_diverged(system, spins))
         log_w = autoregressive.log_weights(log_q, energy, settings.beta)
         allowed = log_w[np.isfinite(log_w)]
         if not len(allowed):

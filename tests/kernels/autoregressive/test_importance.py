@@ -185,13 +185,23 @@ def test_a_quantity_of_ones_own():
 
 
 def test_exact_weights_leave_only_sampling():
-    """Where q is p all weights are equal: ESS 1, no error of ln Z, the plain error of a mean."""
+    """Where q is p all weights are equal: ESS 1, of ln Z the error that 500 samples leave, the plain one of a mean.
+
+    Up to rounding, too; and what follows from ln Z alone has its error, not 0.
+    """
     rng = np.random.default_rng(7)
     values = rng.normal(size=500)
-    found = importance.importance(np.full(500, -3.2), {"x": values})
-    assert found.ess == pytest.approx(1) and found.ln_z == pytest.approx(-3.2)
-    assert found.ln_z_err == pytest.approx(0, abs=1e-9)
-    assert found.err["x"] == pytest.approx(values.std() / math.sqrt(500))
+    half = {"half": importance.Derived(lambda ln_z, means: ln_z / 2, linear=True)}
+    for noise in (0.0, 1e-7):
+        log_w = -3.2 + noise * rng.normal(size=500)
+        found = importance.importance(log_w, {"x": values}, half)
+        assert found.ess == pytest.approx(1) and found.ln_z == pytest.approx(-3.2)
+        assert found.ln_z_err == found.jackknife_err["ln_z"] == 1 / 500
+        assert found.err["half"] == found.jackknife_err["half"] == pytest.approx(1 / 1000)
+        assert found.err["x"] == pytest.approx(values.std() / math.sqrt(500))
+        assert {status.level for status in found.statuses.values()} == {"trusted"}
+    wide = importance.importance(0.5 * rng.normal(size=500), {"x": values})
+    assert wide.ln_z_err == pytest.approx(math.sqrt((1 / wide.ess - 1) / 500)), "elsewhere the formula stands"
 
 
 def test_a_window_of_temperatures():
@@ -263,6 +273,8 @@ def test_the_jackknife_with_one_heavy_sample(height):
         (lambda: stream.init(2, np.zeros(3)), "origin"),
         (lambda: stream.update(stream.init(2), np.zeros(3), np.zeros((1, 3))), "numbers of shape"),
         (lambda: stream.update(stream.init(1), np.zeros(3), np.full((1, 3), np.inf)), "not finite"),
+        (lambda: stream.update(stream.init(1), np.array([0, -2e3]), np.array([[0, np.inf]])), "not finite"),
+        (lambda: stream.update(stream.init(1), np.array([0, -2e3]), np.array([[0, np.nan]])), "not finite"),
         (lambda: stream.merge(stream.init(1), stream.init(2)), "merge"),
         (lambda: stream.merge(stream.init(1), stream.init(1, np.ones(1))), "merge"),
         (lambda: reverse_ln_z(np.zeros(3), 0.1), "time=0.1"),

@@ -99,6 +99,17 @@ def test_no_changed_answer_is_no_interval_of_width_zero():
     assert high == -low == pytest.approx(1 - 0.025**0.01) and 0.036 < high < 0.037
 
 
+def test_one_changed_answer_does_not_make_an_interval_narrower_than_none():
+    """One of 100 the worse: the interval ended at 0, and was narrower than that of no change at all."""
+    before = np.array([True] * 90 + [False] * 10)
+    after, unseen = before.copy(), 1 - 0.025**0.01
+    after[0] = False
+    low, high = evaluation.paired_interval(before, after)
+    assert low <= -0.03 and high == pytest.approx(unseen)
+    low, high = evaluation.paired_interval(after, before)
+    assert high >= 0.03 and low == pytest.approx(-unseen)
+
+
 def test_the_readme_shows_what_the_result_files_say(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text((published.ROOM / "README.md").read_text())

@@ -11,10 +11,12 @@ import pytest
 
 from common import app, files, report, run_directory
 from kernels import ising
+from kernels.autoregressive import ChainEstimate, Status, log_weights, stream
+from kernels.autoregressive.thermodynamics import spin_numbers
 from kernels.ising import energies
 from projects.van import estimates, model, plots, records, sample, steps, sums, systems, train
 from projects.van.config import TrainConfig, network_of
-from projects.van.proposal import images_of
+from projects.van.proposal import Proposal, images_of
 from projects.van.sample import SampleConfig
 from projects.van.solve import solve
 
@@ -107,6 +109,26 @@ def test_a_lost_half_shows_in_the_mirror_and_is_cured_by_it(tilted):
     assert not any("mirror" in reason for reason in fair.status.reasons) and exact.ln_z > 0
 
 
+def test_a_window_knows_what_the_network_lost(tilted):
+    """Reweighted to other beta the same samples were trusted, as none of them is down. Reasons stand below a table."""
+    parameters, network, _ = tilted
+    up = systems.of_energy(lambda spins: -3.0 * jnp.abs(spins.sum((1, 2))), 1, 8)
+    leaning = Proposal(network, [jax.tree.map(lambda leaf: leaf + np.float32(0.05), parameters)])
+    settings = SampleConfig(checkpoint="", samples=4000, chunk=4000, window=(0.7, 0.75), seed=1)
+    _, (log_q, energy, m) = next(estimates.gather(leaning, up, 0.8, 4000, seed=1, chunk=4000))
+    numbers = spin_numbers(energy, m)
+    others = [
+        stream.update(stream.init(5, numbers.mean(axis=1)), log_weights(log_q, energy, beta), numbers)
+        for beta in settings.window
+    ]
+    rows = sample.window_rows(settings, others, up, leaning, None)
+    assert all(row["status"] == "not usable" and "mirror image" in row["reasons"] for row in rows)
+    assert all(row["ln_z_error"] is None for row in rows)
+    columns, cells, _, note = records.window_table(rows, "Window")
+    assert all(len(row) == len(columns) <= 12 for row in cells) and "reasons" not in columns
+    assert cells[0][columns.index("ln Z")]["value"].endswith("± \u2014") and note.startswith("beta 0.7: ")
+
+
 @pytest.mark.slow
 def test_the_runs_that_were_seen(tmp_path):
     """As they were typed: a rate of 1000; a cold lattice without z2 or annealing; 300 steps, to 0.45 of beta."""
@@ -150,6 +172,91 @@ def test_a_chain_that_never_moves_and_one_that_is_too_short():
     good = chain_of(-energy - 3.0)
     assert good.status.level == "trusted" and {each.status.level for each in good.estimates} == {"trusted"}
     assert good.acceptance == 1 and good.burn_in == 30, "1 % is left out"
+
+
+def test_a_chain_that_missed_heavy_samples_is_told(tilted):
+    """Seen on 4 x 4 at beta 1: weights of which one in 10,000 counts 33 times, a chain that left it out with its
+    burn-in, U 17 of its errors off the exact value and an error 12 times smaller than that by weights, and trusted."""
+    _, _, system = tilted
+    network = network_of(HALF)
+    uniform = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
+    good = estimates.from_network(uniform, network, system, 0.1, 5000, seed=0)
+    steps_of = sums.ChainMeans(
+        tuple(
+            ChainEstimate(scale * mean, scale * error, 0.5, Status())
+            for (mean, error), scale in zip(good.chain.values(), (8, 8, 64), strict=True)
+        ), 0.5, 0.9, Status(), 50,
+    )  # fmt: skip
+    truth = {"u": good.exact.u}
+    assert estimates.statuses_of(good.corrected.status, steps_of, 8, good.corrected, truth)[0].level == "trusted"
+    too_sure = steps_of.estimates[0]._replace(error=0.4 * 8 * good.corrected.err["u"])
+    sure = steps_of._replace(estimates=(too_sure, *steps_of.estimates[1:]))
+    status, each = estimates.statuses_of(good.corrected.status, sure, 8, good.corrected)
+    assert status.level == each["u"].level == "doubtful" and "missed heavy samples" in status.reasons[0]
+    assert each["abs_m_site"].level == "trusted"
+    off = steps_of.estimates[0]._replace(mean=8 * good.exact.u + 17 * steps_of.estimates[0].error)
+    far = steps_of._replace(estimates=(off, *steps_of.estimates[1:]))
+    status, each = estimates.statuses_of(good.corrected.status, far, 8, good.corrected, truth)
+    assert each["u"].level == "not usable" and status.level == "doubtful", "the weights may still be used"
+    assert "NMCMC, u is 17 of its errors off the exact value" in status.reasons
+
+
+def test_what_a_chain_cannot_know_has_no_error(tilted):
+    """Beside weights that are not usable it stood with a finite one, in a row that said so."""
+    parameters, network, system = tilted
+    with pytest.warns(UserWarning, match="not usable"):
+        outcome = estimates.from_network(parameters, network, system, 3.0, 2000, seed=0)
+    assert {status.level for status in outcome.chain_statuses.values()} == {"not usable"}
+    assert all(error == math.inf for _, error in outcome.chain.values())
+    for row in records.result(outcome)["estimates"].values():
+        assert row["nis_error"] is row.get("nmcmc_error") is None
+    columns, rows, _, note = records.table(outcome, "Estimates")
+    far = [row[k] for row in rows for k, name in enumerate(columns) if name == "sigmas off"]
+    assert set(far) <= {None, "\u2014"} and "because there is none" not in note
+
+
+def test_samples_of_p_that_are_not_usable_are_not_said_to_be_missing(tmp_path):
+    """The page had ln Z from them in one sentence and "there is none" in the next."""
+    settings = dataclasses.replace(HALF, system="square", rows=3, columns=3, z2=True, beta=0.44)
+    network, system = network_of(settings), systems.create(settings)
+    with pytest.warns(UserWarning, match="not usable"):
+        outcome = estimates.from_network(
+            collapsed(model.tree(model.create(network, 0))), network, system, 0.44, 500, seed=0
+        )
+    assert outcome.reverse.status.level == "not usable"
+    assert outcome.status.unchecked == ("samples of p (what they say is not usable)",)
+    note = records.note(outcome)
+    assert "Could not be looked at: samples of p (what they say is not usable)." in note and "none" not in note
+    run = run_directory.open_for_test(tmp_path)
+    plots.draw_comparison(run, outcome)
+    caption = (run.plots / "correction.txt").read_text()
+    assert caption.startswith("Differences from the exact value.") and "Swendsen-Wang" not in caption, "|M| is exact"
+
+
+def test_a_network_alone_that_lost_a_half_is_told_by_its_mean_with_the_mirror_image(tilted):
+    """No exact value: its own weights see nothing, those of the mean over both images do."""
+    parameters, network, _ = tilted
+    free = systems.of_energy(lambda spins: -0.6 * jnp.abs(spins.sum((1, 2))), 1, 8)
+    outcome = estimates.from_network(
+        parameters, network, free, 0.8, 5000, seed=1, images=images_of(HALF, free, 2)
+    )  # fmt: skip
+    assert outcome.status.level == "trusted"
+    better = outcome.corrected._replace(ln_z=outcome.single.ln_z + 1.0, ln_z_err=0.01)
+    gathered = list(estimates.gather(Proposal(network, [parameters]), free, 0.8, 500, seed=1, chunk=500))[-1][0]
+    alone = estimates.alone_of(gathered, free, 0.8, 8, better)
+    assert any("off what the mixture or mean over symmetries says" in reason for reason in alone.status.reasons)
+    doubted = better._replace(status=Status("doubtful", ("it",)))
+    assert not any("mixture" in reason for reason in estimates.alone_of(gathered, free, 0.8, 8, doubted).status.reasons)
+
+
+def test_large_k_hat_of_light_tails_is_explained_on_the_page(tilted):
+    """ "k-hat 2.46" stood beside "trusted": its heaviest sample has 3 mean weights."""
+    _, network, system = tilted
+    uniform = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
+    outcome = estimates.from_network(uniform, network, system, 0.1, 2000, seed=0)
+    assert "mean weights" not in records.note(outcome)
+    large = dataclasses.replace(outcome, corrected=outcome.corrected._replace(k_hat=2.46, largest_share=0.0015))
+    assert "k-hat 2.46 (large, but the heaviest sample has 3 mean weights, too few for a tail" in records.note(large)
 
 
 def test_stays_are_counted_over_chunks(monkeypatch):
@@ -203,6 +310,17 @@ def test_a_network_that_only_draws_forbidden_states_is_refused(tmp_path):
         system="sk", rows=1, columns=8, network="made", depth=1, channels=1, batch_size=20, steps=2, evaluate_every=2,
         evaluation_samples=20, z2=False,
     )  # fmt: skip
+
+    def rarely(value):
+        """`value` in 28 of 256 states, of which none is tried at the door."""
+        return systems.of_energy(lambda spins: jnp.where(spins.sum((1, 2)) == 4, value, 0.1 * spins.sum((1, 2))), 1, 8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(systems, "tried_states", lambda rows, columns: np.ones((systems.TRIED, rows, columns), np.int8))
+        for value, name in ((jnp.nan, "nan"), (-jnp.inf, "-inf")):
+            wrong = rarely(value)
+            with pytest.raises(ValueError, match=f"the energy .user's energy. is {name} in .* of .* states"):
+                train.fit(dataclasses.replace(settings, steps=1), wrong, run_directory.open_for_test(tmp_path / name))
     nothing = systems.of_energy(lambda spins: jnp.full(len(spins), jnp.inf), 1, 8)
     with pytest.raises(ValueError, match="all 20 samples of the network are forbidden.*--start_from"):
         train.fit(settings, nothing, run_directory.open_for_test(tmp_path))

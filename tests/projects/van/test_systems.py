@@ -117,6 +117,8 @@ def test_a_users_function(monkeypatch):
             "cannot be traced .TracerArrayConversionError.*jax.numpy",
         ),
         (lambda spins: spins.sum((1, 2)) if spins[0, 0, 0] > 0 else -spins.sum((1, 2)), "cannot be traced"),
+        (lambda spins: spins[spins > 0], "cannot be traced .NonConcreteBooleanIndexError"),
+        (lambda spins: spins[range(int(spins[0, 0, 0]))], "cannot be traced"),
     ],
 )
 def test_what_is_no_energy_is_refused(energy, named):
