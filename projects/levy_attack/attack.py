@@ -114,6 +114,8 @@ def main(config: VerbConfig, run: app.Run) -> dict:
 
         plots.draw_attack(run, result, victim, x0[: config.gallery], watch.gallery)
     medians = {name: np.median(values[:, -1]) for name, values in result.traces.items()}
+    walked = result.traces["realised"][:, -1]
+    medians["realised"] = np.median(walked[np.isfinite(walked)]) if np.isfinite(walked).any() else None
     return {
         "victim": victim.name,
         "dataset": victim.dataset,

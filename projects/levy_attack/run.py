@@ -179,8 +179,8 @@ def _ask(kind, settings, problem, state, eta, factor):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _answer(given, settings, problem, state, candidate, labels):
-    return walk.answer(settings, problem, state, candidate, labels, given)
+def _answer(given, settings, problem, state, candidate, realised, labels):
+    return walk.answer(settings, problem, state, candidate, realised, labels, given)
 
 
 class _IsJax(Exception):
@@ -200,7 +200,7 @@ def _host_program(plan: Plan, predict: Callable, is_open: bool):
             if not asked.any():
                 break
             noise = _noise(plan.kind, plan.settings, problem, state)
-            candidate = _ask(plan.kind, plan.settings, problem, state, *noise)
+            candidate, realised = _ask(plan.kind, plan.settings, problem, state, *noise)
             images = np.asarray(candidate).reshape(-1, *plan.kind.shape)
             labels = predict(images[asked])
             if is_open and isinstance(labels, jax.Array) and _can_trace(predict, images):
@@ -208,7 +208,7 @@ def _host_program(plan: Plan, predict: Callable, is_open: bool):
             is_open = False
             found = np.zeros(len(asked), np.int32)
             found[asked] = checked_labels(labels, int(asked.sum()))
-            state = _answer(plan.given, plan.settings, problem, state, candidate, jnp.asarray(found))
+            state = _answer(plan.given, plan.settings, problem, state, candidate, realised, jnp.asarray(found))
         return state
 
     return asked
