@@ -51,7 +51,7 @@ ARMS = (
     STEPS_CONTROL,
     LENGTHS_CONTROL,
 )
-SHARED = {"width": 0.25, "images": 20, "per_class": 2, "budget": 10_000, "batch_size": 20, "gallery": 0, **FIRST_STEPS}
+SHARED = {"width": 0.25, "images": 12, "per_class": 2, "budget": 10_000, "batch_size": 12, "gallery": 0, **FIRST_STEPS}
 VICTIMS = {
     name: VerbConfig(victim=name, checkpoint=f"runs/levy_attack.train/{name}_quarter", **SHARED)
     for name in ("mnist_cnn", "cifar_cnn")
