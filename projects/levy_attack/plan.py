@@ -73,7 +73,7 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         alpha=jnp.asarray(own, dtype),
         live=jnp.ones(count, bool),
     )
-    deciding = dataclasses.replace(cfg, chunk=1)  # its size changes nothing
+    deciding = dataclasses.replace(cfg, chunk=1, budget=1)  # the one changes nothing, the other may grow
     identity = runner.digest(
         repr(deciding), x0, labels, goals, np.asarray(ids, np.uint32), np.asarray(jax.random.key_data(key)),
         "random" if starts is None else starts, own,

@@ -98,6 +98,7 @@ class State(NamedTuple):
       trial, bisected, step: int32 [batch], random starts tried, bisections and steps done.
       near: [batch], the place on the segment from the clean image (0) to x (1) that is known not to be adversarial.
       asked, on_sphere: bool [batch], whether this step's point on the sphere was queried, and was adversarial.
+      ended: int32 [batch], the phase that the budget ended; -1 where it has not.
       realised: [batch], the sum over steps of the length that the box left of them, over the length without a box.
       pace: step sizes and windows.
       learner: what an alpha that adapts follows.
@@ -114,6 +115,7 @@ class State(NamedTuple):
     near: jax.Array
     asked: jax.Array
     on_sphere: jax.Array
+    ended: jax.Array
     realised: jax.Array
     pace: boundary_step.Pace
     learner: learning.Learner
@@ -141,7 +143,7 @@ def initial_state(x: np.ndarray, delta: float, eps: float, grid: int, alphas: in
         queries=zeros(), trial=zeros(), bisected=zeros(), step=zeros(),
         near=jnp.zeros((batch,), dtype),
         asked=jnp.zeros((batch,), bool), on_sphere=jnp.zeros((batch,), bool),
-        realised=jnp.zeros((batch,), dtype),
+        ended=jnp.full((batch,), -1, jnp.int32), realised=jnp.zeros((batch,), dtype),
         pace=boundary_step.initial_pace(batch, delta, eps, dtype),
         learner=learning.initial(batch, alphas, dtype),
         trace=jnp.full((batch, grid, len(COLUMNS)), jnp.inf, dtype),
@@ -234,8 +236,36 @@ def answer(
         lambda: _select(is_beginning, _begin(settings, problem, state, candidate, adversarial, distance, given), after),
         lambda: after,
     )
-    after = after._replace(queries=state.queries + is_active)
-    return after._replace(phase=jnp.where(is_active, _ending(settings, after), after.phase))
+    return _ended(settings, after._replace(queries=state.queries + is_active), is_active)
+
+
+def charged(settings: Settings, problem: Problem, state: State, count: jax.Array) -> State:
+    """Returns the state with queries counted whose answers never came.
+
+    Args:
+      settings, problem, state: the attack.
+      count: int32 [batch], how many; only images that are not done have any.
+    """
+    is_active = problem.live & (state.phase <= WALK) & (count > 0)
+    passed = (state.queries[:, None] <= settings.grid) & (settings.grid < (state.queries + count)[:, None])
+    row = measures(problem.x0, state)
+    trace = jnp.where((passed & is_active[:, None])[..., None], row[:, None, :], state.trace)
+    return _ended(
+        settings, state._replace(trace=trace, queries=state.queries + jnp.where(is_active, count, 0)), is_active
+    )
+
+
+def reopened(settings: Settings, state: State) -> State:
+    """Returns the state in which images go on that had ended by a budget smaller than that of the settings."""
+    goes_on = (state.ended >= 0) & (state.queries < settings.budget)
+    return state._replace(phase=jnp.where(goes_on, state.ended, state.phase), ended=jnp.where(goes_on, -1, state.ended))
+
+
+def _ended(settings, state, is_active):
+    """The state after a query, with those images done that are."""
+    phase = jnp.where(is_active, _ending(settings, state), state.phase)
+    by_budget = is_active & (state.phase <= WALK) & ((phase == BUDGET) | (phase == NO_START))
+    return state._replace(phase=phase, ended=jnp.where(by_budget, state.phase, state.ended))
 
 
 def _walk(settings, state, candidate, realised, adversarial, distance):
