@@ -189,8 +189,8 @@ def propose(
       rescale: lengthen a step that the box cut short until what is left of it has the length that it should have.
 
     Raises:
-      ValueError: an unknown noise, an alpha outside (0, 2], a cap of 0 or less, lo not below hi (all unless traced), or
-        a shape that does not fit the batch.
+      ValueError: an unknown noise, an alpha outside (0, 2], a cap of 0 or less, lo not below hi (where these are traced
+        the points are NaN), or a shape that does not fit the batch.
     """
     if not isinstance(cap, jax.core.Tracer) and not np.all(np.asarray(cap) > 0):
         raise ValueError(f"cap is {cap}; expected a number above 0, in units of delta")
@@ -210,6 +210,9 @@ def propose(
     delta, eps = (jnp.broadcast_to(jnp.asarray(size, compute), (batch,)) for size in (delta, eps))
     eta, factor = draw_noise(keys, alpha, noise, flat.shape[1], compute, cap=cap)
     *found, _ = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi, rescale)
+    if any(isinstance(value, jax.core.Tracer) for value in (alpha, cap, lo, hi)):
+        holds = (jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2) & (jnp.asarray(cap) > 0) & (lo < jnp.asarray(hi))
+        found = [jnp.where(jnp.broadcast_to(holds, (batch,))[:, None], point, jnp.nan) for point in found]
     return tuple(point.reshape(x.shape).astype(dtype) for point in found)
 
 
@@ -289,16 +292,19 @@ def log_median_length(alpha, size: int) -> jax.Array:
     coefficients = alpha_stable.length_table(size)
     for coefficient in coefficients[:0:-1]:  # Clenshaw's recursion
         after, later = twice * after - later + coefficient.astype(place.dtype), after
-    return (place * after - later + coefficients[0].astype(place.dtype)) / alpha
+    value = (place * after - later + coefficients[0].astype(place.dtype)) / alpha
+    return jnp.where((alpha > 0) & (alpha <= highest), value, jnp.nan)
 
 
 def log_median(alpha) -> jax.Array:
-    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled); within 1e-3.
+    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled; above 2:
+    NaN); within 1e-3.
 
     alpha times it is smooth in alpha, and interpolated.
     """
     grid, values = _median_table()
-    return jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
+    value = jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
+    return jnp.where((jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2), value, jnp.nan)
 
 
 @functools.cache

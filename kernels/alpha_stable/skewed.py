@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import elementary, words
-from .checks import SMALLEST_E, check_law, float_types
+from .checks import SMALLEST_E, check_law, float_types, or_nan
 from .words import HALF_TURN, UNIT, angle_and_exponential
 
 LARGE_Z = 0.5
@@ -93,7 +93,8 @@ def stable(
       loc: finite.
       parametrization: "S0" or "S1". S1 jumps at alpha = 1: compare and fit in S0.
       dtype: as in `sas`; draws beyond its range are infinite.
-      All four parameters are numbers or arrays that broadcast to `shape`, and may be traced: then they are not checked.
+      All four parameters are numbers or arrays that broadcast to `shape`, and may be traced: where one is outside its
+      range then, the draws are NaN.
 
     Raises:
       ValueError: a parameter outside its range, an unknown parametrization, float64 without 64-bit mode, shapes that
@@ -105,4 +106,5 @@ def stable(
     dtype, compute = float_types(dtype)
     check_law(alpha, beta, scale, loc, parametrization)
     shape = words.joined_shape(shape, alpha=alpha, beta=beta, scale=scale, loc=loc)
-    return _stable(words.typed_key(key), alpha, beta, scale, loc, shape, parametrization, compute, dtype)
+    draws = _stable(words.typed_key(key), alpha, beta, scale, loc, shape, parametrization, compute, dtype)
+    return or_nan(draws, alpha=alpha, beta=beta, scale=scale, loc=loc)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from . import elementary, words
-from .checks import check, check_alpha, float_types
+from .checks import check_alpha, check_ranges, float_types, or_nan
 from .words import HALF_TURN, UNIT, angle_and_exponential
 
 
@@ -53,17 +53,21 @@ def sas_parts(key: jax.Array, alpha, shape: tuple[int, ...], dtype) -> tuple[jax
     Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
 
     Args:
-      key, alpha: as in `sas_log`; alpha a scalar, not checked.
+      key, alpha: as in `sas_log`; alpha a scalar.
       shape: of the result.
       dtype: float32 or float64.
 
     Returns:
       m: [*shape], sizes within 2^-34 and 2^34.
       e: int32 [*shape].
+
+    Raises:
+      ValueError: alpha outside (0, 2].
     """
+    check_alpha(alpha)
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
     part, exponent = elementary.exp_parts(power * elementary.log(ratio))
-    return _signed(sign, tangent * part), exponent
+    return or_nan(_signed(sign, tangent * part), alpha=alpha), exponent
 
 
 @partial(jax.jit, static_argnames=("shape", "dtype"))
@@ -102,7 +106,8 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
 
     Args:
       key: of `jax.random.key`; the same stream eager, compiled, batched by vmap and sharded.
-      alpha: in (0, 2], a number or an array that broadcasts to `shape`. May be traced, then it is not checked.
+      alpha: in (0, 2], a number or an array that broadcasts to `shape`. May be traced: where it is
+        outside then, the draws are NaN.
       shape: of the result; None for alpha's shape.
       dtype: float32 or float64 (for half types the logarithm is float32, cast last); None for JAX's default.
 
@@ -117,7 +122,7 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
     check_alpha(alpha)
     shape = words.joined_shape(shape, alpha=alpha)
     sign, log_abs = _sas_log(words.typed_key(key), alpha, shape, compute)
-    return sign.astype(dtype), log_abs.astype(dtype)
+    return or_nan(sign.astype(dtype), alpha=alpha), or_nan(log_abs.astype(dtype), alpha=alpha)
 
 
 def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
@@ -137,7 +142,8 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
-    return _sas(words.typed_key(key), alpha, words.joined_shape(shape, alpha=alpha), compute, dtype)
+    draws = _sas(words.typed_key(key), alpha, words.joined_shape(shape, alpha=alpha), compute, dtype)
+    return or_nan(draws, alpha=alpha)
 
 
 def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
@@ -145,7 +151,8 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
 
     Args:
       key: of `jax.random.key`.
-      c: in (0, 1], a number or an array that broadcasts to `shape`; A = 1 at c = 1. Not checked where traced.
+      c: in (0, 1], a number or an array that broadcasts to `shape`; A = 1 at c = 1. Where it is traced and
+        outside, the draws are NaN.
       shape: of the result; None for the shape of c.
       dtype: as in `sas_log`.
 
@@ -155,8 +162,9 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     Source: Kanter, Ann. Probab. 3 (1975).
     """
     dtype, compute = float_types(dtype)
-    check("c", c, lambda value: (value > 0) & (value <= 1), "an index in (0, 1]")
-    return _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
+    check_ranges(c=c)
+    draws = _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
+    return or_nan(draws, c=c)
 
 
 def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) -> jax.Array:
@@ -167,7 +175,8 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) ->
 
     Args:
       key: of `jax.random.key`.
-      alpha: in (0, 2], a number or an array that broadcasts to `shape`. Not checked where traced.
+      alpha: in (0, 2], a number or an array that broadcasts to `shape`. Where it is traced and outside, the draws are
+        NaN.
       shape: of the array of vectors; None for alpha's shape.
       dim: length of a vector, 1 or more.
       dtype: as in `sas`.
@@ -183,4 +192,4 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) ->
     if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
         raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
     *_, dim = words.checked_shape((*shape, dim))
-    return _sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype)
+    return or_nan(_sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype), trailing_axes=1, alpha=alpha)
