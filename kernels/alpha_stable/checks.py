@@ -67,20 +67,18 @@ def are_traced(*values) -> bool:
     return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def or_nan(result: jax.Array, trailing_axes: int = 0, **parameters) -> jax.Array:
+def or_nan(result: jax.Array, **parameters) -> jax.Array:
     """Returns the result, NaN where a traced parameter is outside its range.
 
     Concrete parameters were checked at the door and cost nothing here.
 
     Args:
-      result: floating-point or complex, of the shape of the parameters together, or larger.
-      trailing_axes: axes of the result behind those of the parameters.
+      result: floating-point or complex.
       parameters: by their names in RANGES.
     """
     for name, value in parameters.items():
         if are_traced(value):
-            holds = RANGES[name][0](jnp.asarray(value))
-            result = where_or_nan(jnp.expand_dims(holds, tuple(range(-trailing_axes, 0))), result)
+            result = where_or_nan(RANGES[name][0](jnp.asarray(value)), result)
     return result
 
 

@@ -67,6 +67,7 @@ def _standard(key, alpha, beta, shape, dtype):
 @partial(jax.jit, static_argnames=("shape", "parametrization", "compute", "dtype"))
 def _stable(key, alpha, beta, scale, loc, shape, parametrization, compute, dtype):
     alpha, beta, scale, loc = elementary.opaque(key, alpha, beta, scale, loc, dtype=compute)
+    scale = or_nan(scale, alpha=alpha, beta=beta, scale=scale, loc=loc)  # of which all draws become NaN
     x0, x1 = _standard(key, alpha, beta, shape, compute)
     if parametrization == "S0":
         return (x0 * scale + loc).astype(dtype)
@@ -106,5 +107,4 @@ def stable(
     dtype, compute = float_types(dtype)
     check_law(alpha, beta, scale, loc, parametrization)
     shape = words.joined_shape(shape, alpha=alpha, beta=beta, scale=scale, loc=loc)
-    draws = _stable(words.typed_key(key), alpha, beta, scale, loc, shape, parametrization, compute, dtype)
-    return or_nan(draws, alpha=alpha, beta=beta, scale=scale, loc=loc)
+    return _stable(words.typed_key(key), alpha, beta, scale, loc, shape, parametrization, compute, dtype)

@@ -27,7 +27,8 @@ def _sas_parts(key, alpha, shape, dtype):
     c = elementary.sin_pi((v + jnp.minimum(alpha, 2 - alpha) * u) * UNIT)
     s = elementary.sin_pi(jnp.minimum(alpha * u, 2 * v + (2 - alpha) * u) * UNIT)
     # Times a reciprocal, which XLA makes of a division anyway where vmap batches s and not p.
-    return angle.sign, s * (1 / p), c * (1 / (exponential * p)), 1 / alpha - 1
+    # NaN goes in by k, which is of alpha's shape: the operations of the draws, and their last bits, stay as they are.
+    return angle.sign, s * (1 / p), c * (1 / (exponential * p)), or_nan(1 / alpha - 1, alpha=alpha)
 
 
 def _signed(sign: jax.Array, size: jax.Array) -> jax.Array:
@@ -37,7 +38,8 @@ def _signed(sign: jax.Array, size: jax.Array) -> jax.Array:
 @partial(jax.jit, static_argnames=("shape", "dtype"))
 def _sas_log(key, alpha, shape, dtype):
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
-    return _signed(sign, jnp.ones((), dtype)), elementary.log(tangent) + power * elementary.log(ratio)
+    log_abs = elementary.log(tangent) + power * elementary.log(ratio)
+    return or_nan(_signed(sign, jnp.ones((), dtype)), alpha=alpha), log_abs
 
 
 @partial(jax.jit, static_argnames=("shape", "compute", "dtype"))
@@ -67,7 +69,7 @@ def sas_parts(key: jax.Array, alpha, shape: tuple[int, ...], dtype) -> tuple[jax
     check_alpha(alpha)
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
     part, exponent = elementary.exp_parts(power * elementary.log(ratio))
-    return or_nan(_signed(sign, tangent * part), alpha=alpha), exponent
+    return _signed(sign, tangent * part), exponent
 
 
 @partial(jax.jit, static_argnames=("shape", "dtype"))
@@ -84,7 +86,7 @@ def _positive_stable_log(key, c, shape, dtype):
     one_over_p = 1 / elementary.sin_pi(v * UNIT)
     # At c = 1 A is 1: s = p, and ln r would be -inf.
     r = jnp.maximum(sine(complement, c), jnp.finfo(dtype).tiny)
-    power = jnp.where(c < 1, 1 / c - 1, 0)
+    power = or_nan(jnp.where(c < 1, 1 / c - 1, 0), c=c)
     ratio = jnp.where(c < 1, r * (1 / exponential) * one_over_p, 1)
     return elementary.log(sine(c, complement) * one_over_p) + power * elementary.log(ratio)
 
@@ -122,7 +124,7 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
     check_alpha(alpha)
     shape = words.joined_shape(shape, alpha=alpha)
     sign, log_abs = _sas_log(words.typed_key(key), alpha, shape, compute)
-    return or_nan(sign.astype(dtype), alpha=alpha), or_nan(log_abs.astype(dtype), alpha=alpha)
+    return sign.astype(dtype), log_abs.astype(dtype)
 
 
 def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
@@ -142,8 +144,7 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
-    draws = _sas(words.typed_key(key), alpha, words.joined_shape(shape, alpha=alpha), compute, dtype)
-    return or_nan(draws, alpha=alpha)
+    return _sas(words.typed_key(key), alpha, words.joined_shape(shape, alpha=alpha), compute, dtype)
 
 
 def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
@@ -163,8 +164,7 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     """
     dtype, compute = float_types(dtype)
     check_ranges(c=c)
-    draws = _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
-    return or_nan(draws, c=c)
+    return _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
 
 
 def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) -> jax.Array:
@@ -192,4 +192,4 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) ->
     if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
         raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
     *_, dim = words.checked_shape((*shape, dim))
-    return or_nan(_sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype), trailing_axes=1, alpha=alpha)
+    return _sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype)

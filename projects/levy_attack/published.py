@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 
 from common import files, readme
-from projects.levy_attack import victims
+from projects.levy_attack import effort_page, victims
 from projects.levy_attack.study import MARKS, Law
 
 ROOM = pathlib.Path(__file__).parent
@@ -83,6 +83,25 @@ def alpha_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
                 f"{float(found['p_holm']):.2g}" if "p_holm" in found else "",
             ])  # fmt: skip
     return columns, rows
+
+
+def curve_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """The same ratios over queries, with their intervals: the end is one point of a curve."""
+    marks = [mark for mark in MARKS if any(mark <= result["budget"] for result in results.values())]
+    rows = []
+    for name, result in results.items():
+        at = {int(queries): index for index, queries in enumerate(result["grid"])}
+        for row in result["laws"]:
+            if "ratio" not in row:
+                continue
+            cells = [
+                effort_page.cell(tuple(float(row["ratio"][kind][at[mark]]) for kind in ("median", "low", "high")))
+                if mark in at
+                else ""
+                for mark in marks
+            ]
+            rows.append([victims.TITLES[name], Law(row["noise"], row["alpha"]).title(), *cells])
+    return ["victim", "noise", *(f"{mark:,}" for mark in marks)], rows
 
 
 def _seeds(rows: list[dict]) -> str:
@@ -173,9 +192,10 @@ def bench_text(bench: dict) -> str:
 
 def rendered(folder: pathlib.Path = RESULTS) -> str:
     """Returns what stands between the markers of the README."""
-    results, bench = load(folder), files.read_json(folder / "bench.json")
-    parts = study_text(results) if results else []
-    parts += [bench_text(bench)] if bench else []
+    results, bench, effort = load(folder), files.read_json(folder / "bench.json"), effort_page.load(folder)
+    parts = ["### At equal effort, over queries", *effort_page.text(effort)] if effort else []
+    parts += ["### Every step rescaled, each victim's full budget", *study_text(results)] if results else []
+    parts += ["### Beside other attacks", bench_text(bench)] if bench else []
     return "\n\n".join(parts) if parts else "No results are published yet."
 
 
@@ -216,6 +236,7 @@ def study_text(results: dict[str, dict]) -> list[str]:
     parts += ["Median L2 distance after so many queries, and other norms at the end:"]
     parts += [readme.markdown(*query_rows(results))]
     parts += ["Paired over images, at the full budget:", readme.markdown(*alpha_rows(results))]
+    parts += ["Paired L2 ratio to alpha = 2 after so many queries:", readme.markdown(*curve_rows(results))]
     missing = [
         f"{victims.TITLES[name]}: {grouped(result['missing'])}" for name, result in results.items() if result["missing"]
     ]

@@ -51,6 +51,33 @@ def bootstrap_median(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.
     return np.quantile(medians, low, axis=0, method="inverted_cdf"), np.quantile(medians, high, axis=0, method="higher")
 
 
+def ratio_of_medians(distances: np.ndarray, baseline: np.ndarray, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Returns (ratio, low, high) of the medians over images and seeds, with a percentile bootstrap over images.
+
+    Images are resampled together with all their seeds, and the same ones in both arms; where both medians are infinite
+    the ratio is 1.
+
+    Args:
+      distances, baseline: [seeds, images, ...], of the same images; their seeds may differ.
+      seed: of the resamples.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    count = distances.shape[1]
+
+    def ratio(images):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ours, theirs = (np.median(array[:, images], axis=(0, 1)) for array in (distances, baseline))
+            return np.where(ours == theirs, 1.0, ours / theirs)
+
+    resampled = np.stack([ratio(generator.integers(0, count, count)) for _ in range(RESAMPLES)])
+    low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    return (
+        ratio(np.arange(count)),
+        np.quantile(resampled, low, axis=0, method="inverted_cdf"),
+        np.quantile(resampled, high, axis=0, method="higher"),
+    )
+
+
 def compare(distances: np.ndarray, baseline: np.ndarray) -> Comparison:
     """Returns the comparison of distances [seeds, images] with a baseline [seeds, images]."""
     from scipy import stats
