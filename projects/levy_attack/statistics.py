@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-RESAMPLES = 5000
+RESAMPLES, TOGETHER = 5000, 200  # in all; at a time
 LEVEL = 0.95
 
 
@@ -65,14 +65,16 @@ def ratio_of_medians(distances: np.ndarray, baseline: np.ndarray, seed: int = 0)
     count = distances.shape[1]
 
     def ratio(images):
+        """Of images [resamples, count]."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            ours, theirs = (np.median(array[:, images], axis=(0, 1)) for array in (distances, baseline))
+            ours, theirs = (np.median(array[:, images], axis=(0, 2)) for array in (distances, baseline))
             return np.where(ours == theirs, 1.0, ours / theirs)
 
-    resampled = np.stack([ratio(generator.integers(0, count, count)) for _ in range(RESAMPLES)])
+    parts = [ratio(generator.integers(0, count, (TOGETHER, count))) for _ in range(-(-RESAMPLES // TOGETHER))]
+    resampled = np.concatenate(parts)[:RESAMPLES]
     low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
     return (
-        ratio(np.arange(count)),
+        ratio(np.arange(count)[None])[0],
         np.quantile(resampled, low, axis=0, method="inverted_cdf"),
         np.quantile(resampled, high, axis=0, method="higher"),
     )
