@@ -88,27 +88,36 @@ def _said(values: tuple[float, float, float]) -> str:
     return f"{word}, {cell(values)}"
 
 
-def finding(result: dict) -> str:
+def findings(result: dict) -> list[str]:
     """What a study found, in sentences that follow from its numbers alone."""
-    parts = [f"{result['title']}, {result['images']} images, paired L2 ratios to alpha = 2."]
-    for text, row in (
-        ("lengths as drawn, alpha 1", _arm(result, "length", 1.0)),
-        ("lengths as drawn, alpha 1.5", _arm(result, "length", 1.5)),
-        ("every step rescaled, alpha 1", _arm(result, "coordinatewise", 1.0)),
-        ("Gaussian directions with heavy-tailed lengths", _arm(result, "radius", 1.0)),
-        ("alpha = 2 itself with first steps 0.05 and 0.002", _arm(result, "coordinatewise", 2.0, True)),
-    ):
-        if row is not None:
-            values = [_said(entry(row, "paired", "l2", _at(result, mark))) for mark in (EARLY, LAST)]
-            parts.append(f"{text}: {values[0]} at {EARLY:,} queries, {values[1]} at {LAST:,};")
-    short = _arm(result, "length", 1.0, True)
-    if short is not None and "same_steps" in short:
-        values = [_said(entry(short, "same_steps", "l2", _at(result, mark))) for mark in (EARLY, LAST)]
-        parts.append(
-            f"lengths as drawn, alpha 1, beside alpha = 2 when both have these first steps: {values[0]} at {EARLY:,} "
-            f"queries, {values[1]} at {LAST:,};"
-        )
-    return " ".join(parts).removesuffix(";") + "."
+    arms = (
+        ("lengths as drawn, alpha 1", _arm(result, "length", 1.0), "paired"),
+        ("lengths as drawn, alpha 1.5", _arm(result, "length", 1.5), "paired"),
+        ("every step rescaled, alpha 1", _arm(result, "coordinatewise", 1.0), "paired"),
+        ("Gaussian directions with heavy-tailed lengths", _arm(result, "radius", 1.0), "paired"),
+        ("alpha = 2 itself with first steps 0.05 and 0.002", _arm(result, "coordinatewise", 2.0, True), "paired"),
+        (
+            "lengths as drawn, alpha 1, beside alpha = 2 when both have these first steps",
+            _arm(result, "length", 1.0, True),
+            "same_steps",
+        ),
+    )
+    found = []
+    for name, row, kind in arms:
+        if row is not None and kind in row:
+            values = [_said(entry(row, kind, "l2", _at(result, mark))) for mark in (EARLY, LAST)]
+            found.append(f"{name}: {values[0]} at {EARLY:,} queries; {values[1]} at {LAST:,}.")
+    return found
+
+
+def title(result: dict) -> str:
+    """Whose findings these are."""
+    return f"{result['title']}, {result['images']} images, paired L2 ratios to alpha = 2 in first steps of 0.01"
+
+
+def finding(result: dict) -> str:
+    """The findings in a row."""
+    return f"{title(result)}: {' '.join(findings(result))}"
 
 
 def front_page(result: dict) -> list[dict]:
@@ -130,7 +139,10 @@ def front_page(result: dict) -> list[dict]:
 
 def text(results: dict[str, dict]) -> list[str]:
     """Findings, tables and pictures."""
-    parts = ["\n".join(f"- {finding(result)}" for result in results.values())]
+    parts = [
+        "\n".join([f"{title(result)}:\n", *(f"- {sentence}" for sentence in findings(result))])
+        for result in results.values()
+    ]
     shown = (("paired", "l2"), ("same_steps", "l2"), ("of_medians", "squared_l2_per_pixel"))
     for name, result in results.items():
         attacked = ", ".join(result["attacked_at"])
