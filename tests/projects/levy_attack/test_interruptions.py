@@ -94,7 +94,8 @@ def raising(error):
     return action
 
 
-def test_a_service_that_fails_is_asked_no_more_than_the_budget(tmp_path, service):
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_a_service_that_fails_is_asked_no_more_than_the_budget(tmp_path, service, has_ledger):
     """Seen: nothing was saved, the next call asked again, and 6,000 were counted where the victim saw 10,010."""
     x, labels = VICTIM.images(IMAGES)
     path, predict = tmp_path / "state.npz", over_http(service)
@@ -102,6 +103,8 @@ def test_a_service_that_fails_is_asked_no_more_than_the_budget(tmp_path, service
     with pytest.raises(urllib.error.HTTPError, match="503"):
         attack(predict, x, labels, CONFIG, 5, checkpoint=path)
     assert service.seen == 805 and path.exists()
+    if not has_ledger:  # a checkpoint that travels alone holds the bill, too
+        (tmp_path / "state.npz.asked").unlink()
     service.allowance = 10**9
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path)
     assert service.seen == result.queries.sum() == IMAGES * CONFIG.budget and np.all(result.queries == CONFIG.budget)
@@ -138,6 +141,28 @@ def test_a_service_that_fails_again_and_again_ends_at_the_budget(tmp_path, servi
         grown.x_adv, attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=100), 5).x_adv
     )
     assert np.all(np.isinf(grown.trace[:, grown.grid <= 10])), "marks that failures passed are infinite, not missing"
+
+
+def test_marks_that_failures_pass_hold_the_best_so_far(tmp_path):
+    """Four failures in a row around query 200: no answer belongs to the mark itself."""
+    calls = [0]
+
+    def predict(images):
+        calls[0] += 1
+        if 199 <= calls[0] <= 202:
+            raise OSError("503")
+        return VICTIM.on_host(images)
+
+    x, labels = VICTIM.images(IMAGES)
+    for _ in range(4):
+        with pytest.raises(OSError, match="503"):
+            attack(predict, x, labels, CONFIG, 5, checkpoint=tmp_path / "state.npz")
+    result = attack(predict, x, labels, CONFIG, 5, checkpoint=tmp_path / "state.npz")
+    at_200 = int(np.flatnonzero(result.grid == 200)[0])
+    before = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=198), 5)
+    np.testing.assert_allclose(result.trace[:, at_200], before.distance, rtol=1e-12)
+    after = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=396), 5)
+    np.testing.assert_array_equal(result.x_adv, after.x_adv)
 
 
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "SystemExit", "SIGINT", "SIGTERM", "labels"])
