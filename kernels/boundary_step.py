@@ -209,11 +209,11 @@ def propose(
     clean, flat = (jnp.asarray(image, compute).reshape(batch, -1) for image in (x0, x))
     delta, eps = (jnp.broadcast_to(jnp.asarray(size, compute), (batch,)) for size in (delta, eps))
     eta, factor = draw_noise(keys, alpha, noise, flat.shape[1], compute, cap=cap)
-    *found, _ = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi, rescale)
+    *both, _ = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi, rescale)
     if any(isinstance(value, jax.core.Tracer) for value in (alpha, cap, lo, hi)):
         holds = (jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2) & (jnp.asarray(cap) > 0) & (lo < jnp.asarray(hi))
-        found = [jnp.where(jnp.broadcast_to(holds, (batch,))[:, None], point, jnp.nan) for point in found]
-    return tuple(point.reshape(x.shape).astype(dtype) for point in found)
+        both = [jnp.where(jnp.broadcast_to(holds, (batch,))[:, None], point, jnp.nan) for point in both]
+    return tuple(point.reshape(x.shape).astype(dtype) for point in both)
 
 
 def _keys(key, batch: int) -> jax.Array:

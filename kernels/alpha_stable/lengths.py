@@ -92,7 +92,7 @@ def _power(s: np.ndarray, alpha: float, dim: int) -> np.ndarray:
 def length_table(dim: int) -> np.ndarray:
     """Returns the coefficients of Chebyshev's polynomials for alpha ln median ||X|| in alpha over [LOWEST, HIGHEST].
 
-    Made once for each dim, in seconds at most; within 1e-4 of `log_median_length`.
+    Made once for each dim, in two seconds for 784 values and a minute for 150,528; within 1e-4 of `log_median_length`.
     """
     angles = math.pi * (np.arange(NODES) + 0.5) / NODES
     nodes = (LOWEST + HIGHEST) / 2 + (HIGHEST - LOWEST) / 2 * np.cos(angles)

@@ -102,12 +102,12 @@ def findings(result: dict) -> list[str]:
             "same_steps",
         ),
     )
-    found = []
+    sentences = []
     for name, row, kind in arms:
         if row is not None and kind in row:
             values = [_said(entry(row, kind, "l2", _at(result, mark))) for mark in (EARLY, LAST)]
-            found.append(f"{name}: {values[0]} at {EARLY:,} queries; {values[1]} at {LAST:,}.")
-    return found
+            sentences.append(f"{name}: {values[0]} at {EARLY:,} queries; {values[1]} at {LAST:,}.")
+    return sentences
 
 
 def title(result: dict) -> str:

@@ -234,23 +234,23 @@ def _host_program(plan: Plan, predict: Callable, is_open: bool, ledger: np.ndarr
         pending = None
         try:
             for _ in range(count):
-                asked = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
-                if not asked.any():
+                is_asking = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
+                if not is_asking.any():
                     break
                 noise = _noise(plan.kind, plan.settings, problem, state)
                 candidate, realised = _ask(plan.kind, plan.settings, problem, state, *noise)
                 images = np.asarray(candidate).reshape(-1, *plan.kind.shape)
                 if ledger is not None:
-                    ledger[rows[asked]] += 1
-                pending = asked
-                labels = predict(images[asked])
+                    ledger[rows[is_asking]] += 1
+                pending = is_asking
+                labels = predict(images[is_asking])
                 if is_open and isinstance(labels, jax.Array) and _can_compile(predict, images):
                     if ledger is not None:
-                        ledger[rows[asked]] -= 1
+                        ledger[rows[is_asking]] -= 1
                     raise _IsJax
                 is_open = False
-                answers = np.zeros(len(asked), np.int32)
-                answers[asked] = checked_labels(labels, int(asked.sum()))
+                answers = np.zeros(len(is_asking), np.int32)
+                answers[is_asking] = checked_labels(labels, int(is_asking.sum()))
                 state = _answer(plan.given, plan.settings, problem, state, candidate, realised, jnp.asarray(answers))
                 pending = None
         except _IsJax:

@@ -42,9 +42,9 @@ def test_many_values_have_the_scale_of_a_sum():
 
 
 def test_the_table_is_the_median():
-    found = jax.jit(lambda alpha: boundary_step.log_median_length(alpha, 300))(np.float32([0.1, 0.77, 1.4, 1.97, 2.0]))
+    result = jax.jit(lambda alpha: boundary_step.log_median_length(alpha, 300))(np.float32([0.1, 0.77, 1.4, 1.97, 2.0]))
     expected = [alpha_stable.log_median_length(alpha, 300) for alpha in (0.1, 0.77, 1.4, 1.97, 2.0)]
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
     assert alpha_stable.length_table(300) is alpha_stable.length_table(300)  # made once
 
 

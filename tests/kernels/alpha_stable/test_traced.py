@@ -87,12 +87,12 @@ def test_what_is_outside_its_range_is_nan(transform, name):
     columns = np.asarray(rows, np.float32)
     if transform == "jit":
         compiled = jax.jit(called)
-        found = [compiled(list(row)) for row in columns]
-        found = jax.tree.map(lambda *entries: np.stack(entries), *found)
+        result = [compiled(list(row)) for row in columns]
+        result = jax.tree.map(lambda *entries: np.stack(entries), *result)
     else:
-        found = jax.vmap(called)(list(columns.T))
+        result = jax.vmap(called)(list(columns.T))
     expected = jax.tree.leaves(function(**{parameter: np.float32(value) for parameter, value in inside.items()}))
-    for leaf, right in zip(jax.tree.leaves(found), expected, strict=True):
+    for leaf, right in zip(jax.tree.leaves(result), expected, strict=True):
         leaf = np.asarray(leaf).reshape(len(rows), -1)
         assert np.array_equal(np.isnan(leaf).all(1), outside), (
             name,
@@ -127,12 +127,12 @@ def test_estimates_from_traced_observations_that_will_not_do_are_nan(fit):
     bad = np.stack([good, good, np.full(40, 2.0, np.float32), np.zeros(40, np.float32)])
     bad[0, 7], bad[1, 3] = NAN, INFINITE
     bad[3, 0] = 5.0  # a single observation beside the location says nothing about alpha
-    found = jax.jit(jax.vmap(lambda x: fit(x)))(np.concatenate([bad, good[None]]).astype(np.float32))
-    for leaf in found[:-1]:
+    result = jax.jit(jax.vmap(lambda x: fit(x)))(np.concatenate([bad, good[None]]).astype(np.float32))
+    for leaf in result[:-1]:
         assert np.isnan(np.asarray(leaf)[:4]).all()
-    assert not found.converged[:4].any() and found.converged[4]
+    assert not result.converged[:4].any() and result.converged[4]
     expected = fit(good)
-    np.testing.assert_allclose(found.alpha[4], expected.alpha, rtol=1e-3)
+    np.testing.assert_allclose(result.alpha[4], expected.alpha, rtol=1e-3)
     located = jax.jit(lambda loc: fit(good, loc=loc))
     assert np.isnan(located(NAN).alpha) and np.isnan(located(INFINITE).scale) and np.isfinite(located(0.0).alpha)
     for x in bad:

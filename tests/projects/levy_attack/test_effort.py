@@ -39,9 +39,9 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_ratios_are_those_of_the_distances(runs):
-    found = effort.measure("mnist_cnn", (0, 1), runs)
-    assert found["missing"] == [] and found["attacked_at"] == ["0123456789"] and found["accuracy"] == 0.98
-    for row in found["arms"]:
+    result = effort.measure("mnist_cnn", (0, 1), runs)
+    assert result["missing"] == [] and result["attacked_at"] == ["0123456789"] and result["accuracy"] == 0.98
+    for row in result["arms"]:
         arm = Arm(row["noise"], row["alpha"], row["has_short_steps"])
         assert row["realised"] == pytest.approx(0.9)
         if arm == BASELINE:
@@ -56,7 +56,7 @@ def test_ratios_are_those_of_the_distances(runs):
         assert ("same_steps" in row) == (arm == Arm("length", 1.0, True))
         if "same_steps" in row:
             np.testing.assert_allclose(row["same_steps"]["l2"]["ratio"], 1.5, rtol=1e-9)
-    said = effort_page.finding(found)
+    said = effort_page.finding(result)
     assert "lengths as drawn, alpha 1: nearer, 0.50 (0.50 to 0.50) at 1,000 queries" in said
     assert "every step rescaled, alpha 1: no difference shown, 1.00" in said
     assert "when both have these first steps: farther, 1.50" in said
@@ -64,28 +64,28 @@ def test_ratios_are_those_of_the_distances(runs):
 
 def test_seeds_that_are_missing_are_named_and_left_out(runs):
     (effort.place(VICTIMS["mnist_cnn"], Arm("length", 1.0), 1, runs) / "result.json").unlink()
-    found = effort.measure("mnist_cnn", (0, 1), runs)
-    assert found["missing"] == ["length of the draw, alpha = 1, seed 1"]
-    row = next(row for row in found["arms"] if (row["noise"], row["alpha"]) == ("length", 1.0))
+    result = effort.measure("mnist_cnn", (0, 1), runs)
+    assert result["missing"] == ["length of the draw, alpha = 1, seed 1"]
+    row = next(row for row in result["arms"] if (row["noise"], row["alpha"]) == ("length", 1.0))
     assert row["compared_seeds"] == [0]
     assert effort.measure("cifar_cnn", (0, 1), runs) is None
 
 
 def test_pages_and_pictures(runs, tmp_path, monkeypatch):
-    found = effort.measure("mnist_cnn", (0, 1), runs)
-    figure, picture = effort_plots.draw(found), tmp_path / "picture.png"
+    result = effort.measure("mnist_cnn", (0, 1), runs)
+    figure, picture = effort_plots.draw(result), tmp_path / "picture.png"
     figure.savefig(picture)
     effort_plots.plt.close(figure)
     monkeypatch.setattr(effort_page, "RESULTS", tmp_path / "results")
     (tmp_path / "results").mkdir()
-    effort_page.write("mnist_cnn", found, picture)
+    effort_page.write("mnist_cnn", result, picture)
     stored = effort_page.load(tmp_path / "results")["mnist_cnn"]
     assert "0.50 (0.50 to 0.50) of the distance of alpha = 2 at 1,000 queries" in stored["front_page"][0]["result"]
     assert "longer first steps to 0.20" in stored["front_page"][0]["result"]
     page = published.rendered(tmp_path / "results")
     assert "results/effort_mnist_cnn.png" in page and "L2²/pixel, of the medians" in page
     assert stored["provenance"]["device"] == provenance.stamp()["device"]
-    columns, rows = effort_page.ratio_rows(found)
+    columns, rows = effort_page.ratio_rows(result)
     assert all(len(row) == len(columns) for row in rows) and len(rows) == 8 * (len(ARMS) - 1) + 4
 
 

@@ -77,11 +77,11 @@ class Failing:
     """A callable of the host that does something instead of answering its n-th call."""
 
     def __init__(self, call, action):
-        self.call, self.action, self.calls, self.asked = call, action, 0, 0
+        self.call, self.action, self.calls, self.images = call, action, 0, 0
 
     def __call__(self, images):
         self.calls += 1
-        self.asked += len(images)
+        self.images += len(images)
         if self.calls == self.call:
             self.action()
         return VICTIM.on_host(images)
@@ -188,7 +188,7 @@ def test_an_interruption_keeps_what_was_paid_for(tmp_path, kind, call):
     finally:
         signal.signal(signal.SIGTERM, before)
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path, on_device=False)
-    assert predict.asked == result.queries.sum() and np.all(result.queries == CONFIG.budget)
+    assert predict.images == result.queries.sum() and np.all(result.queries == CONFIG.budget)
     expected = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=CONFIG.budget - 1), 5)
     np.testing.assert_array_equal(result.x_adv, expected.x_adv)
 
@@ -234,7 +234,7 @@ def test_a_kill_that_nobody_sees_is_counted_too(tmp_path):
     x, labels = VICTIM.images(IMAGES)
     predict = Failing(0, None)
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path, on_device=False)
-    assert 141 * IMAGES + predict.asked == result.queries.sum() == IMAGES * CONFIG.budget
+    assert 141 * IMAGES + predict.images == result.queries.sum() == IMAGES * CONFIG.budget
     expected = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=CONFIG.budget - 141), 5)
     np.testing.assert_array_equal(result.x_adv, expected.x_adv)
 
@@ -249,7 +249,7 @@ def test_a_ledger_of_another_attack_is_refused(tmp_path):
         attack(Failing(0, None), x, labels, CONFIG, 6, checkpoint=path)
     predict = Failing(0, None)
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path)  # the state is lost, the bill is not
-    assert predict.asked + 60 == result.queries.sum()
+    assert predict.images + 60 == result.queries.sum()
 
 
 def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
@@ -266,11 +266,11 @@ def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         attack(VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True)
     seen = []
-    found = attack(
+    resumed = attack(
         VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True, on_chunk=lambda p: seen.append(p.queries)
     )
     assert seen[0] == 200 * IMAGES
-    equal(found, attack(VICTIM.predict, x, labels, CONFIG, 5, on_device=True))
+    equal(resumed, attack(VICTIM.predict, x, labels, CONFIG, 5, on_device=True))
 
 
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
@@ -283,9 +283,9 @@ def test_a_budget_may_grow_and_not_shrink(tmp_path, predict):
     path = tmp_path / "state.npz"
     for budget in (1, 6, 40, 153, 400):
         config = dataclasses.replace(CONFIG, budget=budget)
-        found = attack(predict, x, labels, config, 5, checkpoint=path)
-        equal(found, attack(predict, x, labels, config, 5))
-        equal(attack(predict, x, labels, config, 5, checkpoint=path), found)
+        grown = attack(predict, x, labels, config, 5, checkpoint=path)
+        equal(grown, attack(predict, x, labels, config, 5))
+        equal(attack(predict, x, labels, config, 5, checkpoint=path), grown)
     with pytest.raises(ValueError, match="has a budget of 400 queries and cfg one of 399"):
         attack(predict, x, labels, dataclasses.replace(CONFIG, budget=399), 5, checkpoint=path)
 
