@@ -14,10 +14,12 @@ import numpy as np
 
 from . import alpha_stable
 
-NOISES = ("coordinatewise", "isotropic", "radius")
-RADIUS_CAP = 10.0  # of "radius": the longest tangent step, in units of delta
+NOISES = ("coordinatewise", "isotropic", "radius", "length")
+RADIUS_CAP = 10.0  # of "radius" and "length": the longest tangent step, in units of delta
 SPHERE_WINDOW, STEP_WINDOW = 100, 30  # outcomes that decide about delta and about eps
 FACTOR = 1.5
+RESCALINGS = 8  # of a step that the box cut short
+RESCALING_RANGE, LONGEST_RESCALED = (0.5, 4.0), 64.0  # factors of one of them, and of all, in units of the step's delta
 LIGHT_SHIFT = 40  # for alpha of at least 0.5 sizes stay below 2^98: in float32 their squares do, 2^40 times smaller
 
 
@@ -114,7 +116,9 @@ def step_keys(keys: jax.Array, steps: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in)(keys, steps)
 
 
-def draw_noise(key, alpha, noise: str, size: int, dtype, is_heavy: bool = True) -> tuple[jax.Array, jax.Array]:
+def draw_noise(
+    key, alpha, noise: str, size: int, dtype, is_heavy: bool = True, cap=RADIUS_CAP
+) -> tuple[jax.Array, jax.Array]:
     """Returns the noise of steps [..., size], each vector up to a scale of its own, and factors of delta [...].
 
     Args:
@@ -122,19 +126,21 @@ def draw_noise(key, alpha, noise: str, size: int, dtype, is_heavy: bool = True) 
       alpha: in (0, 2], [...]; may be traced.
       noise: "coordinatewise": independent symmetric alpha-stable values. "isotropic": one Gaussian vector times
         the root of a positive alpha/2-stable number; after the rescaling of a step that is the law of the Gaussian
-        attack for every alpha, a null control. "radius": a Gaussian vector, and a factor min(|X| / median |X|, 10) of
-        delta, X symmetric alpha-stable.
+        attack for every alpha, a null control. "radius": a Gaussian vector, and a factor min(|X| / median |X|, cap) of
+        delta, X symmetric alpha-stable. "length": the vector X of "coordinatewise", and a factor
+        min(||X|| / median ||X||, cap) of delta, its own length over the median of that law in `size` dimensions.
       size: values of an image.
       dtype: of the result.
       is_heavy: whether alphas below 0.5 can occur, whose squares leave float32 unless each vector is scaled by its
         largest exponent. The scales are powers of two: what is made of the noise does not depend on this.
+      cap: of the factors, above 0; may be traced.
     """
     if noise not in NOISES:
         raise ValueError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
 
     def one(key, alpha):
         factor = jnp.ones((), dtype)
-        if noise == "coordinatewise":
+        if noise in ("coordinatewise", "length"):
             values, exponent = alpha_stable.sas_parts(key, alpha, (size,), dtype)
         else:
             direction_key, scale_key = jax.random.split(key)
@@ -145,16 +151,26 @@ def draw_noise(key, alpha, noise: str, size: int, dtype, is_heavy: bool = True) 
             values = values * jnp.exp2(power - jnp.floor(power))
         if noise == "radius":
             _, log_abs = alpha_stable.sas_log(jax.random.fold_in(key, 1), alpha, (), dtype)
-            factor = jnp.exp(jnp.minimum(log_abs - log_median(alpha), math.log(RADIUS_CAP))).astype(dtype)
+            factor = jnp.exp(jnp.minimum(log_abs - log_median(alpha), jnp.log(jnp.asarray(cap, dtype)))).astype(dtype)
         shift = jnp.max(exponent) if is_heavy else LIGHT_SHIFT
-        return alpha_stable.times_power_of_two(values, exponent - shift), factor
+        eta = alpha_stable.times_power_of_two(values, exponent - shift)
+        if noise == "length":
+            # The scale goes back as a power of two: the factor does not depend on it either.
+            power = log_median_length(alpha, size) / math.log(2)
+            whole = jnp.floor(power)
+            part = jnp.sqrt(jnp.sum(eta * eta)) * jnp.exp2(whole - power)
+            length = alpha_stable.times_power_of_two(part, shift - whole.astype(jnp.int32))
+            factor = jnp.minimum(length, cap).astype(dtype)
+        return eta, factor
 
     for _ in jnp.shape(key):
         one = jax.vmap(one)
     return one(key, jnp.broadcast_to(jnp.asarray(alpha, dtype), jnp.shape(key)))
 
 
-def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, jax.Array]:
+def propose(
+    key, x0, x, delta, eps, alpha, noise, lo, hi, cap=RADIUS_CAP, rescale: bool = False
+) -> tuple[jax.Array, jax.Array]:
     """Returns (xs, xc), each [batch, ...]: the point on the sphere around the clean image, and the one nearer to it.
 
     Noise is projected on the tangent of the sphere through x, rescaled to delta times the distance, and followed; the
@@ -167,13 +183,17 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
       x: adversarial images [batch, ...], none equal to its clean one; of the dtype of the result.
       delta, eps: [batch], see `Pace`.
       alpha: in (0, 2], a number for all images or one each [batch]; may be traced.
-      noise: one of NOISES. "radius" multiplies delta by min(|X| / median |X|, 10), X symmetric alpha-stable.
+      noise: one of NOISES, see `draw_noise`; "radius" and "length" multiply delta by a factor of at most `cap`.
       lo, hi: the box.
+      cap: above 0.
+      rescale: lengthen a step that the box cut short until what is left of it has the length that it should have.
 
     Raises:
-      ValueError: an unknown noise, an alpha outside (0, 2], lo not below hi (both unless traced), or a shape that does
-        not fit the batch.
+      ValueError: an unknown noise, an alpha outside (0, 2], a cap of 0 or less, lo not below hi (where these are traced
+        the points are NaN), or a shape that does not fit the batch.
     """
+    if not isinstance(cap, jax.core.Tracer) and not np.all(np.asarray(cap) > 0):
+        raise ValueError(f"cap is {cap}; expected a number above 0, in units of delta")
     if not isinstance(alpha, jax.core.Tracer) and not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 2)):
         raise ValueError(f"alpha is {alpha}; expected numbers in (0, 2]")
     if not any(isinstance(end, jax.core.Tracer) for end in (lo, hi)) and not np.all(np.asarray(lo) < np.asarray(hi)):
@@ -188,9 +208,12 @@ def propose(key, x0, x, delta, eps, alpha, noise, lo, hi) -> tuple[jax.Array, ja
     compute = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype  # half types: cast last
     clean, flat = (jnp.asarray(image, compute).reshape(batch, -1) for image in (x0, x))
     delta, eps = (jnp.broadcast_to(jnp.asarray(size, compute), (batch,)) for size in (delta, eps))
-    eta, factor = draw_noise(keys, alpha, noise, flat.shape[1], compute)
-    found = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi)
-    return tuple(point.reshape(x.shape).astype(dtype) for point in found)
+    eta, factor = draw_noise(keys, alpha, noise, flat.shape[1], compute, cap=cap)
+    *both, _ = points(clean, flat, norms(flat - clean), eta, delta * factor, eps, lo, hi, rescale)
+    if any(isinstance(value, jax.core.Tracer) for value in (alpha, cap, lo, hi)):
+        holds = (jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2) & (jnp.asarray(cap) > 0) & (lo < jnp.asarray(hi))
+        both = [jnp.where(jnp.broadcast_to(holds, (batch,))[:, None], point, jnp.nan) for point in both]
+    return tuple(point.reshape(x.shape).astype(dtype) for point in both)
 
 
 def _keys(key, batch: int) -> jax.Array:
@@ -202,8 +225,13 @@ def _keys(key, batch: int) -> jax.Array:
     return key if key.shape else image_keys(key, np.arange(batch))
 
 
-def points(clean, x, distance, eta, delta, eps, lo, hi) -> tuple[jax.Array, jax.Array]:
-    """Returns (xs, xc) of `propose`, for flat images [batch, size].
+def points(
+    clean, x, distance, eta, delta, eps, lo, hi, rescale: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns (xs, xc) of `propose`, for flat images [batch, size], and the realised lengths of the steps [batch].
+
+    A realised length is that of xs - x, what the box has left of the step along the sphere, over the length without a
+    box; it is 0 where the noise has no tangent part.
 
     Args:
       clean, x: [batch, size].
@@ -211,6 +239,8 @@ def points(clean, x, distance, eta, delta, eps, lo, hi) -> tuple[jax.Array, jax.
       eta: noise [batch, size], of any scale.
       delta, eps: [batch].
       lo, hi: the box.
+      rescale: as in `propose`: delta is multiplied by length without a box over realised length, up to RESCALINGS
+        times and up to LONGEST_RESCALED in all.
     """
     dtype = x.dtype
     offset = x - clean
@@ -218,16 +248,32 @@ def points(clean, x, distance, eta, delta, eps, lo, hi) -> tuple[jax.Array, jax.
     along = dot / (distance * distance)
     tangent = square - along * dot  # of the part of eta that is orthogonal to the offset, squared
     is_tangent = tangent > 1000 * jnp.finfo(dtype).eps * square
-    scale = delta * distance * jax.lax.rsqrt(jnp.where(is_tangent, tangent, 1))
+    unit = jax.lax.rsqrt(jnp.where(is_tangent, tangent, 1))
+
+    def clipped(delta):
+        scale = delta * distance * unit
+        shrink = jax.lax.rsqrt(1 + delta * delta)
+        stay, turn = ((1 - along * scale) * shrink)[:, None], (scale * shrink)[:, None]
+        return jnp.clip(clean + (offset * stay + eta * turn), lo, hi)
+
     shrink = jax.lax.rsqrt(1 + delta * delta)
-    stay, turn = ((1 - along * scale) * shrink)[:, None], (scale * shrink)[:, None]
-    sphere = jnp.clip(clean + (offset * stay + eta * turn), lo, hi)
+    length = distance * delta * shrink * jnp.sqrt(2 / (1 + shrink))  # sqrt(2 - 2 shrink), without its cancellation
+    length = jnp.where(length > 0, length, 1)
+    longest = LONGEST_RESCALED * delta
+
+    def longer(_, delta):
+        realised = norms(clipped(delta) - x)
+        factor = jnp.clip(length / jnp.where(realised > 0, realised, length), *RESCALING_RANGE)
+        return jnp.minimum(delta * factor, longest)
+
+    sphere = clipped(jax.lax.fori_loop(0, RESCALINGS, longer, delta) if rescale else delta)
     back = clean - sphere
     left = norms(back)
     pull = jnp.maximum(eps * distance + left - distance, 0) / jnp.where(left > 0, left, 1)
     nearer = jnp.clip(sphere + back * pull[:, None], lo, hi)
+    realised = jnp.where(is_tangent, norms(sphere - x) / length, 0)
     is_tangent = is_tangent[:, None]
-    return jnp.where(is_tangent, sphere, x), jnp.where(is_tangent, nearer, x)
+    return jnp.where(is_tangent, sphere, x), jnp.where(is_tangent, nearer, x), realised
 
 
 def norms(vectors: jax.Array) -> jax.Array:
@@ -235,13 +281,30 @@ def norms(vectors: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(vectors * vectors, 1))
 
 
+def log_median_length(alpha, size: int) -> jax.Array:
+    """Returns ln median ||X||_2 of `size` independent symmetric alpha-stable values, for alpha in [0.05, 2] (below: of
+    0.05, scaled); within 1e-4, from a table that is made once for each size (`alpha_stable.length_table`).
+    """
+    lowest, highest = alpha_stable.LENGTH_ALPHAS
+    alpha = jnp.asarray(alpha)
+    place = (2 * jnp.clip(alpha, lowest, highest) - lowest - highest) / (highest - lowest)
+    twice, after, later = 2 * place, jnp.zeros_like(place), jnp.zeros_like(place)
+    coefficients = alpha_stable.length_table(size)
+    for coefficient in coefficients[:0:-1]:  # Clenshaw's recursion
+        after, later = twice * after - later + coefficient.astype(place.dtype), after
+    value = (place * after - later + coefficients[0].astype(place.dtype)) / alpha
+    return jnp.where((alpha > 0) & (alpha <= highest), value, jnp.nan)
+
+
 def log_median(alpha) -> jax.Array:
-    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled); within 1e-3.
+    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled; above 2:
+    NaN); within 1e-3.
 
     alpha times it is smooth in alpha, and interpolated.
     """
     grid, values = _median_table()
-    return jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
+    value = jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
+    return jnp.where((jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2), value, jnp.nan)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ INTERRUPTED = 130  # Ctrl-C
 TERMINATED = (-15, 143)
 MOST_PREEMPTIONS = 1000  # of one submission: a job that never gets anywhere must end some day
 
+UNMET = 3  # finished, but a request was not met
 BY_SLURM = "slurm"  # whether another attempt follows an end: Slurm had decided on the job, and its queue tells
 
 FINISHED, FAILED, LOST, STOPPED, CANCELLED = "finished", "failed", "lost", "preempted", "cancelled"
@@ -58,6 +59,8 @@ def judge(job: Job, codes: Sequence[int | None]) -> tuple[str, str]:
     """
     result = outcome(codes)
     if is_finished(job):
+        if UNMET in codes and set(codes) <= {0, UNMET}:
+            return FINISHED, "what was asked for could not be reached: its result says what"
         return (FINISHED if result in (LOST, STOPPED) else result), ""
     return (FAILED, NO_RESULT) if result == FINISHED else (result, "")
 

@@ -1,4 +1,7 @@
-"""What stops at the door of the alpha-stable functions. Traced parameters have no value yet and are not checked."""
+"""What stops at the door of the alpha-stable functions: a concrete parameter outside its range is a `ValueError`.
+
+A traced one has no value yet: where it turns out to be outside, the result is NaN (`or_nan`), never a plausible number.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -30,19 +33,58 @@ def check(name: str, value, holds, expected: str) -> None:
         raise ValueError(f"{name}={broken.flat[0]:g} is outside its range; expected {expected}")
 
 
+# Functions of an array, of NumPy or JAX; NaN fails each of them.
+RANGES = {
+    "alpha": (lambda value: (value > 0) & (value <= 2), "a stability index in (0, 2]"),
+    "beta": (lambda value: (value >= -1) & (value <= 1), "a skewness in [-1, 1]"),
+    "scale": (lambda value: (value > 0) & (value < np.inf), "a scale above 0"),
+    "loc": (lambda value: (value > -np.inf) & (value < np.inf), "a finite location"),
+    "p": (lambda value: (value > -1) & (value < np.inf), "a power in (-1, alpha)"),
+    "c": (lambda value: (value > 0) & (value <= 1), "an index in (0, 1]"),
+}
+
+
+def check_ranges(**parameters) -> None:
+    """Checks parameters against RANGES, by name."""
+    for name, value in parameters.items():
+        check(name, value, *RANGES[name])
+
+
 def check_alpha(alpha) -> None:
     """Checks a stability index in (0, 2]."""
-    check("alpha", alpha, lambda value: (value > 0) & (value <= 2), "a stability index in (0, 2]")
+    check_ranges(alpha=alpha)
 
 
 def check_law(alpha, beta=0, scale=1, loc=0, parametrization: str = "S0") -> None:
     """Checks the parameters of a stable law."""
-    check_alpha(alpha)
-    check("beta", beta, lambda value: np.abs(value) <= 1, "a skewness in [-1, 1]")
-    check("scale", scale, lambda value: (value > 0) & np.isfinite(value), "a scale above 0")
-    check("loc", loc, np.isfinite, "a finite location")
+    check_ranges(alpha=alpha, beta=beta, scale=scale, loc=loc)
     if parametrization not in PARAMETRIZATIONS:
         raise ValueError(f"parametrization={parametrization!r} is unknown; choose one of {', '.join(PARAMETRIZATIONS)}")
+
+
+def are_traced(*values) -> bool:
+    """Whether some of the values are unknown yet."""
+    return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def or_nan(result: jax.Array, **parameters) -> jax.Array:
+    """Returns the result, NaN where a traced parameter is outside its range.
+
+    Concrete parameters were checked at the door and cost nothing here.
+
+    Args:
+      result: floating-point or complex.
+      parameters: by their names in RANGES.
+    """
+    for name, value in parameters.items():
+        if are_traced(value):
+            result = where_or_nan(RANGES[name][0](jnp.asarray(value)), result)
+    return result
+
+
+def where_or_nan(holds, result: jax.Array) -> jax.Array:
+    """The result where the condition holds, else NaN."""
+    return jnp.where(holds, result, jnp.asarray(jnp.nan, result.dtype))
 
 
 def float_types(dtype) -> tuple[np.dtype, np.dtype]:

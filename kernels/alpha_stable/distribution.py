@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .checks import check_law, common_float
+from .checks import check_law, common_float, or_nan
 from .density import log_upper
 
 
@@ -42,15 +42,16 @@ def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
       x: real numbers.
       alpha: in (0, 2]. Below 0.1 logarithms of hundreds are good to their last digits.
       scale: above 0.
-      loc: finite. All broadcast and may be traced, then they are not checked.
+      loc: finite. All broadcast and may be traced: where one is outside its range then, the result is NaN.
 
     Raises:
       ValueError: a parameter outside its range.
 
     Source: Zolotarev, One-dimensional Stable Distributions (1986); Nolan, Commun. Statist. Stoch. Models 13 (1997).
     """
-    z, log_size, alpha, log_scale, dtype = _standardised(x, alpha, scale, loc)
-    return (log_upper(_size(z), log_size, alpha, survival=False) - log_scale).astype(dtype)
+    z, log_size, index, log_scale, dtype = _standardised(x, alpha, scale, loc)
+    log_pdf = (log_upper(_size(z), log_size, index, survival=False) - log_scale).astype(dtype)
+    return or_nan(log_pdf, alpha=alpha, scale=scale, loc=loc)
 
 
 def sas_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
@@ -63,9 +64,10 @@ def sas_log_survival(x, alpha, scale=1, loc=0) -> jax.Array:
 
     Arguments and accuracy as of `sas_log_pdf`.
     """
-    z, log_size, alpha, _, dtype = _standardised(x, alpha, scale, loc)
-    upper = log_upper(_size(z), log_size, alpha, survival=True)
-    return jnp.where(z >= 0, upper, jnp.log1p(-jnp.exp(upper))).astype(dtype)
+    z, log_size, index, _, dtype = _standardised(x, alpha, scale, loc)
+    upper = log_upper(_size(z), log_size, index, survival=True)
+    log_survival = jnp.where(z >= 0, upper, jnp.log1p(-jnp.exp(upper))).astype(dtype)
+    return or_nan(log_survival, alpha=alpha, scale=scale, loc=loc)
 
 
 def sas_cdf(x, alpha, scale=1, loc=0) -> jax.Array:
@@ -73,6 +75,6 @@ def sas_cdf(x, alpha, scale=1, loc=0) -> jax.Array:
 
     Arguments and accuracy as of `sas_log_pdf`.
     """
-    z, log_size, alpha, _, dtype = _standardised(x, alpha, scale, loc)
-    upper = jnp.exp(log_upper(_size(z), log_size, alpha, survival=True))
-    return jnp.where(z >= 0, 1 - upper, upper).astype(dtype)
+    z, log_size, index, _, dtype = _standardised(x, alpha, scale, loc)
+    upper = jnp.exp(log_upper(_size(z), log_size, index, survival=True))
+    return or_nan(jnp.where(z >= 0, 1 - upper, upper).astype(dtype), alpha=alpha, scale=scale, loc=loc)

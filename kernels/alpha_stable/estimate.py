@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .checks import check, common_float
+from .checks import are_traced, check, check_ranges, common_float, where_or_nan
 from .distribution import sas_log_pdf
 
 LOWEST, HIGHEST = 0.1, 1.9999  # of an estimated alpha; the density is made for no less, and 2 is the end of the scale
 STEPS = 60
+LEAST, LEAST_OF_CLIMB = 3, 2  # observations beside the location, which says nothing of the scale
 
 
 class SasFit(NamedTuple):
@@ -40,18 +41,47 @@ def _observations(x, loc):
     """Flat observations and their centre, both checked; half types as float32."""
     (x, loc), _ = common_float(x=x, loc=loc)
     x = x.reshape(-1)
-    if x.size < 3:
-        raise ValueError(f"x has {x.size} observations; an estimate needs at least 3")
+    if x.size < LEAST:
+        raise ValueError(f"x has {x.size} observations; an estimate needs at least {LEAST}")
     check("x", x, np.isfinite, "finite observations")
     if loc.ndim:
         raise ValueError(f"loc has shape {loc.shape}; expected one number, the centre of all observations")
-    check("loc", loc, np.isfinite, "a finite location")
+    check_ranges(loc=loc)
     return x, loc
 
 
-def _check_spread(x, centre) -> None:
-    if not isinstance(x, jax.core.Tracer) and not isinstance(centre, jax.core.Tracer) and not jnp.any(x != centre):
+def _count_beside(x, centre, needs_sizes: bool) -> jax.Array:
+    """How many observations are not at the centre; 0 where they all have one distance to it, and two are needed."""
+    size = jnp.abs(x - centre)
+    count = jnp.sum(size > 0)
+    if needs_sizes:
+        count = jnp.where(jnp.max(size) > jnp.min(jnp.where(size > 0, size, jnp.inf)), count, 0)
+    return count
+
+
+def _check_spread(x, centre, least, needs_sizes) -> None:
+    if are_traced(x, centre):
+        return
+    if not jnp.any(x != centre):
         raise ValueError(f"x has the value {x[0]:g} everywhere, the location itself: its scale would be 0")
+    count = int(_count_beside(x, centre, needs_sizes))
+    if count == 0:
+        raise ValueError(
+            f"x has one distance to the location {centre:g} everywhere; an estimate of alpha needs several"
+        )
+    if count < least:
+        raise ValueError(
+            f"x has {count} observations beside the location {centre:g}; an estimate needs at least {least}"
+        )
+
+
+def _of_traced(fit: SasFit, x, centre, least, needs_sizes) -> SasFit:
+    """The estimate, NaN and not converged where traced observations or their location would have been refused."""
+    if not are_traced(x, centre):
+        return fit
+    holds = jnp.all(jnp.isfinite(x)) & jnp.isfinite(centre) & (_count_beside(x, centre, needs_sizes) >= least)
+    *numbers, converged = fit
+    return SasFit(*(where_or_nan(holds, number) for number in numbers), converged & holds)
 
 
 def fit_log_moments(x, loc=0) -> SasFit:
@@ -60,16 +90,22 @@ def fit_log_moments(x, loc=0) -> SasFit:
     Observations at loc exactly are left out of the moments.
 
     Args:
-      x: observations, any shape.
+      x: observations, any shape. Where they or loc are traced and would be refused, all estimates are NaN.
       loc: the known centre of symmetry.
 
     Raises:
-      ValueError: fewer than 3 observations, some not finite, or all at loc; loc no finite number.
+      ValueError: fewer than 3 observations that are not at loc, all as far from it, or some not finite; loc no finite
+        number.
 
     Source: Ma, Nikias, IEEE Trans. Signal Processing 43 (1995).
     """
     x, loc = _observations(x, loc)
-    _check_spread(x, loc)
+    _check_spread(x, loc, LEAST, needs_sizes=True)
+    return _of_traced(_log_moments(x, loc), x, loc, LEAST, needs_sizes=True)
+
+
+def _log_moments(x, loc) -> SasFit:
+    """The same, of flat observations that were checked."""
     size = jnp.abs(x - loc)
     used = size > 0
     count = jnp.sum(used)
@@ -146,23 +182,24 @@ def fit_sas(x, loc=None) -> SasFit:
     """Returns the symmetric alpha-stable law of greatest likelihood, with standard errors; jittable.
 
     Args:
-      x: observations, any shape; about 1 second for 1e4 on two CPU cores.
+      x: observations, any shape, traced ones as in `fit_log_moments`; about 1 second for 1e4 on two CPU cores.
       loc: the centre of symmetry where it is known, None to estimate it, too.
 
     Returns:
       alpha within [0.1, 1.9999]; near these ends the standard error of alpha says little.
 
     Raises:
-      ValueError: fewer than 3 observations, some not finite, or all the same; loc no finite number.
+      ValueError: fewer than 3 observations, fewer than 2 that are not at loc (or the median), or some not finite; loc
+        no finite number.
     """
     known = loc is not None
     x, centre = _observations(x, loc if known else 0)
     centre = centre if known else jnp.median(x)
-    _check_spread(x, centre)
+    _check_spread(x, centre, LEAST_OF_CLIMB, needs_sizes=False)
     # Quarters of the sample set the units: the likelihood is climbed at scale 1 and location 0.
     unit = jnp.median(jnp.abs(x - centre))
     unit = jnp.where(unit > 0, unit, 1)
-    start = fit_log_moments((x - centre) / unit)
+    start = _log_moments((x - centre) / unit, jnp.zeros((), x.dtype))
     alpha = jnp.clip(start.alpha, LOWEST + 0.05, HIGHEST - 0.05)
     fraction = (alpha - LOWEST) / (HIGHEST - LOWEST)
     first = jnp.stack([jnp.log(fraction / (1 - fraction)), jnp.log(start.scale), jnp.zeros_like(alpha)])
@@ -173,4 +210,5 @@ def fit_sas(x, loc=None) -> SasFit:
     slopes = jnp.stack([(alpha - LOWEST) * (HIGHEST - alpha) / (HIGHEST - LOWEST), scale * unit, unit]) * free
     errors = slopes * jnp.sqrt(jnp.diag(covariance))
     log_likelihood = found.value - x.size * jnp.log(unit)
-    return SasFit(alpha, scale * unit, centre + shift * unit, errors, log_likelihood, found.moved <= 0.1)
+    fit = SasFit(alpha, scale * unit, centre + shift * unit, errors, log_likelihood, found.moved <= 0.1)
+    return _of_traced(fit, x, centre, LEAST_OF_CLIMB, needs_sizes=False)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .checks import SMALLEST_E, check, check_alpha, check_law, common_float
+from .checks import SMALLEST_E, are_traced, check_alpha, check_law, check_ranges, common_float, or_nan, where_or_nan
 from .elementary import gamma
 
 
@@ -16,15 +16,15 @@ def log_moments(alpha) -> tuple[jax.Array, jax.Array]:
     They exist for every alpha: the mean is gamma_E (1/alpha - 1), the variance (pi^2/6) (1/alpha^2 + 1/2).
 
     Args:
-      alpha: in (0, 2], number or array; not checked where traced.
+      alpha: in (0, 2], number or array; where it is traced and outside, the moments are NaN.
 
     Raises:
       ValueError: alpha outside (0, 2].
     """
     check_alpha(alpha)
-    (alpha,), dtype = common_float(alpha=alpha)
-    mean, variance = np.euler_gamma * (1 / alpha - 1), np.pi**2 / 6 * (1 / alpha**2 + 0.5)
-    return mean.astype(dtype), variance.astype(dtype)
+    (index,), dtype = common_float(alpha=alpha)
+    mean, variance = np.euler_gamma * (1 / index - 1), np.pi**2 / 6 * (1 / index**2 + 0.5)
+    return or_nan(mean.astype(dtype), alpha=alpha), or_nan(variance.astype(dtype), alpha=alpha)
 
 
 def abs_moment(alpha, p) -> jax.Array:
@@ -34,26 +34,27 @@ def abs_moment(alpha, p) -> jax.Array:
 
     Args:
       alpha: in (0, 2].
-      p: in (-1, alpha). Numbers or arrays that broadcast; not checked where traced.
+      p: in (-1, alpha). Numbers or arrays that broadcast; where they are traced and outside, the moment is NaN.
 
     Raises:
       ValueError: alpha outside (0, 2], p outside (-1, alpha).
     """
-    check_alpha(alpha)
-    check("p", p, lambda value: (value > -1) & np.isfinite(value), "a power in (-1, alpha)")
+    check_ranges(alpha=alpha, p=p)
     (indices, powers), dtype = common_float(alpha=alpha, p=p)
-    if not isinstance(alpha, jax.core.Tracer) and not isinstance(p, jax.core.Tracer):
+    if not are_traced(alpha, p):
         index, power = np.broadcast_arrays(np.asarray(alpha, np.float64), np.asarray(p, np.float64))
         infinite = (power >= index) & (index < 2)
         if infinite.any():
             where = tuple(np.argwhere(infinite)[0])
             raise ValueError(f"p={power[where]:g}: E|X|^p is infinite at alpha={index[where]:g}; expected p < alpha")
-    alpha, p = indices, powers
-    gaussian = alpha == 2
-    safe = jnp.where(gaussian, 0, p)
+    gaussian = indices == 2
+    safe = jnp.where(gaussian, 0, powers)
     # Not 1 - p / alpha: the difference is exact where it is small.
-    ratio = gamma((alpha - safe) / alpha) / gamma((2 - safe) / 2)
-    return (jnp.exp2(p) * gamma((1 + p) / 2) * jnp.where(gaussian, 1, ratio) / math.sqrt(math.pi)).astype(dtype)
+    ratio = gamma((indices - safe) / indices) / gamma((2 - safe) / 2)
+    moment = jnp.exp2(powers) * gamma((1 + powers) / 2) * jnp.where(gaussian, 1, ratio) / math.sqrt(math.pi)
+    if are_traced(alpha, p):
+        moment = where_or_nan(gaussian | (powers < indices), moment)
+    return or_nan(moment.astype(dtype), alpha=alpha, p=p)
 
 
 def tail_constant(alpha) -> jax.Array:
@@ -62,15 +63,15 @@ def tail_constant(alpha) -> jax.Array:
         C = 2 sin(pi alpha/2) Gamma(alpha) / pi
 
     Args:
-      alpha: in (0, 2]; not checked where traced.
+      alpha: in (0, 2]; where it is traced and outside, the constant is NaN.
 
     Raises:
       ValueError: alpha outside (0, 2].
     """
     check_alpha(alpha)
-    (alpha,), dtype = common_float(alpha=alpha)
-    sine = jnp.sin(0.5 * np.pi * jnp.minimum(alpha, 2 - alpha))
-    return (2 / np.pi * sine * gamma(alpha)).astype(dtype)
+    (index,), dtype = common_float(alpha=alpha)
+    sine = jnp.sin(0.5 * np.pi * jnp.minimum(index, 2 - index))
+    return or_nan((2 / np.pi * sine * gamma(index)).astype(dtype), alpha=alpha)
 
 
 def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale=1, loc=0) -> jax.Array:
@@ -78,7 +79,8 @@ def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale
 
     Args:
       t: real; the value at infinity is 0.
-      alpha, beta, parametrization, scale, loc: as in `stable`; all broadcast and may be traced.
+      alpha, beta, parametrization, scale, loc: as in `stable`; all broadcast and may be traced: where one is outside
+        its range then, the value is NaN.
 
     Raises:
       ValueError: a parameter outside its range, an unknown parametrization.
@@ -86,6 +88,7 @@ def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale
     Source: Nolan, Univariate Stable Distributions (2020), section 1.3.
     """
     check_law(alpha, beta, scale, loc, parametrization)
+    parameters = {"alpha": alpha, "beta": beta, "scale": scale, "loc": loc}
     (t, alpha, beta, scale, loc), _ = common_float(t=t, alpha=alpha, beta=beta, scale=scale, loc=loc)
     size = jnp.abs(scale * t)
     positive = size > 0
@@ -100,4 +103,4 @@ def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale
     phase = loc * t - power * beta * jnp.sign(t) * shift
     modulus = jnp.exp(-power)
     phase = jnp.where(modulus == 0, 0, phase)  # far out it may be infinite, or of no value
-    return modulus * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
+    return or_nan(modulus * jax.lax.complex(jnp.cos(phase), jnp.sin(phase)), **parameters)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import elementary, words
-from .checks import SMALLEST_E, check_law, float_types
+from .checks import SMALLEST_E, check_law, float_types, or_nan
 from .words import HALF_TURN, UNIT, angle_and_exponential
 
 LARGE_Z = 0.5
@@ -67,6 +67,7 @@ def _standard(key, alpha, beta, shape, dtype):
 @partial(jax.jit, static_argnames=("shape", "parametrization", "compute", "dtype"))
 def _stable(key, alpha, beta, scale, loc, shape, parametrization, compute, dtype):
     alpha, beta, scale, loc = elementary.opaque(key, alpha, beta, scale, loc, dtype=compute)
+    scale = or_nan(scale, alpha=alpha, beta=beta, scale=scale, loc=loc)  # of which all draws become NaN
     x0, x1 = _standard(key, alpha, beta, shape, compute)
     if parametrization == "S0":
         return (x0 * scale + loc).astype(dtype)
@@ -93,7 +94,8 @@ def stable(
       loc: finite.
       parametrization: "S0" or "S1". S1 jumps at alpha = 1: compare and fit in S0.
       dtype: as in `sas`; draws beyond its range are infinite.
-      All four parameters are numbers or arrays that broadcast to `shape`, and may be traced: then they are not checked.
+      All four parameters are numbers or arrays that broadcast to `shape`, and may be traced: where one is outside its
+      range then, the draws are NaN.
 
     Raises:
       ValueError: a parameter outside its range, an unknown parametrization, float64 without 64-bit mode, shapes that

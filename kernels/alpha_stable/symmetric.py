@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from . import elementary, words
-from .checks import check, check_alpha, float_types
+from .checks import check_alpha, check_ranges, float_types, or_nan
 from .words import HALF_TURN, UNIT, angle_and_exponential
 
 
@@ -27,7 +27,8 @@ def _sas_parts(key, alpha, shape, dtype):
     c = elementary.sin_pi((v + jnp.minimum(alpha, 2 - alpha) * u) * UNIT)
     s = elementary.sin_pi(jnp.minimum(alpha * u, 2 * v + (2 - alpha) * u) * UNIT)
     # Times a reciprocal, which XLA makes of a division anyway where vmap batches s and not p.
-    return angle.sign, s * (1 / p), c * (1 / (exponential * p)), 1 / alpha - 1
+    # NaN goes in by k, which is of alpha's shape: the operations of the draws, and their last bits, stay as they are.
+    return angle.sign, s * (1 / p), c * (1 / (exponential * p)), or_nan(1 / alpha - 1, alpha=alpha)
 
 
 def _signed(sign: jax.Array, size: jax.Array) -> jax.Array:
@@ -37,7 +38,8 @@ def _signed(sign: jax.Array, size: jax.Array) -> jax.Array:
 @partial(jax.jit, static_argnames=("shape", "dtype"))
 def _sas_log(key, alpha, shape, dtype):
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
-    return _signed(sign, jnp.ones((), dtype)), elementary.log(tangent) + power * elementary.log(ratio)
+    log_abs = elementary.log(tangent) + power * elementary.log(ratio)
+    return or_nan(_signed(sign, jnp.ones((), dtype)), alpha=alpha), log_abs
 
 
 @partial(jax.jit, static_argnames=("shape", "compute", "dtype"))
@@ -53,14 +55,18 @@ def sas_parts(key: jax.Array, alpha, shape: tuple[int, ...], dtype) -> tuple[jax
     Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
 
     Args:
-      key, alpha: as in `sas_log`; alpha a scalar, not checked.
+      key, alpha: as in `sas_log`; alpha a scalar.
       shape: of the result.
       dtype: float32 or float64.
 
     Returns:
       m: [*shape], sizes within 2^-34 and 2^34.
       e: int32 [*shape].
+
+    Raises:
+      ValueError: alpha outside (0, 2].
     """
+    check_alpha(alpha)
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
     part, exponent = elementary.exp_parts(power * elementary.log(ratio))
     return _signed(sign, tangent * part), exponent
@@ -80,7 +86,7 @@ def _positive_stable_log(key, c, shape, dtype):
     one_over_p = 1 / elementary.sin_pi(v * UNIT)
     # At c = 1 A is 1: s = p, and ln r would be -inf.
     r = jnp.maximum(sine(complement, c), jnp.finfo(dtype).tiny)
-    power = jnp.where(c < 1, 1 / c - 1, 0)
+    power = or_nan(jnp.where(c < 1, 1 / c - 1, 0), c=c)
     ratio = jnp.where(c < 1, r * (1 / exponential) * one_over_p, 1)
     return elementary.log(sine(c, complement) * one_over_p) + power * elementary.log(ratio)
 
@@ -102,7 +108,8 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
 
     Args:
       key: of `jax.random.key`; the same stream eager, compiled, batched by vmap and sharded.
-      alpha: in (0, 2], a number or an array that broadcasts to `shape`. May be traced, then it is not checked.
+      alpha: in (0, 2], a number or an array that broadcasts to `shape`. May be traced: where it is
+        outside then, the draws are NaN.
       shape: of the result; None for alpha's shape.
       dtype: float32 or float64 (for half types the logarithm is float32, cast last); None for JAX's default.
 
@@ -145,7 +152,8 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
 
     Args:
       key: of `jax.random.key`.
-      c: in (0, 1], a number or an array that broadcasts to `shape`; A = 1 at c = 1. Not checked where traced.
+      c: in (0, 1], a number or an array that broadcasts to `shape`; A = 1 at c = 1. Where it is traced and
+        outside, the draws are NaN.
       shape: of the result; None for the shape of c.
       dtype: as in `sas_log`.
 
@@ -155,7 +163,7 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     Source: Kanter, Ann. Probab. 3 (1975).
     """
     dtype, compute = float_types(dtype)
-    check("c", c, lambda value: (value > 0) & (value <= 1), "an index in (0, 1]")
+    check_ranges(c=c)
     return _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
 
 
@@ -167,7 +175,8 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) ->
 
     Args:
       key: of `jax.random.key`.
-      alpha: in (0, 2], a number or an array that broadcasts to `shape`. Not checked where traced.
+      alpha: in (0, 2], a number or an array that broadcasts to `shape`. Where it is traced and outside, the draws are
+        NaN.
       shape: of the array of vectors; None for alpha's shape.
       dim: length of a vector, 1 or more.
       dtype: as in `sas`.

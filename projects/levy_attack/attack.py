@@ -68,7 +68,10 @@ def attack(
       devices: that share the images, eight slots each at least, if predict is a JAX function. None: all of this
         process, unless the weights in a Partial were put on one, or `jax.default_device` chose one.
       on_chunk: called with a `Progress` after every chunk; what it raises ends the attack.
-      checkpoint: a file that holds the state; the same call goes on from one that is there.
+      checkpoint: a file that holds the state; the same call goes on from one that is there, also with a larger budget.
+        It is written where the attack fails, too, or is interrupted (Ctrl-C, SystemExit), before the error goes on to
+        the caller: a query counts once it was asked, whether its answer came or not. A callable of the host has a file
+        `<checkpoint>.asked` beside it, which counts through kills that Python does not see; remove both to start anew.
       checkpoint_seconds: between two writes of it.
 
     Raises:
@@ -114,6 +117,8 @@ def main(config: VerbConfig, run: app.Run) -> dict:
 
         plots.draw_attack(run, result, victim, x0[: config.gallery], watch.gallery)
     medians = {name: np.median(values[:, -1]) for name, values in result.traces.items()}
+    walked = result.traces["realised"][:, -1]
+    medians["realised"] = np.median(walked[np.isfinite(walked)]) if np.isfinite(walked).any() else None
     return {
         "victim": victim.name,
         "dataset": victim.dataset,

@@ -5,7 +5,7 @@ import math
 import numbers
 
 from common import config
-from kernels.boundary_step import NOISES
+from kernels.boundary_step import NOISES, RADIUS_CAP
 from projects.levy_attack import victims
 
 
@@ -16,8 +16,11 @@ class AttackConfig:
     Attributes:
       alpha: of the noise, in (0, 2]; 2 is Gaussian. Two or more in a tuple: every image learns which of them its
         successes per query favour.
-      noise: "coordinatewise" (independent values), "isotropic" (a null control: the law of alpha = 2 for every
-        alpha) or "radius" (Gaussian directions, step lengths of the law).
+      noise: "coordinatewise" (independent values, every step rescaled to delta), "length" (the same, with steps as long
+        as the vector is beside its median: the jumps stay), "radius" (Gaussian directions, step lengths of the law) or
+        "isotropic" (a null control: the law of alpha = 2 for every alpha).
+      cap: the longest step of "length" and "radius", in units of the median one.
+      rescale_after_clip: lengthen steps that the box cut short until they have the length that they should have.
       budget: most queries an image, at least 1; everything counts.
       goal: an image is done when its distance is no more than this.
       lo, hi: the box that images live in.
@@ -35,6 +38,8 @@ class AttackConfig:
 
     alpha: float | tuple[float, ...] = 1.0
     noise: str = "coordinatewise"
+    cap: float = RADIUS_CAP
+    rescale_after_clip: bool = False
     budget: int = 25_000
     goal: float = 0.0
     lo: float = 0.0
@@ -62,14 +67,15 @@ class AttackConfig:
         _number("hi", self.hi, math.isfinite, "a finite number above lo")
         if not self.lo < self.hi:
             raise ValueError(f"lo is {self.lo} and hi {self.hi}; expected lo below hi")
-        for name in ("delta", "eps"):
+        for name in ("delta", "eps", "cap"):
             _number(name, getattr(self, name), lambda a: 0 < a < math.inf, "a positive number")
         _number("eps_stop", self.eps_stop, lambda a: a >= 0, "a number of at least 0")
         lowest = {"budget": 1, "start_trials": 0, "bisections": 0, "check_every": 1, "batch_size": 1, "chunk": 1}
         for name, least in lowest.items():
             _integer(name, getattr(self, name), least)
-        if not isinstance(self.conditional, bool):
-            raise ValueError(f"conditional is {self.conditional!r}; expected True or False")
+        for name in ("conditional", "rescale_after_clip"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False")
         if self.quantise is not None:
             _integer("quantise", self.quantise, 2)
 
@@ -103,6 +109,10 @@ class VerbConfig:
     seed: int = config.field(0, "of all random numbers", minimum=0)
     alpha: float = config.field(1.0, "of the noise; 2 is Gaussian", exclusive_minimum=0.0, maximum=2.0)
     noise: str = config.field("coordinatewise", "law of the noise", choices=NOISES)
+    cap: float = config.field(
+        RADIUS_CAP, "longest step of the noise laws length and radius, over the median one", exclusive_minimum=0.0
+    )
+    rescale_after_clip: bool = config.field(False, "lengthen steps that the box cut short")
     budget: int = config.field(5000, "queries an image", minimum=1)
     delta: float = config.field(0.01, "first step along the boundary, over the distance", exclusive_minimum=0.0)
     eps: float = config.field(0.01, "first step towards the image, over the distance", exclusive_minimum=0.0)
@@ -118,5 +128,8 @@ class VerbConfig:
 
     def attack(self) -> AttackConfig:
         """Returns the settings of the walk."""
-        names = ("alpha", "noise", "budget", "delta", "eps", "goal", "quantise", "batch_size", "chunk")
+        names = (
+            *("alpha", "noise", "cap", "rescale_after_clip", "budget", "delta", "eps", "goal", "quantise"),
+            *("batch_size", "chunk"),
+        )
         return AttackConfig(**{name: getattr(self, name) for name in names})

@@ -63,6 +63,7 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         start_trials=np.int32(cfg.start_trials),
         bisections=np.int32(cfg.bisections), grid=grid.astype(np.int32),
         alphas=np.array(learnt, dtype),
+        cap=dtype(cfg.cap),
     )  # fmt: skip
     problem = walk.Problem(
         x0=jnp.asarray(x0.reshape(count, -1)),
@@ -72,13 +73,13 @@ def make_plan(x0, labels, cfg: AttackConfig, key, targets=None, starts=None, ids
         alpha=jnp.asarray(own, dtype),
         live=jnp.ones(count, bool),
     )
-    deciding = dataclasses.replace(cfg, chunk=1)  # its size changes nothing
+    deciding = dataclasses.replace(cfg, chunk=1, budget=1)  # the one changes nothing, the other may grow
     identity = runner.digest(
         repr(deciding), x0, labels, goals, np.asarray(ids, np.uint32), np.asarray(jax.random.key_data(key)),
         "random" if starts is None else starts, own,
     )  # fmt: skip
     return Plan(
-        kind=walk.Kind(cfg.noise, x0.shape[1:], min(*own, *learnt, 2.0) < LIGHT, cfg.quantise),
+        kind=walk.Kind(cfg.noise, x0.shape[1:], min(*own, *learnt, 2.0) < LIGHT, cfg.quantise, cfg.rescale_after_clip),
         settings=settings,
         problem=problem,
         state=walk.initial_state(

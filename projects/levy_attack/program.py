@@ -28,7 +28,8 @@ def noise(kind: Kind, settings: Settings, problem: Problem, state: State, count:
     alpha = problem.alpha
     if settings.alphas.size:
         alpha = learning.alphas_of(state.learner, settings.alphas, state.step, steps)
-    return boundary_step.draw_noise(keys, alpha, kind.noise, state.x.shape[1], state.x.dtype, kind.is_heavy)
+    size, dtype = state.x.shape[1], state.x.dtype
+    return boundary_step.draw_noise(keys, alpha, kind.noise, size, dtype, kind.is_heavy, settings.cap)
 
 
 def advance(predict, kind: Kind, settings: Settings, problem: Problem, state: State, count, given: bool) -> State:
@@ -59,9 +60,9 @@ def advance(predict, kind: Kind, settings: Settings, problem: Problem, state: St
 
         def query(carry):
             used, done, state = carry
-            candidate = walk.ask(kind, settings, problem, state, eta[used], factor[used])
+            candidate, realised = walk.ask(kind, settings, problem, state, eta[used], factor[used])
             labels = checked_labels(predict(candidate.reshape(-1, *kind.shape)))
-            return used + 1, done + 1, walk.answer(settings, problem, state, candidate, labels, given)
+            return used + 1, done + 1, walk.answer(settings, problem, state, candidate, realised, labels, given)
 
         return jax.lax.while_loop(goes_on, query, (jnp.int32(0), *carry))[1:]
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 
 from common import files, readme
-from projects.levy_attack import victims
+from projects.levy_attack import effort_page, victims
 from projects.levy_attack.study import MARKS, Law
 
 ROOM = pathlib.Path(__file__).parent
@@ -70,6 +70,7 @@ def query_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
 def alpha_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """The paired comparison with alpha = 2 at the full budget."""
     columns = ["victim", "noise", "queries", "L2 ratio to alpha = 2", "95 % interval", "nearer on", "p", "p (Holm)"]
+    columns.append("ratio of median L2²/pixel")
     rows = []
     for name, result in results.items():
         for row in result["laws"]:
@@ -80,9 +81,34 @@ def alpha_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
                 victims.TITLES[name], Law(row["noise"], row["alpha"]).title(), f"{result['budget']:,}",
                 f"{float(found['ratio']):.3f}", f"{float(found['low']):.3f} to {float(found['high']):.3f}",
                 f"{found['nearer']} of {found['images']}", f"{float(found['p_value']):.2g}",
-                f"{float(found['p_holm']):.2g}" if "p_holm" in found else "",
+                f"{float(found['p_holm']):.2g}" if "p_holm" in found else "", _ratio_of_medians(row, result),
             ])  # fmt: skip
     return columns, rows
+
+
+def _ratio_of_medians(row: dict, result: dict) -> str:
+    """In the Boundary Attack's own metric; without an interval, as the file has no images."""
+    ours, theirs = (float(one["median"]["squared_l2_per_pixel"]) for one in (row, result["laws"][0]))
+    return f"{ours / theirs:.3f}" if np.isfinite(ours) and np.isfinite(theirs) else ""
+
+
+def curve_rows(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """The same ratios over queries, with their intervals: the end is one point of a curve."""
+    marks = [mark for mark in MARKS if any(mark <= result["budget"] for result in results.values())]
+    rows = []
+    for name, result in results.items():
+        at = {int(queries): index for index, queries in enumerate(result["grid"])}
+        for row in result["laws"]:
+            if "ratio" not in row:
+                continue
+            cells = [
+                effort_page.cell(tuple(float(row["ratio"][kind][at[mark]]) for kind in ("median", "low", "high")))
+                if mark in at
+                else ""
+                for mark in marks
+            ]
+            rows.append([victims.TITLES[name], Law(row["noise"], row["alpha"]).title(), *cells])
+    return ["victim", "noise", *(f"{mark:,}" for mark in marks)], rows
 
 
 def _seeds(rows: list[dict]) -> str:
@@ -173,9 +199,10 @@ def bench_text(bench: dict) -> str:
 
 def rendered(folder: pathlib.Path = RESULTS) -> str:
     """Returns what stands between the markers of the README."""
-    results, bench = load(folder), files.read_json(folder / "bench.json")
-    parts = study_text(results) if results else []
-    parts += [bench_text(bench)] if bench else []
+    results, bench, effort = load(folder), files.read_json(folder / "bench.json"), effort_page.load(folder)
+    parts = ["### At equal effort, over queries", *effort_page.text(effort)] if effort else []
+    parts += ["### Every step rescaled, each victim's full budget", *study_text(results)] if results else []
+    parts += ["### Beside other attacks", bench_text(bench)] if bench else []
     return "\n\n".join(parts) if parts else "No results are published yet."
 
 
@@ -215,7 +242,11 @@ def study_text(results: dict[str, dict]) -> list[str]:
         )
     parts += ["Median L2 distance after so many queries, and other norms at the end:"]
     parts += [readme.markdown(*query_rows(results))]
-    parts += ["Paired over images, at the full budget:", readme.markdown(*alpha_rows(results))]
+    parts += [
+        "Paired over images, at the full budget; beside it the Boundary Attack's own metric, whose ratio can differ:",
+        readme.markdown(*alpha_rows(results)),
+    ]
+    parts += ["Paired L2 ratio to alpha = 2 after so many queries:", readme.markdown(*curve_rows(results))]
     missing = [
         f"{victims.TITLES[name]}: {grouped(result['missing'])}" for name, result in results.items() if result["missing"]
     ]

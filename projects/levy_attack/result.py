@@ -55,7 +55,9 @@ def summarise(x0: np.ndarray, state: walk.State, cfg: AttackConfig) -> Result:
     size, length = difference.shape[1], cfg.hi - cfg.lo
     final = np.stack([np.sqrt(np.sum(difference**2, 1)), difference.sum(1), difference.max(1)], 1)
     final[~has_found] = np.inf
-    pace = np.stack([np.asarray(state.pace.delta), np.asarray(state.pace.eps)], 1)
+    with np.errstate(invalid="ignore"):
+        realised = np.asarray(state.realised) / np.asarray(state.step)
+    pace = np.stack([np.asarray(state.pace.delta), np.asarray(state.pace.eps), realised], 1)
     last = np.concatenate([final, pace], 1)[:, None]
     queries = np.asarray(state.queries, np.int64)
     grid = query_grid(cfg.budget)

@@ -2,7 +2,7 @@
 
 A JAX function runs on the device, chunk by chunk, on a CPU in several threads with a part of the slots each; any other
 callable is asked from the host, with the same numbers.
-After a chunk the whole state can be written, and a later call with the same arguments goes on from it.
+The whole state can be written, after a chunk and where an attack fails, and a later call goes on from it.
 """
 
 import functools
@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import weight_files
-from projects.levy_attack import program, walk
-from projects.levy_attack.slots import Slots, places
+from projects.levy_attack import program, state_file, walk
+from projects.levy_attack.slots import Slots, Unfinished, places
 from projects.levy_attack.walk import Kind, Problem, Settings, State
 
 
@@ -48,7 +47,7 @@ class Plan(NamedTuple):
       state: before the first query.
       given: whether starts were given.
       slots, chunk: images at a time, queries an image at a time.
-      identity: a digest of all that decides the result.
+      identity: a digest of all that decides the result but the budget.
     """
 
     kind: Kind
@@ -78,45 +77,81 @@ def run(
       predict: images -> labels.
       on_device: whether it is a JAX function; None: found out by its first answer.
       on_chunk: called after every chunk; what it raises ends the attack, after the state has been written.
-      checkpoint: a file for the state; one that is there is gone on from.
+      checkpoint: a file for the state; one that is there is gone on from. It is written, too, where the attack ends
+        by an error or an interruption.
       checkpoint_seconds: at most this long between two writes.
 
     Raises:
-      ValueError: the checkpoint belongs to another attack or is damaged; predict is no function, or returned no
-        integer labels.
+      ValueError: the checkpoint belongs to another attack or is damaged; predict is no function, returned no integer
+        labels, or calls back to Python and is to be compiled.
     """
     if not callable(predict):
         raise ValueError(f"predict is {predict!r}; expected a function of images [n, ...] that returns labels [n]")
-    store = plan.state if checkpoint is None else _restore(plan, pathlib.Path(checkpoint))
+    path = None if checkpoint is None else pathlib.Path(checkpoint)
+    store = plan.state if path is None else state_file.restore(plan, path)
     if on_device is None and (isinstance(predict, jax.tree_util.Partial) or hasattr(predict, "lower")):
-        on_device = True
-    step = _device_program(plan, predict) if on_device else _host_program(plan, predict, on_device is None)
+        on_device = not _calls_back(predict, plan)
+    elif on_device and _calls_back(predict, plan):
+        raise ValueError(
+            "predict calls back to Python, which a compiled attack does for padding, too, and again after a failure: "
+            "its queries cannot be counted; leave on_device to None or False"
+        )
     on_all = places(plan.slots, _devices(predict) if devices is None else devices)
-    slots = Slots(plan.slots, on_all) if on_device else Slots(plan.slots)
-    total, saved_at = len(plan.problem.label), time.monotonic()
-    while True:
-        phase = np.asarray(store.phase)
-        waiting = np.flatnonzero(phase <= walk.WALK)
-        if on_chunk is not None or checkpoint is not None:
-            is_time = checkpoint is not None and time.monotonic() - saved_at >= checkpoint_seconds
-            is_end = checkpoint is not None and len(waiting) == 0
-            queries, distances = np.asarray(store.queries), np.asarray(store.distance)
-            try:
-                if on_chunk is not None:
-                    on_chunk(Progress(total - len(waiting), total, int(queries.sum(dtype=np.int64)), distances, store))
-            except BaseException:
-                if checkpoint is not None:
-                    _save(plan, store, pathlib.Path(checkpoint))
-                raise
-            if is_time or is_end:
-                _save(plan, store, pathlib.Path(checkpoint))
+    ledger = None
+    if on_device:
+        step, slots = _device_program(plan, predict), Slots(plan.slots, on_all)
+    else:
+        ledger = None if path is None else state_file.open_ledger(plan, path)
+        step, slots = _host_program(plan, predict, on_device is None, ledger), Slots(plan.slots)
+    total, saved_at, failure = len(plan.problem.label), time.monotonic(), None
+    try:
+        while True:
+            waiting = np.flatnonzero(np.asarray(store.phase) <= walk.WALK)
+            if on_chunk is not None:
+                queries, distances = np.asarray(store.queries), np.asarray(store.distance)
+                on_chunk(Progress(total - len(waiting), total, int(queries.sum(dtype=np.int64)), distances, store))
+            if len(waiting) == 0:
+                break
+            if path is not None and time.monotonic() - saved_at >= checkpoint_seconds:
+                state_file.save(plan, store, path)
                 saved_at = time.monotonic()
-        if len(waiting) == 0:
-            return store
-        try:
-            store = slots.advance(step, plan.problem, store, waiting, plan.chunk)
-        except _IsJax:
-            step, slots = _device_program(plan, predict), Slots(plan.slots, on_all)
+            try:
+                store = slots.advance(step, plan.problem, store, waiting, plan.chunk)
+            except _IsJax:
+                step, slots = _device_program(plan, predict), Slots(plan.slots, on_all)
+    except Unfinished as unfinished:
+        store, failure = unfinished.state, unfinished.cause
+    except BaseException as error:  # of the callback, of compiled code, Ctrl-C
+        failure = error
+    if path is not None:  # what was paid for stays, however it ended
+        state_file.save(plan, store, path)
+    if failure is not None:
+        raise failure
+    if path is not None:
+        state_file.ledger_of(path).unlink(missing_ok=True)  # all of it is in the state
+    return store
+
+
+def _calls_back(predict: Callable, plan: Plan) -> bool:
+    """Whether a JAX function asks Python while it runs, such as a service behind `jax.pure_callback`."""
+    images = jax.ShapeDtypeStruct((plan.slots, *plan.kind.shape), plan.problem.x0.dtype)
+    try:
+        closed = jax.make_jaxpr(lambda images: predict(images))(images)
+    except Exception:  # a callable that cannot be traced fails later, with its own message
+        return False
+    return _has_callback(closed.jaxpr)
+
+
+def _has_callback(jaxpr) -> bool:
+    for equation in jaxpr.eqns:
+        if "callback" in equation.primitive.name and equation.primitive.name != "debug_callback":
+            return True
+        for value in equation.params.values():
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns") and _has_callback(inner):
+                    return True
+    return False
 
 
 def _devices(predict: Callable) -> Sequence[jax.Device]:
@@ -138,7 +173,7 @@ def _device_program(plan: Plan, predict: Callable):
     """A chunk of queries without the host. Weights in a `jax.tree_util.Partial` are arguments of the program."""
     if not isinstance(predict, jax.tree_util.Partial):
         predict = jax.tree_util.Partial(_as_it_is(predict, plan))
-    return lambda problem, state, count: _advance(
+    return lambda problem, state, count, rows: _advance(
         plan.kind, plan.given, predict, plan.settings, problem, state, jnp.int32(count)
     )
 
@@ -179,47 +214,68 @@ def _ask(kind, settings, problem, state, eta, factor):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _answer(given, settings, problem, state, candidate, labels):
-    return walk.answer(settings, problem, state, candidate, labels, given)
+def _answer(given, settings, problem, state, candidate, realised, labels):
+    return walk.answer(settings, problem, state, candidate, realised, labels, given)
 
 
 class _IsJax(Exception):
     """The callable turned out to be a JAX function."""
 
 
-def _host_program(plan: Plan, predict: Callable, is_open: bool):
+def _host_program(plan: Plan, predict: Callable, is_open: bool, ledger: np.ndarray | None):
     """A chunk of queries to a callable on the host, which sees the images that are asked about and no others.
 
-    While `is_open`, a first answer that is a JAX array ends it, if the callable can be traced.
+    While `is_open`, a first answer that is a JAX array ends it, if the callable can be traced. What else ends it leaves
+    as `Unfinished`, with the state after the last answer, in which queries without an answer are counted.
     """
 
-    def asked(problem, state, count):
+    def advance(problem, state, count, rows):
         nonlocal is_open
-        for _ in range(count):
-            asked = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
-            if not asked.any():
-                break
-            noise = _noise(plan.kind, plan.settings, problem, state)
-            candidate = _ask(plan.kind, plan.settings, problem, state, *noise)
-            images = np.asarray(candidate).reshape(-1, *plan.kind.shape)
-            labels = predict(images[asked])
-            if is_open and isinstance(labels, jax.Array) and _can_trace(predict, images):
-                raise _IsJax
-            is_open = False
-            found = np.zeros(len(asked), np.int32)
-            found[asked] = checked_labels(labels, int(asked.sum()))
-            state = _answer(plan.given, plan.settings, problem, state, candidate, jnp.asarray(found))
+        pending = None
+        try:
+            for _ in range(count):
+                is_asking = np.asarray(problem.live) & (np.asarray(state.phase) <= walk.WALK)
+                if not is_asking.any():
+                    break
+                noise = _noise(plan.kind, plan.settings, problem, state)
+                candidate, realised = _ask(plan.kind, plan.settings, problem, state, *noise)
+                images = np.asarray(candidate).reshape(-1, *plan.kind.shape)
+                if ledger is not None:
+                    ledger[rows[is_asking]] += 1
+                pending = is_asking
+                labels = predict(images[is_asking])
+                if is_open and isinstance(labels, jax.Array) and _can_compile(predict, images):
+                    if ledger is not None:
+                        ledger[rows[is_asking]] -= 1
+                    raise _IsJax
+                is_open = False
+                answers = np.zeros(len(is_asking), np.int32)
+                answers[is_asking] = checked_labels(labels, int(is_asking.sum()))
+                state = _answer(plan.given, plan.settings, problem, state, candidate, realised, jnp.asarray(answers))
+                pending = None
+        except _IsJax:
+            raise
+        except BaseException as error:
+            if pending is not None:
+                state = _charge(plan.settings, problem, state, jnp.asarray(pending, jnp.int32))
+            raise Unfinished(state, error) from error
         return state
 
-    return asked
+    return advance
 
 
-def _can_trace(predict, images) -> bool:
+@jax.jit
+def _charge(settings, problem, state, count):
+    return walk.charged(settings, problem, state, count)
+
+
+def _can_compile(predict, images) -> bool:
+    """Whether a callable can be traced and then asks nobody outside."""
     try:
-        jax.eval_shape(predict, jax.ShapeDtypeStruct(images.shape, images.dtype))
+        closed = jax.make_jaxpr(lambda images: predict(images))(jax.ShapeDtypeStruct(images.shape, images.dtype))
     except Exception:  # whatever a callable does that is not for tracers
         return False
-    return True
+    return not _has_callback(closed.jaxpr)
 
 
 def checked_labels(labels, count: int) -> np.ndarray:
@@ -237,30 +293,6 @@ def checked_labels(labels, count: int) -> np.ndarray:
             "label an image (for scores, take their argmax)"
         )
     return labels
-
-
-def _save(plan: Plan, state: State, path: pathlib.Path) -> None:
-    leaves = {f"leaf{index:02}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
-    weight_files.save_npz(path, {"identity": np.frombuffer(bytes.fromhex(plan.identity), np.uint8), **leaves})
-
-
-def _restore(plan: Plan, path: pathlib.Path) -> State:
-    """The state of a file, or the first one where there is none."""
-    if not path.exists():
-        return plan.state
-    try:
-        stored = weight_files.load_npz(path)
-    except ValueError as error:
-        raise ValueError(f"checkpoint: {error}; remove it") from None
-    leaves, structure = jax.tree.flatten(plan.state)
-    identity = bytes(np.asarray(stored.pop("identity", np.zeros(0, np.uint8)), np.uint8)).hex()
-    if identity != plan.identity or len(stored) != len(leaves):
-        raise ValueError(f"checkpoint {path} belongs to another attack (images, settings, key or starts); remove it")
-    found = [stored.get(f"leaf{index:02}") for index in range(len(leaves))]
-    for expected, leaf in zip(leaves, found, strict=True):
-        if leaf is None or leaf.shape != expected.shape or leaf.dtype != expected.dtype:
-            raise ValueError(f"checkpoint {path} does not hold the state of this attack; remove it")
-    return structure.unflatten([jnp.asarray(leaf) for leaf in found])
 
 
 def digest(*parts) -> str:

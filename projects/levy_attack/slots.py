@@ -37,6 +37,19 @@ def places(count: int, devices: Sequence[jax.Device]) -> list[jax.Device | None]
     return [place] * (min(cores(), most) if platform == "cpu" else 1)
 
 
+class Unfinished(BaseException):
+    """A program that ended in the middle of a chunk.
+
+    Attributes:
+      state: after its last query.
+      cause: what ended it.
+    """
+
+    def __init__(self, state: State, cause: BaseException):
+        super().__init__(repr(cause))
+        self.state, self.cause = state, cause
+
+
 class Slots:
     """Images at a time, each thread with its share of them.
 
@@ -55,10 +68,13 @@ class Slots:
         """Returns the states of all images after some queries of as many as there are slots for.
 
         Args:
-          program: (problem, state, queries) of `size` images -> their state.
+          program: (problem, state, queries, rows) of `size` images, `rows` their places among all -> their state.
           problem, store: of all images.
           waiting: indices of those that are not done, one or more.
           queries: of an image.
+
+        Raises:
+          Unfinished: the program did, on one thread; its state is that of all images here.
         """
         total, home = len(problem.label), self.places[0]
         parts = [part for part in self._parts(waiting) if part[1].any()]
@@ -67,10 +83,14 @@ class Slots:
             rows, live, place = part
             part_of_problem, state = _moved(_take((problem, store), rows), place)
             part_of_problem = part_of_problem._replace(live=jnp.asarray(live))
-            return _moved(jax.block_until_ready(program(part_of_problem, state, queries)), home)
+            return _moved(jax.block_until_ready(program(part_of_problem, state, queries, rows)), home)
 
         if len(parts) == 1:
-            states = [call(parts[0], queries)]
+            try:
+                states = [call(parts[0], queries)]
+            except Unfinished as unfinished:
+                rows, live, _ = parts[0]
+                raise Unfinished(_put(store, unfinished.state, np.where(live, rows, total)), unfinished.cause) from None
         else:
             if not self._is_compiled:  # once, and not by every thread
                 call(parts[0], 0)

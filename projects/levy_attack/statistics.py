@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-RESAMPLES = 5000
+RESAMPLES, TOGETHER = 5000, 200  # in all; at a time
 LEVEL = 0.95
 
 
@@ -49,6 +49,35 @@ def bootstrap_median(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.
     for index in range(RESAMPLES):
         medians[index] = np.median(values[generator.integers(0, len(values), len(values))], axis=0)
     return np.quantile(medians, low, axis=0, method="inverted_cdf"), np.quantile(medians, high, axis=0, method="higher")
+
+
+def ratio_of_medians(distances: np.ndarray, baseline: np.ndarray, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Returns (ratio, low, high) of the medians over images and seeds, with a percentile bootstrap over images.
+
+    Images are resampled together with all their seeds, and the same ones in both arms; where both medians are infinite
+    the ratio is 1.
+
+    Args:
+      distances, baseline: [seeds, images, ...], of the same images; their seeds may differ.
+      seed: of the resamples.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    count = distances.shape[1]
+
+    def ratio(images):
+        """Of images [resamples, count]."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ours, theirs = (np.median(array[:, images], axis=(0, 2)) for array in (distances, baseline))
+            return np.where(ours == theirs, 1.0, ours / theirs)
+
+    parts = [ratio(generator.integers(0, count, (TOGETHER, count))) for _ in range(-(-RESAMPLES // TOGETHER))]
+    resampled = np.concatenate(parts)[:RESAMPLES]
+    low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    return (
+        ratio(np.arange(count)[None])[0],
+        np.quantile(resampled, low, axis=0, method="inverted_cdf"),
+        np.quantile(resampled, high, axis=0, method="higher"),
+    )
 
 
 def compare(distances: np.ndarray, baseline: np.ndarray) -> Comparison:

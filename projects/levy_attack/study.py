@@ -17,6 +17,14 @@ ALPHAS = (2.0, 1.0, 0.5, 1.5, 0.8, 1.2, 1.8)  # what is missing at the end matte
 MARKS = (100, 200, 500, 1000, 2000, 5000, 10_000, 25_000)  # queries in the tables
 
 
+NOISE_TITLES = {
+    "coordinatewise": "",
+    "length": "length of the draw, ",
+    "isotropic": "isotropic (null control), ",
+    "radius": "random radius, ",
+}
+
+
 class Law(NamedTuple):
     """Attributes: noise, as in `AttackConfig`; alpha."""
 
@@ -25,8 +33,7 @@ class Law(NamedTuple):
 
     def title(self) -> str:
         """As tables name it."""
-        names = {"coordinatewise": "", "isotropic": "isotropic (null control), ", "radius": "random radius, "}
-        return f"{names[self.noise]}alpha = {self.alpha:g}"
+        return f"{NOISE_TITLES[self.noise]}alpha = {self.alpha:g}"
 
 
 BASELINE = Law("coordinatewise", 2.0)

@@ -13,7 +13,7 @@ RATIO_RANGE = (0.5, 2.0)
 
 def title(row: dict) -> str:
     """A law in a legend."""
-    names = {"coordinatewise": "", "isotropic": "isotropic, ", "radius": "radius, "}
+    names = {"coordinatewise": "", "isotropic": "isotropic, ", "radius": "radius, ", "length": "length, "}
     return f"{names[row['noise']]}alpha {row['alpha']:g}"
 
 

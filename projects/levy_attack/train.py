@@ -19,6 +19,7 @@ class TrainConfig:
         "images (none: the victim's own, MNIST or CIFAR-10)",
         choices=("mnist", "fashion_mnist", "cifar10", "digits"),
     )
+    width: float = config.field(1.0, "factor of its channels", exclusive_minimum=0.0)
     seed: int = config.field(0, "of initial weights, order and shifts of the images", minimum=0)
     validation_images: int | None = config.field(
         None, "last training images, kept apart (none: 5,000, or a fifth of a small set)", minimum=1
@@ -40,7 +41,7 @@ def main(settings: TrainConfig, run: app.Run) -> dict:
     data = victims.load_dataset(settings.dataset or victims.DATASETS[settings.victim])
     found = classifier_training.train(
         run,
-        victims.create_network(settings.victim, data, settings.seed),
+        victims.create_network(settings.victim, data, settings.seed, settings.width),
         data,
         lambda steps: classifier_training.make_optimizer(
             settings.optimizer,

@@ -27,7 +27,7 @@ ENDINGS = {
     BAD_START: "start_not_adversarial",
 }
 START_KEYS = 0xFFFFFFFF  # folded into an image's key for its random starts: no step has this number
-COLUMNS = ("l2", "l1", "linf", "delta", "eps")  # of the trace
+COLUMNS = ("l2", "l1", "linf", "delta", "eps", "realised")  # of the trace
 
 
 class Problem(NamedTuple):
@@ -66,6 +66,7 @@ class Settings(NamedTuple):
     bisections: Any
     grid: Any
     alphas: Any
+    cap: Any
 
 
 class Kind(NamedTuple):
@@ -76,12 +77,14 @@ class Kind(NamedTuple):
       shape: of an image.
       is_heavy: whether an alpha is below 0.5.
       levels: of quantised candidates, or None.
+      rescale: whether steps that the box cut short are lengthened.
     """
 
     noise: str
     shape: tuple[int, ...]
     is_heavy: bool
     levels: int | None
+    rescale: bool
 
 
 class State(NamedTuple):
@@ -95,6 +98,8 @@ class State(NamedTuple):
       trial, bisected, step: int32 [batch], random starts tried, bisections and steps done.
       near: [batch], the place on the segment from the clean image (0) to x (1) that is known not to be adversarial.
       asked, on_sphere: bool [batch], whether this step's point on the sphere was queried, and was adversarial.
+      ended: int32 [batch], the phase that the budget ended; -1 where it has not.
+      realised: [batch], the sum over steps of the length that the box left of them, over the length without a box.
       pace: step sizes and windows.
       learner: what an alpha that adapts follows.
       trace: [batch, queries of the grid, COLUMNS], the best after so many queries; infinite distances before a start.
@@ -110,6 +115,8 @@ class State(NamedTuple):
     near: jax.Array
     asked: jax.Array
     on_sphere: jax.Array
+    ended: jax.Array
+    realised: jax.Array
     pace: boundary_step.Pace
     learner: learning.Learner
     trace: jax.Array
@@ -136,22 +143,27 @@ def initial_state(x: np.ndarray, delta: float, eps: float, grid: int, alphas: in
         queries=zeros(), trial=zeros(), bisected=zeros(), step=zeros(),
         near=jnp.zeros((batch,), dtype),
         asked=jnp.zeros((batch,), bool), on_sphere=jnp.zeros((batch,), bool),
+        ended=jnp.full((batch,), -1, jnp.int32), realised=jnp.zeros((batch,), dtype),
         pace=boundary_step.initial_pace(batch, delta, eps, dtype),
         learner=learning.initial(batch, alphas, dtype),
         trace=jnp.full((batch, grid, len(COLUMNS)), jnp.inf, dtype),
     )  # fmt: skip
 
 
-def ask(kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax.Array, factor: jax.Array) -> jax.Array:
-    """Returns the next query of every image [batch, size]; those that are done get any point of the box.
+def ask(
+    kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax.Array, factor: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the next query of every image [batch, size], and the realised lengths of the steps [batch].
+
+    Images that are done get any point of the box; lengths are of images that walk, see `boundary_step.points`.
 
     Args:
       kind, settings, problem, state: the attack.
       eta, factor: of `noise` for this query, [batch, size] and [batch].
     """
     pace = state.pace
-    on_sphere, nearer = boundary_step.points(
-        problem.x0, state.x, state.distance, eta, pace.delta * factor, pace.eps, settings.lo, settings.hi
+    on_sphere, nearer, realised = boundary_step.points(
+        problem.x0, state.x, state.distance, eta, pace.delta * factor, pace.eps, settings.lo, settings.hi, kind.rescale
     )
     candidate = _choose(asks_sphere(settings, state.step, state.asked, state.queries), on_sphere, nearer)
     is_beginning = problem.live & (state.phase < WALK)
@@ -164,7 +176,7 @@ def ask(kind: Kind, settings: Settings, problem: Problem, state: State, eta: jax
         # The clean image and a given start are queried as they are.
         is_made = (state.phase != CHECK) & (state.phase != GIVEN)
         candidate = _choose(is_made, _snap(candidate, settings, kind.levels), candidate)
-    return candidate
+    return candidate, realised
 
 
 def asks_sphere(settings, step, asked, queries):
@@ -197,12 +209,18 @@ def _snap(x, settings, levels):
 
 
 def answer(
-    settings: Settings, problem: Problem, state: State, candidate: jax.Array, labels: jax.Array, given: bool
+    settings: Settings,
+    problem: Problem,
+    state: State,
+    candidate: jax.Array,
+    realised: jax.Array,
+    labels: jax.Array,
+    given: bool,
 ) -> State:
     """Returns the state after the labels of `ask`'s candidates.
 
     Args:
-      settings, problem, state, candidate: as `ask` had and returned them.
+      settings, problem, state, candidate, realised: as `ask` had and returned them.
       labels: integers [batch]; of images that are done they do not matter.
       given: whether starts were given.
     """
@@ -210,7 +228,7 @@ def answer(
     state = _write_trace(settings, problem, state, is_active)
     adversarial = jnp.where(problem.target >= 0, labels == problem.target, labels != problem.label)
     distance = _norms(candidate - problem.x0)[0]
-    walked = _walk(settings, state, candidate, adversarial, distance)
+    walked = _walk(settings, state, candidate, realised, adversarial, distance)
     after = _select(is_active & (state.phase == WALK), walked, state)
     is_beginning = is_active & (state.phase < WALK)
     after = jax.lax.cond(
@@ -218,11 +236,39 @@ def answer(
         lambda: _select(is_beginning, _begin(settings, problem, state, candidate, adversarial, distance, given), after),
         lambda: after,
     )
-    after = after._replace(queries=state.queries + is_active)
-    return after._replace(phase=jnp.where(is_active, _ending(settings, after), after.phase))
+    return _ended(settings, after._replace(queries=state.queries + is_active), is_active)
 
 
-def _walk(settings, state, candidate, adversarial, distance):
+def charged(settings: Settings, problem: Problem, state: State, count: jax.Array) -> State:
+    """Returns the state with queries counted whose answers never came.
+
+    Args:
+      settings, problem, state: the attack.
+      count: int32 [batch], how many; only images that are not done have any.
+    """
+    is_active = problem.live & (state.phase <= WALK) & (count > 0)
+    passed = (state.queries[:, None] <= settings.grid) & (settings.grid < (state.queries + count)[:, None])
+    row = measures(problem.x0, state)
+    trace = jnp.where((passed & is_active[:, None])[..., None], row[:, None, :], state.trace)
+    return _ended(
+        settings, state._replace(trace=trace, queries=state.queries + jnp.where(is_active, count, 0)), is_active
+    )
+
+
+def reopened(settings: Settings, state: State) -> State:
+    """Returns the state in which images go on that had ended by a budget smaller than that of the settings."""
+    goes_on = (state.ended >= 0) & (state.queries < settings.budget)
+    return state._replace(phase=jnp.where(goes_on, state.ended, state.phase), ended=jnp.where(goes_on, -1, state.ended))
+
+
+def _ended(settings, state, is_active):
+    """The state after a query, with those images done that are."""
+    phase = jnp.where(is_active, _ending(settings, state), state.phase)
+    by_budget = is_active & (state.phase <= WALK) & ((phase == BUDGET) | (phase == NO_START))
+    return state._replace(phase=phase, ended=jnp.where(by_budget, state.phase, state.ended))
+
+
+def _walk(settings, state, candidate, realised, adversarial, distance):
     """A step of images that walk."""
     is_at_sphere = asks_sphere(settings, state.step, state.asked, state.queries)
     is_better = ~is_at_sphere & adversarial & (distance < state.distance) & (distance > 0)
@@ -235,6 +281,7 @@ def _walk(settings, state, candidate, adversarial, distance):
         step=state.step + ~is_at_sphere,
         asked=is_at_sphere,
         on_sphere=jnp.where(is_at_sphere, adversarial, state.on_sphere),
+        realised=state.realised + jnp.where(is_at_sphere, 0, realised),
         pace=boundary_step.adapt(pace),
         learner=learning.noted(state.learner, is_better, ~is_at_sphere, state.step),
     )
@@ -290,7 +337,8 @@ def measures(x0: jax.Array, state: State) -> jax.Array:
     """Returns [batch, COLUMNS] of the states' best images; infinite distances where there is none."""
     norms = jnp.stack(_norms(state.x - x0), 1)
     norms = jnp.where(jnp.isfinite(state.distance)[:, None], norms, jnp.inf)
-    return jnp.concatenate([norms, state.pace.delta[:, None], state.pace.eps[:, None]], 1)
+    realised = state.realised / state.step  # NaN before the first step
+    return jnp.concatenate([norms, jnp.stack([state.pace.delta, state.pace.eps, realised], 1)], 1)
 
 
 def _norms(difference):

@@ -28,8 +28,9 @@ def case():
     return keys, x0, x, delta, eps
 
 
-def proposed(case, alpha, noise, lo=0.0, hi=1.0):
-    return tuple(map(np.asarray, boundary_step.propose(case[0], *map(jnp.asarray, case[1:]), alpha, noise, lo, hi)))
+def proposed(case, alpha, noise, lo=0.0, hi=1.0, **options):
+    arrays = map(jnp.asarray, case[1:])
+    return tuple(map(np.asarray, boundary_step.propose(case[0], *arrays, alpha, noise, lo, hi, **options)))
 
 
 @pytest.mark.parametrize(("noise", "alpha"), LAWS)
@@ -123,7 +124,7 @@ def test_points_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
         found = []
         for is_heavy in (False, True):
             eta, _ = boundary_step.draw_noise(keys, alpha, "coordinatewise", SIZE, dtype, is_heavy)
-            found.append(boundary_step.points(x0, x, boundary_step.norms(x - x0), eta, delta, eps, 0.0, 1.0))
+            found.append(boundary_step.points(x0, x, boundary_step.norms(x - x0), eta, delta, eps, 0.0, 1.0)[:2])
         np.testing.assert_array_equal(found[0], found[1])
 
 
@@ -192,6 +193,7 @@ def test_half_types_are_computed_in_single(case):
         ({"alpha": 2.1}, "alpha is 2.1"),
         ({"alpha": np.ones(2)}, r"alpha has shape \(2,\)"),
         ({"lo": 1.0}, "lo is 1.0 and hi 1.0"),
+        ({"cap": 0.0, "noise": "length"}, "cap is 0.0"),
     ],
 )
 def test_bad_arguments_are_named(case, change, words):
@@ -208,3 +210,58 @@ def test_shapes_that_do_not_fit_are_named(case):
     ):
         with pytest.raises(ValueError, match=words):
             proposed(changed, 1.0, "coordinatewise")
+
+
+def test_the_length_law_is_the_coordinatewise_one_with_the_lengths_of_its_draws(case):
+    keys, size = case[0], SIZE
+    for alpha in (0.4, 1.0, 1.7, 2.0):
+        eta, ones = boundary_step.draw_noise(keys, alpha, "coordinatewise", size, jnp.float64)
+        same, factor = boundary_step.draw_noise(keys, alpha, "length", size, jnp.float64, cap=3.0)
+        np.testing.assert_array_equal(same, eta)
+        drawn = np.stack([boundary_step.alpha_stable.sas(key, alpha, (size,)) for key in keys])
+        median = np.exp(boundary_step.alpha_stable.log_median_length(alpha, size))
+        np.testing.assert_allclose(factor, np.minimum(np.linalg.norm(drawn, axis=1) / median, 3.0), rtol=1e-4)
+        assert np.all(ones == 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_factors_of_the_length_law_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
+    for alpha in (0.5, 1.0, 2.0):
+        found = [boundary_step.draw_noise(case[0], alpha, "length", SIZE, dtype, heavy)[1] for heavy in (False, True)]
+        np.testing.assert_array_equal(*found)
+    tiny = boundary_step.draw_noise(case[0], 0.05, "length", SIZE, dtype)[1]
+    assert np.all((tiny >= 0) & (tiny <= 10)) and len(np.unique(tiny)) > 1  # draws that leave float32's range
+
+
+def test_half_of_the_lengths_are_above_one_and_the_cap_holds():
+    """20,000 draws: a share six deviations from 1/2 has a probability below 1e-8."""
+    keys = jax.random.split(jax.random.key(5), 20_000)
+    for alpha in (0.6, 1.0, 1.5):
+        factor = np.asarray(boundary_step.draw_noise(keys, alpha, "length", 20, jnp.float64, cap=4.0)[1])
+        assert abs(np.mean(factor > 1) - 0.5) < 3 / np.sqrt(len(keys))
+        assert factor.max() == 4.0
+
+
+def test_a_step_that_the_box_cuts_is_lengthened_again():
+    """Heavy steps in many dimensions, as on photographs: the box leaves two thirds of them."""
+    generator = np.random.default_rng(1)
+    x0 = generator.uniform(0, 1, (2, 20_000))
+    x = np.clip(x0 + generator.normal(0, 0.13, x0.shape), 0, 1)
+    delta, eps = np.full(2, 0.05), np.zeros(2)
+    keys = boundary_step.image_keys(jax.random.key(0), np.arange(2))
+    distance = boundary_step.norms(x - x0)
+    for alpha, most in ((0.5, 0.7), (1.0, 0.99)):
+        eta, _ = boundary_step.draw_noise(keys, alpha, "coordinatewise", 20_000, jnp.float64)
+        for rescale, least, highest in ((False, 0.1, most), (True, 0.97, 1.01)):
+            xs, _, realised = boundary_step.points(x0, x, distance, eta, delta, eps, 0.0, 1.0, rescale)
+            assert np.all((realised > least) & (realised < highest)), (alpha, rescale, realised)
+            length = distance * np.sqrt(2 - 2 / np.sqrt(1 + delta**2))
+            np.testing.assert_allclose(realised, boundary_step.norms(xs - x) / length, rtol=1e-9)
+            assert xs.min() >= 0 and xs.max() <= 1
+    free = boundary_step.points(x0, x, distance, eta, delta, eps, -1e9, 1e9, True)
+    np.testing.assert_allclose(free[2], 1, rtol=1e-9)
+    np.testing.assert_allclose(free[0], boundary_step.points(x0, x, distance, eta, delta, eps, -1e9, 1e9)[0], atol=1e-9)
+    for rescale in (False, True):  # the same through the door
+        found = boundary_step.propose(keys, x0, x, delta, eps, 1.0, "coordinatewise", 0.0, 1.0, rescale=rescale)
+        expected = boundary_step.points(x0, x, distance, eta, delta, eps, 0.0, 1.0, rescale)[:2]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
