@@ -92,7 +92,9 @@ def test_an_attempt_is_judged_by_what_the_run_wrote(job):
     (job.folder.parent / "result.json").write_text("{}")
     for codes in ([0], [None], [-9], [75], [0, None]):
         assert records.judge(job, codes) == ("finished", ""), codes
-    assert records.judge(job, [1]) == ("failed", "")
+    assert records.judge(job, [1]) == ("failed", "") and records.judge(job, [3, 1]) == ("failed", "")
+    level, note = records.judge(job, [0, 3])
+    assert level == "finished" and "could not be reached" in note
 
 
 def test_a_newer_submission_of_a_job_takes_over(job, tmp_path):
