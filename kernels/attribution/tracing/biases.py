@@ -8,11 +8,11 @@ does. What is added to anything else, to activations, say, is a shift of a norm,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from .affine import Affine
 from .analysis import Analysis
-from .dependence import CONSTANT
+from .dependence import CONSTANT, has_batch
 from .folding import stands_beside
 from .jaxpr import Equation, Value
 from .primitives import LAYOUT
@@ -46,17 +46,23 @@ class Biases:
         addend = equation.inputs[-1] if equation.inputs[0] is data else equation.inputs[0]
         if addend is data or not self._summed(data):
             return False
-        return self._is_own(addend, self._found[data]) or (self.everything and self._runs_along_one_axis(addend))
+        return self._is_own(addend, data) or (self.everything and self._axes(addend, data) <= 1)
 
-    def _is_own(self, addend: Value, cores: Collection[Equation]) -> bool:
+    def _is_own(self, addend: Value, data: Value) -> bool:
+        """Whether what is added is a parameter beside one of the weights, and varies along no more axes than they do:
+        an embedding of positions varies along tokens, too."""
         leaves = self.facts.leaves
-        return any(stands_beside(leaves[addend], leaves[self.cores[core].weight], self.paths) for core in cores)
+        return any(
+            stands_beside(leaves[addend], leaves[self.cores[core].weight], self.paths)
+            and self._axes(addend, data) <= len(self.cores[core].output_axes())
+            for core in self._found[data]
+        )
 
-    def _runs_along_one_axis(self, addend: Value) -> bool:
-        """Whether a constant is one by channel, and no embedding of positions."""
-        dependence = self.facts.depends[addend]
-        varies = [any(part.label != CONSTANT and part.size > 1 for part in axis) for axis in dependence.axes]
-        return dependence.is_shared and sum(varies) <= 1
+    def _axes(self, addend: Value, data: Value) -> int:
+        """Along how many axes a constant varies, that of the examples apart."""
+        ends = [self.facts.depends[value].axes for value in (addend, data)]
+        axes = ends[0] if len(ends[0]) < len(ends[1]) else [a for a, b in zip(*ends, strict=True) if not has_batch(b)]
+        return sum(any(part.label != CONSTANT and part.size > 1 for part in axis) for axis in axes)
 
     def _summed(self, value: Value) -> frozenset[Equation] | None:
         """The products and convolutions that a value is a linear function of; None where it hangs on anything else."""

@@ -10,7 +10,7 @@ from kernels import attribution
 
 DRAW = np.random.default_rng(0)
 PARAMS = {name: DRAW.normal(size=shape) for name, shape in {"w": (12, 16), "b": (16,), "d": (16, 4), "k": (3, 3, 3, 6),
-          "kb": (6,), "kd": (6, 4)}.items()}  # fmt: skip
+          "kb": (6,), "kd": (6, 4), "positions": (2, 16)}.items()}  # fmt: skip
 X, IMAGES = DRAW.normal(size=(4, 12)), DRAW.normal(size=(2, 6, 6, 3))
 
 # z = x w in other words, and the bias added to it.
@@ -79,7 +79,7 @@ def test_shifts_of_activations_and_embeddings_of_positions_pass_everything_on():
         return jax.nn.relu(jax.nn.relu(x @ p["w"]) + p["b"]) @ p["d"]
 
     def positions(p, x):
-        tokens = (x.reshape(4, 2, 6) @ p["w"][:6]) + p["w"][2:4]  # [2, 16], along tokens and channels
+        tokens = (x.reshape(4, 2, 6) @ p["w"][:6]) + p["positions"]  # along tokens and channels
         return jax.nn.relu(tokens).mean(1) @ p["d"]
 
     for fn in (shifted, positions):
