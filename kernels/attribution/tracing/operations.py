@@ -2,7 +2,7 @@
 
 Every operation has kinds, the most specific first, by which composites choose rules:
 conv_transpose, conv, dense, affine; norm_layer; sum, avg_pool; max_pool, max; relu, activation; product; layout;
-softmax, attention, recurrent, call and unknown are named, and have no rule of their own.
+softmax, attention, branch, recurrent, call and unknown are named, and have no rule of their own.
 """
 
 from __future__ import annotations
@@ -259,7 +259,9 @@ class _Kinds:
             return plain("activation") if passes_through(equation) else plain("call", "unknown")
         if name in AFFINE:
             return self._product(equation, inputs)
-        if name in ("scan", "while", "cond"):
+        if name == "cond":
+            return plain("branch", "recurrent", "unknown")
+        if name in ("scan", "while"):
             return plain("recurrent", "unknown")
         if self._is_softmax(equation):
             return plain("softmax", "unknown")
