@@ -114,6 +114,8 @@ def _checked_index(y, index):
         low, high = int(np.asarray(index).min()), int(np.asarray(index).max())
         if low < -y.shape[-1] or high >= y.shape[-1]:
             raise ValueError(f"target is {low if low < -y.shape[-1] else high}; the output has {y.shape[-1]} values.")
+    if index.dtype.itemsize < 4:  # of labels in a byte, to which a number of classes cannot be added
+        index = index.astype(np.int32)
     return jnp.where(index < 0, index + y.shape[-1], index)
 
 

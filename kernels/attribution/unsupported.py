@@ -9,9 +9,10 @@ from .tracing.operations import Operation, Program
 
 QUOTIENT = (
     "It divides by something that hangs on the example too, and it is no norm that is known here: a norm divides "
-    "values by a sum of squares, of absolute values or a maximum of the same values (by .mean, .sum, jnp.var, einsum, dot, a "
-    "product with equal weights, differences of all pairs). Write the norm that way; for attention leave its softmax "
-    "as jax.nn.softmax, which has a remedy of its own; to take the gradient through it, give it rules.Gradient()"
+    "values by a sum of squares, of absolute values or a maximum of the same values (by .mean, .sum, jnp.var, einsum, "
+    "dot, a product with equal weights, differences of all pairs). Write the norm that way; for attention leave its "
+    "softmax as jax.nn.softmax, which has a remedy of its own; to take the gradient through it, give it "
+    "rules.Gradient()"
 )
 PRODUCT = "It is a product of two values that both hang on the example. Give it a rule"
 WINDOW = (
@@ -24,7 +25,7 @@ REMEDIES = {
     "attention": "The product of a softmax with values has no rule yet. To take its weights as constants, so that "
     'relevance goes through the values: layer_map=(("attention", rules.SignalTakesAll()), ("softmax", '
     "rules.Gradient())) in a composite",
-    "recurrent": "Unroll the loop in Python",
+    "recurrent": "Unroll the loop in Python, a for over its steps; lax.map over samples is jax.vmap",
     "branch": "Write a Python if where the choice does not hang on arrays, as on a setting (make it a static argument, "
     "not a part of x or params); where it does, compute both results and choose by jnp.where",
     "call": "It is a function with a derivative of its own, whose body cuts relevance off. Write it with operations "

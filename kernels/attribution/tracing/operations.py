@@ -14,13 +14,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from .activations import is_relu
 from .affine import Affine
-from .analysis import Analysis
-from .canonical import canonicalise
+from .analysis import Analysis, analyse
+from .canonical import canonicalise, rewrite
 from .folding import as_step, fold_after, fold_before
 from .jaxpr import Equation, Graph, Value, passes_through
 from .layout import is_rearrangement
 from .naming import name_operations
+from .pooling import pooled_from_identity
 from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, SUMS
+from .signs import NOT_NEGATIVE, signs_of
 from .statistics import Held, hold_statistics
 
 
@@ -124,7 +126,8 @@ def program_of(
             precede them, False none but an operation's own bias.
         registered: primitives that have a rule of the user's.
     """
-    canonicalise(graph, examples)
+    canonicalise(graph, examples, registered)
+    _rewrite_pools(graph, examples, registered)
     facts, held = hold_statistics(graph, examples)
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts, registered) for equation in graph.equations]
@@ -160,6 +163,16 @@ def program_of(
     operations = _reachable(operations, graph.outputs, held)
     name_operations(operations, facts, paths)
     return Program(graph, facts, operations, held)
+
+
+def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collection[str]) -> None:
+    """Rewrites maxima over windows from other numbers than -inf; which these may be is a matter of signs."""
+    if not any(equation.primitive == "reduce_window" for equation in graph.equations):
+        return
+    kinds = _Kinds(graph, analyse(graph, examples), registered)
+    relus = {equation.outputs[0]: NOT_NEGATIVE for equation in graph.equations if kinds.relu(equation) is not None}
+    signs = signs_of(graph, relus)
+    rewrite(graph, lambda *arguments: pooled_from_identity(*arguments, signs), registered)
 
 
 def _reachable(
@@ -231,7 +244,7 @@ def _is_constant(value: Value, facts: Analysis) -> bool:
     return not facts.leaves[value] and facts.depends[value].is_shared
 
 
-_LONGEST_RELU = 8  # equations that one is written with
+_LONGEST_RELU = 24  # equations that one is written with
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""What is not as it has to be is said at the door, by name, with the remedy; what cannot be seen there comes out NaN."""
+"""Bad arguments are said at the door, by name, with the remedy; what cannot be seen there comes out as NaN."""
 
 import jax
 import jax.numpy as jnp
