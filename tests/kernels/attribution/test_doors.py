@@ -91,6 +91,16 @@ def test_a_traced_target_out_of_range_gives_nan_everywhere():
     assert np.isnan(mapped[1]).all() and np.isfinite(mapped[np.array([0, 2, 3])]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_labels_in_a_byte_for_more_classes_than_it_counts(dtype):
+    weight, x = DRAW.normal(size=(6, 300)).astype(np.float32), X[:2]
+    labels = np.array([100, -2] if dtype is np.int8 else [100, 200], dtype)
+    _, expected = attribute(lambda p, x: x @ p, weight, x, target=labels.astype(int))
+    for given in (labels, jnp.asarray(labels)):
+        _, relevance = attribute(lambda p, x: x @ p, weight, x, target=given)
+        np.testing.assert_array_equal(relevance, expected)
+
+
 @pytest.mark.parametrize(
     "call",
     [

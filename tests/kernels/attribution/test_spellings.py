@@ -145,13 +145,13 @@ def test_a_norm_with_a_mean(name):
 
 
 def _square(h):
-    return h[:, :4].reshape(4, 2, 2)
+    return h.reshape(4, 2, 2, 2)
 
 
 NO_NORMS = {
     "logarithm": lambda h: h / jnp.log(_mean(h * h) + 2.0),
     "of another value": lambda h: h[:, :4] / jnp.einsum("bi,bi->b", h[:, 4:], h[:, 4:])[:, None],
-    "trace of a square": lambda h: h / jnp.einsum("bij,bji->b", _square(h), _square(h))[:, None],
+    "trace of a square": lambda h: h / jnp.einsum("bijk,bjik->b", _square(h), _square(h))[:, None],
     "sum": lambda h: h / (h @ jnp.ones((8, 1))),
     "weights of both signs": lambda h: h / (jnp.square(h) @ jnp.full((8, 1), -1.0)),
 }  # fmt: skip
