@@ -114,12 +114,34 @@ def check_examples(x: Any) -> None:
             raise ValueError(
                 f"{name} is {type(leaf).__name__}; expected arrays: other things belong to params or to fn."
             )
+        check_not_empty(name, leaf)
         if isinstance(leaf, jax.core.Tracer) or not is_floating(leaf) or not hasattr(leaf, "__array__"):
             continue
         if not np.isfinite(np.asarray(leaf, np.float64)).all():  # NumPy: inside a jit jax.numpy would be traced
             raise ValueError(f"{name} has NaN or infinite values; relevance of it would be NaN everywhere.")
     if not any(is_floating(leaf) for _, leaf in leaves):
-        raise ValueError("x has no array of floating-point numbers: relevance goes to such arrays only.")
+        dtypes = [jnp.result_type(leaf) for _, leaf in leaves]
+        raise ValueError(
+            f"x has no array of floating-point numbers ({', '.join(map(str, dtypes)) or 'no array at all'}): relevance "
+            f"goes to such arrays only. {of_tokens(*dtypes)}"
+        )
+
+
+def check_not_empty(name: str, leaf: Any) -> None:
+    """Raises ValueError for an array without entries, as of a batch without samples."""
+    if np.size(leaf) == 0 if not _is_array(leaf) else 0 in leaf.shape:
+        raise ValueError(f"{name} has shape {np.shape(leaf)}: it is empty; expected at least one sample.")
+
+
+def of_tokens(*dtypes) -> str:
+    """What to do about inputs of these dtypes, for messages."""
+    if any(jax.dtypes.issubdtype(dtype, np.integer) for dtype in dtypes):
+        return (
+            "Convert counts and pixels to floats. Tokens are explained where they are embedded: pass the embedded "
+            "tokens, params['embedding'][tokens], as x, to a fn that begins behind the embedding; sum relevance over "
+            "features for that of a token."
+        )
+    return "Convert it first."
 
 
 def is_floating(leaf) -> bool:

@@ -102,7 +102,7 @@ def smoothgrad(
         ValueError: as `gradient`; a missing key, too little noise, n below 1, sigma below 0.
     """
     _check_counts(n=n, at_once=at_once)
-    if not sigma >= 0:
+    if not isinstance(sigma, (int, float, np.number, np.ndarray, jax.Array)) or not sigma >= 0:
         raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more")
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
@@ -214,6 +214,8 @@ def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_ru
     The target is None when it is a function, or all outputs are explained.
     """
     repeated.check_inputs(x)
+    if primitive_rules and rules is None:
+        raise ValueError("primitive_rules are for relevance, and rules=None takes the gradient: give rules too.")
     parameters = Parameters.of(params)
     pairs = tuple(sorted((primitive_rules or {}).items(), key=lambda pair: pair[0]))
     explain = Explainer(
@@ -333,12 +335,22 @@ def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
     if noise is None:
         if key is None and draws and sigma:
             raise ValueError("smoothgrad draws noise: give a key, jax.random.key(seed), or the noise itself")
+        _check_key(key, jnp.shape(jax.tree.leaves(x)[0])[0])
         return
     for drawn, leaf in zip(jax.tree.leaves(noise), jax.tree.leaves(x), strict=True):
         if jnp.shape(drawn)[1:] != jnp.shape(leaf) or jnp.shape(drawn)[0] < draws:
             raise ValueError(
                 f"noise of shape {jnp.shape(drawn)}: expected [{draws}, {', '.join(map(str, leaf.shape))}]"
             )
+
+
+def _check_key(key, batch: int) -> None:
+    dtype, shape = getattr(key, "dtype", None), jnp.shape(key) if hasattr(key, "dtype") else None
+    is_key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape in ((), (batch,))
+    is_raw = dtype is not None and dtype == jnp.uint32 and len(shape) == 1
+    if key is not None and not is_key and not is_raw:
+        what = f"of shape {shape} and dtype {dtype}" if dtype is not None else repr(key)
+        raise ValueError(f"key is {what}: expected jax.random.key(seed), or {batch} of them, one a sample.")
 
 
 def _check_counts(**counts: int) -> None:

@@ -7,6 +7,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def check_batch_size(size: Any, x: Any) -> int:
+    """Returns the samples in `x`; raises ValueError for a size that is none and arrays of unequal batches."""
+    leaves = jax.tree.leaves(x)
+    batch = jnp.shape(leaves[0])[0] if leaves and jnp.ndim(leaves[0]) else 0
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise ValueError(f"batch_size is {size!r}; expected an integer of at least 1, or None for all at once.")
+    if any(jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch for leaf in leaves):
+        shapes = ", ".join(str(jnp.shape(leaf)) for leaf in leaves)
+        raise ValueError(
+            f"batch_size is {size}, and arrays of x have shapes {shapes}; expected as many samples on the first axis "
+            "of each."
+        )
+    return batch
 
 
 def in_chunks(function: Callable, x: Any, target: Any, size: int) -> tuple[Any, Any]:
@@ -19,12 +35,7 @@ def in_chunks(function: Callable, x: Any, target: Any, size: int) -> tuple[Any, 
         target: as of `attribute`; an array with a first axis goes with the samples.
         size: of a chunk; the last may be smaller.
     """
-    leaves = jax.tree.leaves(x)
-    batch = jnp.shape(leaves[0])[0] if leaves and jnp.ndim(leaves[0]) else 0
-    if size < 1 or any(jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch for leaf in leaves):
-        raise ValueError(
-            f"batch_size is {size}; expected at least 1, and samples on the first axis of every array of x."
-        )
+    batch = check_batch_size(size, x)
     goes_along = not callable(target) and not isinstance(target, str) and target is not None and jnp.ndim(target) > 0
     full = batch // size
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import functools
 import re
 from collections.abc import Callable, Sequence
 
@@ -18,7 +17,7 @@ from .tracing.operations import Operation
 
 KINDS = (
     "affine", "conv", "conv_transpose", "dense", "norm_layer", "sum", "avg_pool", "max_pool", "max", "activation",
-    "relu", "product", "layout", "softmax", "attention", "recurrent", "call", "registered", "unknown",
+    "relu", "product", "layout", "softmax", "attention", "branch", "recurrent", "call", "registered", "unknown",
 )  # fmt: skip
 
 Kind = str | tuple[str, ...]
@@ -108,13 +107,26 @@ def named(operation: Operation, pattern: str | re.Pattern) -> bool:
 
 def as_composite(value) -> Composite | Mixed:
     """Returns a composite from a composite, the name of a built-in one, or one rule for all affine operations."""
+    if any(value is maker for maker in (*BUILT_IN.values(), gradient, mixed, Composite, Mixed)):
+        name = value.__name__
+        raise ValueError(f"rules is {name} itself, which makes a composite: call it, composites.{name}(...).")
     if hasattr(value, "assign"):
         return value
     if isinstance(value, str):
         if value not in BUILT_IN:
             raise ValueError(f"no composite {value!r}; there are {', '.join(BUILT_IN)}.")
+        if BUILT_IN[value] is epsilon_gamma_box:
+            raise ValueError(
+                "rules is 'epsilon_gamma_box', which needs the bounds of the input: give "
+                "composites.epsilon_gamma_box(low, high)."
+            )
         return BUILT_IN[value]()
-    check_rule(value)
+    if value is None:
+        raise ValueError(
+            "rules is None; expected a composite, by name ('epsilon_plus') or by a call (composites.epsilon_plus()), "
+            "or a rule."
+        )
+    check_rule(value, "rules")
     return Composite((*layer_map_base(), ("affine", value)))
 
 
@@ -220,7 +232,7 @@ def gradient() -> Composite:
 
 
 BUILT_IN = {
-    "epsilon_gamma_box": functools.partial(epsilon_gamma_box),
+    "epsilon_gamma_box": epsilon_gamma_box,
     "epsilon_plus": epsilon_plus,
     "epsilon_alpha2_beta1": epsilon_alpha2_beta1,
     "epsilon_plus_flat": epsilon_plus_flat,

@@ -13,11 +13,11 @@ from .. import plain_operations
 from . import finite
 from .arguments import Parameters, as_array, check_examples, is_floating, not_relevant, plain
 from .backward import Step, backward
-from .chunks import in_chunks
+from .chunks import check_batch_size, in_chunks
 from .composites import as_composite, check_rule
 from .precision import widened
 from .report import Report
-from .target import starting_relevance
+from .target import marked, starting_relevance
 from .tracing.dependence import EXAMPLE
 from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
@@ -68,15 +68,17 @@ def attribute(
         primitive_rules: name of a primitive of JAX to its rule in this call, before all composites: an instance from
             `rules`, or `rule(relevance, inputs, outputs, function)`. It gets the relevance of every output, the arrays
             of the operands that relevance can reach, the outputs, and the primitive as a function of these operands
-            that returns a tuple of outputs; it returns one relevance for each operand.
+            that returns a tuple of outputs; it returns one relevance for each operand. A name that is no primitive of
+            `fn`, nested functions included, is an error: give each function the rules for what it is made of.
 
     Returns:
         (y, relevance), or (y, relevance, report). Relevance has the structure and the dtypes of x; of half-precision
         networks it is computed in float32.
 
     Raises:
-        ValueError: for a target out of range, an unknown name, kind or option, a NaN in x; for relevance that is not
-            finite, with the layer where that begins (where arrays can be looked at: not inside of a `jax.jit`).
+        ValueError: for a target out of range, an unknown name, kind or option, an empty batch, a NaN in x; for
+            relevance that is not finite, with the layer where that begins. Inside of a `jax.jit`, where arrays cannot
+            be looked at, a sample whose target is out of range, or not finite, has relevance NaN.
         NotImplementedError: for a primitive without a rule; the message has its place and the remedy.
 
     Warns:
@@ -85,6 +87,9 @@ def attribute(
     if semantics not in SEMANTICS:
         raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
     if batch_size is not None:
+        check_examples(x)
+        check_batch_size(batch_size, x)
+        _check_output_by_sample(fn, params, x)
 
         def of_chunk(x, target):
             y, relevance, *report = attribute(
@@ -100,23 +105,45 @@ def attribute(
     values = forward(program, [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)])
     y = values[program.output]
     start = widened(starting_relevance(y, target, has_one_value(program)))
+    by_sample = program.facts.depends[program.output].batch_axis == 0
     chosen, tree = jax.tree.flatten(rules, is_leaf=lambda node: not isinstance(node, (list, tuple, dict)))
     results = []
     for composite in chosen:
         steps: list[Step] | None = [] if return_report else None
         by_value = backward(program, as_composite(composite), values, start, steps, primitive_rules)
         finite.check(program, parameters, values, by_value)
+
+        def part(value, by_value=by_value):
+            return marked(by_value[value].astype(value.dtype), start, by_sample)
+
         relevance = x_tree.unflatten(
-            by_value[value].astype(value.dtype) if value in by_value else not_relevant(leaf)
+            part(value) if value in by_value else not_relevant(leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
-        result = relevance if at is None else _at(program, by_value, relevance, at)
+        result = relevance if at is None else _at(program, by_value, part, relevance, at)
         results.append((result, Report.of(steps, start, relevance) if return_report else None))
     relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])
     y = jax.tree.unflatten(program.graph.output_tree, [y])
     if return_report:
         return y, relevances, jax.tree.unflatten(tree, [report for _, report in results])
     return y, relevances
+
+
+def _check_output_by_sample(fn: Callable, params: Any, x: Any) -> None:
+    """Raises ValueError where the output of `fn` has no axis of samples, so that `x` cannot be cut along one."""
+    arrays = jax.tree.map(as_array, x)
+    parameters, batch = Parameters.of(params), jnp.shape(jax.tree.leaves(arrays)[0])[0]
+    shapes = jax.eval_shape(
+        lambda given, x: plain(fn)(parameters.structure.with_arrays(given), x), parameters.arrays, arrays
+    )
+    for leaf in jax.tree.leaves(shapes):
+        one = len(leaf.shape) == 1 and not has_one_value(read(fn, params, x))
+        if leaf.shape[:1] != (batch,) or one:
+            raise ValueError(
+                f"batch_size cuts x along its first axis, of {batch} samples, and fn gives an output of shape "
+                f"{leaf.shape} for it: x is one sample (give it an axis of samples, x[None]), or fn mixes samples. "
+                "Without batch_size fn is explained as it is."
+            )
 
 
 def read(
@@ -149,7 +176,9 @@ def read(
         )
     examples = graph.inputs[len(parameters.arrays) :]
     paths = [*parameters.paths, *["x"] * len(x_leaves)]
+    traced = graph.primitives
     program = program_of(graph, examples, paths, fold_norm, frozenset(primitive_rules or ()))
+    _check_primitives(primitive_rules or {}, traced | {equation.primitive for equation in graph.equations})
     for equation in constants_by_example(graph, program.facts.depends)[:1]:
         warnings.warn(
             f"a constant of fn, or a parameter, differs from sample to sample at {equation.source}: it is explained as "
@@ -157,6 +186,14 @@ def read(
             stacklevel=3,
         )
     return program
+
+
+def _check_primitives(primitive_rules: Mapping[str, Any], names: frozenset[str]) -> None:
+    for name in primitive_rules:
+        if name not in names:
+            raise ValueError(
+                f"primitive_rules has {name!r}, which is no primitive of fn; there are {', '.join(sorted(names))}."
+            )
 
 
 def has_one_value(program: Program) -> bool:
@@ -175,14 +212,16 @@ def forward(program: Program, leaves: Sequence) -> dict[Value, Any]:
     return values
 
 
-def _at(program: Program, by_value: Mapping, relevance, at: str | Sequence[str]):
-    """The relevance at one name, or at several as a dict."""
+def _at(program: Program, by_value: Mapping, part: Callable, relevance, at: str | Sequence[str]):
+    """The relevance at one name, or at several as a dict; `part` gives that of a value which has some."""
+    if not isinstance(at, (str, Sequence)) or not all(isinstance(name, str) for name in at):
+        raise ValueError(f"at={at!r}: expected the name of a layer or an operation, or a list of names.")
     if not isinstance(at, str):
-        return {name: _at(program, by_value, relevance, name) for name in at}
+        return {name: _at(program, by_value, part, relevance, name) for name in at}
     if at == "x":
         return relevance
     value = find(program, at)
-    return by_value[value].astype(value.dtype) if value in by_value else jnp.zeros(value.shape, value.dtype)
+    return part(value) if value in by_value else jnp.zeros(value.shape, value.dtype)
 
 
 def find(program: Program, name: str) -> Value:

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arguments import Same, Structure
+from .arguments import Same, Structure, check_not_empty, of_tokens
 from .engine import attribute
-from .target import starting_relevance
+from .target import marked, starting_relevance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Explainer:
         target = self.target or target
         if self.rules is None:
             y, pull_back = jax.vjp(lambda x: self.outputs(arrays, x), x)
-            return y, pull_back(weights(y, target, self.one_value))[0]
+            start = weights(y, target, self.one_value)
+            return y, marked(pull_back(start)[0], start, y.ndim > 1 or self.one_value)
         rules = self.rules.value if isinstance(self.rules, Same) else self.rules
         return attribute(
             self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules, semantics=self.semantics,
@@ -136,6 +137,7 @@ def check_inputs(x) -> None:
         name = "x" + jax.tree_util.keystr(path)
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"{name} is {dtype}: explanations are of floating-point inputs, convert it first")
+            raise ValueError(f"{name} is {dtype}: explanations are of floating-point inputs. {of_tokens(dtype)}")
+        check_not_empty(name, leaf)
         if not isinstance(leaf, jax.core.Tracer) and not np.isfinite(np.asarray(leaf, np.float64)).all():
             raise ValueError(f"{name} holds values that are not finite (NaN or infinity): mend or mask them first")

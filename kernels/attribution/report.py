@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 COLUMNS = ("received", "passed", "bias", "epsilon", "constant", "other")
+SHORTEST = 28  # the width of the column of names
 
 
 @dataclasses.dataclass
@@ -61,13 +62,25 @@ class Report:
 
     def __str__(self) -> str:
         """A table."""
-        rows = [f"{'operation':<28} {'kind':<12} " + " ".join(f"{name:>11}" for name in COLUMNS)]
+        short = _shortened(self.names)
+        width = max(SHORTEST, *map(len, short.values())) if short else SHORTEST
+        rows = [f"{'operation':<{width}} {'kind':<12} " + " ".join(f"{name:>11}" for name in COLUMNS)]
         columns = [np.asarray(getattr(self, name)) for name in COLUMNS]
         for index, (name, kind) in enumerate(zip(self.names, self.kinds, strict=True)):
             numbers = " ".join(f"{column[index]:>11.4g}" for column in columns)
-            rows.append(f"{name[-28:]:<28} {kind:<12} {numbers}")
+            rows.append(f"{short[name]:<{width}} {kind:<12} {numbers}")
         rows.append(f"explained {float(self.explained):.6g}, arrived {float(self.arrived):.6g}")
         return "\n".join(rows)
+
+
+def _shortened(names: Sequence[str]) -> dict[str, str]:
+    """Returns the ends of long names, as short as different names stay different."""
+    different = set(names)
+    for width in range(SHORTEST, max(map(len, different), default=0) + 1):
+        short = {name: name if len(name) <= width else "…" + name[1 - width :] for name in different}
+        if len(set(short.values())) == len(different):
+            return short
+    return {name: name for name in different}
 
 
 def _reaches_constants(operation) -> bool:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import os
+
+from .tracing.jaxpr import Equation
 from .tracing.operations import Operation, Program
+
+QUOTIENT = (
+    "It divides by something that hangs on the example too, and it is no norm that is known here: a norm divides "
+    "values by a sum of squares, of absolute values or a maximum of the same values (by .mean, .sum, jnp.var, einsum, "
+    "dot, a product with equal weights, differences of all pairs). Write the norm that way; for attention leave its "
+    "softmax as jax.nn.softmax, which has a remedy of its own; to take the gradient through it, give it "
+    "rules.Gradient()"
+)
+PRODUCT = "It is a product of two values that both hang on the example. Give it a rule"
+WINDOW = (
+    "A maximum over windows that starts from -inf (minimum: inf) has one, and so has one from the dtype's "
+    "jnp.finfo(dtype).min, or from 0 behind a ReLU, if each window holds data. Start from -inf, or give it a rule"
+)
 
 REMEDIES = {
     "softmax": "Explain the logits: leave the softmax (or log-softmax) out of the function",
     "attention": "The product of a softmax with values has no rule yet. To take its weights as constants, so that "
     'relevance goes through the values: layer_map=(("attention", rules.SignalTakesAll()), ("softmax", '
     "rules.Gradient())) in a composite",
-    "recurrent": "Unroll the loop in Python",
+    "recurrent": "Unroll the loop in Python, a for over its steps; lax.map over samples is jax.vmap",
+    "branch": "Write a Python if where the choice does not hang on arrays, as on a setting (make it a static argument, "
+    "not a part of x or params); where it does, compute both results and choose by jnp.where",
     "call": "It is a function with a derivative of its own, whose body cuts relevance off. Write it with operations "
     "that have derivatives, or give it a rule",
 }
@@ -23,6 +41,36 @@ def _trail(operation: Operation, program: Program):
             yield program.facts.producer[value]
 
 
+def _remedy(operation: Operation) -> str:
+    """What the operation is, where its primitive does not say, and what to do."""
+    equation = operation.equations[-1]
+    if operation.kinds[0] == "branch":
+        return f"{_branches(equation)}. {REMEDIES['branch']}"
+    if operation.kinds[0] in REMEDIES:
+        return REMEDIES[operation.kinds[0]]
+    if equation.primitive in ("div", "mul", "dot_general"):
+        return QUOTIENT if equation.primitive == "div" else PRODUCT
+    if equation.primitive == "reduce_window":
+        return WINDOW
+    return "Give it a rule"
+
+
+def _branches(equation: Equation) -> str:
+    """The branches of a `lax.cond` or `lax.switch`, and the one that is taken if that is certain."""
+    bodies = [getattr(branch, "jaxpr", branch) for branch in equation.params["branches"]]
+    names = [str(getattr(getattr(body, "debug_info", None), "func_src_info", "")) for body in bodies]
+    names = [f"{number}: {_without_folders(name)}" if name else str(number) for number, name in enumerate(names)]
+    which = equation.inputs[0].known
+    last = "" if which is None else f"; it always takes {names[min(max(int(which), 0), len(names) - 1)]}"
+    return f"It is a lax.cond or lax.switch that takes one of {len(names)} branches ({'; '.join(names)}){last}"
+
+
+def _without_folders(source: str) -> str:
+    """What is "name at folder/file:line" without the folders."""
+    name, at, place = source.partition(" at ")
+    return f"{name}{at}{os.path.basename(place)}"
+
+
 def no_rule(operation: Operation, program: Program) -> NotImplementedError:
     """Returns the error of an operation without a rule."""
     equation = operation.equations[-1]
@@ -30,7 +78,7 @@ def no_rule(operation: Operation, program: Program) -> NotImplementedError:
     shapes = ", ".join(str(list(value.shape)) for value in equation.inputs)
     position = program.operations.index(operation)
     layer = next((o.name for o in reversed(program.operations[:position]) if o.affine is not None), "the input")
-    remedy = REMEDIES.get(operation.kinds[0], "Give it a rule")
+    remedy = _remedy(operation)
     scope = f", in {equation.scope}" if equation.scope else ""
     return NotImplementedError(
         f"no rule for the primitive {equation.primitive!r} of operands {shapes}, after layer {layer!r}{scope}, at "

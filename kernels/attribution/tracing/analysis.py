@@ -7,7 +7,7 @@ which makes it an activation; `a * b` of two layers has none, which makes it a p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .dependence import Dependence
 from .examples import dependences
@@ -29,6 +29,7 @@ class Analysis:
         signs: see `signs`; absent where nothing is known.
         live: active values from which the output can be reached: relevance can be there.
         dominator: for results of entrywise functions, the nearest active value they are a function of.
+        constants: of the graph, with their arrays.
         pinned: values that a gradient can reach through a statistic too, so that no operation may swallow them.
     """
 
@@ -40,6 +41,7 @@ class Analysis:
     live: set[Value]
     dominator: dict[Value, Value]
     pinned: frozenset[Value] = frozenset()
+    constants: Mapping[Value, object] = dataclasses.field(default_factory=dict)
 
     def only_consumer(self, value: Value) -> Equation | None:
         """The equation that alone reads a value; None where there are several or none."""
@@ -54,6 +56,7 @@ def analyse(graph: Graph, examples: Sequence[Value]) -> Analysis:
         examples: the inputs that hold examples.
     """
     facts = Analysis({}, {}, {}, dependences(graph, examples), signs_of(graph), live_values(graph), {})
+    facts.constants = graph.constants
     for position, value in enumerate(graph.inputs):
         facts.leaves[value] = frozenset() if value in examples else frozenset([position])
     for value in graph.constants:

@@ -1,13 +1,13 @@
 """One form for what can be written in several: rewrites that change no result, before anything is decided.
 
-Equal equations are one. Sums over samples that are mapped are sums over their axis. Zeros padded around the data of a
-convolution are its own padding. A product that sums over nothing is a scale; a scale by parameters and a sum over it
-are a product.
+Equal equations are one. Stacks that are reduced at once are entrywise. Sums over samples that are mapped are sums over
+their axis. Zeros padded around the data of a convolution are its own padding. A product that sums over nothing is a
+scale; a scale by parameters and a sum over it are a product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax.numpy as jnp
 from jax import lax
@@ -17,25 +17,26 @@ from .dependence import CONSTANT, PARAMETERS
 from .examples import dependences
 from .jaxpr import Equation, Graph, Value, applier, written
 from .layout import arrange, view_before
+from .stacks import reduced_stack
 
 # Calls whose result their operands do not determine, or that act beside it.
 _EFFECTS = frozenset("io_callback pure_callback ffi_call debug_callback debug_print rng_uniform".split())
 
 
-def canonicalise(graph: Graph, examples: Sequence[Value]) -> None:
+def canonicalise(graph: Graph, examples: Sequence[Value], registered: Collection[str] = ()) -> None:
     """Rewrites a graph in place.
 
     Args:
         examples: the inputs that hold examples.
+        registered: primitives that have a rule of the user's: these stay as they are.
     """
     share(graph)
-    _rewrite(graph, _mapped_collective)
-    _rewrite(graph, _padding_of_convolution)
-    _rewrite(graph, _product_without_sum)
+    for rewriting in (reduced_stack, _mapped_collective, _padding_of_convolution, _product_without_sum):
+        rewrite(graph, rewriting, registered)
     producer = {output: equation for equation in graph.equations for output in equation.outputs}
-    if any(_scaled(equation, producer) is not None for equation in graph.equations):
+    if "mul" not in registered and any(_scaled(equation, producer) is not None for equation in graph.equations):
         known = dependences(graph, examples)
-        _rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, known))
+        rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, known), registered)
     share(graph)
 
 
@@ -75,12 +76,12 @@ def _same_parameters(one: Equation, other: Equation) -> bool:
         return False
 
 
-def _rewrite(graph: Graph, rewrite: Callable) -> None:
-    """Replaces each equation for which `rewrite` gives others, of which the last has the same result."""
+def rewrite(graph: Graph, rewriting: Callable, registered: Collection[str] = ()) -> None:
+    """Replaces each equation for which `rewriting` gives others, of which the last has the same result."""
     producer = {output: equation for equation in graph.equations for output in equation.outputs}
     equations = []
     for equation in graph.equations:
-        others = rewrite(graph, equation, producer)
+        others = None if equation.primitive in registered else rewriting(graph, equation, producer)
         if others:
             others[-1].outputs = equation.outputs
             producer.update({output: other for other in others for output in other.outputs})

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from .activations import number_of
 from .analysis import Analysis
 from .jaxpr import Equation, Value
 from .layout import is_rearrangement
@@ -13,8 +14,12 @@ from .primitives import ELEMENTWISE
 
 _SAME = frozenset("convert_element_type copy reduce_precision name optimization_barrier pvary".split())
 _PICKING = frozenset("broadcast_in_dim gather slice squeeze concatenate pad rev".split())
-_REDUCING = frozenset("reduce_sum reduce_max reduce_window_sum".split())
+_REDUCING = frozenset("reduce_sum reduce_max reduce_window_sum dot_general".split())
 _LONGEST = 64  # values that are looked through for one statistic
+
+# What becomes of a degree, in units of natural logarithms.
+_LOGARITHMS = {"log": 1.0, "log1p": 1.0, "log2": 1 / math.log(2)}
+_EXPONENTIALS = {"exp": 1.0, "exp2": math.log(2)}
 
 Weight = tuple[float, frozenset[tuple[Any, int]]]
 
@@ -30,6 +35,7 @@ class Form:
         spread: whether what is summed does not hang on the sign of h: squares, absolute values.
         weight: what it gives for h of ones if it is linear in h: a number times constants to powers, of which only the
             identity is known. None where it is not linear.
+        logarithm: whether it is the logarithm of what the other attributes describe, plus a constant.
     """
 
     entrywise: bool
@@ -37,6 +43,7 @@ class Form:
     degree: float
     spread: bool
     weight: Weight | None
+    logarithm: bool = False
 
 
 def form_of(value: Value, root: Value, facts: Analysis) -> Form | None:
@@ -80,16 +87,32 @@ def roots_of(statistic: Value, facts: Analysis) -> list[Value]:
         if value in seen or not value.active or made is None:
             continue
         seen.add(value)
-        if made.primitive in _REDUCING | {"slice", "pad", "gather", "rev"}:
-            of = made.inputs[0]
+        sums = made.primitive in _REDUCING and not _is_layer(made, facts)
+        for of in made.inputs if sums or made.primitive in ("slice", "pad", "gather", "rev") else ():
             while of is not None and of.active and len(roots) < _LONGEST:
                 roots[of] = None
-                up = facts.producer.get(of)
-                moved = up.inputs[0] if up is not None and (is_rearrangement(up) or up.primitive in _SAME) else None
-                of = facts.dominator.get(of) or moved
-        if made.primitive in ELEMENTWISE | _SAME | _PICKING | _REDUCING or is_rearrangement(made):
+                of = facts.dominator.get(of) or _moved(of, facts)
+        if sums or made.primitive in ELEMENTWISE | _SAME | _PICKING or is_rearrangement(made):
             stack += made.inputs
     return list(roots)
+
+
+def _is_layer(equation: Equation, facts: Analysis) -> bool:
+    """Whether an equation is a product with parameters."""
+    return equation.primitive == "dot_general" and any(
+        not value.active and any(leaf >= 0 for leaf in facts.leaves[value]) for value in equation.inputs
+    )
+
+
+def _moved(value: Value, facts: Analysis) -> Value | None:
+    """What a value is a new arrangement of, or a function of pairs of whose entries; None for another value."""
+    made = facts.producer.get(value)
+    if made is not None and (is_rearrangement(made) or made.primitive in _SAME | {"broadcast_in_dim"}):
+        return made.inputs[0]
+    if made is None or made.primitive not in ELEMENTWISE or not all(operand.active for operand in made.inputs):
+        return None
+    sources = {identity_of(operand, facts) for operand in made.inputs}
+    return sources.pop() if len(sources) == 1 else None
 
 
 def identity_of(value: Value, facts: Analysis) -> Value:
@@ -106,15 +129,19 @@ def _form(equation: Equation, form, facts: Analysis) -> Form | None:
     active = [value for value in inputs if value.active]
     if name == "select_n" and active and not inputs[0].active:
         forms = [form(value) for value in active]
-        if None in forms or any(other.degree != forms[0].degree for other in forms):
+        if None in forms or any((f.degree, f.logarithm) != (forms[0].degree, forms[0].logarithm) for f in forms):
             return None
         return dataclasses.replace(forms[0], weight=None)
     if len(active) == 1:
         operand = form(active[0])
         if operand is None or name in _SAME or is_rearrangement(equation):
             return operand
+        if name == "dot_general":
+            return _weighted(equation, operand, next(value for value in inputs if not value.active), facts)
         if name in _REDUCING:
             return _reduced(equation, operand)
+        if name == "broadcast_in_dim" and operand.entrywise:  # beside other entries, as for differences of all pairs
+            return _stretched(operand)
         if name in _PICKING and operand.entrywise:
             # Squares of other entries, as in a window that is summed slice by slice.
             return dataclasses.replace(operand, entrywise=False, summed=True, weight=None) if operand.spread else None
@@ -123,11 +150,63 @@ def _form(equation: Equation, form, facts: Analysis) -> Form | None:
         return _of_one(equation, operand, active[0], facts)
     if len(active) == len(inputs) == 2:
         left, right = map(form, inputs)
-        return None if left is None or right is None else _of_two(equation, left, right, facts)
+        if left is None or right is None or left.logarithm or right.logarithm:
+            return None
+        if name == "dot_general":
+            return _square_of_product(equation, left, facts)
+        sides = zip((left, right), inputs, strict=True)
+        left, right = (_stretched(f) if f.entrywise and v.shape != equation.outputs[0].shape else f for f, v in sides)
+        return _of_two(equation, left, right, facts)
     return None
 
 
-def _reduced(equation: Equation, operand: Form) -> Form:
+def _stretched(form: Form) -> Form:
+    """Entries that are repeated along another axis stand beside others than themselves."""
+    return dataclasses.replace(form, entrywise=False, summed=True, weight=None)
+
+
+def _square_of_product(equation: Equation, operand: Form, facts: Analysis) -> Form | None:
+    """A product of a value with itself, entry with the same entry: a sum of squares, as of einsum("bi,bi->b", h, h)."""
+    numbers, sources = equation.params["dimension_numbers"], []
+    for value, contracted, batch in zip(equation.inputs, *numbers, strict=True):
+        order = [axis for axis in (*batch, *contracted) if value.shape[axis] != 1]
+        if order != [axis for axis in range(len(value.shape)) if value.shape[axis] != 1]:
+            return None
+        sources.append(_in_order(value, facts))
+    if sources[0] is not sources[1] or operand.logarithm:
+        return None
+    return Form(False, True, 2 * operand.degree, True, None)
+
+
+def _in_order(value: Value, facts: Analysis) -> Value:
+    """What a value is a cast or a reshape of, its entries in the same order."""
+    while (made := facts.producer.get(value)) is not None:
+        ordered = made.primitive in ("reshape", "squeeze", "broadcast_in_dim") and is_rearrangement(made)
+        if made.primitive not in _SAME and not ordered:
+            break
+        if made.primitive == "broadcast_in_dim" and list(made.params["broadcast_dimensions"]) != sorted(
+            made.params["broadcast_dimensions"]
+        ):
+            break
+        value = made.inputs[0]
+    return value
+
+
+def _weighted(equation: Equation, operand: Form, other: Value, facts: Analysis) -> Form | None:
+    """A product with a constant array of equal entries: a sum, as by a matrix of ones."""
+    number = number_of(other, facts.constants, facts.producer)
+    if number is None or operand.logarithm or (operand.spread and number <= 0):
+        return None
+    side = 0 if equation.inputs[1] is other else 1
+    contracted = equation.params["dimension_numbers"][0][side]
+    count = number * math.prod(equation.inputs[side].shape[axis] for axis in contracted)
+    weight = operand.weight and (operand.weight[0] * count, operand.weight[1])
+    return Form(False, True, operand.degree, operand.spread, weight)
+
+
+def _reduced(equation: Equation, operand: Form) -> Form | None:
+    if operand.logarithm:
+        return None
     weight = operand.weight
     if equation.primitive == "reduce_max":
         weight = None
@@ -142,6 +221,8 @@ def _reduced(equation: Equation, operand: Form) -> Form:
 def _of_one(equation: Equation, operand: Form, value: Value, facts: Analysis) -> Form | None:
     """A function of one value that hangs on h, and of constants."""
     name = equation.primitive
+    if name in _LOGARITHMS or operand.logarithm:
+        return _in_logarithms(equation, operand, value, facts)
     if name in ("square", "abs", "integer_pow", "sqrt", "rsqrt", "cbrt", "pow"):
         power = {"square": 2.0, "abs": 1.0, "sqrt": 0.5, "rsqrt": -0.5, "cbrt": 1 / 3}.get(name)
         power = float(equation.params["y"]) if name == "integer_pow" else power
@@ -162,6 +243,28 @@ def _of_one(equation: Equation, operand: Form, value: Value, facts: Analysis) ->
     if name in ("max", "min", "clamp"):
         return dataclasses.replace(operand, weight=None)
     return None
+
+
+def _in_logarithms(equation: Equation, operand: Form, value: Value, facts: Analysis) -> Form | None:
+    """The logarithm of a spread, its multiples, and the power that the exponential makes of these."""
+    name = equation.primitive
+    if name in _LOGARITHMS:
+        fits = operand.spread and not operand.logarithm
+        degree = operand.degree * _LOGARITHMS[name]
+        return dataclasses.replace(operand, degree=degree, weight=None, logarithm=True) if fits else None
+    if name in _EXPONENTIALS:
+        return dataclasses.replace(operand, degree=operand.degree * _EXPONENTIALS[name], logarithm=False)
+    if name == "neg":
+        return dataclasses.replace(operand, degree=-operand.degree)
+    if len(equation.inputs) != 2 or (name == "div" and equation.inputs[1] is value):
+        return None
+    if name in ("add", "add_any", "sub"):
+        turned = name == "sub" and equation.inputs[1] is value
+        return dataclasses.replace(operand, degree=-operand.degree if turned else operand.degree)
+    factor = number_of(equation.inputs[1 - equation.inputs.index(value)], facts.constants, facts.producer)
+    if name not in ("mul", "div") or not factor:
+        return None
+    return dataclasses.replace(operand, degree=operand.degree * (factor if name == "mul" else 1 / factor))
 
 
 def _times(form: Form, factor: Value, power: int) -> Form:

@@ -96,7 +96,11 @@ class Equation:
 
 @dataclasses.dataclass(eq=False)
 class Graph:
-    """A traced function: values by position, constants with their arrays, equations in execution order."""
+    """A traced function: values by position, constants with their arrays, equations in execution order.
+
+    Attributes:
+        primitives: the names of all primitives, those in nested jaxprs too; calls that are opened are none.
+    """
 
     inputs: list[Value]
     outputs: list[Value]
@@ -104,6 +108,7 @@ class Graph:
     equations: list[Equation]
     output_tree: Any
     literals: dict = dataclasses.field(default_factory=dict)
+    primitives: frozenset[str] = frozenset()
 
 
 def trace(function: Callable, arguments: Sequence, active: Sequence[bool]) -> Graph:
@@ -124,7 +129,20 @@ def trace(function: Callable, arguments: Sequence, active: Sequence[bool]) -> Gr
     _add_constants(graph, environment, constvars, constants)
     _Inliner(graph).add(environment, equations)
     graph.outputs = [_read(graph, environment, variable) for variable in outvars]
+    # An opened call is only what is inside; one that stays whole has a name in the graph.
+    graph.primitives = frozenset(_names(equations) - CALLS.keys() | {e.primitive for e in graph.equations})
     return graph
+
+
+def _names(equations) -> set[str]:
+    """The names of all primitives of equations and of the jaxprs in their parameters."""
+    names: set[str] = set()
+    for equation in equations:
+        names.add(equation.primitive.name)
+        for parameter in equation.params.values():
+            for nested in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
+                names |= _names(getattr(getattr(nested, "jaxpr", nested), "eqns", ()))
+    return names
 
 
 def written(graph: Graph, function: Callable, inputs: Sequence[Value], like: Equation) -> list[Equation]:

@@ -2,7 +2,7 @@
 
 Every operation has kinds, the most specific first, by which composites choose rules:
 conv_transpose, conv, dense, affine; norm_layer; bias, sum, avg_pool; max_pool, max; relu, activation; product; layout;
-softmax, attention, recurrent, call and unknown are named, and have no rule of their own.
+softmax, attention, branch, recurrent, call and unknown are named, and have no rule of their own.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from .activations import is_relu
 from .affine import Affine
-from .analysis import Analysis
+from .analysis import Analysis, analyse
 from .biases import Biases
-from .canonical import canonicalise
+from .canonical import canonicalise, rewrite
 from .folding import as_step, fold_after, fold_before
 from .jaxpr import Equation, Graph, Value, passes_through
 from .layout import is_rearrangement
 from .naming import name_operations
+from .pooling import pooled_from_identity
 from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, SUMS
+from .signs import NOT_NEGATIVE, signs_of
 from .statistics import Held, hold_statistics
 
 
@@ -125,7 +127,8 @@ def program_of(
             precede them, False none but an operation's own bias.
         registered: primitives that have a rule of the user's.
     """
-    canonicalise(graph, examples)
+    canonicalise(graph, examples, registered)
+    _rewrite_pools(graph, examples, registered)
     facts, held = hold_statistics(graph, examples)
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts, registered) for equation in graph.equations]
@@ -162,6 +165,17 @@ def program_of(
     operations = _reachable(operations, graph.outputs, held)
     name_operations(operations, facts, paths)
     return Program(graph, facts, operations, held)
+
+
+def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collection[str]) -> None:
+    """Rewrites maxima over windows from other numbers than -inf; which these may be is a matter of signs."""
+    if not any(equation.primitive == "reduce_window" for equation in graph.equations):
+        return
+    facts = analyse(graph, examples)
+    kinds = _Kinds(graph, facts, registered, Biases(facts, (), {}, False))
+    relus = {equation.outputs[0]: NOT_NEGATIVE for equation in graph.equations if kinds.relu(equation) is not None}
+    signs = signs_of(graph, relus)
+    rewrite(graph, lambda *arguments: pooled_from_identity(*arguments, signs), registered)
 
 
 def _reachable(
@@ -233,7 +247,7 @@ def _is_constant(value: Value, facts: Analysis) -> bool:
     return not facts.leaves[value] and facts.depends[value].is_shared
 
 
-_LONGEST_RELU = 8  # equations that one is written with
+_LONGEST_RELU = 24  # equations that one is written with
 
 
 @dataclasses.dataclass
@@ -262,7 +276,9 @@ class _Kinds:
             return plain("activation") if passes_through(equation) else plain("call", "unknown")
         if name in AFFINE:
             return self._product(equation, inputs)
-        if name in ("scan", "while", "cond"):
+        if name == "cond":
+            return plain("branch", "recurrent", "unknown")
+        if name in ("scan", "while"):
             return plain("recurrent", "unknown")
         if self._is_softmax(equation):
             return plain("softmax", "unknown")

@@ -94,7 +94,7 @@ def _cancels(equation: Equation, statistic: Form, value: Form | None) -> bool:
 
 def _divides(equation: Equation, statistic: Form, value: Value, root: Value, facts: Analysis) -> bool:
     """Whether the value is divided by a spread of what it is a function of."""
-    if equation.primitive not in ("mul", "div") or not statistic.spread:
+    if equation.primitive not in ("mul", "div") or not statistic.spread or statistic.logarithm:
         return False
     falls = statistic.degree > 0 if equation.primitive == "div" else statistic.degree <= 0
     return falls and is_of(value, root, facts)

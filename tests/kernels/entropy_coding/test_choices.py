@@ -96,18 +96,16 @@ def test_axes_move_for_a_gain_only():
 
 
 def test_a_moved_trellis_is_no_less_exact():
-    """The order of axes decides which errors the trellis meets: without a price of bits the smaller ones are taken."""
-    kept = 0
+    """The order of axes decides which errors the trellis meets; a smaller step makes up for bad luck."""
     for seed in range(12):
         random = np.random.default_rng(seed)
         w = (random.normal(0, 1, (60, 50)) * (random.random(50) < 0.5)).astype(np.float32)
-        errors = {}
+        errors, sizes = {}, {}
         for axes in ("keep", "auto"):
             data = entropy_coding.compress({"w": w}, step=0.3, quantizer="trellis", axes=axes)
             errors[axes] = float(((entropy_coding.decompress(data)["w"] - w.astype(np.float64)) ** 2).sum())
-        assert errors["auto"] <= errors["keep"]
-        kept += errors["auto"] == errors["keep"]
-    assert 0 < kept < 12  # both happen
+            sizes[axes] = len(data)
+        assert errors["auto"] <= errors["keep"] and sizes["auto"] <= sizes["keep"]
 
 
 def test_a_shared_trellis_is_no_less_exact():

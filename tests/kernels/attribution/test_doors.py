@@ -1,0 +1,216 @@
+"""Bad arguments are said at the door, by name, with the remedy; what cannot be seen there comes out as NaN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from kernels.attribution import (
+    attribute,
+    composites,
+    describe,
+    gradient,
+    integrated_gradients,
+    occlusion,
+    rules,
+    smoothgrad,
+)
+from kernels.attribution.report import Report
+
+DRAW = np.random.default_rng(0)
+X = DRAW.normal(size=(4, 6)).astype(np.float32)
+PARAMS = {"first": DRAW.normal(size=(6, 5)).astype(np.float32), "second": DRAW.normal(size=(5, 3)).astype(np.float32)}
+
+
+def network(params, x):
+    return jax.nn.relu(x @ params["first"]) @ params["second"]
+
+
+def looped(params, x):
+    """With a primitive inside of a loop, and another one inside of a call."""
+    h = lax.fori_loop(0, 2, lambda _, h: jnp.sin(h), x)
+    return jax.jit(lambda h: jnp.cosh(h))(h) @ params["first"]
+
+
+@pytest.mark.parametrize("name", ["dot_generl", "tanh", "jit"])
+@pytest.mark.parametrize("call", [attribute, describe])
+def test_a_rule_for_a_primitive_that_does_not_occur(name, call):
+    with pytest.raises(ValueError, match=f"'{name}', which is no primitive of fn; there are .*dot_general"):
+        call(network, PARAMS, X, primitive_rules={"dot_general": rules.Pass(), name: rules.Pass()})
+
+
+def test_a_rule_for_a_primitive_that_occurs_inside_of_another():
+    # `while` has no rule; the one for sin is known to belong to it, and the loop is what is refused.
+    with pytest.raises(NotImplementedError, match="Unroll the loop"):
+        attribute(looped, PARAMS, X, primitive_rules={"sin": rules.Pass()})
+    _, relevance = attribute(network, PARAMS, X, primitive_rules={"relu": rules.Gradient(), "max": rules.Gradient()})
+    assert np.isfinite(relevance).all()
+    with pytest.raises(ValueError, match="give rules too"):
+        smoothgrad(network, PARAMS, X, n=1, primitive_rules={"relu": rules.Pass()})
+
+
+COMPOSITES = ["epsilon_plus_flat", "epsilon_alpha2_beta1", "guided_backprop", "deconvnet", "excitation_backprop"]
+
+
+@pytest.mark.parametrize("out", [3, -4, 9])
+def test_a_traced_target_out_of_range_gives_nan(out):
+    """For its own sample and no other one, whatever the rules, inside of the network, too."""
+    chosen = np.array([0, out, -3, 2])
+    fitting = [0, 2, 3]
+
+    def explained(x, target):
+        both = {name: name for name in COMPOSITES}
+        return attribute(network, PARAMS, x, target=target, rules=both, at=["x", "first"])[1]
+
+    relevance = jax.jit(explained)(X, chosen)
+    expected = explained(X[np.array(fitting)], chosen[fitting])
+    for name in COMPOSITES:
+        for place in ("x", "first"):
+            assert np.isnan(relevance[name][place][1]).all(), (name, place)
+            np.testing.assert_allclose(relevance[name][place][np.array(fitting)], expected[name][place], atol=1e-5)
+
+
+def test_a_traced_target_out_of_range_gives_nan_everywhere():
+    one = jax.jit(lambda x, c: attribute(network, PARAMS, x, target=c, return_report=True)[1:])
+    relevance, report = one(X, 9)
+    assert np.isnan(relevance).all() and np.isnan(report.explained)
+    assert np.isfinite(one(X, 2)[0]).all()
+    for method, options in (
+        (gradient, {}), (integrated_gradients, {"n": 2}), (occlusion, {"window": 3, "stride": 3}),
+        (smoothgrad, {"key": jax.random.key(0), "n": 2}),
+        (smoothgrad, {"key": jax.random.key(0), "n": 2, "rules": "guided_backprop"}),
+    ):  # fmt: skip
+        call = jax.jit(lambda c: method(network, PARAMS, X, target=c, **options)[1])  # noqa: B023
+        assert np.isnan(call(3)).all() and np.isfinite(call(2)).all(), method.__name__
+    column = jax.jit(lambda c: attribute(lambda p, x: network(p, x)[:, 0], PARAMS, X, target=c)[1])  # [batch]
+    assert np.isnan(column(1)).all() and np.isfinite(column(0)).all()
+    mapped = jax.vmap(lambda x, c: attribute(network, PARAMS, x, target=c, rules="guided_backprop")[1])(
+        X, np.array([0, 7, 1, 2])
+    )
+    assert np.isnan(mapped[1]).all() and np.isfinite(mapped[np.array([0, 2, 3])]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_labels_in_a_byte_for_more_classes_than_it_counts(dtype):
+    weight, x = DRAW.normal(size=(6, 300)).astype(np.float32), X[:2]
+    labels = np.array([100, -2] if dtype is np.int8 else [100, 200], dtype)
+    _, expected = attribute(lambda p, x: x @ p, weight, x, target=labels.astype(int))
+    for given in (labels, jnp.asarray(labels)):
+        _, relevance = attribute(lambda p, x: x @ p, weight, x, target=given)
+        np.testing.assert_array_equal(relevance, expected)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        attribute, describe, gradient, occlusion, integrated_gradients,
+        lambda *a: smoothgrad(*a, jax.random.key(0)), lambda *a: attribute(*a, batch_size=2),
+        lambda fn, p, x: jax.jit(lambda x: attribute(fn, p, x)[1])(x),
+    ],
+)  # fmt: skip
+def test_an_empty_batch(call):
+    with pytest.raises(ValueError, match=r"x has shape \(0, 6\): it is empty"):
+        call(network, PARAMS, X[:0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": np.full((4, 3), np.nan)}, "target is an array with NaN"),
+        ({"target": np.full((4, 3), np.inf)}, "target is an array with NaN or infinite"),
+        ({"target": lambda y: y * jnp.nan}, "the function of target gave an array with NaN"),
+        ({"target": lambda y: "a"}, "the function of target gave 'a', str"),
+        ({"target": lambda y: None}, "the function of target gave None"),
+        ({"target": [[1], [2, 3]]}, "target is .*list"),
+        ({"target": object()}, "target is <object"),
+        ({"rules": composites.epsilon_plus}, r"call it, composites.epsilon_plus\("),
+        ({"rules": composites.epsilon_gamma_box}, r"call it, composites.epsilon_gamma_box\("),
+        ({"rules": [composites.gradient]}, r"call it, composites.gradient\("),
+        ({"rules": composites.Composite}, r"call it, composites.Composite\("),
+        ({"rules": None}, r"rules is None; .*composites.epsilon_plus\(\)"),
+        (
+            {"rules": "epsilon_gamma_box"},
+            r"needs the bounds of the input: give composites.epsilon_gamma_box\(low, high",
+        ),
+        ({"batch_size": 2.0}, "batch_size is 2.0; expected an integer"),
+        ({"batch_size": True}, "batch_size is True; expected an integer"),
+        ({"at": 3}, "at=3: expected the name"),
+    ],
+)
+def test_the_argument_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        attribute(network, PARAMS, X, **options)
+
+
+def test_a_batch_size_for_one_sample():
+    with pytest.raises(ValueError, match=r"an output of shape \(3,\) .* x is one sample"):
+        attribute(network, PARAMS, X[0], batch_size=2)
+    with pytest.raises(ValueError, match="x is one sample"):  # of as many outputs as features
+        attribute(lambda p, x: x @ p["first"] @ p["first"].T, PARAMS, X[0], batch_size=2)
+    with pytest.raises(ValueError, match=r"shapes \(4, 6\), \(3, 6\); expected as many samples"):
+        attribute(lambda p, x: network(p, x["a"]), PARAMS, {"a": X, "b": X[:3]}, batch_size=2)
+    _, whole = attribute(lambda p, x: x**3, None, X[:, 0])  # a number a sample
+    _, chunked = attribute(lambda p, x: x**3, None, X[:, 0], batch_size=np.int64(3))
+    np.testing.assert_allclose(chunked, whole)
+
+
+@pytest.mark.parametrize("key", [0, "a", jnp.zeros(4, jnp.float32), jax.random.split(jax.random.key(0), 3)])
+def test_a_key_that_is_none(key):
+    with pytest.raises(ValueError, match=r"key is .*: expected jax.random.key\(seed\), or 4"):
+        smoothgrad(network, PARAMS, X, key, target=0)
+    with pytest.raises(ValueError, match="sigma=a"):
+        smoothgrad(network, PARAMS, X, jax.random.key(0), target=0, sigma="a")
+
+
+def negated(params, x):
+    return network(params, -x)
+
+
+def test_a_branch_is_named():
+    """With a number that is certain, and one that hangs on the example."""
+
+    def always(params, x):
+        return lax.cond(True, network, negated, params, x)
+
+    def chosen(params, x):
+        return lax.switch(x.sum().astype(int), [network, negated, network], params, x)
+
+    with pytest.raises(NotImplementedError, match="it always takes 1: network at test_doors.py") as caught:
+        attribute(always, PARAMS, X)
+    assert "0: negated at test_doors.py" in str(caught.value) and "Python if" in str(caught.value)
+    assert "Unroll" not in str(caught.value)
+    with pytest.raises(NotImplementedError, match="takes one of 3 branches .* jnp.where") as caught:
+        attribute(chosen, PARAMS, X)
+    assert "always" not in str(caught.value)
+    row = next(row for row in describe(always, PARAMS, X) if row["rule"] == "none")
+    assert row["kinds"] == ("branch", "recurrent", "unknown")
+
+
+def test_tokens_alone():
+    tokens = np.array([[1, 2], [0, 1]])
+
+    def embedded(params, tokens):
+        return params["first"][tokens].mean(1)
+
+    for call in (attribute, describe, gradient):
+        with pytest.raises(ValueError, match="pass the embedded tokens"):
+            call(embedded, PARAMS, tokens)
+    # What the message says to do: relevance at the output of the embedding.
+    y, relevance = attribute(
+        lambda p, e: e.mean(1) @ p["second"], PARAMS, PARAMS["first"][tokens], target=1, rules=rules.Epsilon()
+    )
+    np.testing.assert_allclose(relevance.sum((1, 2)), y[:, 1], rtol=1e-4)
+
+
+def test_names_in_a_report_stay_different():
+    end = "encoder/layers/attention/projection"
+    names = ("short", f"a/{end}", f"b/{end}", f"{'c' * 30}/{end}")
+    zeros = jnp.zeros(4)
+    report = Report(names, ("dense",) * 4, ("Epsilon",) * 4, *[zeros] * 6, jnp.zeros(()), jnp.zeros(()))
+    rows = [line[: line.index(" ")] for line in str(report).splitlines()[1:5]]
+    assert rows[0] == "short" and rows[1] == f"a/{end}" and rows[2] == f"b/{end}"
+    assert rows[3].startswith("…") and rows[3].endswith(end) and len(set(rows)) == 4
+    assert len({line.index("dense") for line in str(report).splitlines()[1:5]}) == 1
+    cut = str(Report(names[1:2], ("dense",), ("Epsilon",), *[zeros[:1]] * 6, jnp.zeros(()), jnp.zeros(())))
+    assert cut.splitlines()[1].startswith("…") and cut.splitlines()[1][27] == "n"
