@@ -174,6 +174,9 @@ def main(config: CompressConfig, run: app.Run) -> dict:
     result = outcomes.describe(config, stored, network, outcome, judge)
     if training:
         result["training_state"] = {"tensors": len(training), "is": config.training_state}
+    if zeroed := result.get("zeroed"):
+        names = ", ".join(zeroed[:4]) + (f" and {len(zeroed) - 4} more" if len(zeroed) > 4 else "")
+        run.log(f"warning: nothing but zeros is left of {names}: their values lie far below the step")
     for name, reason in result.get("stored_exactly", {}).items():
         run.log(f"{name} is stored to the bit: {reason}")
     outcomes.draw(run, original, network, outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from common import app, weight_files
@@ -43,10 +44,11 @@ def describe(
     result = {
         "bytes": len(outcome.data),
         "original_bytes": before,
-        "percent_of_original": 100 * len(outcome.data) / before,
+        "percent_of_original": 100 * len(outcome.data) / before if before else None,
         "weight_snr_db": snr if math.isfinite(snr) else str(snr),
         "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
     }
+    result |= worst_tensor(arrays, weight_files.flatten(outcome.decoded))
     if outcome.rule is not None:
         reasons = quantization.unquantised(network, quantization.asked_steps(network, outcome.rule))
         if reasons:
@@ -75,6 +77,24 @@ def describe(
             loss = outcome.search.expected_loss(chosen, config.caution)
         if loss > config.tolerance + SLACK:
             result["unmet"] = [f"--tolerance={config.tolerance}: the most accurate candidate may lose {loss:.4f}"]
+    return result
+
+
+def worst_tensor(before: Mapping, after: Mapping) -> dict:
+    """Returns the weights of the lowest signal-to-noise ratio, and the tensors of which nothing is left but zeros.
+
+    The ratio of all weights together is that of the largest: it may be high where a layer of small weights is gone.
+    """
+    ratios, zeroed = {}, []
+    for name, array in before.items():
+        if name in after and quantization.is_float(array) and array.any():
+            if not after[name].any():
+                zeroed.append(name)
+            if quantization.is_weight(array):
+                ratios[name] = quantization.weight_snr({name: array}, {name: after[name]})
+    result: dict = {"zeroed": zeroed} if zeroed else {}
+    if ratios and math.isfinite(lowest := min(ratios.values())):
+        result["lowest_snr_db"] = {"tensor": min(ratios, key=ratios.__getitem__), "db": lowest}
     return result
 
 

@@ -43,7 +43,7 @@ def _moments(flat: Mapping[str, np.ndarray], split: Mapping[str, list[str]]) -> 
     for first, second in PAIRS:
         below: dict[tuple, dict[str, dict]] = {}
         for name, elements in split.items():
-            for at, element in enumerate(elements[:-1]):
+            for at, element in enumerate(elements):
                 if element in (first, second):
                     inner = below.setdefault(tuple(elements[:at]), {}).setdefault(element, {})
                     inner[tuple(elements[at + 1 :])] = (flat[name].shape, name)

@@ -2,7 +2,8 @@
 
 `x A + h B + b`, halves of a product that are put together before the bias, a bias behind a flip: such a b is no part
 of one affine operation, and yet a bias. It is a summand that keeps its share of the relevance, as the bias of a layer
-does. What is added to anything else, to activations, say, is a shift of a norm, and passes everything on.
+does. It is a parameter beside the weight of one of them; other shifts, and what is added to activations, are those of
+norms, which pass everything on.
 """
 
 from __future__ import annotations
@@ -27,13 +28,11 @@ class Biases:
 
     Attributes:
         cores: affine operations by their convolution or product.
-        everything: whether shifts that are not parameters of the layer itself count, as those of a folded norm do.
     """
 
     facts: Analysis
     paths: Sequence[str]
     cores: Mapping[Equation, Affine]
-    everything: bool
     _found: dict[Value, frozenset[Equation] | None] = dataclasses.field(default_factory=dict)
 
     def is_bias(self, equation: Equation) -> bool:
@@ -46,7 +45,7 @@ class Biases:
         addend = equation.inputs[-1] if equation.inputs[0] is data else equation.inputs[0]
         if addend is data or not self._summed(data):
             return False
-        return self._is_own(addend, data) or (self.everything and self._axes(addend, data) <= 1)
+        return self._is_own(addend, data)
 
     def _is_own(self, addend: Value, data: Value) -> bool:
         """Whether what is added is a parameter beside one of the weights, and varies along no more axes than they do:

@@ -133,7 +133,7 @@ def program_of(
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts, registered) for equation in graph.equations]
     affines = [affine for affine in affines if affine is not None]
-    biases = Biases(facts, paths, {affine.core: affine for affine in affines}, fold_norm in (True, "after"))
+    biases = Biases(facts, paths, {affine.core: affine for affine in affines})
     kinds = _Kinds(graph, facts, registered, biases)
     relus = {equation: relu for equation in graph.equations if (relu := kinds.relu(equation)) is not None}
     inside = {equation for relu in relus.values() for equation in relu.equations}
@@ -172,7 +172,7 @@ def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collecti
     if not any(equation.primitive == "reduce_window" for equation in graph.equations):
         return
     facts = analyse(graph, examples)
-    kinds = _Kinds(graph, facts, registered, Biases(facts, (), {}, False))
+    kinds = _Kinds(graph, facts, registered, Biases(facts, (), {}))
     relus = {equation.outputs[0]: NOT_NEGATIVE for equation in graph.equations if kinds.relu(equation) is not None}
     signs = signs_of(graph, relus)
     rewrite(graph, lambda *arguments: pooled_from_identity(*arguments, signs), registered)

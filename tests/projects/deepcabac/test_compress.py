@@ -450,3 +450,20 @@ def test_networks_beyond_the_usual_limit_of_a_decoder(model, run, monkeypatch):
         monkeypatch.setitem(function.__kwdefaults__, "max_output_bytes", 1000)
     compress.main(config_for(model, target_snr=20.0), run)
     assert pathlib.Path(config_for(model, step=1.0).output).exists()
+
+
+def test_a_layer_that_is_lost_beside_large_ones_is_named(run, tmp_path, capfd):
+    """The ratio of all weights together is that of the largest: a layer of small weights may be gone at 30 dB."""
+    random = np.random.default_rng(2)
+    tree = {f"w{i}": (scale * random.normal(size=(40, 30))).astype(np.float32) for i, scale in enumerate((100, 0.05))}
+    path = tmp_path / "network.npz"
+    checkpoint.save_tree(path, tree)
+    result = compress.main(config_for(path, target_snr=30.0), run)
+    assert result["weight_snr_db"] >= 30 and result["zeroed"] == ["w1"]
+    assert result["lowest_snr_db"] == {"tensor": "w1", "db": pytest.approx(0.0)}
+    assert "nothing but zeros is left of w1" in capfd.readouterr().err
+
+
+def test_moments_under_the_names_of_pytorch():
+    moments = {f"state.{i}.{name}": np.ones((4, 3)) for i in range(2) for name in ("exp_avg", "exp_avg_sq")}
+    assert parts.of_training({"fc.weight": np.ones((4, 3)), **moments}) == list(moments)
