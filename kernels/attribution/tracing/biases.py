@@ -51,6 +51,8 @@ class Biases:
         """Whether what is added is a parameter beside one of the weights, and varies along no more axes than they do:
         an embedding of positions varies along tokens, too."""
         leaves = self.facts.leaves
+        if any(leaves[addend] & leaves[self.cores[core].weight] for core in self._found[data]):
+            return False  # a statistic of the weights themselves
         return any(
             stands_beside(leaves[addend], leaves[self.cores[core].weight], self.paths)
             and self._axes(addend, data) <= len(self.cores[core].output_axes())
