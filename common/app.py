@@ -61,7 +61,7 @@ def run(
     config_class: type,
     argv: Sequence[str] | None = None,
     *,
-    transient: bool = False,
+    transient: bool | Callable[[Any], bool] = False,
 ) -> NoReturn:
     """Runs a verb and exits the process.
 
@@ -69,7 +69,8 @@ def run(
         main: the verb; errors that it raises as ValueError or OSError become one line for the user.
         config_class: its flags, a frozen dataclass of `config.field`s.
         argv: the command line, `sys.argv` by default.
-        transient: for a verb that only looks: it runs every time, and leaves nothing unless `--run_dir` is given.
+        transient: for a verb that only looks, or writes what it is asked for elsewhere: it runs every time, and leaves
+            nothing unless `--run_dir` is given. A function of the flags may say so.
     """
     from common import mesh
 
@@ -113,7 +114,7 @@ def _tell_launcher(folder: str | None, suffix: str, text: str) -> None:
             (pathlib.Path(folder) / f"{rank}{suffix}").write_text(text)
 
 
-def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list[str], transient: bool) -> int:
+def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list[str], transient) -> int:
     memory.keep_freed_memory()  # before JAX starts its threads
     module = sys.modules[main.__module__]
     name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem
@@ -130,6 +131,7 @@ def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list
     except config_lib.FlagError as error:
         _fail(str(error), 2)
     argv = ["python", "-m", name, *argv[1:]]
+    transient = transient(config) if callable(transient) else transient
     if transient and app_config.run_dir is None:
         with tempfile.TemporaryDirectory(prefix="havel-") as folder:
             app_config = dataclasses.replace(app_config, run_dir=folder, report=False)

@@ -111,23 +111,42 @@ def device_tables(root: pathlib.Path = ROOT) -> str:
     """Returns a Markdown section for every accelerator that the kernels were run on (`kernels/device.*.json`)."""
     sections = []
     for path in sorted(root.glob("kernels/device.*.json")):
-        run, lines = files.read_json(path) or {}, []
+        run = files.read_json(path) or {}
+        timed, lines = [], []
         for room, found in run["rooms"].items():
             for row in found["rows"]:
                 floor = f"{row['times_floor']:.3g}" if "times_floor" in row else ""
-                lines += [[room, *cells, floor] for cells in _cells(row)]
-        limits, tests = run["ceilings"], run.get("tests", {})
+                timed += [[room, *cells, floor] for cells in _cells(row)]
+                if "failure" in row:
+                    lines.append(f"{row['name']} failed: {row['failure']}")
+                if "of_the_largest" in row:
+                    lines.append(f"{row['name']}: {100 * row['of_the_largest']:.1f} % of the largest relevance")
+            if not found["complete"]:
+                lines.append(f"{room} is not complete: the time was up, or it failed")
+        lines += [f"{room} was not measured: the time was up" for room in run["unmeasured"]]
+        lines += _device_tests(run.get("tests"))
+        limits = run["ceilings"]
         bandwidth, exact, default = (
             f"{limits[name] / 1e12:.3g}" for name in ("bytes_per_s", "float32_exact_per_s", "float32_default_per_s")
         )
         sections.append(
-            f"### {run['device']}\n\n{markdown(DEVICE_COLUMNS, lines)}\n\nThe floor is bytes over {bandwidth} TB/s or "
+            f"### {run['device']}\n\n{markdown(DEVICE_COLUMNS, timed)}\n\nThe floor is bytes over {bandwidth} TB/s or "
             f"operations over {exact} TFLOP/s (float32; {default} in the device's shorter format), as measured there. "
-            f"Tests of the kernels on the device: {tests.get('passed', 0)} passed, {tests.get('failed', 0)} failed"
-            f"{', stopped when the time was up' if tests.get('status', 0) is None else ''}. "
-            f"{_measured(run)}, JAX {run['versions']['jax']}."
+            f"{_measured(run)}, JAX {run['versions']['jax']}.\n\n" + "\n".join(f"- {line}" for line in lines)
         )
     return "\n\n".join(sections) or "No accelerator has been measured yet."
+
+
+def _device_tests(tests: Mapping | None) -> list[str]:
+    """What the kernels' tests said on the device: counts, whether they came to their end, and each that failed."""
+    if tests is None:
+        return ["the kernels' tests were not run"]
+    stopped = ", stopped when the time was up" if tests.get("status") is None else ""
+    counts = f"{tests.get('passed', 0)} passed, {tests.get('failed', 0)} failed"
+    return [
+        f"the kernels' tests on the device, in full precision: {counts}{stopped}",
+        *(f"failed: `{name}`" for name in tests["failures"]),
+    ]
 
 
 def _cells(row: Mapping) -> list[list[str]]:

@@ -4,9 +4,8 @@ It shows `result.json` (beside the numbers of the project's `paper.json`), `tabl
 `.svg` with the caption in `plots/NAME.txt`, curves of `metrics.csv`, flags and provenance, and needs no other file.
 
 `tables/NAME.json`, by `run.table`: {"title": text, "columns": [text], "rows": [[number or text]], "note": text}.
-`result["unmet"]` = [text] stands at its top: what was asked for and could not be reached. So does
-`result["status"]` = {"level": "trusted", "doubtful" or "not usable", "reasons": [text]}, what a result says of itself,
-stands at the top in its colour.
+At the top stand `result["unmet"]` = [text], what was asked for and could not be reached, and, in its colour,
+`result["status"]` = {"level": "trusted", "doubtful" or "not usable", "reasons": [text]}, what a result says of itself.
 `paper.json`: {"a": {"b": {"value": number, "unit": text, "place": "Table 1", "verified": true}}} is the paper's number
 for {"a": {"b": number}} in result.json; a group may also be written as one key, "a/b".
 """

@@ -40,7 +40,7 @@ from .tensor import checked_levels, encode_levels, plan
 from .tree import Codebook, Empty, Quantized
 
 SHARED_SIZE = 2048  # tensors below this many values share a stream: a codeword's header costs about 60 bins
-MANY = 1 << 14  # weights of which no two orders of axes have errors more than a percent apart
+MANY = 1 << 14  # weights of which luck is sqrt(2 / n), a hundredth of the error
 TRIES = 4  # of smaller steps
 _DEFAULT_UNARY = 11  # flags that decisions reckon with where the number is chosen afterwards
 

@@ -140,4 +140,4 @@ def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.nd
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig)
+    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time

@@ -50,7 +50,7 @@ def describe(
     }
     result |= worst_tensor(arrays, weight_files.flatten(outcome.decoded))
     if outcome.rule is not None:
-        reasons = quantization.unquantised(network, quantization.asked_steps(network, outcome.rule))
+        reasons = quantization.unquantised(network, quantization.rule_steps(network, outcome.rule))
         if reasons:
             result["stored_exactly"] = reasons
     if judge is not None:

@@ -79,18 +79,19 @@ def is_weight(array: np.ndarray) -> bool:
 
 def steps(network: Network, rule: Rule) -> dict[str, float]:
     """Returns name -> step of every tensor that is quantised; `unquantised` says why others are not."""
-    asked = asked_steps(network, rule)
-    return {name: step for name, step in asked.items() if name not in unquantised(network, asked)}
+    by_name = rule_steps(network, rule)
+    exact = unquantised(network, by_name)
+    return {name: step for name, step in by_name.items() if name not in exact}
 
 
-def unquantised(network: Network, asked: Mapping[str, float]) -> dict[str, str]:
+def unquantised(network: Network, by_name: Mapping[str, float]) -> dict[str, str]:
     """Returns name -> why a tensor that has a step is stored to the bit all the same.
 
     It holds an infinity (of a mask, say), for which there is no level, or a value that no legal level reaches in such
     steps, which are finer there than what its dtype tells apart.
     """
     flat, found = weight_files.flatten(network.tree), {}
-    for name, step in asked.items():
+    for name, step in by_name.items():
         if not flat[name].size:
             continue
         largest = _largest(flat[name])
@@ -118,7 +119,7 @@ def _epsilon(dtype) -> float:
     return float(ml_dtypes.finfo(dtype).eps)
 
 
-def asked_steps(network: Network, rule: Rule) -> dict[str, float]:
+def rule_steps(network: Network, rule: Rule) -> dict[str, float]:
     """Returns name -> step of every tensor that the rule covers."""
     found = {}
     for name, array in weight_files.flatten(network.tree).items():

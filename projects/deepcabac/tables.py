@@ -335,4 +335,4 @@ def published_weights(run: app.Run) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig)
+    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time

@@ -351,4 +351,4 @@ def _values(rows: list[dict], name: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig)
+    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import app, config, files, provenance, run_directory, weight_files
-from projects.levy_attack import attack, statistics, victims
+from common import app, config, files, provenance, weight_files
+from projects.levy_attack import statistics, victims
 from projects.levy_attack.config import VerbConfig
-from projects.levy_attack.study import NOISE_TITLES, SHORT
+from projects.levy_attack.study import NOISE_TITLES, SHORT, run_piece
 
 FIRST_STEPS = {"delta": 0.01, "eps": 0.01}  # those of the peers
 
@@ -71,21 +71,6 @@ def settings_of(victim: VerbConfig, arm: Arm, seed: int) -> VerbConfig:
 def place(victim: VerbConfig, arm: Arm, seed: int, base: pathlib.Path) -> pathlib.Path:
     """Returns the run directory of one piece."""
     return base / "levy_attack.effort" / f"{victim.victim}_{arm.name()}_seed{seed}"
-
-
-def run_piece(victim: VerbConfig, arm: Arm, seed: int, base: pathlib.Path, run: app.Run) -> None:
-    """Attacks, or goes on, or does nothing where it has finished."""
-    settings, path = settings_of(victim, arm, seed), place(victim, arm, seed, base)
-    opened = run_directory.open_run(path, settings, verb="levy_attack.attack", argv=["effort", path.name])
-    try:
-        if opened.result is None:
-            run.log(f"attack {path.name}")
-            opened.finish(attack.main(settings, opened))
-    except app.Preempted:
-        opened.stop("interrupted")
-        raise
-    finally:
-        opened.close()
 
 
 NORMS = ("l2", "l1", "linf", "squared_l2_per_pixel")
@@ -204,7 +189,8 @@ def main(settings: EffortConfig, run: app.Run) -> dict:
         for seed in settings.seeds:
             for name in settings.victims:
                 for arm in ARMS:
-                    run_piece(VICTIMS[name], arm, seed, base, run)
+                    settings = settings_of(VICTIMS[name], arm, seed)
+                    run_piece(settings, place(VICTIMS[name], arm, seed, base), "effort", run)
     results, pictures = {}, {}
     for name in settings.victims:
         result = measure(name, settings.seeds, base)

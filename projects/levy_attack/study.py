@@ -99,7 +99,20 @@ def piece(study: Study, law: Law, seed: int, base: pathlib.Path, run: app.Run, i
     path = base / "levy_attack.attack" / f"{settings.victim}_{law.noise}_{law.alpha:g}_seed{seed}"
     if not is_run:
         return weight_files.load_npz(path / "attack.npz") if (path / "result.json").exists() else None
-    opened = run_directory.open_run(path, settings, verb="levy_attack.attack", argv=["tables", path.name])
+    run_piece(settings, path, "tables", run)
+    return weight_files.load_npz(path / "attack.npz")
+
+
+def run_piece(settings, path: pathlib.Path, verb: str, run: app.Run) -> None:
+    """Runs an attack in a run directory of its own, or goes on, or does nothing where it has finished.
+
+    Args:
+      settings: of the verb `attack`.
+      path: its run directory.
+      verb: that asks for it, which stands in the directory's command line.
+      run: for the log.
+    """
+    opened = run_directory.open_run(path, settings, verb="levy_attack.attack", argv=[verb, path.name])
     try:
         if opened.result is None:
             run.log(f"attack {path.name}")
@@ -109,7 +122,6 @@ def piece(study: Study, law: Law, seed: int, base: pathlib.Path, run: app.Run, i
         raise
     finally:
         opened.close()
-    return weight_files.load_npz(path / "attack.npz")
 
 
 def measure(study: Study, seeds: tuple[int, ...], base: pathlib.Path, run: app.Run, is_run: bool) -> dict | None:

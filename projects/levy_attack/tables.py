@@ -105,4 +105,4 @@ def _small_victim(run: app.Run) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig)
+    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time

@@ -73,11 +73,12 @@ def front_page(result: Mapping) -> list[dict[str, str]]:
     rows = result["coverage"]
     shares = [one["trusted"] for name in GOOD if name in rows for one in rows[name]["methods"]["delta"].values()]
     shares = [share for share in shares if share is not None]
-    bad = [rows[name]["told"]["samples of p"] for name in rows if name not in (*GOOD, "ess_0.02")]
+    bad = [rows[name]["told"] for name in rows if name not in (*GOOD, "ess_0.02")]
     if not shares or not bad:
         return []
+    alone, mirror = (min(one[evidence] for one in bad) for evidence in ("weights", "mirror"))
     false = max(rows[name]["told"]["samples of p"] for name in GOOD if name in rows)
-    text = f"one-sigma bars hold {_percent(min(shares))} to {_percent(max(shares))} where trusted; false alarms "
-    text += f"{_percent(false)}; {'all' if min(bad) == 1 else f'at least {_percent(min(bad))}'} of unusable results "
-    text += "are flagged"
+    text = f"one-sigma bars of good networks hold {_percent(min(shares))} to {_percent(max(shares))}; false alarms "
+    text += f"{_percent(false)}; unusable results are flagged in at least {_percent(mirror)} with a mirror image to "
+    text += f"look at, in {_percent(alone)} by the weights alone"
     return [{"what": f"error bars, {result['seeds']} seeds a case", "result": text}]

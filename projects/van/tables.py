@@ -155,4 +155,4 @@ def overlaps(ladder: Ladder, run: app.Run):
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig)
+    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time

@@ -275,3 +275,11 @@ def test_a_request_that_is_not_met_is_said_everywhere(call, tmp_path):
     assert files.read_json(tmp_path / "there/result.json")["unmet"] == ["--target_bytes=10: the file takes 20"]
     page = (tmp_path / "there/report.html").read_text()
     assert "request not met" in page and "--target_bytes=10: the file takes 20" in page
+
+
+def test_flags_can_say_that_a_verb_runs_every_time(call, tmp_path):
+    """As writing a page from results does: a finished run of the same flags is no reason to leave it as it is."""
+    for _ in range(2):
+        assert call("--seed=3", transient=lambda flags: flags.seed == 3)[0] == 0
+        assert call("--seed=4", transient=lambda flags: flags.seed == 3)[0] == 0
+    assert [flags.seed for flags in calls] == [3, 4, 3] and len(list((tmp_path / "runs").glob("*/*"))) == 1

@@ -467,3 +467,9 @@ def test_a_layer_that_is_lost_beside_large_ones_is_named(run, tmp_path, capfd):
 def test_moments_under_the_names_of_pytorch():
     moments = {f"state.{i}.{name}": np.ones((4, 3)) for i in range(2) for name in ("exp_avg", "exp_avg_sq")}
     assert parts.of_training({"fc.weight": np.ones((4, 3)), **moments}) == list(moments)
+
+
+def test_norms_and_heads_with_names_of_moments_are_of_the_network():
+    statistics = {name: np.ones(5) for name in ("m", "v", "g", "b")}
+    heads = {name: {"kernel": np.ones((7, 2))} for name in ("mu", "nu")}
+    assert parts.of_training({"fc": {"kernel": np.ones((4, 5))}, "bn": statistics, **heads}) == []
