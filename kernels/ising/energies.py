@@ -102,7 +102,8 @@ def check_couplings(J, h=None, n: int | None = None) -> None:
         if np.abs(values - values.T).max(initial=0) > 1e-6 * scale:
             i, j = np.unravel_index(np.argmax(np.abs(values - values.T)), shape)
             raise ValueError(
-                f"J is not symmetric: J[{i},{j}]={values[i, j]}, J[{j},{i}]={values[j, i]}; use (J + J.T)/2"
+                f"J is not symmetric: J[{i},{j}]={values[i, j]}, J[{j},{i}]={values[j, i]}; each pair stands in "
+                "it twice, E = -1/2 s J s: give J + J.T where each stood in it once, (J + J.T)/2 against rounding"
             )
         if np.diagonal(values).any():
             raise ValueError(f"J has a diagonal ({np.diagonal(values)[np.diagonal(values) != 0][0]}): set it to 0")

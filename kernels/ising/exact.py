@@ -69,19 +69,20 @@ def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: flo
     """Returns the thermodynamics of any system of up to 24 spins by going through all states.
 
     Args:
-      energy_fn: spins int8 [batch, n] of +1 and -1 to energies [batch].
+      energy_fn: spins int8 [batch, n] of +1 and -1 to energies [batch]; +inf forbids a state, at any beta.
       n: number of spins.
       beta: inverse temperature, at least 0.
       z2: the energy does not change when all spins turn over: half of the states are enough, and only their mirror
         images in the first block are looked at, to check it.
 
     Raises:
-      ValueError: more than 24 spins, a beta that is negative or not finite, energies that are not finite, or z2 where
-        they do change.
+      ValueError: more than 24 spins, a beta that is negative or not finite, energies of nan or -inf, no state
+        that is allowed, or z2 where they do change.
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
     energies = _energies(energy_fn, n, z2)
+    energies = energies[energies < math.inf]
     lowest = float(energies.min())
     above = energies - lowest  # from the ground states: neither overflows nor cancels, however large beta is
     weights, log_sum = _boltzmann(above, beta)
@@ -126,20 +127,26 @@ def _energies(energy_fn, n: int, z2: bool) -> np.ndarray:
         parts.append(np.asarray(energy_fn(block), np.float64).reshape(-1))
         if z2 and not start:
             mirrored = np.asarray(energy_fn(-block), np.float64).reshape(-1)
-            if not np.allclose(parts[0], mirrored, rtol=1e-5, atol=1e-5 * np.abs(parts[0]).max(initial=0)):
+            size = np.abs(parts[0][parts[0] < math.inf]).max(initial=0)
+            if not np.allclose(parts[0], mirrored, rtol=1e-5, atol=1e-5 * size):
                 raise ValueError("z2=True: energy_fn changes when all spins turn over, as it does with fields; drop z2")
         start += len(block)
         if start >= wanted:
             break
     energies = np.concatenate(parts)
-    if len(energies) != wanted or not np.isfinite(energies).all():
-        raise ValueError(f"energy_fn must give one finite number a state: it gave {len(energies)} for {wanted} states")
+    if len(energies) != wanted or not (energies > -math.inf).all():
+        raise ValueError(
+            f"energy_fn must give one finite number a state, or +inf for one that is forbidden: it gave "
+            f"{len(energies)} for {wanted} states, {int(np.count_nonzero(~(energies > -math.inf)))} of them nan or -inf"
+        )
+    if np.isinf(energies).all():
+        raise ValueError("energy_fn forbids every state: its energies are all +inf")
     return energies
 
 
 def _boltzmann(energies: np.ndarray, beta: float) -> tuple[np.ndarray, float]:
     """Returns normalised weights and the logarithm of their sum before."""
-    exponents = -beta * energies
+    exponents = np.where(energies < math.inf, -beta * np.where(energies < math.inf, energies, 0), -math.inf)
     highest = exponents.max()
     weights = np.exp(exponents - highest)
     total = weights.sum()

@@ -17,6 +17,7 @@ from projects.van.config import TrainConfig
 MOST_ENUMERATED = 20  # spins: a second
 TRIED = 8  # states that an energy of a user's own is tried on
 MANY = 4096  # random states that it is looked at where a training has failed
+MOST_ENUMERATED_FUNCTION = 16  # spins, of a function of one's own: 65,536 states
 LARGEST_LAW = 8  # sites a side, of the exact law of the magnetisation: a second
 
 
@@ -220,7 +221,8 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
     """Returns the system of any function of JAX, spins [n, rows, columns] to energies [n].
 
     It is tried on a few states: whether it can be traced, gives a number each, and changes when all spins turn over.
-    Energies of +inf forbid states; where all that are tried are forbidden it counts as not symmetric.
+    Energies of +inf forbid states; where all that are tried are forbidden it counts as not symmetric. Up to
+    MOST_ENUMERATED_FUNCTION spins the exact solution goes through all states.
 
     Raises:
       ValueError: it is no function of JAX, or does not give one number, or +inf, a state.
@@ -243,7 +245,9 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
             "float() and `if` do; write it with jax.numpy, or give projects.van.systems.from_numpy of it, slower"
         ) from None
     plain, mirrored = (of_spins(each) for each in (spins, -spins))
-    if np.shape(plain) != (TRIED,) or np.asarray(plain).dtype.kind not in "iuf":
+    if np.shape(plain) == (TRIED,) and np.asarray(plain).dtype.kind not in "iuf":
+        raise ValueError(f"energy ({title}) is {np.asarray(plain).dtype}: return float32, .astype(jnp.float32) of it")
+    if np.shape(plain) != (TRIED,):
         raise ValueError(
             f"energy ({title}) of {TRIED} states is {np.asarray(plain).dtype} of shape {list(np.shape(plain))}: "
             f"expected [{TRIED}], one number a state"
@@ -254,7 +258,17 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
             f"energy ({title}) is {plain[wrong][0]} of one of {TRIED} states: expected finite numbers, or +inf where "
             "a state is forbidden"
         )
-    return System(title, of_spins, is_symmetric(plain, mirrored), lambda beta: None)
+    symmetric = is_symmetric(plain, mirrored)
+
+    def solved(beta: float):
+        if rows * columns > MOST_ENUMERATED_FUNCTION:
+            return None
+        try:
+            return ising.brute_force(lambda spins: of_spins(spins.reshape(-1, rows, columns)), rows * columns, beta)
+        except ValueError as error:
+            raise ValueError(f"energy ({title}): {error}") from None
+
+    return System(title, of_spins, symmetric, solved)
 
 
 def from_numpy(energy: Callable[[np.ndarray], np.ndarray]) -> Callable[[jax.Array], jax.Array]:

@@ -330,3 +330,23 @@ def test_blocks_of_states_are_one_enumeration(monkeypatch):
     monkeypatch.setattr(exact.states, "__defaults__", (100,))
     assert ising.brute_force(energy, 12, 0.5) == pytest.approx(whole, rel=1e-14)
     assert ising.brute_force(energy, 12, 0.5, z2=True) == pytest.approx(whole, rel=1e-14)
+
+
+def test_forbidden_states_have_no_weight():
+    """Three up of six, in a field on the first spin: ten such states have it up, ten down."""
+
+    def energy(spins):
+        spins = np.asarray(spins)
+        return np.where((spins == 1).sum(1) == 3, -0.3 * spins[:, 0], np.inf)
+
+    for beta in (0.0, 0.7, 5.0):
+        found = exact.brute_force(energy, 6, beta)
+        assert found.ln_z == pytest.approx(np.log(10 * 2 * np.cosh(0.3 * beta)), abs=1e-12)
+        assert 6 * found.u == pytest.approx(-0.3 * np.tanh(0.3 * beta), abs=1e-12)
+        mean = exact.brute_force_means(energy, 6, lambda spins: spins.sum(1), beta)
+        assert mean == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="forbids every state"):
+        exact.brute_force(lambda spins: np.full(len(spins), np.inf), 3)
+    for bad in (np.nan, -np.inf):
+        with pytest.raises(ValueError, match="nan or -inf"):
+            exact.brute_force(lambda spins, bad=bad: np.where(spins[:, 0] == 1, bad, 0.0), 3)

@@ -317,11 +317,17 @@ def test_a_network_that_only_draws_forbidden_states_is_refused(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(systems, "tried_states", lambda rows, columns: np.ones((systems.TRIED, rows, columns), np.int8))
+        with pytest.raises(ValueError, match="energy .user's energy.*28 of them nan or -inf"):
+            rarely(jnp.nan).exact(1.0)  # all states are looked at
+        patch.setattr(systems, "MOST_ENUMERATED_FUNCTION", 0)  # as of a large system
         for value, name in ((jnp.nan, "nan"), (-jnp.inf, "-inf")):
             wrong = rarely(value)
             with pytest.raises(ValueError, match=f"the energy .user's energy. is {name} in .* of .* states"):
                 train.fit(dataclasses.replace(settings, steps=1), wrong, run_directory.open_for_test(tmp_path / name))
     nothing = systems.of_energy(lambda spins: jnp.full(len(spins), jnp.inf), 1, 8)
+    with pytest.raises(ValueError, match="forbids every state"):
+        nothing.exact(1.0)
+    nothing = dataclasses.replace(nothing, exact=lambda beta: None)  # as of a large system
     with pytest.raises(ValueError, match="all 20 samples of the network are forbidden.*--start_from"):
         train.fit(settings, nothing, run_directory.open_for_test(tmp_path))
 

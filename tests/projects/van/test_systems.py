@@ -94,7 +94,8 @@ def test_a_users_function(monkeypatch):
     monkeypatch.setitem(sys.modules, "my_energy", sys.modules[__name__])
     system = of(system="my_energy:parabola", rows=2, columns=3)
     assert float(system.energy(jnp.ones((1, 2, 3), jnp.int8))[0]) == pytest.approx(3.6)
-    assert system.exact(1.0) is None
+    expected = ising.brute_force(lambda spins: parabola(spins.reshape(-1, 2, 3)), 6, 1.0)
+    np.testing.assert_allclose(system.exact(1.0), expected, rtol=1e-5)
     with pytest.raises(ValueError, match="my_energy:nothing"):
         of(system="my_energy:nothing")
     assert system.symmetric
@@ -216,3 +217,17 @@ def test_couplings_that_do_not_fit_are_refused(tmp_path, arrays, named):
 def test_bad_input_is_refused(flags, named):
     with pytest.raises(ValueError, match=named):
         of(**flags)
+
+
+def test_energies_of_ones_own_are_solved_exactly_where_few_spins_have_them():
+    """Weights cannot see a part of the law that was lost; the exact value can."""
+
+    def energy(spins):
+        flat = spins.reshape(len(spins), -1)
+        return jnp.where((flat == 1).sum(1) == 3, -0.1 * flat[:, 0], jnp.inf)
+
+    found = systems.of_energy(energy, 3, 4).exact(1.0)
+    assert found.ln_z == pytest.approx(np.log(55 * np.exp(0.1) + 165 * np.exp(-0.1)), abs=1e-5)
+    assert systems.of_energy(energy, 5, 5).exact(1.0) is None
+    with pytest.raises(ValueError, match="is bfloat16: return float32"):
+        systems.of_energy(lambda spins: spins.sum((1, 2)).astype(jnp.bfloat16), 3, 4)
