@@ -181,12 +181,15 @@ def test_an_interruption_keeps_what_was_paid_for(tmp_path, kind, call):
     error, action = actions[kind]
     x, labels = VICTIM.images(IMAGES)
     predict, path = Failing(call, action), tmp_path / "state.npz"
-    before = signal.signal(signal.SIGTERM, end)
+    # A process that a shell started in the background ignores SIGINT.
+    handlers = {signal.SIGTERM: end, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with pytest.raises(error):
             attack(predict, x, labels, CONFIG, 5, checkpoint=path, on_device=False)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path, on_device=False)
     assert predict.images == result.queries.sum() and np.all(result.queries == CONFIG.budget)
     expected = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=CONFIG.budget - 1), 5)
