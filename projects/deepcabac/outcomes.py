@@ -49,6 +49,9 @@ def describe(
         "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
     }
     result |= worst_tensor(arrays, weight_files.flatten(outcome.decoded))
+    if judge is None and "zeroed" in result:  # accuracies would tell
+        reason = f"nothing but zeros is left of {len(result['zeroed'])} tensors, see zeroed; no accuracy was measured"
+        result["status"] = {"level": "doubtful", "reasons": [reason]}
     if outcome.rule is not None:
         reasons = quantization.unquantised(network, quantization.rule_steps(network, outcome.rule))
         if reasons:
