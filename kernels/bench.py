@@ -108,6 +108,8 @@ def device_name() -> str:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
+    for mark in ("(R)", "(TM)", "(tm)"):
+        model = model.replace(mark, "")
     return f"{model}-{os.cpu_count()}-cores".replace(" ", "-").lower()
 
 

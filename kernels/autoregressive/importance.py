@@ -159,7 +159,9 @@ def finalise(
     values = {name: (raw.mean[name], raw.err[name]) for name in raw.mean} | {"ln_z": (raw.ln_z, raw.ln_z_err)}
     status = reliability.of_weights(weights, values, evidence)
     reliability.warn(status, ADVICE, stacklevel)
-    return _judged(raw, status, _least_errors(raw, names, derived))
+    return _judged(
+        raw, status, _least_errors(raw, names, derived), _certain(raw, names, derived), _alike(raw, names, derived)
+    )
 
 
 def _least_errors(raw: Estimates, names: Sequence[str], derived: Mapping[str, Derived] | None) -> dict[str, float]:
@@ -176,6 +178,38 @@ def _least_errors(raw: Estimates, names: Sequence[str], derived: Mapping[str, De
         for name, quantity in (derived or {}).items()
     }
     return {name: abs(float(slope)) / raw.n for name, slope in slopes.items()} | {"ln_z": 1 / raw.n}
+
+
+def _certain(raw: Estimates, names: Sequence[str], derived: Mapping[str, Derived] | None) -> set[str]:
+    """Returns the names of what follows from no sample, such as a specific heat at infinite temperature, beta^2 Var E.
+
+    Elsewhere an error of 0 is that of samples that are all alike; here it is true.
+    """
+    means = np.array([raw.mean[name] for name in names])
+    shifts = (0.0, 1.0, -2.0)
+    points = [(raw.ln_z + a, means + b * np.maximum(np.abs(means), 1.0)) for a in shifts for b in shifts]
+    with np.errstate(all="ignore"):
+        return {
+            name
+            for name, quantity in (derived or {}).items()
+            if raw.err[name] == 0 and all(quantity.value(*point) == raw.mean[name] for point in points)
+        }
+
+
+def _alike(raw: Estimates, names: Sequence[str], derived: Mapping[str, Derived] | None) -> set[str]:
+    """Returns the names of what is the same in all samples: no error by either method but that of rounding."""
+    means = np.array([raw.mean[name] for name in names])
+    quantities = {name: _plain(k) for k, name in enumerate(names)} | dict(derived or {})
+    alike = set()
+    with np.errstate(all="ignore"):
+        for name, quantity in quantities.items():
+            to_ln_z, to_means = (quantity.gradient or _differences(quantity.value))(raw.ln_z, means)
+            terms = np.append(np.asarray(to_means, np.float64) * means, to_ln_z * raw.ln_z)
+            scale = float(np.abs(terms).sum())
+            rounding = raw.err[name] <= 1e-7 * scale and raw.jackknife_err[name] <= 1e-12 * scale
+            if raw.err[name] == 0 or rounding:
+                alike.add(name)
+    return alike
 
 
 def by_formula(
@@ -235,8 +269,14 @@ def _tail(state: stream.State) -> np.ndarray:
     return state.tail[max(len(state.tail) - int(state.n), 0) :]
 
 
-def _judged(raw: Estimates, status: Status, least: Mapping[str, float]) -> Estimates:
-    """Returns estimates with their status, errors of at least `least`, and infinite ones where they cannot be known."""
+def _judged(
+    raw: Estimates, status: Status, least: Mapping[str, float], certain: set[str], alike: set[str]
+) -> Estimates:
+    """Returns estimates with their status, errors of at least `least`, and infinite ones where they cannot be known.
+
+    Args:
+      certain: names of what no sample tells, of error 0 whatever the weights are; alike: of what all samples agree on.
+    """
     err, jack_err = dict(raw.err), dict(raw.jackknife_err)
     ln_z_err = max(raw.ln_z_err, least.get("ln_z", 0.0))
     for name, error in least.items():
@@ -244,18 +284,19 @@ def _judged(raw: Estimates, status: Status, least: Mapping[str, float]) -> Estim
         if name in err:
             err[name] = max(err[name], error)
     statuses = {"ln_z": status}
-    for name, error in err.items():
-        statuses[name] = status
-        if error == 0 or (error <= 1e-12 * abs(raw.mean[name]) and jack_err[name] <= error):
-            alike = Status(reliability.DOUBTFUL, ("it is the same in all samples: its error is not known",))
-            statuses[name] = reliability.worst(status, alike)
+    same = Status(reliability.DOUBTFUL, ("it is the same in all samples: its error is not known",))
+    unusable = status.level == reliability.NOT_USABLE
+    for name in err:
+        if name in certain:
+            statuses[name] = Status()
+            continue
+        unknown = name in alike and least.get(name, 0.0) == 0
+        statuses[name] = reliability.worst(status, same) if unknown else status
+        if unknown or unusable:
             err[name] = jack_err[name] = math.inf
-    if status.level != reliability.NOT_USABLE:
-        return raw._replace(err=err, jackknife_err=jack_err, ln_z_err=ln_z_err, status=status, statuses=statuses)
-    return raw._replace(
-        err=dict.fromkeys(err, math.inf), jackknife_err=dict.fromkeys(jack_err, math.inf), ln_z_err=math.inf,
-        status=status, statuses=statuses,
-    )  # fmt: skip
+    if unusable:
+        ln_z_err = jack_err["ln_z"] = math.inf
+    return raw._replace(err=err, jackknife_err=jack_err, ln_z_err=ln_z_err, status=status, statuses=statuses)
 
 
 def _jackknife(state: stream.State, quantities: Mapping[str, Derived], whole: Mapping[str, float]) -> tuple:

@@ -266,7 +266,12 @@ def statuses_of(
             findings.append(Status(reliability.DOUBTFUL, (text,)))
         own[name] = reliability.worst(*findings)
     statuses = {name: reliability.worst(each, weights) for name, each in own.items()}
-    name, of_chain = max(own.items(), key=lambda pair: reliability.LEVELS.index(pair[1].level))
+    # What all samples of q agree on and a chain that moves agrees on, too, speaks against no other number.
+    moves = reliability.NOT_USABLE not in (chain.status.level, weights.level)
+    others = {name: each for name, each in own.items() if not (moves and math.isinf(corrected.err[name]))} or {
+        CHAIN[0]: chain.status
+    }
+    name, of_chain = max(others.items(), key=lambda pair: reliability.LEVELS.index(pair[1].level))
     reasons = tuple(
         f"NMCMC, {reason}" if reason.startswith(f"{name} ") else f"NMCMC, {name}: {reason}"
         for reason in of_chain.reasons

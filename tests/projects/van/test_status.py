@@ -86,6 +86,25 @@ def test_a_good_network_is_trusted_everywhere(tmp_path):
     assert '<b class="trusted">finished, trusted</b>' in report.write([tmp_path]).read_text()
 
 
+@pytest.mark.filterwarnings("ignore:the energy")
+def test_what_the_system_fixes_makes_no_run_doubtful():
+    """Free spins whose magnetisation is fixed, and the same without energy: all samples and a chain that moves agree on
+    a number, whose own error stays unknown; beta^2 Var E at beta 0 is known from no sample at all."""
+    network, system = network_of(HALF), systems.create(HALF)
+    uniform = jax.tree.map(np.zeros_like, model.tree(model.create(network, 0)))
+    nothing = {"exact": lambda beta: None, "abs_m": lambda beta: None, "bonds": None}
+    fixed = dataclasses.replace(
+        system, energy=lambda spins: jnp.where(jnp.abs(spins.sum((1, 2))) == 2, 0.0, jnp.inf), **nothing
+    )
+    outcome = estimates.from_network(uniform, network, fixed, 0.7, 5000, seed=0)
+    assert outcome.status.level == "trusted" and outcome.corrected.mean["abs_m_site"] == 0.25
+    assert math.isinf(outcome.corrected.err["abs_m_site"]) and math.isinf(outcome.chain["abs_m_site"][1])
+    assert "same in all samples" in str(outcome.corrected.statuses["abs_m_site"])
+    cold = estimates.from_network(uniform, network, system, 0.0, 5000, seed=0)
+    assert (cold.corrected.mean["c_v"], cold.corrected.err["c_v"]) == (0, 0)
+    assert cold.corrected.statuses["c_v"].level == "trusted" == cold.status.level
+
+
 def test_a_lost_half_shows_in_the_mirror_and_is_cured_by_it(tilted):
     """SK at beta 0.8, no exact value at hand: q leans up so much that down is never drawn. The mirror image tells; the
     mean over both images has the right ln Z again."""
