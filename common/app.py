@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from common import config as config_lib
-from common import files, memory, metrics, provenance, run_directory
-from common.run_directory import Run
+from common import files, memory
+from common.runs import metrics, provenance, run_directory
+from common.runs.run_directory import Preempted, Run
 
 __all__ = ["Preempted", "Run", "run", "use_compilation_cache"]
 
@@ -50,10 +51,6 @@ class AppConfig:
         choices=("auto", "always", "never"),
     )
     debug: bool = config_lib.field(False, "show a traceback for every error")
-
-
-class Preempted(Exception):
-    """Raised by a loop that was asked to end and has written its checkpoint."""
 
 
 def run(
@@ -239,11 +236,11 @@ def _report_error(error: Exception, app_config: AppConfig, current: Run) -> int:
 
 def _write_report(current: Run) -> None:
     try:
-        from common import report
+        from common.publishing import report
 
         path = report.write([current.path])
     except Exception as error:  # a report that fails must not make a finished run look failed
-        current.log(f"no report: {_one_line(error)}; python -m common.report {current.path} tries again")
+        current.log(f"no report: {_one_line(error)}; python -m common.publishing.report {current.path} tries again")
     else:
         current.log(f"report: {path}")
 

@@ -13,6 +13,7 @@ import errno
 import os
 import pathlib
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -147,11 +148,10 @@ _TOLD: set[pathlib.Path] = set()
 
 
 def _tell(path: pathlib.Path, error: OSError) -> None:
-    from common import metrics
-
     if path.parent not in _TOLD:
         _TOLD.add(path.parent)
-        metrics.log(f"the file system of {path.parent} has no flock ({error.strerror}): {path.name}{SOFT} is the lock")
+        reason = f"the file system of {path.parent} has no flock ({error.strerror})"
+        print(f"{reason}: {path.name}{SOFT} is the lock", file=sys.stderr, flush=True)
 
 
 def _write_holder(descriptor: int) -> None:

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from common import metrics
-from common.run_directory import Run
+from common.runs import metrics
+from common.runs.run_directory import Run
 
 BROADCAST_BYTES = 1 << 26  # in one piece
 

@@ -13,7 +13,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import files, provenance
+from common import files
+from common.runs import provenance
 from launch.sweep import FOLDER, Job, Sweep
 
 PREEMPTED = 75  # a checkpoint is written; the same command goes on (EX_TEMPFAIL)

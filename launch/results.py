@@ -16,8 +16,9 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
-from common import files, metrics
-from common import report_parts as parts
+from common import files
+from common.publishing import report_parts as parts
+from common.runs import metrics
 from launch import records, status
 from launch.status import JobState
 from launch.sweep import RUN_DIR, LaunchError, Sweep

@@ -195,6 +195,10 @@ def test_import_contracts_can_break(tmp_path):
     for room in CONFIG["tool"]["importlinter"]["root_packages"]:
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").write_text("")
+    (tmp_path / "common" / "runs").mkdir()
+    (tmp_path / "common" / "runs" / "__init__.py").write_text("")
+    (tmp_path / "common" / "app.py").write_text("")
+    (tmp_path / "common" / "runs" / "wrong.py").write_text("import common.app\n")
     for name in ("one", "two"):
         (tmp_path / "projects" / name).mkdir()
         (tmp_path / "projects" / name / "__init__.py").write_text("")
@@ -208,7 +212,7 @@ def test_import_contracts_can_break(tmp_path):
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
     )  # fmt: skip
     assert result.returncode != 0
-    assert "Contracts: 0 kept, 3 broken" in result.stdout, result.stdout
+    assert "Contracts: 0 kept, 4 broken" in result.stdout, result.stdout
 
 
 def test_ruff_is_clean():

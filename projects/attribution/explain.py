@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config, explorer_files, files
+from common import app, config, files
+from common.publishing import explorer_files
 from projects.attribution import inputs, methods, pictures, pieces, zoo
 
 FORMATS = ("png", "npy", "hdf5")

@@ -3,7 +3,8 @@
 import pathlib
 import shutil
 
-from common import files, readme
+from common import files
+from common.publishing import readme
 
 FOLDER = pathlib.Path(__file__).parent
 BENCH = FOLDER.parents[1] / "kernels" / "attribution"

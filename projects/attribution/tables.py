@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config, provenance
+from common import app, config
+from common.runs import provenance
 from kernels import attribution
 from projects.attribution import inputs, methods, pictures, published, zoo
 

@@ -5,7 +5,8 @@ The last training images are kept apart for `validation_accuracy`; the test imag
 
 import dataclasses
 
-from common import app, classifier_training, config
+from common import app, config
+from common.training import classifier
 from projects.attribution import zoo
 
 
@@ -22,7 +23,7 @@ class TrainConfig:
     )
     epochs: int = config.field(5, "passes over the training images", minimum=1)
     batch_size: int = config.field(128, "images a step", minimum=1)
-    optimizer: str = config.field("adamw", "how weights move", choices=classifier_training.OPTIMIZERS)
+    optimizer: str = config.field("adamw", "how weights move", choices=classifier.OPTIMIZERS)
     learning_rate: float = config.field(2e-3, "the highest", exclusive_minimum=0.0)
     weight_decay: float = config.field(1e-2, "on kernels", minimum=0.0)
     shift: int = config.field(0, "training images move by up to so many pixels each way", minimum=0)
@@ -33,11 +34,11 @@ class TrainConfig:
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights and returns what goes to `result.json`."""
     data = zoo.load_dataset(settings.dataset)
-    found = classifier_training.train(
+    found = classifier.train(
         run,
         zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed),
         data,
-        lambda steps: classifier_training.make_optimizer(
+        lambda steps: classifier.make_optimizer(
             settings.optimizer, steps=steps, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
         ),
         epochs=settings.epochs,

@@ -13,9 +13,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from common import checkpoint, datasets, models
+from common import datasets, models
 from common.datasets import locate
 from common.models import efficientnet
+from common.training import checkpoint
 
 TRAINED = ("lenet_300_100", "lenet5", "mlp", "mnist_cnn", "cifar_cnn", "resnet20", "small_vgg16")
 TRAINING_SETS = ("mnist", "fashion_mnist", "cifar10", "digits")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import zstandard
 
-from common import provenance
+from common.runs import provenance
 from kernels import entropy_coding
 from kernels.entropy_coding import Quantized
 from kernels.entropy_coding.coding import SHARED_SIZE

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from common import app, checkpoint, config, files, weight_files
+from common import app, config, files, weight_files
+from common.training import checkpoint
 from kernels import entropy_coding
 from projects.deepcabac import config as train_config
 from projects.deepcabac import evaluation, outcomes, parts, quantization, targets

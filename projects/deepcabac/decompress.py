@@ -6,7 +6,8 @@ Y is `NAME.npz`, `NAME.safetensors`, or a name without suffix: an Orbax director
 import dataclasses
 import pathlib
 
-from common import app, checkpoint, config, weight_files
+from common import app, config, weight_files
+from common.training import checkpoint
 from kernels import entropy_coding
 from kernels.entropy_coding.reading import DEFAULT_MAX_OUTPUT_BYTES
 

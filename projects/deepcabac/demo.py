@@ -11,7 +11,10 @@ import shlex
 import subprocess
 import sys
 
-from common import app, checkpoint, config, files, provenance, report
+from common import app, config, files
+from common.publishing import report
+from common.runs import provenance
+from common.training import checkpoint
 from projects.deepcabac import evaluation
 
 FLAGS = pathlib.Path(__file__).parent / "flags"

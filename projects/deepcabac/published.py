@@ -8,7 +8,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from common import files, readme
+from common import files
+from common.publishing import readme
 from projects.deepcabac import baselines
 
 ROOM = pathlib.Path(__file__).parent

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, checkpoint, config
+from common import app, config
+from common.training import checkpoint
 from projects.deepcabac import evaluation, quantization
 
 FLOOR = 1e-12  # added to every mean of squares: a weight that no image reaches still has a finite price

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common import augmentation
+from common.training import augmentation
 from projects.deepcabac import model, sparsify
 from projects.deepcabac.config import TrainConfig
 

@@ -13,9 +13,11 @@ import sys
 
 import numpy as np
 
-from common import app, checkpoint, config, files, provenance, run_directory
+from common import app, config, files
 from common import config as config_lib
 from common.datasets import locate
+from common.runs import provenance, run_directory
+from common.training import checkpoint
 from projects.deepcabac import baselines, compress, evaluation, plots, published, quantization, sensitivity
 from projects.deepcabac.compress import CompressConfig
 from projects.deepcabac.config import TrainConfig

@@ -12,7 +12,8 @@ import time
 import numpy as np
 from flax import nnx
 
-from common import app, checkpoint, datasets, models, training, weight_files
+from common import app, datasets, models, weight_files
+from common.training import checkpoint, supervised
 from projects.deepcabac import config as config_lib
 from projects.deepcabac import model, sparsify, steps
 from projects.deepcabac.config import TrainConfig
@@ -36,7 +37,7 @@ def main(config: TrainConfig, run: app.Run) -> dict:
         return {"validation_accuracy": accuracy(weights, validation), "nonzero": overall_share(weights)} | shares
 
     began = time.monotonic()
-    state = training.train(
+    state = supervised.train(
         run,
         steps.make_step(config, graph, plan, models.standardise(data.mean, data.std)),
         state,

@@ -15,7 +15,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from common import app, augmentation, metrics, models, training, weight_files
+from common import app, models, weight_files
+from common.runs import metrics
+from common.training import augmentation, supervised
 from kernels import entropy, entropy_coding
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training import pretrain, sizes
@@ -190,7 +192,7 @@ def prune(weights: Mapping, settings: TrainConfig, density: float, data, train, 
     )
     folder = run.path / name
     folder.mkdir(parents=True, exist_ok=True)
-    state = training.train(
+    state = supervised.train(
         dataclasses.replace(run, path=folder, metrics=metrics.Metrics(folder / "metrics.csv")),
         step,
         state,

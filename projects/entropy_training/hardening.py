@@ -11,8 +11,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from common import app, augmentation, metrics, models, training, weight_files
+from common import app, models, weight_files
 from common.models import layers
+from common.runs import metrics
+from common.training import augmentation, supervised
 from kernels import entropy
 from projects.entropy_training import model, pretrain
 from projects.entropy_training.config import TrainConfig
@@ -137,7 +139,7 @@ def tune(labelled: Labelled, settings: TrainConfig, data, train, run: app.Run) -
     state = TuneState(free, statistics, optimizer.init(free), key, jnp.int32(0))
     folder = run.path / "tune"
     folder.mkdir(exist_ok=True)
-    state = training.train(
+    state = supervised.train(
         dataclasses.replace(run, path=folder, metrics=metrics.Metrics(folder / "metrics.csv")),
         step,
         state,

@@ -3,7 +3,9 @@
 import matplotlib
 import numpy as np
 
-from common import app, curves, metrics
+from common import app
+from common.publishing import curves
+from common.runs import metrics
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)

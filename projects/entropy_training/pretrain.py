@@ -10,7 +10,8 @@ from typing import Any
 import optax
 from flax import nnx
 
-from common import app, classifier_training, config, datasets, models
+from common import app, config, datasets, models
+from common.training import classifier
 
 MODELS = ("lenet_300_100", "lenet5", "small_vgg16")
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "digits")
@@ -42,7 +43,7 @@ class PretrainConfig:
 def main(settings: PretrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights, and returns what goes to `result.json`."""
     data = load_dataset(settings.dataset)
-    return classifier_training.train(
+    return classifier.train(
         run,
         create_network(settings, data),
         data,
@@ -87,7 +88,7 @@ def make_optimizer(settings: PretrainConfig, steps: int) -> optax.GradientTransf
     hold = int(settings.decay_start * steps)
     rate = optax.linear_schedule(settings.learning_rate, 0.0, max(steps - hold, 1), hold)
 
-    return optax.adamw(rate, weight_decay=settings.weight_decay, mask=classifier_training.kernels)
+    return optax.adamw(rate, weight_decay=settings.weight_decay, mask=classifier.kernels)
 
 
 if __name__ == "__main__":

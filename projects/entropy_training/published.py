@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from common import files, readme
+from common import files
+from common.publishing import readme
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"

@@ -10,7 +10,9 @@ import time
 import jax
 import numpy as np
 
-from common import app, classifier_training, config, files, models, provenance
+from common import app, config, files, models
+from common.runs import provenance
+from common.training import classifier
 from projects.entropy_training import model, pretrain, published, steps
 from projects.entropy_training.config import TrainConfig
 from projects.entropy_training.pretrain import PretrainConfig
@@ -61,9 +63,9 @@ def plain_step(data):
     """Returns (step, state) of a floating-point training."""
     settings = PretrainConfig(dataset="digits", shift=1)
     optimizer = pretrain.make_optimizer(settings, 1000)
-    graph, state = classifier_training.initial_state(pretrain.create_network(settings, data), optimizer, 0)
+    graph, state = classifier.initial_state(pretrain.create_network(settings, data), optimizer, 0)
     preprocess = models.standardise(data.mean, data.std)
-    return jax.jit(classifier_training.make_step(graph, optimizer, preprocess, shift=settings.shift)), state
+    return jax.jit(classifier.make_step(graph, optimizer, preprocess, shift=settings.shift)), state
 
 
 def coded_step(data, levels: int, noisy: bool):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common import augmentation
+from common.training import augmentation
 from kernels.entropy import LN2
 from projects.entropy_training import model
 from projects.entropy_training.config import TrainConfig

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from common import app, checkpoint, config, datasets, files, models, provenance, readme, run_directory
+from common import app, config, datasets, files, models
 from common import config as config_lib
+from common.publishing import readme
+from common.runs import provenance, run_directory
+from common.training import checkpoint
 from projects.entropy_training import baselines, hardening, plots, pretrain, published, train
 from projects.entropy_training.config import TrainConfig
 from projects.entropy_training.pretrain import PretrainConfig

@@ -13,7 +13,9 @@ import time
 import numpy as np
 from flax import nnx
 
-from common import app, checkpoint, datasets, files, metrics, models, training
+from common import app, datasets, files, models
+from common.runs import metrics
+from common.training import checkpoint, supervised
 from kernels import entropy, entropy_coding
 from projects.entropy_training import config as config_lib
 from projects.entropy_training import hardening, model, plots, pretrain, sizes, steps
@@ -111,7 +113,7 @@ def constrain(settings: TrainConfig, run: app.Run, data, train, weights: dict, a
             "nonzero": share,
         }
 
-    state = training.train(
+    state = supervised.train(
         run,
         steps.make_step(settings, graph, plan, models.standardise(data.mean, data.std)),
         state,

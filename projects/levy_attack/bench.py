@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, checkpoint, config, files, provenance, weight_files
+from common import app, config, files, weight_files
+from common.runs import provenance
+from common.training import checkpoint
 from kernels import boundary_step
 from kernels.alpha_stable import words
 from projects.levy_attack import program, published, study, victims

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import app, config, files, provenance, weight_files
+from common import app, config, files, weight_files
+from common.runs import provenance
 from projects.levy_attack import statistics, victims
 from projects.levy_attack.config import VerbConfig
 from projects.levy_attack.study import NOISE_TITLES, SHORT, run_piece

@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 
-from common import files, readme
+from common import files
+from common.publishing import readme
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 MARKS = (200, 500, 1000, 2000, 5000, 10_000)

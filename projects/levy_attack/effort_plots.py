@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from common.curves import plt
+from common.publishing.curves import plt
 
 SKIPPED = 100  # first queries: the search for a start and the bisection, the same for every arm
 PANELS = (

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from common import app, curves, metrics
-from common.curves import plt
+from common import app
+from common.publishing import curves
+from common.publishing.curves import plt
+from common.runs import metrics
 from projects.levy_attack import victims
 from projects.levy_attack.result import Result
 

@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 
-from common import files, readme
+from common import files
+from common.publishing import readme
 from projects.levy_attack import effort_page, victims
 from projects.levy_attack.study import MARKS, Law
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from common import app
-from common.curves import plt
+from common.publishing.curves import plt
 from kernels import alpha_stable
 
 ALPHAS = (0.2, 0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import app, provenance, run_directory, weight_files
+from common import app, weight_files
+from common.runs import provenance, run_directory
 from projects.levy_attack import attack, statistics
 from projects.levy_attack.config import VerbConfig
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from common import curves
-from common.curves import plt
+from common.publishing import curves
+from common.publishing.curves import plt
 
 SKIPPED = 20  # first queries: the search for a start, the same for every law
 RATIO_RANGE = (0.5, 2.0)

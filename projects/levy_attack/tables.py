@@ -8,7 +8,8 @@ killed run goes on. --noattack takes what is there. --publish puts results into 
 import dataclasses
 import pathlib
 
-from common import app, config, run_directory
+from common import app, config
+from common.runs import run_directory
 from projects.levy_attack import published, study, train, victims
 from projects.levy_attack.train import TrainConfig
 

@@ -5,7 +5,8 @@ The last training images are kept apart for `validation_accuracy`; the test imag
 
 import dataclasses
 
-from common import app, classifier_training, config
+from common import app, config
+from common.training import classifier
 from projects.levy_attack import victims
 
 
@@ -26,7 +27,7 @@ class TrainConfig:
     )
     epochs: int = config.field(10, "passes over the training images", minimum=1)
     batch_size: int = config.field(128, "images a step", minimum=1)
-    optimizer: str = config.field("adamw", "how weights move", choices=classifier_training.OPTIMIZERS)
+    optimizer: str = config.field("adamw", "how weights move", choices=classifier.OPTIMIZERS)
     learning_rate: float = config.field(1e-3, "the highest", exclusive_minimum=0.0)
     warmup: float = config.field(0.1, "share of the steps in which it rises", minimum=0.0, maximum=1.0)
     weight_decay: float = config.field(0.0, "on kernels", minimum=0.0)
@@ -39,11 +40,11 @@ class TrainConfig:
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights and returns what goes to `result.json`."""
     data = victims.load_dataset(settings.dataset or victims.DATASETS[settings.victim])
-    found = classifier_training.train(
+    found = classifier.train(
         run,
         victims.create_network(settings.victim, data, settings.seed, settings.width),
         data,
-        lambda steps: classifier_training.make_optimizer(
+        lambda steps: classifier.make_optimizer(
             settings.optimizer,
             steps=steps,
             learning_rate=settings.learning_rate,

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common import checkpoint, datasets, models
+from common import datasets, models
 from common.models import efficientnet
+from common.training import checkpoint
 from kernels import plain_operations
 
 TRAINED = ("mlp", "mnist_cnn", "cifar_cnn", "resnet20")

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from common import app, config, files, provenance
+from common import app, config, files
+from common.runs import provenance
 from kernels.autoregressive import Estimates, Evidence, Status, finalise, log_weights, reliability, stream
 from kernels.autoregressive.importance import by_formula
 from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers

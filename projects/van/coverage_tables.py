@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from common import readme
+from common.publishing import readme
 from kernels.autoregressive.reliability import LEVELS
 from projects.van.records import NAMES, UNKNOWN
 

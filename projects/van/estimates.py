@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import metrics
+from common.runs import metrics
 from kernels import ising
 from kernels.autoregressive import (
     Estimates,

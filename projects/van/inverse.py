@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from common import app, files, metrics
+from common import app, files
+from common.runs import metrics
 from kernels import autoregressive
 from kernels.ising import energies, exact
 from projects.van import model, plots

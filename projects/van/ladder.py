@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from common import app, checkpoint, files, models
+from common import app, files, models
+from common.training import checkpoint
 from projects.van import estimates, model, proposal, records, steps, systems
 from projects.van.config import TrainConfig, network_of
 

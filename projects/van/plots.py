@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import matplotlib
 import numpy as np
 
-from common import app, curves, metrics
+from common import app
+from common.publishing import curves
+from common.runs import metrics
 from kernels.autoregressive import log_weights
 from projects.van import records
 from projects.van.estimates import Found

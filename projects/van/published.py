@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from common import files, provenance, readme
+from common import files
+from common.publishing import readme
+from common.runs import provenance
 from kernels.autoregressive.reliability import LEVELS
 from projects.van import coverage_tables
 from projects.van.records import NAMES, NOT_RECORDED, UNKNOWN, status_of

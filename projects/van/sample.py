@@ -16,9 +16,10 @@ import warnings
 import jax
 import numpy as np
 
-from common import app, checkpoint, config, files, mesh, models, training
+from common import app, config, files, mesh, models
 from common import config as config_lib
-from common.checkpoint import Checkpointer
+from common.training import checkpoint, supervised
+from common.training.checkpoint import Checkpointer
 from kernels import autoregressive
 from kernels.autoregressive import Evidence, finalise, log_weights, stream
 from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
@@ -141,7 +142,7 @@ def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta:
     gathered, others = state
     begun = int(gathered.raw.n)
     start = saved_at = time.monotonic()
-    with training.Termination(True) as termination, run.progress(settings.samples, "samples", begun) as progress:
+    with supervised.Termination(True) as termination, run.progress(settings.samples, "samples", begun) as progress:
         chunks = estimates.gather(
             proposal, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
             gathered=gathered,

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import jax
 
-from common import config, run_directory
+from common import config
+from common.runs import run_directory
 from projects.van import estimates, proposal, systems, train
 from projects.van.config import TrainConfig, network_of
 from projects.van.estimates import Found

@@ -9,7 +9,9 @@ import dataclasses
 
 import numpy as np
 
-from common import app, checkpoint, config, provenance
+from common import app, config
+from common.runs import provenance
+from common.training import checkpoint
 from kernels.autoregressive.reliability import LEVELS
 from projects.van import comment, figures, inverse, plots, published, records
 from projects.van.config import network_of

@@ -10,7 +10,8 @@ import time
 import jax
 import numpy as np
 
-from common import app, checkpoint, mesh, models, training
+from common import app, mesh, models
+from common.training import checkpoint, supervised
 from kernels import autoregressive
 from projects.van import model, proposal, steps, systems
 from projects.van.config import TrainConfig, network_of
@@ -55,7 +56,7 @@ def fit(settings: TrainConfig, system: systems.System, run: app.Run) -> tuple[di
     if final < 0.99 * settings.beta:
         run.log(f"the training ends at beta {final:.4g} of {settings.beta:g}: raise --steps, or lower --anneal")
     began = time.monotonic()
-    state = training.train(
+    state = supervised.train(
         run,
         steps.make_step(settings, system.energy),
         steps.initial_state(settings, starting_parameters(settings, network, run)),

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from common import app, config, files, locking, run_directory
+from common import app, config, files, locking
+from common.runs import run_directory
 
 TOY = pathlib.Path(__file__).with_name("toy_verb.py")
 

@@ -11,7 +11,9 @@ from common import mesh
 
 FOUR_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
-from common import mesh, run_directory, training, provenance
+from common import mesh
+from common.runs import run_directory, provenance
+from common.training import supervised
 assert jax.device_count() == 4 and provenance.device().startswith("4 x cpu")
 assert mesh.make_mesh().shape == {"data": 4}
 square = mesh.make_mesh(data=2, model=-1)
@@ -40,7 +42,7 @@ found = []
 for name, sharding in (("one", None), ("four", mesh.batch_sharding(line))):
     run = run_directory.open_for_test(pathlib.Path(sys.argv[1]) / name)
     state = jax.device_put(jnp.zeros(3), mesh.replicated(line)) if sharding else jnp.zeros(3)
-    found.append(np.asarray(training.train(run, step, state, arrays, epochs=20, batch_size=8, seed=0,
+    found.append(np.asarray(supervised.train(run, step, state, arrays, epochs=20, batch_size=8, seed=0,
                                            batch_sharding=sharding)))
 np.testing.assert_allclose(found[0], [1, -2, 3], atol=1e-2)
 np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
@@ -49,7 +51,8 @@ np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 TWO_PROCESSES = """
 import sys, pathlib, jax
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-from common import mesh, run_directory
+from common import mesh
+from common.runs import run_directory
 import dataclasses
 @dataclasses.dataclass(frozen=True)
 class Config: pass

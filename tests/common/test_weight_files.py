@@ -12,7 +12,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common import checkpoint, weight_files
+from common import weight_files
+from common.training import checkpoint
 
 FORMS = ("t.safetensors", "t.npz", "t")
 TREE = {

@@ -7,7 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from common import app, config, training
+from common import app, config
+from common.training import supervised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def main(config: Config, run: app.Run) -> dict:
         updates, optimizer_state = optimizer.update(gradient, optimizer_state)
         return (optax.apply_updates(weights, updates), optimizer_state, key), {"loss": loss}
 
-    state = training.train(
+    state = supervised.train(
         run, step, (weights, optimizer.init(weights), key), {"images": images, "labels": labels},
         epochs=config.epochs, batch_size=16, seed=config.seed, log_every=10, checkpoint_seconds=0.2,
         checkpoint_steps=config.checkpoint_steps,

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from common import metrics
+from common.runs import metrics
 from launch import local, records, sweep
 from tests.launch.conftest import processes_with, start, until
 

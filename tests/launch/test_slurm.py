@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from common import metrics
+from common.runs import metrics
 from launch import processes, records, sweep
 from tests.launch.conftest import ROOT, processes_with, until
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from common import run_directory
+from common.runs import run_directory
 from launch import records, slurm, sweep
 from launch import slurm_commands as commands
 from tests.launch.conftest import processes_with, until

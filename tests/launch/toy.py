@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from common import app, config, files, training
+from common import app, config, files
+from common.training import supervised
 
 EXAMPLES, FEATURES, BATCH = 40, 6, 8  # five steps an epoch
 
@@ -67,7 +68,7 @@ def main(config: Config, run: app.Run) -> dict:
         _maybe_die(config, run, epochs[0])
         return {"whole_loss": loss_of(state, {"images": images, "targets": targets})}
 
-    state = training.train(
+    state = supervised.train(
         run, step, weights, {"images": images, "targets": targets}, epochs=config.epochs, batch_size=BATCH,
         seed=config.seed, log_every=1, checkpoint_seconds=1e9, checkpoint_steps=5, evaluate=evaluate,
     )  # fmt: skip

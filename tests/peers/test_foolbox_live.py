@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from common import checkpoint, run_directory
+from common.runs import run_directory
+from common.training import checkpoint
 from projects.levy_attack import bench, tables, train
 from tests.peers import client
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import checkpoint, models, run_directory
+from common import models
+from common.runs import run_directory
+from common.training import checkpoint
 from kernels import attribution
 from projects.attribution import explain, zoo
 from projects.attribution.explain import ExplainConfig

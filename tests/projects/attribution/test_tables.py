@@ -2,7 +2,7 @@
 
 import pytest
 
-from common import run_directory
+from common.runs import run_directory
 from projects.attribution import published, tables
 
 RESULT = {

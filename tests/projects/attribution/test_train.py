@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from common import checkpoint, run_directory
+from common.runs import run_directory
+from common.training import checkpoint
 from projects.attribution import train, zoo
 
 

@@ -11,7 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from common import app, checkpoint, run_directory, weight_files
+from common import app, weight_files
+from common.runs import run_directory
+from common.training import checkpoint
 from kernels import entropy_coding
 from projects.deepcabac import compress, decompress, demo, inspect, parts, quantization, sensitivity, tables
 from projects.deepcabac.compress import CompressConfig
@@ -276,7 +278,8 @@ def test_a_full_disk_leaves_nothing(model, tmp_path):
     target = tmp_path / "out" / "model.dcb"
     program = (
         "import dataclasses, resource, sys, pathlib\n"
-        "from common import files, run_directory\n"
+        "from common import files\n"
+        "from common.runs import run_directory\n"
         "from projects.deepcabac import compress\n"
         "honest = files.write_atomically\n"
         "def limited(path, data):\n"
@@ -305,7 +308,8 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path):
     target = tmp_path / "model.dcb"
     program = (
         "import os, sys, time, pathlib\n"
-        "from common import files, run_directory\n"
+        "from common import files\n"
+        "from common.runs import run_directory\n"
         "from projects.deepcabac import compress\n"
         "def dies(path, data):\n"
         "    with files.beside(path) as temporary:\n"

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from common import datasets, run_directory
+from common import datasets
+from common.runs import run_directory
 from kernels import entropy_coding
 from projects.deepcabac import evaluation, quantization, search
 from projects.deepcabac.quantization import Network, Rule

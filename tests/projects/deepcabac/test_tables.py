@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from common import app, run_directory
+from common import app
+from common.runs import run_directory
 from projects.deepcabac import compress, demo, published, tables, train
 from projects.deepcabac.compress import CompressConfig
 from projects.deepcabac.config import TrainConfig

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from common import checkpoint, metrics, models, run_directory, weight_files
+from common import models, weight_files
+from common.runs import metrics, run_directory
+from common.training import checkpoint
 from projects.deepcabac import config as config_lib
 from projects.deepcabac import model, steps, train
 from projects.deepcabac.config import TrainConfig

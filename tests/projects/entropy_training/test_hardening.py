@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common import run_directory
+from common.runs import run_directory
 from kernels import entropy_coding
 from projects.entropy_training import hardening, sizes
 from projects.entropy_training.config import TrainConfig

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common import run_directory
+from common.runs import run_directory
 from projects.entropy_training import published, step_cost
 
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from common import run_directory
+from common.runs import run_directory
 from projects.entropy_training import baselines, published, tables, train
 from projects.entropy_training.tables import TablesConfig
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from common import app, checkpoint, metrics, models, run_directory, weight_files
+from common import app, models, weight_files
+from common.runs import metrics, run_directory
+from common.training import checkpoint
 from kernels import entropy_coding
 from projects.entropy_training import hardening, model, pretrain, sizes, steps, train
 from projects.entropy_training.config import TrainConfig

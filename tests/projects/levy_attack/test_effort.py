@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from common import provenance, weight_files
+from common import weight_files
+from common.runs import provenance
 from projects.levy_attack import effort, effort_page, effort_plots, published, statistics
 from projects.levy_attack.effort import ARMS, BASELINE, STEPS_CONTROL, VICTIMS, Arm
 from projects.levy_attack.result import query_grid

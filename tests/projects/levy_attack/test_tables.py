@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from common import app, run_directory, weight_files
+from common import app, weight_files
+from common.runs import run_directory
 from projects.levy_attack import attack, published, study, tables
 from projects.levy_attack.tables import TablesConfig
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from common import files, run_directory
+from common import files
+from common.runs import run_directory
 from projects.van import coverage, coverage_cases, coverage_tables, published
 
 

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from common import checkpoint, config, files, run_directory
+from common import config, files
+from common.runs import run_directory
+from common.training import checkpoint
 from kernels import ising
 from kernels.autoregressive import nmcmc
 from kernels.autoregressive.thermodynamics import spin_numbers

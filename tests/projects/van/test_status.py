@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common import app, files, report, run_directory
+from common import app, files
+from common.publishing import report
+from common.runs import run_directory
 from kernels import ising
 from kernels.autoregressive import ChainEstimate, Status, log_weights, stream
 from kernels.autoregressive.thermodynamics import spin_numbers

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from common import config, files, run_directory
+from common import config, files
+from common.runs import run_directory
 from kernels import ising
 from kernels.ising import energies
 from projects.van import comment, figures, inverse, ladder, published, records, tables

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from common import app, checkpoint, run_directory
+from common import app
+from common.runs import run_directory
+from common.training import checkpoint
 from kernels import ising
 from kernels.ising import energies
 from projects.van import estimates, model, steps, systems, train

@@ -6,7 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from common import checkpoint, metrics, weight_files
+from common import weight_files
+from common.runs import metrics
+from common.training import checkpoint
 
 
 def make_state(scale=1.0):

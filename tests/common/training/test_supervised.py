@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common import app, metrics, run_directory, training
+from common import app
+from common.runs import metrics, run_directory
+from common.training import supervised
 
-TOY = pathlib.Path(__file__).with_name("toy_verb.py")
+TOY = pathlib.Path(__file__).parents[1] / "toy_verb.py"
 
 
 def count_step(state, batch):
@@ -30,29 +32,29 @@ def count_state(size):
 
 def test_every_epoch_visits_every_example_once_in_an_order_of_its_own(tmp_path):
     run = run_directory.open_for_test(tmp_path)
-    state = training.train(run, count_step, count_state(12), np.arange(12), epochs=3, batch_size=4, seed=0)
+    state = supervised.train(run, count_step, count_state(12), np.arange(12), epochs=3, batch_size=4, seed=0)
     np.testing.assert_array_equal(state["seen"], np.full(12, 3))
-    orders = [training.permutation(0, epoch, 100) for epoch in range(3)]
+    orders = [supervised.permutation(0, epoch, 100) for epoch in range(3)]
     assert len({order.tobytes() for order in orders}) == 3
-    np.testing.assert_array_equal(orders[1], training.permutation(0, 1, 100))
-    assert not np.array_equal(orders[1], training.permutation(1, 1, 100))
+    np.testing.assert_array_equal(orders[1], supervised.permutation(0, 1, 100))
+    assert not np.array_equal(orders[1], supervised.permutation(1, 1, 100))
     assert all(sorted(order) == list(range(100)) for order in orders)
 
 
 def test_order_is_the_same_on_every_machine():
-    assert training.permutation(7, 2, 8).tolist() == [6, 0, 2, 3, 7, 5, 1, 4]
+    assert supervised.permutation(7, 2, 8).tolist() == [6, 0, 2, 3, 7, 5, 1, 4]
 
 
 def test_rows_are_means_since_the_row_before(tmp_path):
     run = run_directory.open_for_test(tmp_path)
-    training.train(
+    supervised.train(
         run, count_step, count_state(10), np.arange(10), epochs=2, batch_size=2, seed=0, log_every=3,
         evaluate=lambda state: {"visits": state["seen"].sum()}, evaluate_every=2,
     )  # fmt: skip
     columns, rows = metrics.read(tmp_path / "metrics.csv")
     assert columns == ["step", "first", "one", "visits"]
     assert [row["step"] for row in rows] == ["3", "5", "6", "9", "10"]
-    firsts = [training.permutation(0, epoch, 10)[::2] for epoch in range(2)]
+    firsts = [supervised.permutation(0, epoch, 10)[::2] for epoch in range(2)]
     means = [firsts[0][:3].mean(), firsts[0][3:].mean(), firsts[1][:1].mean(), firsts[1][1:4].mean(), firsts[1][4]]
     np.testing.assert_allclose([float(row["first"]) for row in rows], means, rtol=1e-6)
     assert {row["one"] for row in rows} == {"1.0"}
@@ -61,7 +63,7 @@ def test_rows_are_means_since_the_row_before(tmp_path):
 
 def test_caller_keeps_the_state_it_gave(tmp_path):
     state = count_state(4)
-    training.train(
+    supervised.train(
         run_directory.open_for_test(tmp_path), count_step, state, np.arange(4), epochs=1, batch_size=2, seed=0
     )
     np.testing.assert_array_equal(state["seen"], np.zeros(4))
@@ -71,22 +73,22 @@ def test_refusals(tmp_path):
     run = run_directory.open_for_test(tmp_path)
     common = {"epochs": 1, "seed": 0}
     with pytest.raises(ValueError, match=r"different lengths \[3, 4\]"):
-        training.train(run, count_step, {}, (np.zeros(3), np.zeros(4)), batch_size=2, **common)
+        supervised.train(run, count_step, {}, (np.zeros(3), np.zeros(4)), batch_size=2, **common)
     with pytest.raises(ValueError, match="batch_size 5: expected 1 to 4"):
-        training.train(run, count_step, count_state(4), np.arange(4), batch_size=5, **common)
+        supervised.train(run, count_step, count_state(4), np.arange(4), batch_size=5, **common)
     with pytest.raises(ValueError, match=r"metric 'rows' has shape \[2\]"):
-        training.train(run, lambda s, b: (s, {"rows": b}), count_state(4), np.arange(4), batch_size=2, **common)
+        supervised.train(run, lambda s, b: (s, {"rows": b}), count_state(4), np.arange(4), batch_size=2, **common)
     with pytest.raises(ValueError, match=r"turns state\['order'\] from uint32 \(\) into int32 \(\)"):
         drift = lambda state, batch: (state | {"order": batch[0]}, {})  # noqa: E731
-        training.train(run, drift, count_state(4), np.arange(4), batch_size=2, **common)
+        supervised.train(run, drift, count_state(4), np.arange(4), batch_size=2, **common)
     with pytest.raises(ValueError, match="a state of the structure that it was given"):
-        training.train(run, lambda s, b: (s["seen"], {}), count_state(4), np.arange(4), batch_size=2, **common)
+        supervised.train(run, lambda s, b: (s["seen"], {}), count_state(4), np.arange(4), batch_size=2, **common)
 
 
 def test_finished_training_is_not_repeated(tmp_path):
     calls = []
     for _ in range(2):
-        state = training.train(
+        state = supervised.train(
             run_directory.open_for_test(tmp_path), count_step, count_state(4), np.arange(4),
             epochs=2, batch_size=2, seed=0, evaluate=lambda state: calls.append(1) or {},
         )  # fmt: skip
@@ -103,14 +105,14 @@ def test_sigterm_writes_a_checkpoint_and_the_next_call_goes_on(tmp_path):
     options = {"epochs": 3, "batch_size": 2, "seed": 0}
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(app.Preempted, match="checkpoint written after step 4 of 6"):
-        training.train(
+        supervised.train(
             run_directory.open_for_test(tmp_path / "a"), count_step, count_state(4), np.arange(4),
             evaluate=evaluate, **options,
         )  # fmt: skip
     assert signal.getsignal(signal.SIGTERM) is before
     arguments = (count_step, count_state(4), np.arange(4))
-    resumed = training.train(run_directory.open_for_test(tmp_path / "a"), *arguments, **options)
-    straight = training.train(run_directory.open_for_test(tmp_path / "b"), *arguments, **options)
+    resumed = supervised.train(run_directory.open_for_test(tmp_path / "a"), *arguments, **options)
+    straight = supervised.train(run_directory.open_for_test(tmp_path / "b"), *arguments, **options)
     assert int(resumed["order"]) == int(straight["order"])
     assert (tmp_path / "a" / "metrics.csv").read_text() == (tmp_path / "b" / "metrics.csv").read_text()
 

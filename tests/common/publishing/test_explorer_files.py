@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from common import explorer_files
+from common.publishing import explorer_files
 
 
 def piece(count, start=0, channels=1):

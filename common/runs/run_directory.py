@@ -14,12 +14,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common import config as config_lib
-from common import files, locking, metrics, provenance
+from common import files
+from common import locking
+from common.runs import metrics, provenance
 
 FORMAT = "havel run 1"  # in meta.json: tells our directories from others
 LOCK = ".lock"
 LAUNCH = "launch"  # the launcher's own folder: how often and where the run was started, and what it printed
 DISCARDED = "discarded"  # status while an overwritten run is being removed
+
+
+class Preempted(Exception):
+    """Raised by a loop that was asked to end and has written its checkpoint."""
 
 
 class RunError(ValueError):

@@ -8,7 +8,9 @@ import pathlib
 import matplotlib.figure
 import pytest
 
-from common import files, metrics, provenance, report, report_parts
+from common import files
+from common.publishing import report, report_parts
+from common.runs import metrics, provenance
 
 
 class Page(html.parser.HTMLParser):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import augmentation
+from common.training import augmentation
 
 
 def test_augment_moves_whole_images_and_mirrors():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common import metrics
+from common.runs import metrics
 
 
 def rows(path):

@@ -1,4 +1,4 @@
-"""`python -m common.readme`: writes the measured tables of the front page and of kernels/README.md.
+"""`python -m common.publishing.readme`: writes the measured tables of the front page and of kernels/README.md.
 
 Between its markers README.md shows a line or two of every published result (`projects/*/results/*.json`: points with
 sizes and accuracies, or lines under "front_page") and the benchmarks that stand for their kernel; kernels/README.md
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common import files
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 POINT = "half a point"  # of a compressed network, where there are several
 
 TITLES = {  # of results that have none

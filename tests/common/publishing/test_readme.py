@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from common import readme
+from common.publishing import readme
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def is_ours(path: pathlib.Path) -> bool:
@@ -17,7 +17,7 @@ def is_ours(path: pathlib.Path) -> bool:
 @pytest.mark.parametrize("page", readme.PAGES)
 def test_a_page_is_rendered_from_the_result_files(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert readme.rendered(page, text) == text, "python -m common.readme"
+    assert readme.rendered(page, text) == text, "python -m common.publishing.readme"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from common import config as config_lib
-from common import files, run_directory
+from common import files
+from common.runs import run_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +159,7 @@ def test_second_writer_is_refused_with_the_pid_of_the_first(tmp_path):
 HOLDER = """
 import sys, time
 sys.path.insert(0, {root!r})
-from common import run_directory
+from common.runs import run_directory
 import dataclasses
 @dataclasses.dataclass(frozen=True)
 class Config: pass

@@ -1,4 +1,4 @@
-"""One page that shows runs: `python -m common.report RUN_DIR... [--output=PAGE.html]`.
+"""One page that shows runs: `python -m common.publishing.report RUN_DIR... [--output=PAGE.html]`.
 
 It shows `result.json` (beside the numbers of the project's `paper.json`), `tables/NAME.json`, `plots/NAME.png` or
 `.svg` with the caption in `plots/NAME.txt`, curves of `metrics.csv`, flags and provenance, and needs no other file.
@@ -19,8 +19,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import config, files, metrics, provenance
-from common import report_parts as parts
+from common import config, files
+from common.publishing import report_parts as parts
+from common.runs import metrics, provenance
 
 LONG = 40  # rows of results
 
@@ -256,7 +257,9 @@ def _section(title: str, content: str) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m common.report", description="Shows one run or many as one page.")
+    parser = argparse.ArgumentParser(
+        prog="python -m common.publishing.report", description="Shows one run or many as one page."
+    )
     parser.add_argument("run_dir", nargs="+", help="run directories")
     parser.add_argument("--output", help="the page; by default report.html in the run directory or the one above")
     arguments = parser.parse_args(argv)

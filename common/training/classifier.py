@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common import augmentation, checkpoint, datasets, models, training
-from common.run_directory import Run
+from common import datasets, models
+from common.runs.run_directory import Run
+from common.training import augmentation, checkpoint, supervised
 
 OPTIMIZERS = ("adamw", "sgd")
 
@@ -72,7 +73,7 @@ def train(
         return models.evaluate(apply, tree, *split, preprocess=preprocess).accuracy
 
     began = time.monotonic()
-    state = training.train(
+    state = supervised.train(
         run,
         make_step(graph, moves, preprocess, shift=shift, flip=flip, label_smoothing=label_smoothing),
         state,
@@ -148,7 +149,7 @@ def make_step(
         graph: of the network, from `initial_state`.
         optimizer: as `initial_state` had it.
         preprocess: uint8 images to inputs.
-        shift, flip: see `common.augmentation`.
+        shift, flip: see `common.training.augmentation`.
         label_smoothing: share of each target that is spread over all classes.
     """
 

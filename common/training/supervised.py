@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from common import mesh
-from common.app import Preempted
-from common.checkpoint import Checkpointer
-from common.run_directory import Run
+from common.runs.run_directory import Preempted, Run
+from common.training.checkpoint import Checkpointer
 
 State = Any
 Batch = Any

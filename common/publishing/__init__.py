@@ -1,0 +1,1 @@
+"""What people see of results: reports of runs, and the tables that README pages read from committed files."""

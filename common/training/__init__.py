@@ -1,0 +1,1 @@
+"""Supervised training: the step and the loop, the plain classifier, augmentation, checkpoints."""
