@@ -131,7 +131,7 @@ class Page:
         by_name = {f"{name}{suffix}{path.suffix}": path for suffix, path in by_suffix.items()}
         target = self.results / f"{name}.json"
         for obsolete in set((files.read_json(target) or {}).get("pictures", ())) - set(by_name):
-            files.remove(self.results / obsolete)
+            files.remove(self.results / pathlib.Path(obsolete).name)
         for picture, path in by_name.items():
             files.write_atomically(self.results / picture, path.read_bytes())
         files.write_json(target, {**result, "pictures": list(by_name), "provenance": stamp})

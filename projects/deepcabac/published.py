@@ -6,6 +6,7 @@ compares.
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 from common import files
 from common.publishing import markdown, origin
@@ -95,3 +96,9 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         f"![{TITLES.get(name, name)}](results/{name}.png)" for name in results if (folder / f"{name}.png").is_file()
     ]
     return "\n\n".join(parts)
+
+
+def write(name: str, result: Mapping[str, Any], picture: pathlib.Path, folder: pathlib.Path = RESULTS) -> None:
+    """Publishes a result and its picture."""
+    files.write_atomically(folder / f"{name}.png", picture.read_bytes())
+    files.write_json(folder / f"{name}.json", result)
