@@ -218,9 +218,9 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
     if meta and meta.get("verb") != verb:
         raise RunError(f"{path} holds a run of {meta.get('verb')}, not of {verb}; choose another --run_dir")
     if meta and not overwrite and meta.get("status") != DISCARDED:
-        _check_same(path, config)
+        check_same(path, config)
         if (path / "result.json").exists():
-            changed = _changed_files(meta)
+            changed = changed_files(meta)
             if not changed:
                 result = files.read_json(path / "result.json")
                 if result is not None:
@@ -279,7 +279,12 @@ def _foreign(path: pathlib.Path) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _check_same(path: pathlib.Path, config: Any) -> None:
+def check_same(path: pathlib.Path, config: Any) -> None:
+    """Compares a run directory's flags with a config.
+
+    Raises:
+        RunError: they differ, and where.
+    """
     try:
         lines = (path / "flags.txt").read_text().splitlines()
     except FileNotFoundError:
@@ -298,7 +303,7 @@ def _check_same(path: pathlib.Path, config: Any) -> None:
         )
 
 
-def _changed_files(meta: Mapping) -> list[str]:
+def changed_files(meta: Mapping) -> list[str]:
     """Says which recorded files are no longer what they were when the run ended; a lost input alone changes nothing.
 
     Raises:

@@ -5,23 +5,21 @@ by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --p
 """
 
 import dataclasses
+import functools
 import pathlib
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, publishing
-from kernels import attribution
+from kernels import attribution, timing
 from projects.attribution import inputs, methods, pictures, zoo
 from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
 SHOWN = ("gradient", "smoothgrad", "integrated_gradients", *methods.composites.NAMES)
-REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def open_networks(settings: TablesConfig):
 
 
 def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
-    """Returns seconds a batch by method, warm, in turns; and seconds of compiling."""
+    """Returns by method: median seconds a batch, warm and in turn, their spread, and seconds to trace and compile."""
     params, x = jax.device_put(network.params), jax.device_put(x)
     target = jnp.argmax(network.fn(params, x), -1)
 
@@ -87,20 +85,15 @@ def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
         calls[name] = lambda params, x, target, rules=rules: attribution.attribute(
             network.fn, params, x, target=target, rules=rules
         )[1]
-    compiled, compiling = {}, {}
-    for name, call in calls.items():
-        start = time.perf_counter()
-        compiled[name] = jax.jit(call).lower(params, x, target).compile()
-        compiling[name] = time.perf_counter() - start
-    seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for number in range(REPEATS + 1):
-        for name, call in compiled.items():
-            start = time.perf_counter()
-            call(params, x, target).block_until_ready()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return {"seconds": medians, "compile_seconds": compiling}
+    programs = {name: timing.compile_call(call, params, x, target) for name, call in calls.items()}
+    timings = timing.in_turn(
+        {name: functools.partial(program.call, params, x, target) for name, program in programs.items()}
+    )
+    return {
+        "seconds": timing.medians(timings),
+        "spread": {name: one.spread for name, one in timings.items()},
+        "compile_seconds": {name: program.trace_s + program.compile_s for name, program in programs.items()},
+    }
 
 
 def conservation(network: zoo.Explained, x: np.ndarray) -> dict:

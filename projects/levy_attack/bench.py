@@ -15,7 +15,7 @@ import numpy as np
 from common import app, config, files, weight_files
 from common.runs import provenance
 from common.training import checkpoint
-from kernels import boundary_step
+from kernels import boundary_step, peers
 from kernels.alpha_stable import words
 from projects.levy_attack import program, published, study, victims
 from projects.levy_attack.attack import AttackConfig, attack
@@ -56,10 +56,8 @@ class BenchConfig:
 
 def main(settings: BenchConfig, run: app.Run) -> dict:
     """Measures, and returns what goes to the result file."""
-    from tests.peers import client
-
     result: dict = {"batch": BATCH, "repeats": settings.repeats}
-    with client.open_peer("foolbox") as peer:
+    with peers.start("foolbox") as peer:
         result["versions"] = peer.ask("version")
         if settings.speed:
             result["steps_per_s"] = _piece(run, "speed", lambda: speed(settings, peer))
