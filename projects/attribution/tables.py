@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import app, config
+from common.models import zoo
 from common.runs import provenance
 from kernels import attribution
-from projects.attribution import inputs, methods, pictures, published, zoo
+from projects.attribution import inputs, methods, pictures, published
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
@@ -34,7 +35,7 @@ class TablesConfig:
             "runs/attribution.train/resnet20",
             "runs/deepcabac.train/small_vgg16_quarter_seed0",
         ),
-        f"with --scale=full: run directories of trainings, and {zoo.PUBLISHED}",
+        f"with --scale=full: run directories of trainings, and {', '.join(zoo.PUBLISHED)}",
     )
     scale: str = config.field(
         "small", "small: a minute, on digits; full: the networks named", choices=("small", "full")
@@ -49,17 +50,17 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
     if settings.render_readme:
         return {"readme_changed": published.render()}
     found, stamp = {}, provenance.stamp()  # before the first result makes the checkout differ from its commit
-    for network, data in open_networks(settings):
-        samples = inputs.gather((), 0, settings.batch_size, data, "label")
+    for network in open_networks(settings):
+        samples = inputs.gather((), 0, settings.batch_size, network.data, "label")
         x = samples.inputs(network, np.arange(samples.count))
-        run.log(f"{network.name} on {network.data}")
+        run.log(f"{network.name} on {network.data.name}")
         found[network.name] = {
-            "network": network.name, "dataset": network.data, "batch": samples.count, **runtime(network, x),
+            "network": network.name, "dataset": network.data.name, "batch": samples.count, **runtime(network, x),
             "conservation": conservation(network, x),
         }  # fmt: skip
         path = draw(run, network, samples, x)
         if settings.publish and settings.scale == "full":
-            may_show = network.data == "digits"  # part of scikit-learn; other images stay out of the repository
+            may_show = network.data.name == "digits"  # part of scikit-learn; other images stay out of the repository
             published.write(network.name, found[network.name], path if may_show else None, stamp)
     run.table("runtime", *published.runtime_rows(found), "Milliseconds an image")
     run.table("conservation", *published.conservation_rows(found), "Relevance that does not arrive, of the output")
@@ -67,16 +68,15 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
 
 
 def open_networks(settings: TablesConfig):
-    """Yields (network, data set)."""
+    """Yields the networks, one at a time."""
     if settings.scale == "small":
-        data = zoo.load_dataset("digits")
-        yield zoo.explained("mnist_cnn", zoo.create_network("mnist_cnn", data, width=0.25), data), data
+        yield zoo.untrained(zoo.NetworkConfig(model="mnist_cnn", dataset="digits", width=0.25))
         return
     for source in settings.networks:
         yield zoo.open_network(source)
 
 
-def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
+def runtime(network: zoo.Network, x: np.ndarray) -> dict:
     """Returns seconds a batch by method, warm, in turns; and seconds of compiling."""
     params, x = jax.device_put(network.params), jax.device_put(x)
     target = jnp.argmax(network.fn(params, x), -1)
@@ -107,7 +107,7 @@ def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
     return {"seconds": medians, "compile_seconds": compiling}
 
 
-def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
+def conservation(network: zoo.Network, x: np.ndarray) -> dict:
     """Returns by composite, of the explained outputs: what is lost, what biases and epsilon kept, what nobody did."""
     found = {}
     for name in CONSERVING:
@@ -128,7 +128,7 @@ def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
     return found
 
 
-def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
+def draw(run: app.Run, network: zoo.Network, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
     """Leaves the picture of all methods on the first samples; returns its path."""
     count, params = min(4, samples.count), jax.device_put(network.params)
     x = x[:count]

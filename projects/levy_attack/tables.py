@@ -13,7 +13,7 @@ from common.runs import run_directory
 from projects.levy_attack import published, study, train, victims
 from projects.levy_attack.train import TrainConfig
 
-SMALL_VICTIM = TrainConfig(victim="mlp", dataset="digits", epochs=30, batch_size=32, learning_rate=2e-3)
+SMALL_VICTIM = TrainConfig(model="mlp", dataset="digits", epochs=30, batch_size=32, learning_rate=2e-3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
