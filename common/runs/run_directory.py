@@ -290,6 +290,7 @@ def check_same(path: pathlib.Path, config: Any) -> None:
     except FileNotFoundError:
         raise RunError(f"{path} has lost its flags.txt; --overwrite starts the run afresh") from None
     old = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+    old = config_lib.current_texts(type(config), old)
     new, own = config_lib.to_texts(config), config_lib.to_texts(config, identity_only=True)
     names = [name for name in {**old, **new} if name in own or name not in new]
     differing = [

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, files, weight_files
+from common.models import zoo
 from common.runs import provenance
 from common.training import checkpoint
 from kernels import boundary_step, peers
@@ -90,7 +91,7 @@ def _given(
     """Returns the victim, images with labels and starts, and the paths that the peer reads."""
     folder = f"{settings.checkpoints}/{name}"
     victim = victims.open_victim(name, folder, dataset)
-    data = victims.load_dataset(dataset)
+    data = zoo.load_dataset(dataset)
     chosen = victims.choose_images(victim, count + count // 3 + 2, None)
     x, labels = victim.images[chosen], victim.labels[chosen]
     first = AttackConfig(budget=40, batch_size=len(chosen), delta=1e-6, eps=1e-6)  # a start and its bisection

@@ -14,7 +14,7 @@ from projects.levy_attack import published, study, train, victims
 from projects.levy_attack.page import page
 from projects.levy_attack.train import TrainConfig
 
-SMALL_VICTIM = TrainConfig(victim="mlp", dataset="digits", epochs=30, batch_size=32, learning_rate=2e-3)
+SMALL_VICTIM = TrainConfig(model="mlp", dataset="digits", epochs=30, batch_size=32, learning_rate=2e-3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
