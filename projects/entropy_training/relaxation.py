@@ -5,17 +5,19 @@ its soft labels for one step, and returns the bits of these labels; without them
 """
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common import models, weight_files
-from common.models import layers
+from common import datasets, models, weight_files
+from common.models import layers, zoo
 from kernels import entropy, local_reparametrization, soft_table
 from projects.entropy_training import rates
+from projects.entropy_training.config import TrainConfig
 
 
 class Centroids(nnx.Param):
@@ -77,25 +79,27 @@ def _add_labels(layer: nnx.Module, levels: int, has_logits: bool) -> None:
     layer.drawn = nnx.data(None)
 
 
-def coded_options(name: str, levels: int, *, has_logits: bool = False) -> dict[str, Any]:
-    """Returns the options of models.create that put coded layers into the network `name`."""
-    options = {"linear": functools.partial(CodedLinear, levels=levels, has_logits=has_logits)}
-    if name != "lenet_300_100":
-        options["conv"] = functools.partial(CodedConv, levels=levels, has_logits=has_logits)
-    return options
+def create_network(settings: TrainConfig, data: datasets.Dataset, weights: Mapping) -> nnx.Module:
+    """Returns the network of a config in coded layers, started from trained weights (see `start_from`)."""
+    kinds = {"linear": CodedLinear} if settings.model == "lenet_300_100" else {"linear": CodedLinear, "conv": CodedConv}
+    labels = {"levels": settings.levels, "has_logits": settings.parametrisation == "theta"}
+    options = {name: functools.partial(kind, **labels) for name, kind in kinds.items()}
+    network = zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed, **options)
+    return start_from(network, weights, settings.sharpness[0])
 
 
 def coded_layers(network: nnx.Module) -> dict[str, nnx.Module]:
     """Returns name -> layer of every coded layer, the name as in a tree of weights: "fc1"."""
-    found = {
-        "/".join(map(str, path)): layer
-        for path, layer in nnx.iter_modules(network)
-        if isinstance(layer, (CodedLinear, CodedConv))
-    }
-    return dict(sorted(found.items()))
+    return layers_of(network, (CodedLinear, CodedConv))
 
 
-def start_from(network: nnx.Module, weights: dict, sharpness: float) -> nnx.Module:
+def layers_of(network: nnx.Module, kinds: type | tuple[type, ...]) -> dict[str, nnx.Module]:
+    """Returns name -> layer of every layer of some kinds, in the order of their names."""
+    modules = {"/".join(map(str, path)): layer for path, layer in nnx.iter_modules(network)}
+    return {name: modules[name] for name in sorted(modules) if isinstance(modules[name], kinds)}
+
+
+def start_from(network: nnx.Module, weights: Mapping, sharpness: float) -> nnx.Module:
     """Puts trained weights into a coded network, with symmetric grids over the range of each kernel.
 
     Raises:
@@ -120,47 +124,45 @@ def beta_of(centroids: jax.Array, sharpness: jax.Array | float) -> jax.Array:
     return jax.lax.stop_gradient(2 * sharpness / jnp.square(jnp.maximum(gap, 1e-12)))
 
 
-class Softening(NamedTuple):
-    """How labels are softened. Attributes: parametrisation, rate, prior, points (see the flags), and of noise."""
+def soften(network: nnx.Module, settings: TrainConfig, sharpness: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+    """Gives every coded layer the weights of one step; returns name -> bits of its labels.
 
-    parametrisation: str
-    rate: str
-    prior: float
-    points: int
-    linear_noise: bool
-    convolution_noise: str
-
-
-def soften(network: nnx.Module, how: Softening, sharpness: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-    """Gives every coded layer the weights of one step; returns name -> bits of its labels."""
-    found = {}
+    Args:
+      network: with coded layers.
+      settings: parametrisation, rate and noise.
+      sharpness: beta d^2 / 2 of the labels.
+      key: of the noise.
+    """
+    bits = {}
     for index, (name, layer) in enumerate(coded_layers(network).items()):
-        noise = how.linear_noise if isinstance(layer, CodedLinear) else how.convolution_noise != "none"
-        layer_key = jax.random.fold_in(key, index) if noise and how.parametrisation != "ste" else None
-        mean, variance, counts = _labels(layer, how, sharpness)
-        on_outputs = isinstance(layer, CodedLinear) or how.convolution_noise == "outputs"
-        layer.drawn = Drawn(mean, None if layer_key is None else variance, layer_key, on_outputs)
-        found[name] = rates.bits(how.rate, rates.with_prior(counts, how.prior))
-    return found
+        is_linear = isinstance(layer, CodedLinear)
+        noise = settings.linear_noise if is_linear else settings.convolution_noise != "none"
+        has_noise = noise and settings.parametrisation != "ste"
+        layer_key = jax.random.fold_in(key, index) if has_noise else None
+        mean, variance, counts = _labels(layer, settings, sharpness)
+        on_outputs = is_linear or settings.convolution_noise == "outputs"
+        layer.drawn = Drawn(mean, variance if has_noise else None, layer_key, on_outputs)
+        bits[name] = rates.bits(settings.rate, rates.with_prior(counts, settings.sparsity_prior))
+    return bits
 
 
-def harden(network: nnx.Module) -> None:
+def make_plain(network: nnx.Module) -> None:
     """Takes what `soften` gave away again: the layers are plain, their weights the latent ones."""
     for layer in coded_layers(network).values():
         layer.drawn = None
 
 
-def _labels(layer, how: Softening, sharpness):
+def _labels(layer, settings: TrainConfig, sharpness):
     """Returns mean, variance (None for ste) of the weights, and expected counts [contexts, K] of the labels."""
     kernel, centroids = layer.kernel[...], layer.centroids[...]
     levels = centroids.shape[0]
-    members = jnp.asarray(rates.context_members(how.rate, levels))
-    if how.parametrisation == "theta":
+    members = jnp.asarray(rates.context_members(settings.rate, levels))
+    if settings.parametrisation == "theta":
         soft = jax.nn.softmax(layer.logits[...], axis=-1)
         flat = soft.reshape(-1, levels)
         before = _shifted(flat @ members.T)
         return *entropy.moments(soft, centroids), before.T @ flat
-    table = soft_table.tabulate(centroids, beta_of(centroids, sharpness), how.points)
+    table = soft_table.tabulate(centroids, beta_of(centroids, sharpness), settings.table_points)
     place = soft_table.locate(table, kernel)
     if len(members) == 1:
         counts = soft_table.expected_counts(table, place)[None]
@@ -168,7 +170,7 @@ def _labels(layer, how: Softening, sharpness):
         context = [soft_table.lookup(table.probabilities @ row, place).reshape(-1) for row in members]
         before = _shifted(jnp.stack(context, axis=1))
         counts = jnp.stack([soft_table.expected_counts(table, place, before[:, s]) for s in range(len(members))])
-    if how.parametrisation == "ste":
+    if settings.parametrisation == "ste":
         nearest = jnp.argmax(table.probabilities, axis=1)
         index = place.index + (jax.lax.stop_gradient(place.fraction) > 0.5)
         hard = centroids[nearest.at[index].get(mode="promise_in_bounds")]

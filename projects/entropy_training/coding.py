@@ -40,26 +40,30 @@ def fold_statistics(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return folded
 
 
-def coded_leaves(labelled: Labelled, relative_step: float | None) -> dict[str, object]:
-    """Returns path -> leaf as the coder takes it: codebooks for kernels, for the rest `Quantized` or floats.
+def kernel_leaves(labelled: Labelled) -> dict[str, Codebook]:
+    """Returns path -> codebook of every kernel."""
+    return {
+        f"{name}/kernel": Codebook(*entropy.labels_to_levels(labels, labelled.centroids[name]))
+        for name, labels in labelled.labels.items()
+    }
+
+
+def rest_leaves(rest: Mapping[str, np.ndarray], relative_step: float | None) -> dict[str, object]:
+    """Returns path -> leaf of biases and norms: one value where they are constant, else on a grid or as floats.
 
     Args:
-      labelled: the network.
-      relative_step: of biases and norms, in units of the root mean square of each; None keeps them as floats.
+      rest: path -> array, float32.
+      relative_step: of the grid, in units of the root mean square of each; None keeps floats, and running statistics.
     """
     leaves: dict[str, object] = {}
-    for name, labels in labelled.labels.items():
-        leaves[f"{name}/kernel"] = Codebook(*entropy.labels_to_levels(labels, labelled.centroids[name]))
-    rest = fold_statistics(labelled.rest) if relative_step is not None else labelled.rest
-    for path, values in rest.items():
-        if np.ptp(values) == 0 and values.size > 1:
+    for path, values in (rest if relative_step is None else fold_statistics(rest)).items():
+        if np.ptp(values) == 0:
             leaves[path] = Codebook(np.zeros(values.shape, np.int32), values.reshape(-1)[:1].astype(np.float32), 0)
         elif relative_step is None:
             leaves[path] = values
         else:
             step = relative_step * float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
-            levels = entropy_coding.quantize_uniform(values, step)
-            leaves[path] = Quantized(levels, step)
+            leaves[path] = Quantized(entropy_coding.quantize_uniform(values, step), step)
     return leaves
 
 
@@ -71,29 +75,34 @@ def write(labelled: Labelled, accuracy: Callable[[dict], float], tolerance: floa
       accuracy: of decoded weights, on images kept apart.
       tolerance: share of them that may be lost against exact biases and norms.
     """
-    best = encode(labelled, None)
-    wanted = accuracy(best[1]) - tolerance - 1e-9
+    exact = encode(labelled, None)
+    least = accuracy(exact[1]) - tolerance - 1e-9
     for step in SMALL_STEPS:
         data, decoded = encode(labelled, step)
-        if accuracy(decoded) >= wanted:
+        if accuracy(decoded) >= least:
             return data, decoded, step
-    return *best, None
+    return *exact, None
 
 
 def encode(labelled: Labelled, relative_step: float | None) -> tuple[bytes, dict]:
-    """Returns (file, decoded weights).
+    """Returns (file, decoded weights), see `rest_leaves`.
 
     Raises:
       RuntimeError: the file does not decode to the labels and centroids that went in.
     """
-    leaves = coded_leaves(labelled, relative_step)
-    data = entropy_coding.compress(weight_files.nest(leaves))
-    decoded = entropy_coding.decompress(data)
-    found = weight_files.flatten(decoded)
-    for path, leaf in leaves.items():
-        if isinstance(leaf, Codebook) and not np.array_equal(found[path], leaf.weights()):
+    kernels = kernel_leaves(labelled)
+    data, decoded = round_trip(kernels | rest_leaves(labelled.rest, relative_step))
+    flat = weight_files.flatten(decoded)
+    for path, leaf in kernels.items():
+        if not np.array_equal(flat[path], leaf.weights()):
             raise RuntimeError(f"{path} does not decode to the weights that were coded")
     return data, decoded
+
+
+def round_trip(leaves: Mapping[str, object]) -> tuple[bytes, dict]:
+    """Returns (file, decoded weights) of path -> leaf as the coder takes it."""
+    data = entropy_coding.compress(weight_files.nest(leaves))
+    return data, entropy_coding.decompress(data)
 
 
 def label_streams(labelled: Labelled) -> dict[str, int]:
@@ -153,3 +162,21 @@ def csr_bits(nonzero: np.ndarray, symbols: int) -> float:
     return float(
         min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS) if len(gaps) else 0
     )
+
+
+def layer_bits(labelled: Labelled) -> list[dict]:
+    """Returns a row a layer: its bits by the entropy, by the rate estimates of the coder, and in its true codeword."""
+    rows = []
+    for name, labels in labelled.labels.items():
+        levels, values = entropy.labels_to_levels(labels, labelled.centroids[name])
+        rows.append({
+            "layer": name,
+            "weights": int(labels.size),
+            "nonzero": int(np.count_nonzero(levels)),
+            "centroids": len(values),
+            "entropy": entropy.empirical_bits(labels),
+            "static": float(entropy_coding.rate_static(levels)),
+            "exact": float(entropy_coding.rate_exact(levels, presets=True)),
+            "codeword": 8 * entropy_coding.stream_length(levels),
+        })  # fmt: skip
+    return rows

@@ -1,0 +1,261 @@
+"""Entropy-constrained training beside its baselines: LeNets on MNIST and Fashion-MNIST, Small-VGG16 on CIFAR-10.
+
+--scale=small trains a tiny LeNet on scikit-learn's digits, to see it all work in about a minute. --scale=full runs
+what is missing in runs/ (hours). Every network, seed, method and alpha is a piece, a run of `pretrain`, `train` or
+`baseline`. --publish puts results into the project's `results/`.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+from common import app, config, publishing
+from common.runs import provenance
+from common.study import pieces
+from common.study.pieces import Gathered, Piece
+from projects.entropy_training import pictures
+from projects.entropy_training.config import BaselineConfig, PretrainConfig, RetrainConfig, TrainConfig
+from projects.entropy_training.page import (
+    METHODS,
+    PICTURES,
+    TITLES,
+    curve_table,
+    mean,
+    methods_table,
+    network_of,
+    page,
+    sizes_table,
+)  # fmt: skip
+
+FLAGS = pathlib.Path(__file__).parent / "flags"
+TOLERANCE = 0.005  # of images kept apart: the paper's half a point
+ENTRIES = ("bytes", "ratio", "validation_accuracy", "test_accuracy", "nonzero_percent", "hard_validation_accuracy")
+REFERENCES = ("float_validation_accuracy", "float_test_accuracy")
+TINY_PRETRAIN = PretrainConfig(dataset="digits", width=0.3, epochs=15, batch_size=32, learning_rate=2e-3)
+TINY = TrainConfig(
+    dataset="digits", width=0.3, batch_size=32, levels=9, epochs=12, alpha=0.05, alpha_warmup=3, sharpness=(2.5, 40.0),
+    tune_epochs=2,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig(publishing.PageConfig):
+    """Which networks, and how large."""
+
+    networks: tuple[str, ...] = config.field(("lenet_300_100",), "which ones, at full scale", choices=tuple(TITLES))
+    pieces: str = pieces.field()
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One network of the tables.
+
+    Attributes:
+      training: its entropy-constrained training; seed, alpha and checkpoint are replaced.
+      pretraining: where it starts; None where the training names a checkpoint.
+      alphas: seed -> weights of the rate that are tried.
+      straight: weights of the rate for the straight-through baseline of the first seed.
+      densities: shares of weights for its magnitude pruning.
+      dense: a network in floating point to stand beside one that starts from a pruned network.
+    """
+
+    training: TrainConfig
+    pretraining: PretrainConfig | None
+    alphas: dict[int, tuple[float, ...]]
+    straight: tuple[float, ...] = ()
+    densities: tuple[float, ...] = ()
+    dense: PretrainConfig | None = None
+
+
+class Cell(NamedTuple):
+    """A method with one seed and setting, and the piece that measures it."""
+
+    method: str
+    seed: int
+    alpha: float | None
+    piece: Piece
+
+
+def experiments(settings: StudyConfig) -> dict[str, Experiment]:
+    """Returns name -> experiment of the networks that a config asks for."""
+    if settings.scale == "small":
+        return {
+            "lenet_300_100": Experiment(TINY, TINY_PRETRAIN, {0: (0.02, 0.1)}, (0.05,), (0.2,), TINY_PRETRAIN),
+        }
+    experiments = {
+        "lenet_300_100": Experiment(
+            from_flagfile("lenet_300_100", TrainConfig),
+            from_flagfile("pretrain_lenet_300_100", PretrainConfig),
+            {0: (0.25, 0.3, 0.2, 0.1, 0.4, 0.0), 1: (0.25, 0.3, 0.2), 2: (0.25, 0.3, 0.2)},
+            straight=(0.1,),
+            densities=(0.03, 0.06),
+        ),
+        "lenet5": Experiment(
+            from_flagfile("lenet5", TrainConfig),
+            from_flagfile("pretrain_lenet5", PretrainConfig),
+            {0: (0.5, 0.3), 1: (0.5,), 2: (0.5,)},
+            straight=(0.1,),
+            densities=(0.02, 0.05),
+        ),
+        "small_vgg16": Experiment(
+            from_flagfile("small_vgg16_quarter", TrainConfig),
+            None,
+            {0: (0.1,)},
+            dense=from_flagfile("pretrain_small_vgg16_quarter", PretrainConfig),
+        ),
+    }
+    for name, seeds in (("lenet_300_100", (0, 1, 2)), ("lenet5", (0,))):
+        experiments[f"{name}_fashion"] = on_fashion(experiments[name], seeds)
+    return {name: experiments[name] for name in settings.networks}
+
+
+def on_fashion(experiment: Experiment, seeds: tuple[int, ...]) -> Experiment:
+    """Returns a LeNet's experiment on Fashion-MNIST, nothing chosen anew: does the alpha found on MNIST serve there?"""
+    training, pretraining = (
+        dataclasses.replace(settings, dataset="fashion_mnist")
+        for settings in (experiment.training, experiment.pretraining)
+    )
+    return Experiment(training, pretraining, {seed: experiment.alphas[0][:1] for seed in seeds})
+
+
+def from_flagfile(name: str, kind: type) -> Any:
+    """Returns the config of `flags/NAME.flags`."""
+    return config.parse(["train", f"--flagfile={FLAGS / name}.flags"], kind)[0]
+
+
+def cells_of(name: str, experiment: Experiment, runs: str | pathlib.Path) -> list[Cell]:
+    """Returns every cell of an experiment, a piece each, in the folder `runs`."""
+    make = functools.partial(Piece, runs=runs)
+    cells = []
+    for seed, alphas in experiment.alphas.items():
+        training, needs = dataclasses.replace(experiment.training, seed=seed), ()
+        if experiment.pretraining is not None:
+            start = make(f"{name}_seed{seed}", "entropy_training.pretrain", experiment.pretraining, seed=seed)
+            training, needs = dataclasses.replace(training, checkpoint=str(start.path)), (start,)
+        is_first = seed == min(experiment.alphas)
+        trainings = [("ect", dataclasses.replace(training, alpha=alpha)) for alpha in alphas]
+        trainings += [("ste", straight_through(training, alpha)) for alpha in experiment.straight if is_first]
+        for method, settings in trainings:
+            piece = make(f"{name}_seed{seed}_{method}_{settings.alpha:g}", "entropy_training.train", settings, needs)
+            cells.append(Cell(method, seed, settings.alpha, piece))
+        methods = [("uniform", {}), ("lloyd", {})]
+        methods += [("magnitude", {"density": density}) for density in experiment.densities if is_first]
+        for method, changes in methods:
+            piece_name = "_".join([f"{name}_seed{seed}_{method}", *(f"{value:g}" for value in changes.values())])
+            settings = baseline_of(training, method, **changes)
+            cells.append(Cell(method, seed, None, make(piece_name, "entropy_training.baseline", settings, needs)))
+    if (dense := experiment.dense) is not None:
+        piece = make(f"{name}_dense_seed{dense.seed}", "entropy_training.pretrain", dense)
+        cells.append(Cell("dense", dense.seed, None, piece))
+    return cells
+
+
+def straight_through(training: TrainConfig, alpha: float) -> TrainConfig:
+    """Returns the baseline `ste`: hard weights in the loss, the gradient of the bits at a fixed, soft beta."""
+    return dataclasses.replace(training, alpha=alpha, parametrisation="ste", levels=33, sharpness=(1.0, 1.0))
+
+
+def baseline_of(training: TrainConfig, method: str, **changes: Any) -> BaselineConfig:
+    """Returns the settings of a baseline on the network that a training starts from."""
+    shared = {field.name: getattr(training, field.name) for field in dataclasses.fields(RetrainConfig)}
+    return BaselineConfig(**shared, method=method, tolerance=TOLERANCE, **changes)
+
+
+def main(settings: StudyConfig, run: app.Run) -> dict:
+    """Runs or takes every piece, writes tables and pictures, and returns the means."""
+    if settings.render_readme:
+        return {"readme_changed": page.render()}
+    stamp = page.stamp() if settings.publish else provenance.stamp()
+    runs = "runs" if settings.scale == "full" else run.path / "runs"
+    cells = {name: cells_of(name, experiment, runs) for name, experiment in experiments(settings).items()}
+    gathered = pieces.gather([cell.piece for row in cells.values() for cell in row], run, settings)
+    if gathered.is_partial:
+        return gathered.summary()
+    networks = {}
+    for name, row in cells.items():
+        curve = [entry for cell in row if cell.piece in gathered for entry in rows_of(cell, gathered)]
+        methods = {method: rows for method in METHODS if (rows := best_rows(curve, method))}
+        if "ect" not in methods:
+            run.log(f"{name}: nothing to show without a training")
+            continue
+        folder = pathlib.Path(methods["ect"][0]["folder"])
+        best = next(gathered[cell.piece].result for cell in row if cell.piece.path == folder)
+        networks[name] = {
+            "network": name, "title": TITLES[name], "dataset": best["dataset"], "width": row[0].piece.settings.width,
+            "tolerance": TOLERANCE, "methods": {method: {"seeds": rows} for method, rows in methods.items()},
+            "curve": [entry for entry in curve if entry["method"] != "dense"], "bits": best["bits"],
+            "layers": best["layers"], "pieces": gathered.summary(), "provenance": stamp,
+        }  # fmt: skip
+        picture = draw(run, name, networks[name])
+        if settings.publish and run.is_main:
+            parts = {suffix: folder / "plots" / f"{suffix[1:]}.png" for suffix in PICTURES if suffix}
+            page.write(name, networks[name], {"": picture, **parts})
+    run.table("methods", *methods_table(networks), "Smallest files within the tolerance")
+    run.table("curve", *curve_table(networks), "Over alpha")
+    run.table("sizes", *sizes_table(networks), "The first seed's file by every way to count, in bytes")
+    return summary(networks) | gathered.summary()
+
+
+def rows_of(cell: Cell, gathered: Gathered) -> list[dict]:
+    """Returns what a cell's result says: a row of a training, one for each candidate of a baseline.
+
+    The test accuracy of a candidate is None unless it is the best one.
+    """
+    result = gathered[cell.piece].result
+    names = {"method": cell.method, "seed": cell.seed, "alpha": cell.alpha, "folder": str(cell.piece.path)}
+    if cell.method == "dense":  # as a file that loses nothing
+        size = {"bytes": 4 * result["values"], "ratio": 1.0}
+        accuracies = {entry: result[entry] for entry in ("validation_accuracy", "test_accuracy")}
+        return [names | size | accuracies | {f"float_{entry}": value for entry, value in accuracies.items()}]
+    names |= {entry: result[entry] for entry in REFERENCES}
+    if "candidates" not in result:
+        return [names | {entry: result[entry] for entry in ENTRIES}]
+    return [
+        names | candidate | {"test_accuracy": result["test_accuracy"] if index == result["best"] else None}
+        for index, candidate in enumerate(result["candidates"])
+    ]
+
+
+def best_rows(curve: list[dict], method: str) -> list[dict]:
+    """Returns a row a seed: the smallest file within the tolerance, or the most accurate one where none is."""
+    best = []
+    for seed in sorted({row["seed"] for row in curve}):
+        rows = [row for row in curve if row["method"] == method and row["seed"] == seed]
+        rows = [row for row in rows if row["test_accuracy"] is not None]
+        if rows:
+            fitting = [row for row in rows if is_within(row)]
+            row = min(fitting or rows, key=lambda row: row["bytes"] if fitting else -row["validation_accuracy"])
+            best.append(row | {"within_tolerance": bool(fitting), "percent": 100 / row["ratio"]})
+    return best
+
+
+def is_within(row: dict) -> bool:
+    """Returns whether a file loses no more than the tolerance on images kept apart."""
+    return row["float_validation_accuracy"] - row["validation_accuracy"] <= TOLERANCE + 1e-9
+
+
+def draw(run: app.Run, name: str, result: dict) -> pathlib.Path:
+    """Leaves the picture of all files of a network; returns its path."""
+    methods = {method: entry["seeds"] for method, entry in result["methods"].items()}
+    figure = pictures.draw_trade_off(result["curve"], methods, network_of(result, name))
+    caption = "Size and accuracy on images kept apart, over alpha, and the baselines."
+    path = run.plot(name, figure, caption)
+    pictures.plt.close(figure)
+    return path
+
+
+def summary(networks: dict[str, dict]) -> dict:
+    """Returns the means of entropy-constrained training, by network."""
+    names = {"ratio": ("ratio", 1), "test_accuracy": ("test_accuracy", 100)}
+    names |= {"float_test_accuracy": ("float_test_accuracy", 100)}
+    return {
+        network: {
+            name: factor * mean(result["methods"]["ect"]["seeds"], entry) for name, (entry, factor) in names.items()
+        }
+        for network, result in networks.items()
+    }
+
+
+if __name__ == "__main__":
+    app.run(main, StudyConfig, transient=lambda settings: settings.render_readme or pieces.only_looks(settings))
