@@ -56,19 +56,20 @@ def main(settings: BaselineConfig, run: app.Run) -> dict:
     best = smallest(candidates, least)
     if run.is_main:
         files.write_atomically(run.path / "model.dcb", best.data)
-    values = models.count(weights)
+    whole = 4 * models.count(weights)
     rows = [
-        {"bytes": file.bytes, "ratio": 4 * values / file.bytes, "validation_accuracy": file.accuracy, **file.rule}
+        {"bytes": file.bytes, "ratio": whole / file.bytes, "validation_accuracy": file.accuracy, **file.rule}
         for file in candidates
     ]
     unmet = f"--tolerance={settings.tolerance:g}: the most accurate file has {best.accuracy:g}, {before:g} before"
     return ({} if is_enough(best.accuracy, least) else {"unmet": [unmet]}) | {
         **classifier.describe(network, best.decoded),
         "method": settings.method,
+        "bytes": best.bytes,
+        "ratio": whole / best.bytes,
         "float_validation_accuracy": before,
         "float_test_accuracy": network.accuracy(weights, network.test),
         "candidates": rows,
-        "best": next(index for index, file in enumerate(candidates) if file is best),
     }
 
 

@@ -4,7 +4,6 @@ Kernels become codebooks (labels as signed ranks, and the values of the ranks), 
 running statistics part of their norm. What the file holds is what is evaluated.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -108,50 +107,31 @@ def round_trip(leaves: Mapping[str, object]) -> tuple[bytes, dict]:
 def label_streams(labelled: Labelled) -> dict[str, int]:
     """Returns layer name -> bytes of its labels in a file that holds nothing else."""
     empty = len(entropy_coding.compress({}))
-    return {
-        name: len(entropy_coding.compress({name: entropy.labels_to_levels(labels, labelled.centroids[name])[0]}))
-        - empty
-        for name, labels in labelled.labels.items()
-    }
+    codebooks = {path.removesuffix("/kernel"): codebook for path, codebook in kernel_leaves(labelled).items()}
+    return {name: len(entropy_coding.compress({name: book.labels})) - empty for name, book in codebooks.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Bits of one network by five counts (see `measure`), and how many values it has."""
+def measure(labelled: Labelled, data: bytes) -> dict[str, float]:
+    """Returns how many values there are, and their size in bits by five counts.
 
-    values: int
-    entropy: float
-    huffman: float
-    cabac: float
-    csr: float
-    file: float
-
-    def ratios(self) -> dict[str, float]:
-        """Times smaller than 32 bits for each value."""
-        whole = FLOAT_BITS * self.values
-        return {name: whole / getattr(self, name) for name in ("entropy", "huffman", "cabac", "csr", "file")}
-
-
-def measure(labelled: Labelled, data: bytes) -> Sizes:
-    """Returns all sizes in bits. Everything is counted: grids, tables, and 32 bits for every value without a label.
-
-    entropy: n H of each layer's labels. huffman: canonical code words, and 8 bits of length a symbol. cabac: the
-    streams of the labels in our container. csr: gaps between nonzero weights in words of the best width, filled up
-    where a gap is wider, and an index a nonzero weight. file: the whole file, in which biases and norms are coded too.
+    Everything is counted: grids, tables, and 32 bits for every value without a label. entropy: n H of each layer's
+    labels. huffman: canonical code words, and 8 bits of length a symbol. cabac: the streams of the labels in our
+    container. csr: gaps between nonzero weights in words of the best width, filled up where a gap is wider, and an
+    index a nonzero weight. file: the whole file, in which biases and norms are coded too.
     """
-    excluded = FLOAT_BITS * sum(values.size for values in labelled.rest.values())
-    totals = dict.fromkeys(("entropy", "huffman", "cabac", "csr"), float(excluded))
+    excluded = sum(values.size for values in labelled.rest.values())
+    bits = dict.fromkeys(("entropy", "huffman", "cabac", "csr"), float(FLOAT_BITS * excluded))
     streams = label_streams(labelled)
     for name, labels in labelled.labels.items():
         counts = np.bincount(labels.reshape(-1), minlength=len(labelled.centroids[name]))
         used = int(np.count_nonzero(counts))
         grid = FLOAT_BITS * used
-        totals["entropy"] += entropy.empirical_bits(labels, len(counts)) + grid
-        totals["huffman"] += float(counts @ entropy.huffman_lengths(counts)) + grid + 8 * used
-        totals["cabac"] += 8 * streams[name] + grid
-        totals["csr"] += csr_bits(labels != len(counts) // 2, used - 1) + grid
-    values = sum(labels.size for labels in labelled.labels.values()) + excluded // FLOAT_BITS
-    return Sizes(values, **totals, file=8.0 * len(data))
+        bits["entropy"] += entropy.empirical_bits(labels, len(counts)) + grid
+        bits["huffman"] += float(counts @ entropy.huffman_lengths(counts)) + grid + 8 * used
+        bits["cabac"] += 8 * streams[name] + grid
+        bits["csr"] += csr_bits(labels != len(counts) // 2, used - 1) + grid
+    values = excluded + sum(labels.size for labels in labelled.labels.values())
+    return {"values": values, **bits, "file": 8.0 * len(data)}
 
 
 def csr_bits(nonzero: np.ndarray, symbols: int) -> float:
@@ -159,9 +139,9 @@ def csr_bits(nonzero: np.ndarray, symbols: int) -> float:
     places = np.flatnonzero(nonzero)
     gaps = np.diff(places, prepend=-1) - 1
     index = max(int(symbols) - 1, 0).bit_length()
-    return float(
-        min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS) if len(gaps) else 0
-    )
+    if not len(gaps):
+        return 0.0
+    return float(min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS))
 
 
 def layer_bits(labelled: Labelled) -> list[dict]:

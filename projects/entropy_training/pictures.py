@@ -36,20 +36,14 @@ def draw(run: app.Run, labelled: Labelled, rows: list[dict]) -> None:
       labelled: the hard network.
       rows: of coding.layer_bits.
     """
-    pictures = {
-        "training": (
-            draw_curves(metrics.read(run.metrics.path)[1]),
-            "Error and size during entropy-constrained training; the streams are really coded.",
-        ),
-        "centroids": (
-            draw_centroids(labelled),
-            "Weights at each centroid (grey: zero), and how many of a layer are not zero.",
-        ),
-        "bits": (draw_bits(rows), "Bits of each layer's labels by three predictions, over those of its codeword."),
-    }
-    for name, (figure, caption) in pictures.items():
-        run.plot(name, figure, caption)
-        plt.close(figure)
+    counts = metrics.read(run.metrics.path)[1]
+    streams = "Error and size during entropy-constrained training; the streams are really coded."
+    centroids = "Weights at each centroid (grey: zero), and how many of a layer are not zero."
+    bits = "Bits of each layer's labels by three predictions, over those of its codeword."
+    run.plot("training", draw_curves(counts), streams)
+    run.plot("centroids", draw_centroids(labelled), centroids)
+    run.plot("bits", draw_bits(rows), bits)
+    plt.close("all")
 
 
 def draw_curves(rows: list[dict[str, str]]) -> plt.Figure:
@@ -105,17 +99,16 @@ def draw_bits(rows: list[dict]) -> plt.Figure:
     return figure
 
 
-def draw_trade_off(curve: list[dict], methods: dict[str, list[dict]], title: str) -> plt.Figure:
+def draw_trade_off(result: dict, title: str) -> plt.Figure:
     """Returns sizes and accuracies on images kept apart, a colour a method; files of the tables are filled.
 
     Args:
-      curve: rows with method, seed, bytes, validation_accuracy.
-      methods: method -> rows that the tables show.
+      result: with "curve", rows of all files, and "methods", those of the tables.
       title: of the picture.
     """
     figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for method, (label, colour, marker) in METHODS.items():
-        rows = [row for row in curve if row["method"] == method]
+        rows = [row for row in result["curve"] if row["method"] == method]
         style = {"marker": marker, "color": colour}
         for seed in sorted({row["seed"] for row in rows}):
             points = sorted(point_of(row) for row in rows if row["seed"] == seed)
@@ -123,10 +116,10 @@ def draw_trade_off(curve: list[dict], methods: dict[str, list[dict]], title: str
             axis.plot(
                 *zip(*points, strict=True), linestyle=line, markerfacecolor="none", alpha=0.7, linewidth=0.8, **style
             )
-        if methods.get(method):
-            points = [point_of(row) for row in methods[method]]
+        if method in result["methods"]:
+            points = [point_of(row) for row in result["methods"][method]["seeds"]]
             axis.plot(*zip(*points, strict=True), linestyle="none", markersize=8, label=label, **style)
-    reference = 100 * np.mean([row["float_validation_accuracy"] for row in curve])
+    reference = 100 * np.mean([row["float_validation_accuracy"] for row in result["curve"] if row["method"] in METHODS])
     axis.axhline(reference, color="black", linewidth=0.8)
     axis.set_ylim(reference - 2.5, reference + 0.5)
     curves.set_log(axis, "x")

@@ -6,7 +6,6 @@ its soft labels for one step, and returns the bits of these labels; without them
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,48 +27,35 @@ class Logits(nnx.Param):
     """Free soft labels [*kernel, K] of the theta parametrisation, before the softmax."""
 
 
-class Drawn(NamedTuple):
-    """A layer's weights for one step. Attributes: mean, variance (None: exact), key (None: no noise), on_outputs."""
-
-    mean: jax.Array
-    variance: jax.Array | None = None
-    key: jax.Array | None = None
-    on_outputs: bool = True
-
-
 class CodedLinear(layers.Linear):
-    """A dense layer that takes what is `drawn` for its kernel, where something is."""
+    """A dense layer; where something is `drawn` (mean, variance, key of noise on the outputs), it takes that."""
 
-    def __init__(self, in_features: int, out_features: int, *, levels: int, has_logits: bool, rngs, **options):
-        super().__init__(in_features, out_features, rngs=rngs, **options)
+    def __init__(self, *sizes: int, levels: int, has_logits: bool, rngs: nnx.Rngs, **options):
+        super().__init__(*sizes, rngs=rngs, **options)
         _add_labels(self, levels, has_logits)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.drawn is None:
             return super().__call__(x)
-        drawn = Drawn(*self.drawn)
+        mean, variance, key = self.drawn
         bias = None if self.bias is None else self.bias[...]
-        return local_reparametrization.dense(x, drawn.mean, drawn.variance, bias, drawn.key)
+        return local_reparametrization.dense(x, mean, variance, bias, key)
 
 
 class CodedConv(layers.Conv):
-    """A convolution that takes what is `drawn` for its kernel, where something is."""
+    """A convolution with the same."""
 
-    def __init__(self, in_features: int, out_features: int, kernel_size, *, levels, has_logits, rngs, **options):
-        super().__init__(in_features, out_features, kernel_size, rngs=rngs, **options)
+    def __init__(self, *sizes, levels: int, has_logits: bool, rngs: nnx.Rngs, **options):
+        super().__init__(*sizes, rngs=rngs, **options)
         _add_labels(self, levels, has_logits)
 
     def __call__(self, x: jax.Array, *, layout: str = "NHWC") -> jax.Array:
         if self.drawn is None:
             return super().__call__(x, layout=layout)
-        drawn = Drawn(*self.drawn)
+        mean, variance, key = self.drawn
         bias = None if self.bias is None else layers.per_channel(self.bias[...], layout)
-        mean, key = drawn.mean, drawn.key
-        if key is not None and not drawn.on_outputs:
-            deviation = jnp.sqrt(drawn.variance + local_reparametrization.TINY)
-            mean, key = mean + deviation * jax.random.normal(key, mean.shape), None
         convolve = functools.partial(layers.conv2d, stride=self.stride, padding=self.padding, layout=layout)
-        return local_reparametrization.convolution(x, mean, drawn.variance, bias, key, convolve=convolve)
+        return local_reparametrization.convolution(x, mean, variance, bias, key, convolve=convolve)
 
 
 def _add_labels(layer: nnx.Module, levels: int, has_logits: bool) -> None:
@@ -80,12 +66,26 @@ def _add_labels(layer: nnx.Module, levels: int, has_logits: bool) -> None:
 
 
 def create_network(settings: TrainConfig, data: datasets.Dataset, weights: Mapping) -> nnx.Module:
-    """Returns the network of a config in coded layers, started from trained weights (see `start_from`)."""
+    """Returns the network of a config in coded layers, with trained weights and symmetric grids over their range.
+
+    Raises:
+      ValueError: the weights do not fit the network, or a kernel cannot have a grid (the message names it).
+    """
     kinds = {"linear": CodedLinear} if settings.model == "lenet_300_100" else {"linear": CodedLinear, "conv": CodedConv}
     labels = {"levels": settings.levels, "has_logits": settings.parametrisation == "theta"}
     options = {name: functools.partial(kind, **labels) for name, kind in kinds.items()}
     network = zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed, **options)
-    return start_from(network, weights, settings.sharpness[0])
+    flat = weight_files.flatten(weights)
+    for name, layer in coded_layers(network).items():
+        kernel = flat.get(f"{name}/kernel")
+        if kernel is None or not np.isfinite(kernel).all() or not np.any(kernel):
+            raise ValueError(f"{name}/kernel must be there, finite and not all zero, to lay a grid over its values")
+        grid = entropy.symmetric_grid(float(np.abs(kernel).max()), settings.levels).astype(np.float32)
+        flat[f"{name}/centroids"] = grid
+        if hasattr(layer, "logits"):
+            distance = (kernel[..., None] - grid) / (grid[1] - grid[0])
+            flat[f"{name}/logits"] = -settings.sharpness[0] * np.square(distance)
+    return models.from_tree(network, weight_files.nest(flat))
 
 
 def coded_layers(network: nnx.Module) -> dict[str, nnx.Module]:
@@ -97,25 +97,6 @@ def layers_of(network: nnx.Module, kinds: type | tuple[type, ...]) -> dict[str, 
     """Returns name -> layer of every layer of some kinds, in the order of their names."""
     modules = {"/".join(map(str, path)): layer for path, layer in nnx.iter_modules(network)}
     return {name: modules[name] for name in sorted(modules) if isinstance(modules[name], kinds)}
-
-
-def start_from(network: nnx.Module, weights: Mapping, sharpness: float) -> nnx.Module:
-    """Puts trained weights into a coded network, with symmetric grids over the range of each kernel.
-
-    Raises:
-      ValueError: the weights do not fit the network, or a kernel cannot have a grid (the message names it).
-    """
-    flat = weight_files.flatten(weights)
-    for name, layer in coded_layers(network).items():
-        kernel = flat.get(f"{name}/kernel")
-        if kernel is None or not np.isfinite(kernel).all() or not np.any(kernel):
-            raise ValueError(f"{name}/kernel must be there, finite and not all zero, to lay a grid over its values")
-        levels = layer.centroids.shape[0]
-        grid = entropy.symmetric_grid(float(np.abs(kernel).max()), levels).astype(np.float32)
-        flat[f"{name}/centroids"] = grid
-        if hasattr(layer, "logits"):
-            flat[f"{name}/logits"] = -sharpness * np.square((kernel[..., None] - grid) / (grid[1] - grid[0]))
-    return models.from_tree(network, weight_files.nest(flat))
 
 
 def beta_of(centroids: jax.Array, sharpness: jax.Array | float) -> jax.Array:
@@ -135,13 +116,17 @@ def soften(network: nnx.Module, settings: TrainConfig, sharpness: jax.Array, key
     """
     bits = {}
     for index, (name, layer) in enumerate(coded_layers(network).items()):
-        is_linear = isinstance(layer, CodedLinear)
-        noise = settings.linear_noise if is_linear else settings.convolution_noise != "none"
-        has_noise = noise and settings.parametrisation != "ste"
-        layer_key = jax.random.fold_in(key, index) if has_noise else None
         mean, variance, counts = _labels(layer, settings, sharpness)
-        on_outputs = is_linear or settings.convolution_noise == "outputs"
-        layer.drawn = Drawn(mean, variance if has_noise else None, layer_key, on_outputs)
+        noise = settings.convolution_noise
+        if isinstance(layer, CodedLinear):
+            noise = "outputs" if settings.linear_noise else "none"
+        layer.drawn = (mean, None, None)
+        if noise != "none" and settings.parametrisation != "ste":
+            noise_key = jax.random.fold_in(key, index)
+            layer.drawn = (mean, variance, noise_key)
+            if noise == "weights":
+                deviation = jnp.sqrt(variance + local_reparametrization.TINY)
+                layer.drawn = (mean + deviation * jax.random.normal(noise_key, mean.shape), None, None)
         bits[name] = rates.bits(settings.rate, rates.with_prior(counts, settings.sparsity_prior))
     return bits
 
@@ -185,10 +170,7 @@ def _shifted(context: jax.Array) -> jax.Array:
 
 
 def stored_trees(network: nnx.Module) -> tuple[dict, dict[str, np.ndarray]]:
-    """Returns (tree of the plain network with latent kernels, layer name -> centroids), NumPy arrays.
-
-    Under theta the kernels are the means of the soft labels.
-    """
+    """Returns (tree of the plain network with latent kernels, layer name -> centroids), NumPy arrays."""
     flat = weight_files.flatten(models.to_tree(network))
     centroids = {path.removesuffix("/centroids"): value for path, value in flat.items() if path.endswith("/centroids")}
     plain = {path: value for path, value in flat.items() if not path.endswith(("/centroids", "/logits"))}

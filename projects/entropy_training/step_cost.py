@@ -4,11 +4,12 @@
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from common import app, config, models
+from common import app, config
 from common.models import zoo
 from common.runs import provenance
 from common.training import classifier, step
@@ -18,7 +19,7 @@ from projects.entropy_training.config import PretrainConfig, TrainConfig
 from projects.entropy_training.page import STEP_COST, page
 
 FLAGS = {"dataset": "digits", "shift": 1}
-STEPS_OF_A_PLAN = 1000  # of the plain training, which only sets its schedule
+STEPS = 1000  # of the plain training, which only sets its schedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,10 @@ def main(settings: StepCostConfig, run: app.Run) -> dict:
     batch = {"images": images, "labels": np.arange(settings.batch_size) % 10}
     steps = {
         "plain": plain_step(),
-        "coded": coded_step(settings.levels, False),
-        "noisy": coded_step(settings.levels, True),
+        "coded": coded_step(settings.levels, has_noise=False),
+        "noisy": coded_step(settings.levels, has_noise=True),
     }
-    calls = {name: repeated(jax.jit(advance), state, batch) for name, (advance, state) in steps.items()}
+    calls = {name: repeated(*start, batch) for name, start in steps.items()}
     timings = timing.in_turn(calls, repeats=settings.repeats, warm_up=3)
     result = {
         "levels": settings.levels, "batch_size": settings.batch_size, "repeats": settings.repeats,
@@ -52,30 +53,31 @@ def main(settings: StepCostConfig, run: app.Run) -> dict:
     return result
 
 
-def repeated(advance, state, batch):
-    """Returns a call without arguments that makes the next step, and returns its state and metrics."""
-    states = [state]
+def repeated(advance: Callable, state: step.State, batch: dict) -> Callable[[], tuple]:
+    """Returns a call without arguments that makes the next step, and returns parameters and metrics."""
+    advance = jax.jit(advance)
 
     def call():
-        states[0], metrics = advance(states[0], batch)
-        return states[0].parameters, metrics
+        nonlocal state
+        state, metrics = advance(state, batch)
+        return state.parameters, metrics
 
     return call
 
 
-def plain_step():
-    """Returns (step, state) of a floating-point training."""
+def plain_step() -> tuple[Callable, step.State]:
+    """Returns step and state of a floating-point training."""
     settings = PretrainConfig(**FLAGS)
-    network, optimizer = zoo.untrained(settings), classifier.make_optimizer(settings, STEPS_OF_A_PLAN)
+    network, optimizer = zoo.untrained(settings), classifier.make_optimizer(settings, STEPS)
     merge, state = step.initial_state(network.module, optimizer, settings.seed)
     return step.make_step(merge, optimizer, network.preprocess, shift=settings.shift), state
 
 
-def coded_step(levels: int, has_noise: bool):
-    """Returns (step, state) of an entropy-constrained training."""
+def coded_step(levels: int, has_noise: bool) -> tuple[Callable, step.State]:
+    """Returns step and state of an entropy-constrained training."""
     settings = TrainConfig(**FLAGS, levels=levels, linear_noise=has_noise)
     network = zoo.untrained(settings)
-    coded = relaxation.create_network(settings, network.data, models.to_tree(network.module))
+    coded = relaxation.create_network(settings, network.data, network.params)
     return description_length.prepare(settings, network, coded)[1:]
 
 

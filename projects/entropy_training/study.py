@@ -14,24 +14,15 @@ from common import app, config, publishing
 from common.runs import provenance
 from common.study import pieces
 from common.study.pieces import Gathered, Piece
+from projects.entropy_training import page as page_lib
 from projects.entropy_training import pictures
+from projects.entropy_training.baseline import is_enough
 from projects.entropy_training.config import BaselineConfig, PretrainConfig, RetrainConfig, TrainConfig
-from projects.entropy_training.page import (
-    METHODS,
-    PICTURES,
-    TITLES,
-    curve_table,
-    mean,
-    methods_table,
-    network_of,
-    page,
-    sizes_table,
-)  # fmt: skip
+from projects.entropy_training.page import METHODS, PICTURES, TITLES, page
 
 FLAGS = pathlib.Path(__file__).parent / "flags"
 TOLERANCE = 0.005  # of images kept apart: the paper's half a point
 ENTRIES = ("bytes", "ratio", "validation_accuracy", "test_accuracy", "nonzero_percent", "hard_validation_accuracy")
-REFERENCES = ("float_validation_accuracy", "float_test_accuracy")
 TINY_PRETRAIN = PretrainConfig(dataset="digits", width=0.3, epochs=15, batch_size=32, learning_rate=2e-3)
 TINY = TrainConfig(
     dataset="digits", width=0.3, batch_size=32, levels=9, epochs=12, alpha=0.05, alpha_warmup=3, sharpness=(2.5, 40.0),
@@ -174,47 +165,43 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         return gathered.summary()
     networks = {}
     for name, row in cells.items():
-        curve = [entry for cell in row if cell.piece in gathered for entry in rows_of(cell, gathered)]
-        methods = {method: rows for method in METHODS if (rows := best_rows(curve, method))}
-        if "ect" not in methods:
-            run.log(f"{name}: nothing to show without a training")
-            continue
-        folder = pathlib.Path(methods["ect"][0]["folder"])
-        best = next(gathered[cell.piece].result for cell in row if cell.piece.path == folder)
-        networks[name] = {
-            "network": name, "title": TITLES[name], "dataset": best["dataset"], "width": row[0].piece.settings.width,
-            "tolerance": TOLERANCE, "methods": {method: {"seeds": rows} for method, rows in methods.items()},
-            "curve": [entry for entry in curve if entry["method"] != "dense"], "bits": best["bits"],
-            "layers": best["layers"], "pieces": gathered.summary(), "provenance": stamp,
-        }  # fmt: skip
-        picture = draw(run, name, networks[name])
+        if not any(cell.method == "ect" and cell.piece in gathered for cell in row):
+            continue  # the summary says what is missing
+        networks[name] = result = result_of(name, row, gathered) | {"provenance": stamp}
+        folder = pathlib.Path(result["methods"]["ect"]["seeds"][0]["folder"]) / "plots"
+        parts = {suffix: folder / f"{suffix[1:]}.png" for suffix in PICTURES if suffix}
+        figure = pictures.draw_trade_off(result, page_lib.network_of(result, name))
+        caption = "Size and accuracy on images kept apart, over alpha, and the baselines."
+        parts[""] = run.plot(name, figure, caption)
+        pictures.plt.close(figure)
         if settings.publish and run.is_main:
-            parts = {suffix: folder / "plots" / f"{suffix[1:]}.png" for suffix in PICTURES if suffix}
-            page.write(name, networks[name], {"": picture, **parts})
-    run.table("methods", *methods_table(networks), "Smallest files within the tolerance")
-    run.table("curve", *curve_table(networks), "Over alpha")
-    run.table("sizes", *sizes_table(networks), "The first seed's file by every way to count, in bytes")
-    return summary(networks) | gathered.summary()
+            page.write(name, result, parts)
+    run.table("methods", *page_lib.methods_table(networks), "Smallest files within the tolerance")
+    run.table("curve", *page_lib.curve_table(networks), "Over alpha")
+    run.table("sizes", *page_lib.sizes_table(networks), "The first seed's file by every way to count, in bytes")
+    return {name: means_of(result["methods"]["ect"]["seeds"]) for name, result in networks.items()} | gathered.summary()
 
 
-def rows_of(cell: Cell, gathered: Gathered) -> list[dict]:
-    """Returns what a cell's result says: a row of a training, one for each candidate of a baseline.
+def result_of(name: str, cells: list[Cell], gathered: Gathered) -> dict:
+    """Returns the published form of one network: its files by method, the best ones, and counts of the first one."""
+    curve = [row for cell in cells if cell.piece in gathered for row in rows_of(cell, gathered[cell.piece].result)]
+    methods = {method: {"seeds": rows} for method in METHODS if (rows := best_rows(curve, method))}
+    folder = methods["ect"]["seeds"][0]["folder"]
+    first = next(cell.piece for cell in cells if str(cell.piece.path) == folder)
+    entries = {entry: gathered[first].result[entry] for entry in ("dataset", "bits", "layers")}
+    names = {"network": name, "title": TITLES[name], "width": first.settings.width, "tolerance": TOLERANCE}
+    return names | entries | {"methods": methods, "curve": curve, "pieces": gathered.summary()}
 
-    The test accuracy of a candidate is None unless it is the best one.
-    """
-    result = gathered[cell.piece].result
+
+def rows_of(cell: Cell, result: dict) -> list[dict]:
+    """Returns a row of a training; of a baseline its best file and all candidates, without test accuracy."""
     names = {"method": cell.method, "seed": cell.seed, "alpha": cell.alpha, "folder": str(cell.piece.path)}
     if cell.method == "dense":  # as a file that loses nothing
-        size = {"bytes": 4 * result["values"], "ratio": 1.0}
-        accuracies = {entry: result[entry] for entry in ("validation_accuracy", "test_accuracy")}
-        return [names | size | accuracies | {f"float_{entry}": value for entry, value in accuracies.items()}]
-    names |= {entry: result[entry] for entry in REFERENCES}
-    if "candidates" not in result:
-        return [names | {entry: result[entry] for entry in ENTRIES}]
-    return [
-        names | candidate | {"test_accuracy": result["test_accuracy"] if index == result["best"] else None}
-        for index, candidate in enumerate(result["candidates"])
-    ]
+        before = {f"float_{split}_accuracy": result[f"{split}_accuracy"] for split in ("validation", "test")}
+        result = result | before | {"bytes": 4 * result["values"], "ratio": 1.0}
+    names |= {entry: result[entry] for entry in ("float_validation_accuracy", "float_test_accuracy")}
+    others = [names | candidate | {"test_accuracy": None} for candidate in result.get("candidates", ())]
+    return [names | {entry: result[entry] for entry in ENTRIES if entry in result}, *others]
 
 
 def best_rows(curve: list[dict], method: str) -> list[dict]:
@@ -224,37 +211,20 @@ def best_rows(curve: list[dict], method: str) -> list[dict]:
         rows = [row for row in curve if row["method"] == method and row["seed"] == seed]
         rows = [row for row in rows if row["test_accuracy"] is not None]
         if rows:
-            fitting = [row for row in rows if is_within(row)]
+            fitting = [
+                row
+                for row in rows
+                if is_enough(row["validation_accuracy"], row["float_validation_accuracy"] - TOLERANCE)
+            ]
             row = min(fitting or rows, key=lambda row: row["bytes"] if fitting else -row["validation_accuracy"])
-            best.append(row | {"within_tolerance": bool(fitting), "percent": 100 / row["ratio"]})
+            best.append(row | {"within_tolerance": bool(fitting)})
     return best
 
 
-def is_within(row: dict) -> bool:
-    """Returns whether a file loses no more than the tolerance on images kept apart."""
-    return row["float_validation_accuracy"] - row["validation_accuracy"] <= TOLERANCE + 1e-9
-
-
-def draw(run: app.Run, name: str, result: dict) -> pathlib.Path:
-    """Leaves the picture of all files of a network; returns its path."""
-    methods = {method: entry["seeds"] for method, entry in result["methods"].items()}
-    figure = pictures.draw_trade_off(result["curve"], methods, network_of(result, name))
-    caption = "Size and accuracy on images kept apart, over alpha, and the baselines."
-    path = run.plot(name, figure, caption)
-    pictures.plt.close(figure)
-    return path
-
-
-def summary(networks: dict[str, dict]) -> dict:
-    """Returns the means of entropy-constrained training, by network."""
-    names = {"ratio": ("ratio", 1), "test_accuracy": ("test_accuracy", 100)}
-    names |= {"float_test_accuracy": ("float_test_accuracy", 100)}
-    return {
-        network: {
-            name: factor * mean(result["methods"]["ect"]["seeds"], entry) for name, (entry, factor) in names.items()
-        }
-        for network, result in networks.items()
-    }
+def means_of(rows: list[dict]) -> dict[str, float]:
+    """Returns mean ratio and accuracies in % of entropy-constrained training over seeds."""
+    accuracies = {entry: 100 * page_lib.mean(rows, entry) for entry in ("test_accuracy", "float_test_accuracy")}
+    return {"ratio": page_lib.mean(rows, "ratio"), **accuracies}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ those of the decoded weights. Settings are chosen on training images kept apart;
 end.
 """
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -59,9 +58,8 @@ def main(settings: TrainConfig, run: app.Run) -> dict:
         **classifier.describe(network, decoded),
         "alpha": settings.alpha,
         "bytes": len(data),
-        "ratio": sizes.ratios()["file"],
-        "bits": dataclasses.asdict(sizes),
-        "ratios": sizes.ratios(),
+        "ratio": 32 * sizes["values"] / sizes["file"],
+        "bits": sizes,
         "float_validation_accuracy": accuracy(weights),
         "hard_validation_accuracy": hard,
         "float_test_accuracy": float(before.mean()),
