@@ -7,8 +7,9 @@ import pytest
 
 from common import weight_files
 from common.runs import provenance
+from common.study import statistics
 from kernels.boundary_attack import query_grid
-from projects.levy_attack import effort, effort_page, effort_plots, published, statistics
+from projects.levy_attack import effort, effort_page, effort_plots, published
 from projects.levy_attack.effort import ARMS, BASELINE, STEPS_CONTROL, VICTIMS, Arm
 
 GRID = query_grid(10_000)
