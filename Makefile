@@ -130,7 +130,7 @@ define install_by_pip
 endef
 
 $(READY):
-	@echo "setting up .venv (about 700 MB, a minute or two)"
+	@echo "setting up .venv (about 1.2 GB, some minutes)"
 	@$(call environment,.venv,11,99,$(CANDIDATES))
 	@$(call install,.venv,-r requirements.txt)
 	@rm -f .venv/.ready-* && touch $@

@@ -5,6 +5,7 @@ sizes and accuracies, or lines under "front_page") and the benchmarks that stand
 shows every benchmark (`kernels/*/bench.*.json`). Nothing there is typed by hand; a test compares.
 """
 
+import argparse
 import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -233,16 +234,24 @@ def measured_on(results: Iterable[Mapping]) -> str:
     return f"Measured on {'; '.join(devices)}; commits stand in `results/*.json`."
 
 
-def main() -> int:
-    """Renders the pages in place."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Renders the pages in place, or with `--check` only says which are out of date; returns 1 where one was then."""
+    parser = argparse.ArgumentParser(
+        prog="python -m common.publishing.readme",
+        description=f"Writes the measured tables of {' and '.join(PAGES)} anew, from the committed result files.",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing: exit code 1 where a page is out of date")
+    options = parser.parse_args(arguments)
+    stale = 0
     for page in PAGES:
         path = ROOT / page
         old = path.read_text(encoding="utf-8")
         new = rendered(page, old)
-        if new != old:
+        if new != old and not options.check:
             files.write_atomically(path, new)
-        print(f"{page} " + ("written" if new != old else "is up to date"))
-    return 0
+        stale += new != old and options.check
+        print(f"{page} " + ("is up to date" if new == old else "is out of date" if options.check else "written"))
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

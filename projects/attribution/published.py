@@ -34,14 +34,13 @@ def title(result: dict) -> str:
 
 
 def front_page(result: dict) -> dict:
-    """Returns the line of the front page: what EpsilonPlusFlat costs and what of the relevance is not accounted for."""
-    seconds = result["seconds"]
-    cost = seconds["epsilon_plus_flat"] / seconds["gradient"]
-    error = result["conservation"]["epsilon_plus_flat"]["unexplained"]
-    text = f"{1000 * seconds['epsilon_plus_flat'] / result['batch']:.2g} ms an image, {cost:.2g} gradients; "
-    return {"front_page": [{
-        "what": f"relevance (EpsilonPlusFlat), {title(result)}", "result": f"{text}conserved to {error:.0e}",
-    }]}  # fmt: skip
+    """Returns the line of the front page: what EpsilonPlusFlat costs, what biases keep, and what nobody accounts for."""
+    seconds, conservation = result["seconds"], result["conservation"]["epsilon_plus_flat"]
+    cost = f"{1000 * seconds['epsilon_plus_flat'] / result['batch']:.2g} ms an image, " + (
+        f"{seconds['epsilon_plus_flat'] / seconds['gradient']:.2g} gradients"
+    )
+    kept = f"biases keep {100 * conservation['bias']:.2g} % of it, {conservation['unexplained']:.0e} is not accounted for"
+    return {"front_page": [{"what": f"relevance (EpsilonPlusFlat), {title(result)}", "result": f"{cost}; {kept}"}]}
 
 
 def runtime_rows(found: dict[str, dict]) -> tuple[list[str], list[list[str]]]:

@@ -71,6 +71,18 @@ def test_tables(tmp_path, monkeypatch):
         readme.rendered("README.md", "nothing", tmp_path)
 
 
+def test_help_and_check_write_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "README.md").write_text("nothing measured, <!-- results:begin -->\nold\n<!-- results:end -->")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "PAGES", {"README.md": {"results": lambda root: "new"}})
+    with pytest.raises(SystemExit) as stop:
+        readme.main(["--help"])
+    assert stop.value.code == 0 and "--check" in capsys.readouterr().out
+    assert readme.main(["--check"]) == 1 and "old" in (tmp_path / "README.md").read_text()
+    assert readme.main([]) == 0 and "new" in (tmp_path / "README.md").read_text()
+    assert readme.main(["--check"]) == 0
+
+
 @pytest.mark.parametrize(
     "millions, text",
     [(5564.0, "5.56 Gw/s"), (110.2, "110 Mw/s"), (0.5, "0.50 Mw/s"), (0.02, "20.0 kw/s"), (3.2e-6, "3.20 w/s")],
