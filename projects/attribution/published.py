@@ -34,12 +34,14 @@ def title(result: dict) -> str:
 
 
 def front_page(result: dict) -> dict:
-    """Returns the line of the front page: what EpsilonPlusFlat costs, what biases keep, and what nobody accounts for."""
+    """Returns the line of the front page: what EpsilonPlusFlat costs, what biases keep, what nobody accounts for."""
     seconds, conservation = result["seconds"], result["conservation"]["epsilon_plus_flat"]
     cost = f"{1000 * seconds['epsilon_plus_flat'] / result['batch']:.2g} ms an image, " + (
         f"{seconds['epsilon_plus_flat'] / seconds['gradient']:.2g} gradients"
     )
-    kept = f"biases keep {100 * conservation['bias']:.2g} % of it, {conservation['unexplained']:.0e} is not accounted for"
+    kept = (
+        f"biases keep {100 * conservation['bias']:.2g} % of it, {conservation['unexplained']:.0e} is not accounted for"
+    )
     return {"front_page": [{"what": f"relevance (EpsilonPlusFlat), {title(result)}", "result": f"{cost}; {kept}"}]}
 
 

@@ -99,7 +99,7 @@ def worst_tensor(before: Mapping, after: Mapping) -> dict:
     return result
 
 
-def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
+def draw(config: CompressConfig, run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
     """Writes tables and pictures of an outcome for the report."""
     from projects.deepcabac import baselines, plots  # matplotlib takes a second to import
 
