@@ -1,12 +1,8 @@
 """The page shows the committed results; its lines of Python run in tests/test_readme_snippets.py."""
 
-import pathlib
-
-from projects.attribution import published
-
-README = pathlib.Path(published.__file__).parent / "README.md"
+from projects.attribution.page import page
 
 
 def test_the_tables_are_those_of_the_results():
-    text = README.read_text()
-    assert published.rendered(text) == text, "python -m projects.attribution.tables --render_readme"
+    text = (page.folder / "README.md").read_text()
+    assert page.rendered(text) == text, "python -m projects.attribution.tables --render_readme"
