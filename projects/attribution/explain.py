@@ -75,8 +75,18 @@ def main(settings: ExplainConfig, run: app.Run) -> dict:
         run.outputs(*written)
     return {
         "network": network.name, "dataset": network.data.name, "method": settings.method, "images": samples.count,
-        **facts, "written": [str(path) for path in written[:8]],
+        **facts, **doubts(settings.method, facts["constant_maps"], samples.count),
+        "written": [str(path) for path in written[:8]],
     }  # fmt: skip
+
+
+def doubts(method: str, constant: int, count: int) -> dict:
+    """Returns a status for the result where maps are constant and tell nothing, {} elsewhere."""
+    if not constant:
+        return {}
+    why = "; Flat does that to a dense first layer: take --method=epsilon_plus" if method.endswith("_flat") else ""
+    reason = f"{constant} of {count} maps are constant: every input has the same relevance{why}"
+    return {"status": {"level": "not usable" if constant == count else "doubtful", "reasons": [reason]}}
 
 
 def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Samples) -> list[pathlib.Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from common import files
+from kernels.attribution.report import constant_maps
 
 
 def save(path: pathlib.Path, **arrays) -> None:
@@ -51,12 +52,14 @@ def sums(piece: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def summarise(paths: Sequence[pathlib.Path], has_labels: bool) -> dict:
-    """Returns the share of right predictions, if there are labels, and how much of the outputs the maps hold."""
-    correct, ratios = [], []
+    """Returns the share of right predictions, if there are labels, how much of the outputs the maps hold, and how many
+    maps are constant."""
+    correct, ratios, constant = [], [], 0
     for path in paths:
         piece = load(path)
         explained = explained_outputs(piece)
         correct += (piece["prediction"].argmax(-1) == piece["label"]).tolist()
         ratios += (sums(piece) / np.where(explained == 0, np.inf, explained)).tolist()
+        constant += int(np.sum(constant_maps(piece["relevance"])))
     accuracy = {"accuracy": float(np.mean(correct))} if has_labels else {}
-    return accuracy | {"median_sum_over_output": float(np.median(ratios))}
+    return accuracy | {"median_sum_over_output": float(np.median(ratios)), "constant_maps": constant}
