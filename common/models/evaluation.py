@@ -35,20 +35,20 @@ def evaluate(
     """Classifies `images` with the weights `tree` and compares with `labels`.
 
     Args:
-        apply: `(tree, inputs) -> logits [batch, classes]`, as `trees.apply_function` returns it. Pass the same object
-            again to reuse its compilation.
-        tree: nested dict of arrays.
-        images: `[images, height, width, channels]`, for example uint8; sent to the device a batch at a time.
-        labels: integers `[images]`.
-        preprocess: images to inputs, traced into the same compiled function (see `standardise`); None for a plain cast
-            to float32. Pass the same object again, too.
-        batch_size: images at a time; the last batch is filled up with zeros that are not counted. Small batches suit
-            large networks on CPU (efficientnet.CPU_BATCH).
-        top: an image is correct when its label is among the `top` largest logits (ties: the lower class first).
-            Logits that are not finite are wrong.
+      apply: `(tree, inputs) -> logits [batch, classes]`, as `trees.apply_function` returns it. Pass the same object
+        again to reuse its compilation.
+      tree: nested dict of arrays.
+      images: `[images, height, width, channels]`, for example uint8; sent to the device a batch at a time.
+      labels: integers `[images]`.
+      preprocess: images to inputs, traced into the same compiled function (see `standardise`); None for a plain cast
+        to float32. Pass the same object again, too.
+      batch_size: images at a time; the last batch is filled up with zeros that are not counted. Small batches suit
+        large networks on CPU (efficientnet.CPU_BATCH).
+      top: an image is correct when its label is among the `top` largest logits (ties: the lower class first).
+        Logits that are not finite are wrong.
 
     Raises:
-        ValueError: when there are no images, or not one label an image.
+      ValueError: when there are no images, or not one label an image.
     """
     labels = np.asarray(labels)
     if len(images) == 0 or labels.shape != (len(images),):

@@ -54,27 +54,27 @@ def train(
     Random numbers in a step are those of one process with JAX's default keys; for "rbg" keys JAX does not promise it.
 
     Args:
-        run: where checkpoints and metrics go.
-        step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
-            the state, or are folded from a counter in it.
-        state: the state to begin with, a pytree of arrays and keys.
-        arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one
-            process they fit on its device; several leave them on the host (memory-mapped, if they are large).
-        epochs, batch_size: counts of at least 1.
-        seed: decides the order of the examples.
-        evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
-            scalars get a row.
-        log_every: steps between rows, also at the end of an epoch.
-        checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row
-            is written); the end of the training writes one too.
-        checkpoint_steps: also after every so many steps.
-        batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
-            processes all of theirs. The state as it comes, or copied to all devices of several processes.
-        description: the word beside the progress.
+      run: where checkpoints and metrics go.
+      step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
+        the state, or are folded from a counter in it.
+      state: the state to begin with, a pytree of arrays and keys.
+      arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one
+        process they fit on its device; several leave them on the host (memory-mapped, if they are large).
+      epochs, batch_size: counts of at least 1.
+      seed: decides the order of the examples.
+      evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
+        scalars get a row.
+      log_every: steps between rows, also at the end of an epoch.
+      checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row
+        is written); the end of the training writes one too.
+      checkpoint_steps: also after every so many steps.
+      batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
+        processes all of theirs. The state as it comes, or copied to all devices of several processes.
+      description: the word beside the progress.
 
     Raises:
-        Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
-        ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
+      Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
+      ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
     """
     import jax
 
@@ -210,11 +210,11 @@ class Termination:
     """
 
     def __init__(self, alone: bool):
-        self.asked, self._alone = False, alone
+        self.is_due, self._alone = False, alone
 
     def after(self, step: int) -> bool:
         """Returns whether the loop stops after this step; ask once after each."""
-        return self.asked if self._alone else mesh.reached_stop(step)
+        return self.is_due if self._alone else mesh.reached_stop(step)
 
     def __enter__(self):
         self._is_main_thread = self._alone and threading.current_thread() is threading.main_thread()
@@ -223,7 +223,7 @@ class Termination:
         return self
 
     def _note(self, number, frame):
-        self.asked = True
+        self.is_due = True
 
     def __exit__(self, *exception):
         if self._is_main_thread:
