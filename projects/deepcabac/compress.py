@@ -41,7 +41,8 @@ class CompressConfig:
     target_snr: float | None = config.field(None, "smallest file with this signal-to-noise ratio of the weights, dB")
     search: str | None = config.field(
         None,
-        "smallest file within --tolerance: dc_v1 takes steps and importances from posterior deviations, dc_v2 one step",
+        "smallest file within --tolerance and --caution: dc_v1 takes steps and importances from posterior deviations, "
+        "dc_v2 one step",
         choices=("dc_v1", "dc_v2"),
     )
 
@@ -180,7 +181,7 @@ def main(config: CompressConfig, run: app.Run) -> dict:
         run.log(f"warning: nothing but zeros is left of {names}: their values lie far below the step")
     for name, reason in result.get("stored_exactly", {}).items():
         run.log(f"{name} is stored to the bit: {reason}")
-    outcomes.draw(run, original, network, outcome)
+    outcomes.draw(config, run, original, network, outcome)
     files.write_atomically(output, outcome.data)
     run.outputs(output)
     return {"output": str(output)} | result

@@ -11,7 +11,7 @@ from common import app, weight_files
 from kernels import entropy_coding
 from projects.deepcabac import evaluation, quantization
 from projects.deepcabac.quantization import Network, Rule
-from projects.deepcabac.search import SLACK, Search
+from projects.deepcabac.search import SLACK, Candidate, Search
 
 if TYPE_CHECKING:
     from projects.deepcabac.compress import CompressConfig
@@ -75,9 +75,7 @@ def describe(
             "caution": config.caution,
             "candidates_evaluated": len(outcome.search.evaluated()),
         }
-        loss = outcome.search.cautious_loss(chosen, config.caution)
-        if config.caution > 0:
-            loss = outcome.search.expected_loss(chosen, config.caution)
+        loss = outcome.search.loss_that_counts(chosen, config.caution)
         if loss > config.tolerance + SLACK:
             result["unmet"] = [f"--tolerance={config.tolerance}: the most accurate candidate may lose {loss:.4f}"]
     return result
@@ -101,7 +99,7 @@ def worst_tensor(before: Mapping, after: Mapping) -> dict:
     return result
 
 
-def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
+def draw(config: CompressConfig, run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
     """Writes tables and pictures of an outcome for the report."""
     from projects.deepcabac import baselines, plots  # matplotlib takes a second to import
 
@@ -136,4 +134,16 @@ def draw(run: app.Run, original: dict, network: Network, outcome: Outcome) -> No
             "Candidates that no smaller file matches",
         )
         original_bytes = sum(array.nbytes for array in weight_files.flatten(original).values())
-        plots.draw_rate_accuracy(run, search, search.candidates[outcome.rule], original_bytes)
+        chosen = search.candidates[outcome.rule]
+        caption = f"{len(search.evaluated())} candidates; chosen: {choice(config, search, chosen)}."
+        plots.draw_rate_accuracy(run, search, chosen, original_bytes, caption)
+
+
+def choice(config: CompressConfig, search: Search, chosen: Candidate) -> str:
+    """Returns what the chosen candidate is, in words: what it was held against, and whether it met that."""
+    if search.loss_that_counts(chosen, config.caution) > config.tolerance + SLACK:
+        return f"the most accurate one; none stays within the tolerance of {100 * config.tolerance:g} points"
+    within = f"within the tolerance of {100 * config.tolerance:g} points"
+    if config.caution == 0:
+        return f"the smallest file {within}"
+    return f"the smallest file whose loss, with {config.caution:g} standard errors and without its luck, stays {within}"

@@ -20,11 +20,10 @@ STARS = (RED, "#7a4fa3", "#3f7d4e")  # chosen points
 MOST_LAYERS = 24  # bars or histograms in one picture; the rest is summed up or left out, and the caption says so
 
 
-def draw_rate_accuracy(run: app.Run, search: Search, chosen: Candidate, original_bytes: int):
+def draw_rate_accuracy(run: app.Run, search: Search, chosen: Candidate, original_bytes: int, caption: str):
     """Every evaluated candidate, the front, the network as it came, and the chosen point."""
     figure, axis = plt.subplots(figsize=(6.2, 3.8), layout="constrained")
     rate_accuracy(axis, search, {"chosen": chosen}, original_bytes)
-    caption = f"{len(search.evaluated())} candidates; chosen: the smallest file within the tolerance."
     run.plot("rate_accuracy", figure, caption)
     plt.close(figure)
 

@@ -92,7 +92,7 @@ class Search:
     def smallest(
         self, tolerance: float, caution: float, octaves: tuple[float, float], rate_weights: Sequence[float]
     ) -> Candidate:
-        """Returns the smallest file found that loses at most `tolerance` against the network as it came.
+        """Returns the smallest file found whose loss, with `caution`, is at most `tolerance`; else the most accurate.
 
         Args:
           tolerance: share of images, 0.005 for half a point.
@@ -120,6 +120,10 @@ class Search:
             sound = [item for item in self.evaluated() if self.expected_loss(item, caution) <= tolerance + SLACK]
             best = sound[0] if sound else max(self.evaluated(), key=self.accuracy)
         return best
+
+    def loss_that_counts(self, candidate: Candidate, caution: float) -> float:
+        """Returns the loss that a choice with this caution holds against the tolerance."""
+        return self.expected_loss(candidate, caution) if caution > 0 else self.cautious_loss(candidate, caution)
 
     def expected_loss(self, candidate: Candidate, caution: float) -> float:
         """Cautious loss, but from the mean loss of the better half of the candidates of its size where that is more."""

@@ -16,7 +16,7 @@ import optax
 
 from common import app, files, models, weight_files
 from common.models import zoo
-from common.training import classifier, optimizers, pruning, step
+from common.training import augmentation, classifier, optimizers, pruning, step
 from kernels import entropy, entropy_coding
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training import coding
@@ -166,9 +166,8 @@ def prune(weights: Mapping, settings: BaselineConfig, network: zoo.Network, run:
         kept = sum(m.sum() for m in state.extra.values()) / sum(m.size for m in state.extra.values())
         return state._replace(parameters=_masked(state.parameters, state.extra)), metrics | {"nonzero": kept}
 
-    advance = step.make_step(
-        merge, optimizer, network.preprocess, shift=settings.shift, flip=settings.flip, before=choose, after=mask
-    )
+    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
+    advance = step.make_step(merge, optimizer, inputs, before=choose, after=mask)
     state = classifier.fit(settings, run, network, advance, state, description=f"prune to {settings.density:.3g}")
     return models.to_tree(merge(state.parameters, state.statistics))
 

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from common.models import zoo
-from common.training import optimizers, step
+from common.training import augmentation, optimizers, step
 from kernels.entropy import LN2
 from projects.entropy_training import relaxation
 from projects.entropy_training.config import TrainConfig
@@ -51,16 +51,9 @@ def prepare(settings: TrainConfig, network: zoo.Network, coded: nnx.Module) -> t
         alpha = jnp.maximum(0.0, state.extra + settings.ascent_rate * jnp.minimum(excess, 1.0))
         return state._replace(extra=alpha), metrics
 
-    advance = step.make_step(
-        merge,
-        optimizer,
-        network.preprocess,
-        shift=settings.shift,
-        flip=settings.flip,
-        forward=forward,
-        random=True,
-        **({} if target is None else {"after": ascend}),
-    )
+    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
+    options = {} if target is None else {"after": ascend}
+    advance = step.make_step(merge, optimizer, inputs, forward=forward, random=True, **options)
     return merge, advance, state
 
 

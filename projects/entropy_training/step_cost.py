@@ -12,7 +12,7 @@ import numpy as np
 from common import app, config
 from common.models import zoo
 from common.runs import provenance
-from common.training import classifier, step
+from common.training import augmentation, classifier, step
 from kernels import timing
 from projects.entropy_training import description_length, relaxation
 from projects.entropy_training.config import PretrainConfig, TrainConfig
@@ -70,7 +70,7 @@ def plain_step() -> tuple[Callable, step.State]:
     settings = PretrainConfig(**FLAGS)
     network, optimizer = zoo.untrained(settings), classifier.make_optimizer(settings, STEPS)
     merge, state = step.initial_state(network.module, optimizer, settings.seed)
-    return step.make_step(merge, optimizer, network.preprocess, shift=settings.shift), state
+    return step.make_step(merge, optimizer, augmentation.inputs_of(network.preprocess, settings.shift)), state
 
 
 def coded_step(levels: int, has_noise: bool) -> tuple[Callable, step.State]:

@@ -24,6 +24,7 @@ def tune(labelled: Labelled, settings: TrainConfig, network: zoo.Network, run: a
     """
     if settings.tune_epochs == 0:
         return labelled
+    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
     epoch = len(network.train.images) // settings.batch_size
     optimizer = _make_optimizer(settings, settings.tune_epochs * epoch)
     movable = {name: Movable(labels, labelled.centroids[name]) for name, labels in labelled.labels.items()}
@@ -32,7 +33,7 @@ def tune(labelled: Labelled, settings: TrainConfig, network: zoo.Network, run: a
         settings,
         parts.stage(run, "tune"),
         network,
-        step.make_step(merge, optimizer, network.preprocess, shift=settings.shift, flip=settings.flip),
+        step.make_step(merge, optimizer, inputs),
         state,
         epochs=settings.tune_epochs,
         seed=settings.seed + 1,
@@ -131,13 +132,14 @@ def fresh_statistics(
     for norm in norms.values():
         norm.momentum = 0.0  # the statistics are then the batch's own
     graph, parameters, statistics = nnx.split(module, nnx.Param, ...)
+    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
 
     @jax.jit
     def measure(parameters, statistics, batch, start):
         module = nnx.merge(graph, parameters, statistics, copy=True)
         module.train()
         key = jax.random.fold_in(jax.random.key(settings.seed + 2), start)
-        module(network.preprocess(augmentation.augment(key, batch, settings.shift, settings.flip)))
+        module(inputs(key, batch))
         return nnx.split(module, nnx.Param, ...)[2]
 
     batches = [

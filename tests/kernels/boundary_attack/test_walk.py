@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.kernels.oracles import boundary_step as oracle
-from tests.projects.levy_attack.linear import Linear
+from kernels.boundary_attack import AttackConfig, attack
+from tests.kernels.boundary_attack.linear import Linear
+from tests.kernels.oracles import boundary_attack as oracle
 
 ALPHAS = (0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0)
 FREE = AttackConfig(budget=10_000, lo=-100.0, hi=100.0, batch_size=4, chunk=1000)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from projects.levy_attack import slots
-from projects.levy_attack.attack import AttackConfig, attack, query_grid
-from tests.projects.levy_attack.linear import Linear
+from kernels import boundary_attack
+from kernels.boundary_attack import AttackConfig, attack, batching, query_grid
+from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(30, classes=3)
 CONFIG = AttackConfig(alpha=1.5, budget=400, batch_size=8, chunk=100, start_trials=200)
@@ -90,33 +90,33 @@ def test_finished_images_make_room_for_waiting_ones():
 def test_threads_change_nothing(monkeypatch, cores):
     x, labels = VICTIM.images(30)
     config = dataclasses.replace(CONFIG, batch_size=24, goal=1.2, chunk=50)
-    monkeypatch.setattr(slots, "cores", lambda: cores)
+    monkeypatch.setattr(batching, "cores", lambda: cores)
     found = attack(VICTIM.predict, x, labels, config, 1)
-    on_all = slots.places(24, [])
-    assert len(on_all) == cores and slots.Slots(24, on_all).size == 24 // cores
-    monkeypatch.setattr(slots, "cores", lambda: 2)
+    on_all = batching.thread_places(24, [])
+    assert len(on_all) == cores and batching.make_slots(None, 24, on_all).size == 24 // cores
+    monkeypatch.setattr(batching, "cores", lambda: 2)
     equal(attack(VICTIM.predict, x, labels, config, 1), found)
 
 
 ON_DEVICES = """
 import jax, numpy as np
-from projects.levy_attack import run
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.projects.levy_attack.linear import Linear
+from kernels.boundary_attack import device_loop
+from kernels.boundary_attack import AttackConfig, attack
+from tests.kernels.boundary_attack.linear import Linear
 
 jax.config.update("jax_enable_x64", True)
 victim = Linear(50)
 images, labels = victim.images(20)
 first, second = jax.devices()
 seen = set()
-advance = run._advance
+advance = device_loop.advance
 
-def spy(kind, given, predict, settings, problem, state, count):
-    after = advance(kind, given, predict, settings, problem, state, count)
+def spy(predict, rules, problem, state, count):
+    after = advance(predict, rules, problem, state, count)
     seen.update(after.x.devices())
     return after
 
-run._advance = spy
+device_loop.advance = spy
 weights = np.asarray(victim.weights)
 fixed = jax.tree_util.Partial(
     lambda w, x: ((x[:, :, None] * w).sum(1) + victim.bias).argmax(1), jax.device_put(weights, second)
@@ -153,30 +153,40 @@ def test_several_devices_change_nothing():
 
 
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
-def test_a_resumed_attack_is_an_uninterrupted_one(tmp_path, predict):
+def test_a_resumed_attack_is_an_uninterrupted_one(predict):
     x, labels = VICTIM.images(10)
-    path = tmp_path / "state.npz"
     config = dataclasses.replace(CONFIG, chunk=37)
+    snapshots = []
+    whole = attack(predict, x, labels, config, 5, on_chunk=lambda progress: snapshots.append(progress.arrays()))
+    for arrays in snapshots[2], snapshots[8], snapshots[-1]:
+        equal(attack(predict, x, labels, config, 5, state=arrays), whole)
+    longer = dataclasses.replace(config, budget=500)
+    equal(attack(predict, x, labels, longer, 5, state=snapshots[-1]), attack(predict, x, labels, longer, 5))
+    for key, settings, words in ((6, config, "another attack"), (5, dataclasses.replace(config, budget=399), "of 400")):
+        with pytest.raises(ValueError, match=words):
+            attack(predict, x, labels, settings, key, state=snapshots[2])
+    with pytest.raises(ValueError, match="does not hold"):
+        attack(predict, x, labels, config, 5, state=snapshots[2] | {"leaf00": snapshots[2]["leaf01"]})
 
-    class Killed(Exception):
-        pass
 
-    for stop in (3, 9):
-        left = [stop]
+def test_a_ledger_has_every_query_before_its_answer():
+    """What raises is seen at `on_end` with its queries counted; what only the ledger has is charged to a later call."""
+    x, labels = VICTIM.images(5)
+    ledger, ends, calls = np.zeros(5, np.uint32), [], [0]
 
-        def kill(progress, left=left):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
+    def predict(images):
+        calls[0] += 1
+        if calls[0] == 30:
+            raise OSError("503")
+        return VICTIM.on_host(images)
 
-        with pytest.raises(Killed):
-            attack(predict, x, labels, config, 5, checkpoint=path, checkpoint_seconds=0, on_chunk=kill)
-    equal(attack(predict, x, labels, config, 5, checkpoint=path), attack(predict, x, labels, config, 5))
-    with pytest.raises(ValueError, match="another attack"):
-        attack(predict, x, labels, config, 6, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="checkpoint.*remove it"):
-        attack(predict, x, labels, config, 5, checkpoint=path)
+    task = boundary_attack.prepare(predict, x, labels, CONFIG, 5)
+    with pytest.raises(OSError, match="503"):
+        boundary_attack.run(task, on_end=ends.append, ledger=ledger)
+    assert len(ends) == 1 and ends[0].queries == 150 == ledger.sum()
+    state = boundary_attack.run(task, ledger=ledger)  # from the start, and the bill stays
+    assert calls[0] == CONFIG.budget and np.all(np.asarray(state.queries) == CONFIG.budget)
+    assert np.all(ledger == 30 + CONFIG.budget - 30)
 
 
 @pytest.mark.parametrize("noise", ["coordinatewise", "isotropic", "radius", "length"])
@@ -368,3 +378,25 @@ def test_an_alpha_that_adapts_keeps_the_promises():
     for alpha in config.alpha:
         fixed = attack(VICTIM.predict, x, labels, dataclasses.replace(config, alpha=alpha), 3)
         assert not np.array_equal(fixed.distance, result.distance)
+
+
+@pytest.mark.parametrize("wrap", [lambda call: call, jax.jit, jax.tree_util.Partial], ids=["plain", "jit", "partial"])
+def test_a_jax_function_that_asks_a_service_is_counted_like_one(wrap):
+    """Compiled into the attack it would ask for padding, and again after a failure."""
+    seen = []
+
+    def ask(images):
+        seen.append(len(images))
+        return VICTIM.on_host(np.asarray(images)).astype(np.int32)
+
+    def predict(images):
+        return jax.pure_callback(ask, jax.ShapeDtypeStruct(images.shape[:1], jnp.int32), images)
+
+    x, labels = VICTIM.images(3)
+    predict = wrap(predict)
+    config = dataclasses.replace(CONFIG, budget=60)
+    result = attack(predict, x, labels, config, 5)
+    assert sum(seen) == result.queries.sum() == 180
+    equal(result, attack(VICTIM.on_host, x, labels, config, 5))
+    with pytest.raises(ValueError, match="predict calls back to Python"):
+        attack(predict, x, labels, config, 5, on_device=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from common import files
+from kernels.attribution.report import constant_maps
 
 
 def save(path: pathlib.Path, **arrays) -> None:
@@ -22,22 +23,22 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def first(paths: Sequence[pathlib.Path], count: int) -> dict[str, np.ndarray]:
     """Returns the first `count` samples of all batches as one, fewer where there are fewer."""
-    found, total = [], 0
+    parts, total = [], 0
     for path in paths:
-        found.append(load(path))
-        total += len(found[-1]["index"])
+        parts.append(load(path))
+        total += len(parts[-1]["index"])
         if total >= count:
             break
-    return {name: np.concatenate([piece[name] for piece in found])[:count] for name in found[0]}
+    return {name: np.concatenate([piece[name] for piece in parts])[:count] for name in parts[0]}
 
 
 def numbered(paths: Sequence[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
     """Yields all batches with `index` counted from 0: the numbers of the samples in a data set of these alone."""
-    done = 0
+    start = 0
     for path in paths:
         piece = load(path)
-        yield piece | {"index": np.arange(done, done + len(piece["index"]))}
-        done += len(piece["index"])
+        yield piece | {"index": np.arange(start, start + len(piece["index"]))}
+        start += len(piece["index"])
 
 
 def explained_outputs(piece: dict[str, np.ndarray]) -> np.ndarray:
@@ -51,12 +52,14 @@ def sums(piece: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def summarise(paths: Sequence[pathlib.Path], has_labels: bool) -> dict:
-    """Returns the share of right predictions, if there are labels, and how much of the outputs the maps hold."""
-    correct, ratios = [], []
+    """Returns the share of right predictions, if there are labels, how much of the outputs the maps hold, and how many
+    maps are constant."""
+    correct, ratios, constant = [], [], 0
     for path in paths:
         piece = load(path)
         explained = explained_outputs(piece)
         correct += (piece["prediction"].argmax(-1) == piece["label"]).tolist()
         ratios += (sums(piece) / np.where(explained == 0, np.inf, explained)).tolist()
+        constant += int(np.sum(constant_maps(piece["relevance"])))
     accuracy = {"accuracy": float(np.mean(correct))} if has_labels else {}
-    return accuracy | {"median_sum_over_output": float(np.median(ratios))}
+    return accuracy | {"median_sum_over_output": float(np.median(ratios)), "constant_maps": constant}

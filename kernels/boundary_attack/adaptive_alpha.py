@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 BLOCK = 32  # steps with one alpha
-KEPT = 0.99  # of the past, after every block
+MEMORY = 0.99  # weight of the past, after every block
 WIDTH = 0.25  # of the confidence bounds
 
 
 class Learner(NamedTuple):
-    """What each image knows.
+    """What each image has learnt.
 
     Attributes:
       arms: int32 [batch, 2], places in the grid of the alphas of this block and of the next.
@@ -34,7 +34,7 @@ def initial(batch: int, alphas: int, dtype) -> Learner:
     return Learner(jnp.tile(first, (batch, 1)), jnp.zeros((batch, alphas), dtype), jnp.zeros((batch, alphas), dtype))
 
 
-def alphas_of(learner: Learner, grid: jax.Array, step: jax.Array, steps: jax.Array) -> jax.Array:
+def coming_alphas(learner: Learner, grid: jax.Array, step: jax.Array, steps: jax.Array) -> jax.Array:
     """Returns the alphas of coming steps [count, batch], of this block or the next.
 
     Args:
@@ -47,7 +47,7 @@ def alphas_of(learner: Learner, grid: jax.Array, step: jax.Array, steps: jax.Arr
     return grid[jnp.where(is_next, learner.arms[:, 1], learner.arms[:, 0])]
 
 
-def noted(learner: Learner, is_better: jax.Array, ends_step: jax.Array, step: jax.Array) -> Learner:
+def update(learner: Learner, is_better: jax.Array, ends_step: jax.Array, step: jax.Array) -> Learner:
     """Returns the learners after a query.
 
     Args:
@@ -62,13 +62,13 @@ def noted(learner: Learner, is_better: jax.Array, ends_step: jax.Array, step: ja
     here = (jnp.arange(alphas) == learner.arms[:, :1]).astype(learner.wins.dtype)
     wins, plays = learner.wins + here * is_better[:, None], learner.plays + here
     ends_block = (ends_step & ((step + 1) % BLOCK == 0))[:, None]
-    kept = jnp.where(ends_block, KEPT, 1).astype(wins.dtype)
-    wins, plays = wins * kept, plays * kept
-    chosen = jnp.stack([learner.arms[:, 1], best(wins, plays, learner.arms[:, 1])], 1)
-    return Learner(jnp.where(ends_block, chosen, learner.arms), wins, plays)
+    memory = jnp.where(ends_block, MEMORY, 1).astype(wins.dtype)
+    wins, plays = wins * memory, plays * memory
+    following = jnp.stack([learner.arms[:, 1], highest_bound(wins, plays, learner.arms[:, 1])], 1)
+    return Learner(jnp.where(ends_block, following, learner.arms), wins, plays)
 
 
-def best(wins: jax.Array, plays: jax.Array, coming: jax.Array) -> jax.Array:
+def highest_bound(wins: jax.Array, plays: jax.Array, coming: jax.Array) -> jax.Array:
     """Returns the place [batch] of the alpha with the highest bound; untried ones first.
 
     Args:

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.projects.levy_attack.linear import Linear
+from kernels.boundary_attack import AttackConfig, attack
+from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(6)
 CONFIG = AttackConfig(budget=20, batch_size=2)
@@ -50,8 +50,8 @@ def test_settings(change):
         ({"key": "seed"}, "key is 'seed'"),
         ({"alphas": [1.0]}, "alphas has shape"),
         ({"alphas": [1.0, 2.1]}, "alphas has the value 2.1"),
-        ({"alphas": [1.0, 2.0], "cfg": AttackConfig(alpha=(1.0, 2.0))}, "alphas is given"),
-        ({"cfg": {"alpha": 1}}, "cfg is dict"),
+        ({"alphas": [1.0, 2.0], "settings": AttackConfig(alpha=(1.0, 2.0))}, "alphas is given"),
+        ({"settings": {"alpha": 1}}, "settings is dict"),
         ({"predict": lambda images: np.zeros(len(images))}, "predict returned float64"),
         ({"predict": lambda images: np.zeros((len(images), 2), int)}, "predict returned int64 of shape"),
         ({"predict": lambda images: ["a"] * len(images)}, "predict returned"),
@@ -59,6 +59,6 @@ def test_settings(change):
     ],
 )
 def test_arguments(arguments, words):
-    given = {"predict": VICTIM.on_host, "x0": X, "labels": LABELS, "cfg": CONFIG, "key": 0} | arguments
+    call = {"predict": VICTIM.on_host, "x0": X, "labels": LABELS, "settings": CONFIG, "key": 0} | arguments
     with pytest.raises(ValueError, match=words):
-        attack(given.pop("predict"), given.pop("x0"), given.pop("labels"), given.pop("cfg"), given.pop("key"), **given)
+        attack(**call)
