@@ -7,12 +7,13 @@ loses at most --tolerance on images kept apart becomes `model.dcb`; test images 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
 from common import app, files, models, weight_files
 from common.models import zoo
@@ -156,31 +157,28 @@ def prune(weights: Mapping, settings: BaselineConfig, network: zoo.Network, run:
     optimizer = optax.adam(rate)
     schedule = pruning.Schedule(settings.density, **PRUNING)
     merge, state = step.initial_state(models.from_tree(network.module, weights), optimizer, settings.seed)
-    state = state._replace(extra=jax.tree.map(jnp.ones_like, _kernels(state.parameters)))
+
+    def masked(state: step.State) -> nnx.Module:
+        module = merge(state.parameters, state.statistics)
+        pruning.apply_masks(module, state.extra)
+        return module
+
+    def kernels(state: step.State) -> dict[str, jax.Array]:
+        return {name: layer.kernel[...] for name, layer in models.weight_layers(masked(state)).items()}
 
     def choose(state: step.State) -> step.State:
-        masks = pruning.update_masks(state.extra, _kernels(state.parameters), schedule, state.done, steps)
-        return state._replace(extra=masks, parameters=_masked(state.parameters, masks))
+        return state._replace(extra=pruning.update_masks(state.extra, kernels(state), schedule, state.done, steps))
 
-    def mask(state: step.State, metrics: step.Metrics):
-        kept = sum(m.sum() for m in state.extra.values()) / sum(m.size for m in state.extra.values())
-        return state._replace(parameters=_masked(state.parameters, state.extra)), metrics | {"nonzero": kept}
+    def forward(module: nnx.Module, x: jax.Array, key: None, state: step.State):
+        pruning.apply_masks(module, state.extra)
+        share = sum(m.sum() for m in state.extra.values()) / sum(m.size for m in state.extra.values())
+        return module(x), 0.0, {"nonzero": share}
 
+    state = state._replace(extra=jax.tree.map(jnp.ones_like, kernels(state._replace(extra={}))))
     inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
-    advance = step.make_step(merge, optimizer, inputs, before=choose, after=mask)
+    advance = step.make_step(merge, optimizer, inputs, forward=forward, before=choose)
     state = classifier.fit(settings, run, network, advance, state, description=f"prune to {settings.density:.3g}")
-    return models.to_tree(merge(state.parameters, state.statistics))
-
-
-def _kernels(parameters: Any) -> dict[str, jax.Array]:
-    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
-    return {name: leaf for name, leaf in leaves.items() if "kernel" in name}
-
-
-def _masked(parameters: Any, masks: Mapping[str, jax.Array]) -> Any:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf * masks.get(jax.tree_util.keystr(path), 1), parameters
-    )
+    return models.to_tree(masked(state))
 
 
 if __name__ == "__main__":

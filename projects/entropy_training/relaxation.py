@@ -90,13 +90,8 @@ def create_network(settings: TrainConfig, data: datasets.Dataset, weights: Mappi
 
 def coded_layers(network: nnx.Module) -> dict[str, nnx.Module]:
     """Returns name -> layer of every coded layer, the name as in a tree of weights: "fc1"."""
-    return layers_of(network, (CodedLinear, CodedConv))
-
-
-def layers_of(network: nnx.Module, kinds: type | tuple[type, ...]) -> dict[str, nnx.Module]:
-    """Returns name -> layer of every layer of some kinds, in the order of their names."""
-    modules = {"/".join(map(str, path)): layer for path, layer in nnx.iter_modules(network)}
-    return {name: modules[name] for name in sorted(modules) if isinstance(modules[name], kinds)}
+    every = models.weight_layers(network)
+    return {name: layer for name, layer in every.items() if isinstance(layer, (CodedLinear, CodedConv))}
 
 
 def beta_of(centroids: jax.Array, sharpness: jax.Array | float) -> jax.Array:

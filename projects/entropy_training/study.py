@@ -8,7 +8,7 @@ what is missing in runs/ (hours). Every network, seed, method and alpha is a pie
 import dataclasses
 import functools
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from common import app, config, publishing
 from common.runs import provenance
@@ -59,15 +59,6 @@ class Experiment:
     dense: PretrainConfig | None = None
 
 
-class Cell(NamedTuple):
-    """A method with one seed and setting, and the piece that measures it."""
-
-    method: str
-    seed: int
-    alpha: float | None
-    piece: Piece
-
-
 def experiments(settings: StudyConfig) -> dict[str, Experiment]:
     """Returns name -> experiment of the networks that a config asks for."""
     if settings.scale == "small":
@@ -115,31 +106,30 @@ def from_flagfile(name: str, kind: type) -> Any:
     return config.parse(["train", f"--flagfile={FLAGS / name}.flags"], kind)[0]
 
 
-def cells_of(name: str, experiment: Experiment, runs: str | pathlib.Path) -> list[Cell]:
-    """Returns every cell of an experiment, a piece each, in the folder `runs`."""
+def pieces_of(name: str, experiment: Experiment, runs: str | pathlib.Path = "runs") -> list[tuple[str, Piece]]:
+    """Returns (method, piece) for every seed and setting of an experiment, in the folder `runs`."""
     make = functools.partial(Piece, runs=runs)
-    cells = []
+    rows = []
     for seed, alphas in experiment.alphas.items():
         training, needs = dataclasses.replace(experiment.training, seed=seed), ()
         if experiment.pretraining is not None:
             start = make(f"{name}_seed{seed}", "entropy_training.pretrain", experiment.pretraining, seed=seed)
             training, needs = dataclasses.replace(training, checkpoint=str(start.path)), (start,)
-        is_first = seed == min(experiment.alphas)
-        trainings = [("ect", dataclasses.replace(training, alpha=alpha)) for alpha in alphas]
-        trainings += [("ste", straight_through(training, alpha)) for alpha in experiment.straight if is_first]
-        for method, settings in trainings:
-            piece = make(f"{name}_seed{seed}_{method}_{settings.alpha:g}", "entropy_training.train", settings, needs)
-            cells.append(Cell(method, seed, settings.alpha, piece))
-        methods = [("uniform", {}), ("lloyd", {})]
-        methods += [("magnitude", {"density": density}) for density in experiment.densities if is_first]
-        for method, changes in methods:
-            piece_name = "_".join([f"{name}_seed{seed}_{method}", *(f"{value:g}" for value in changes.values())])
-            settings = baseline_of(training, method, **changes)
-            cells.append(Cell(method, seed, None, make(piece_name, "entropy_training.baseline", settings, needs)))
+        configs = [(f"ect_{alpha:g}", dataclasses.replace(training, alpha=alpha)) for alpha in alphas]
+        configs += [(method, baseline_of(training, method)) for method in ("uniform", "lloyd")]
+        if seed == min(experiment.alphas):
+            configs += [(f"ste_{alpha:g}", straight_through(training, alpha)) for alpha in experiment.straight]
+            configs += [
+                (f"magnitude_{density:g}", baseline_of(training, "magnitude", density=density))
+                for density in experiment.densities
+            ]
+        for label, settings in configs:
+            verb = "baseline" if isinstance(settings, BaselineConfig) else "train"
+            piece = make(f"{name}_seed{seed}_{label}", f"entropy_training.{verb}", settings, needs)
+            rows.append((label.partition("_")[0], piece))
     if (dense := experiment.dense) is not None:
-        piece = make(f"{name}_dense_seed{dense.seed}", "entropy_training.pretrain", dense)
-        cells.append(Cell("dense", dense.seed, None, piece))
-    return cells
+        rows.append(("dense", make(f"{name}_dense_seed{dense.seed}", "entropy_training.pretrain", dense)))
+    return rows
 
 
 def straight_through(training: TrainConfig, alpha: float) -> TrainConfig:
@@ -159,13 +149,15 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         return {"readme_changed": page.render()}
     stamp = page.stamp() if settings.publish else provenance.stamp()
     runs = "runs" if settings.scale == "full" else run.path / "runs"
-    cells = {name: cells_of(name, experiment, runs) for name, experiment in experiments(settings).items()}
-    gathered = pieces.gather([cell.piece for row in cells.values() for cell in row], run, settings)
+    rows = {name: pieces_of(name, experiment, runs) for name, experiment in experiments(settings).items()}
+    gathered = pieces.gather([piece for row in rows.values() for _, piece in row], run, settings)
     if gathered.is_partial:
         return gathered.summary()
+    if settings.publish and gathered.missing:
+        raise ValueError(f"--publish without {', '.join(piece.key for piece in gathered.missing)}: run them first")
     networks = {}
-    for name, row in cells.items():
-        if not any(cell.method == "ect" and cell.piece in gathered for cell in row):
+    for name, row in rows.items():
+        if not any(method == "ect" and piece in gathered for method, piece in row):
             continue  # the summary says what is missing
         networks[name] = result = result_of(name, row, gathered) | {"provenance": stamp}
         folder = pathlib.Path(result["methods"]["ect"]["seeds"][0]["folder"]) / "plots"
@@ -182,21 +174,24 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     return {name: means_of(result["methods"]["ect"]["seeds"]) for name, result in networks.items()} | gathered.summary()
 
 
-def result_of(name: str, cells: list[Cell], gathered: Gathered) -> dict:
+def result_of(name: str, row: list[tuple[str, Piece]], gathered: Gathered) -> dict:
     """Returns the published form of one network: its files by method, the best ones, and counts of the first one."""
-    curve = [row for cell in cells if cell.piece in gathered for row in rows_of(cell, gathered[cell.piece].result)]
+    done = [(method, piece) for method, piece in row if piece in gathered]
+    curve = [entry for method, piece in done for entry in rows_of(method, piece, gathered[piece].result)]
     methods = {method: {"seeds": rows} for method in METHODS if (rows := best_rows(curve, method))}
     folder = methods["ect"]["seeds"][0]["folder"]
-    first = next(cell.piece for cell in cells if str(cell.piece.path) == folder)
+    first = next(piece for _, piece in done if str(piece.path) == folder)
     entries = {entry: gathered[first].result[entry] for entry in ("dataset", "bits", "layers")}
     names = {"network": name, "title": TITLES[name], "width": first.settings.width, "tolerance": TOLERANCE}
     return names | entries | {"methods": methods, "curve": curve, "pieces": gathered.summary()}
 
 
-def rows_of(cell: Cell, result: dict) -> list[dict]:
+def rows_of(method: str, piece: Piece, result: dict) -> list[dict]:
     """Returns a row of a training; of a baseline its best file and all candidates, without test accuracy."""
-    names = {"method": cell.method, "seed": cell.seed, "alpha": cell.alpha, "folder": str(cell.piece.path)}
-    if cell.method == "dense":  # as a file that loses nothing
+    settings = piece.settings
+    alpha = settings.alpha if isinstance(settings, TrainConfig) else None
+    names = {"method": method, "seed": settings.seed, "alpha": alpha, "folder": str(piece.path)}
+    if method == "dense":  # as a file that loses nothing
         before = {f"float_{split}_accuracy": result[f"{split}_accuracy"] for split in ("validation", "test")}
         result = result | before | {"bytes": 4 * result["values"], "ratio": 1.0}
     names |= {entry: result[entry] for entry in ("float_validation_accuracy", "float_test_accuracy")}

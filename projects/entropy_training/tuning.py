@@ -12,7 +12,6 @@ from common import app, models
 from common.models import layers, zoo
 from common.study import parts
 from common.training import augmentation, classifier, step
-from projects.entropy_training import relaxation
 from projects.entropy_training.config import TrainConfig
 from projects.entropy_training.hardening import Labelled
 
@@ -55,24 +54,20 @@ def _begin(labelled, settings, network, optimizer, movable) -> tuple[step.Merge,
     frozen labels.
     """
     module = models.from_tree(nnx.clone(network.module), labelled.tree())
-    paths = labelled.paths
-    graph, kernels, parameters, statistics = nnx.split(
-        module, lambda path, _: "/".join(map(str, path)) in paths, nnx.Param, ...
-    )
+    whole, start = step.initial_state(module, optimizer, settings.seed + 1)
     grids = {name: jnp.asarray(grid) for name, grid in labelled.centroids.items()}
     latents = {name: layer.start for name, layer in movable.items()} if settings.tune_labels else {}
 
     def merge(free: Any, statistics: Any) -> nnx.Module:
         parameters, grids, latents = free
-        module = nnx.merge(graph, kernels, parameters, statistics, copy=True)
-        for name, layer in relaxation.layers_of(module, (layers.Linear, layers.Conv)).items():
+        module = whole(parameters, statistics)
+        for name, layer in models.weight_layers(module).items():
             grid = grids[name].at[grids[name].shape[0] // 2].set(0.0)
             layer.kernel[...] = movable[name].kernel(grid, latents.get(name))
         return module
 
-    free = (parameters, grids, latents)
-    key = jax.random.key(settings.seed + 1, impl="rbg")
-    return merge, step.State(free, statistics, optimizer.init(free), key, jnp.int32(0))
+    free = (start.parameters, grids, latents)  # kernels among them have no gradient and stay
+    return merge, start._replace(parameters=free, optimizer=optimizer.init(free))
 
 
 class Movable:
@@ -126,10 +121,10 @@ def fresh_statistics(
 ) -> Labelled:
     """Returns the network with running statistics measured anew, with hard weights, over images as in training."""
     module = models.from_tree(nnx.clone(network.module), labelled.tree())
-    norms = relaxation.layers_of(module, layers.BatchNorm)
+    norms = [norm for _, norm in nnx.iter_modules(module) if isinstance(norm, layers.BatchNorm)]
     if not norms:
         return labelled
-    for norm in norms.values():
+    for norm in norms:
         norm.momentum = 0.0  # the statistics are then the batch's own
     graph, parameters, statistics = nnx.split(module, nnx.Param, ...)
     inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)

@@ -80,7 +80,7 @@ def test_the_full_study_takes_their_settings_from_the_flag_files():
 def test_pieces_lie_where_published_results_name_them():
     """So that an earlier run is taken and not made again."""
     for name, experiment in study.experiments(StudyConfig(scale="full", networks=("lenet_300_100", "lenet5"))).items():
-        folders = {str(cell.piece.path) for cell in study.cells_of(name, experiment, "runs")}
+        folders = {str(piece.path) for _, piece in study.pieces_of(name, experiment)}
         assert {row["folder"] for row in page.read()[name]["curve"] if row.get("folder")} <= folders
 
 
