@@ -13,7 +13,7 @@ from kernels import entropy
 from projects.entropy_training import relaxation
 from projects.entropy_training.config import TrainConfig
 
-FACTORS = 2.0 ** np.arange(0.0, 8.1, 0.25)  # on the price of a bit, where a file must have a size
+FACTORS = 2.0 ** np.arange(0.0, 8.1, 0.125)  # on the price of a bit, where a file must have a size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +97,11 @@ def harden_to(target: int, size: Callable[[Labelled], int], at: Callable[[float]
     """Returns the network at the lowest price of a bit at which it fits, and the factor on that price.
 
     Args:
-      target: the largest size in bytes; where no price reaches it, the factor is 1.
+      target: the largest size in bytes; where no price reaches it with weights other than 0, the factor is 1.
       size: of a file with these labels.
       at: makes the network for a factor.
     """
     index = bisect.bisect_left(FACTORS, True, key=lambda factor: size(at(factor)) <= target)
-    factor = float(FACTORS[index]) if index < len(FACTORS) else 1.0
-    return at(factor), factor
+    if index < len(FACTORS) and (labelled := at(float(FACTORS[index]))).nonzero_share > 0:
+        return labelled, float(FACTORS[index])
+    return at(1.0), 1.0

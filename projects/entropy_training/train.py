@@ -6,8 +6,6 @@ those of the decoded weights. Settings are chosen on training images kept apart;
 end.
 """
 
-import functools
-
 import numpy as np
 from flax import nnx
 
@@ -118,11 +116,15 @@ def constrain(settings: TrainConfig, run: app.Run, network: zoo.Network, weights
 
 def harden(settings: TrainConfig, coded: nnx.Module) -> tuple[hardening.Labelled, float]:
     """Returns the network in hard labels, and the factor on the price of a bit: 1 but where a file must have a size."""
-    at = functools.partial(hardening.harden, coded, settings, settings.sharpness[1], ITERATIONS)
-    if settings.target_bytes is None:
-        return at(1.0), 1.0
-    finest = coding.SMALL_STEPS[-1]  # tuning and coarser biases change a file by less than the finest ones take
-    return hardening.harden_to(settings.target_bytes, lambda labelled: len(coding.encode(labelled, finest)[0]), at)
+
+    def at(factor: float) -> hardening.Labelled:  # at a high price, iterations would end in a network of zeros
+        iterations = ITERATIONS if factor == 1 else 0
+        return hardening.harden(coded, settings, settings.sharpness[1], iterations, factor)
+
+    def size(labelled: hardening.Labelled) -> int:  # with the finest biases: tuning changes less than they take
+        return len(coding.encode(labelled, coding.SMALL_STEPS[-1])[0])
+
+    return (at(1.0), 1.0) if settings.target_bytes is None else hardening.harden_to(settings.target_bytes, size, at)
 
 
 if __name__ == "__main__":

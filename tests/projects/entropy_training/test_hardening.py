@@ -111,6 +111,7 @@ def test_the_price_of_a_bit_rises_until_the_file_fits():
     hard, factor = hardening.harden_to(3, nonzero, at)
     assert nonzero(hard) <= 3 < nonzero(at(factor / 2**0.25)) and factor > 1
     assert hardening.harden_to(-1, nonzero, at)[1] == 1  # no price does it: as without a target
+    assert hardening.harden_to(0, nonzero, at)[1] == 1  # a network of zeros is not what was asked for
 
 
 def test_a_file_with_another_codebook_is_noticed(monkeypatch):
