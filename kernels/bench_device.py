@@ -158,28 +158,28 @@ def orchestrate(arguments, parser) -> int:
     with tempfile.TemporaryDirectory() as folder:
         limits = pathlib.Path(folder) / "ceilings.json"
         for room in ["ceilings", *(arguments.rooms or names)]:
-            left = end - time.monotonic()
-            if left < 2 or (room not in ("ceilings", "tests") and not limits.exists()):
+            remaining = end - time.monotonic()
+            if remaining < 2 or (room not in ("ceilings", "tests") and not limits.exists()):
                 result["unmeasured"].append(room)
                 continue
             if room == "tests":
                 log = arguments.output / "tests.log"
                 pytest = ["pytest", *TESTS, "-v", "-n", str(arguments.workers), "-p", "no:cacheprovider", "--tb=short"]
-                status, taken = run_child(pytest, left - LEAVE_S, log, exact)
-                result["tests"] = {**summary_of(log), "status": status, "seconds": round(taken, 1)}
+                status, seconds = run_child(pytest, remaining - LEAVE_S, log, exact)
+                result["tests"] = {**summary_of(log), "status": status, "seconds": round(seconds, 1)}
             else:
                 target = limits if room == "ceilings" else pathlib.Path(folder) / f"{room}.json"
                 child = ["kernels.bench_device", "--only", room, "--target", str(target), "--ceilings", str(limits)]
-                status, taken = run_child([*child, "--repeats", str(arguments.repeats)], left)
+                status, seconds = run_child([*child, "--repeats", str(arguments.repeats)], remaining)
                 rows = json.loads(target.read_text()) if target.exists() else {"rows": []}
                 if room == "ceilings":
                     result |= {**rows.get("provenance", {}), "ceilings": rows.get("ceilings", {})}
                     if arguments.commit:
                         result |= {"commit": arguments.commit, "dirty": None}
                 else:
-                    facts = {"seconds": round(taken, 1), "complete": rows.get("complete", False)}
+                    facts = {"seconds": round(seconds, 1), "complete": rows.get("complete", False)}
                     result["rooms"][room] = {**facts, "rows": rows["rows"]}
-            print(f"{room}: {taken:.0f} s" + ("" if status == 0 else f", status {status}"), flush=True)
+            print(f"{room}: {seconds:.0f} s" + ("" if status == 0 else f", status {status}"), flush=True)
             (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")
     (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")
     if "tests" in result:

@@ -60,8 +60,8 @@ def locate(table: SoftTable, latent: jax.Array) -> Place:
 def lookup_moments(table: SoftTable, place: Place) -> tuple[jax.Array, jax.Array]:
     """Mean and variance [...] of the centroid that each weight draws; the variance is never below 0."""
     ends = jnp.stack([table.mean[:-1], table.mean[1:], table.variance[:-1], table.variance[1:]], axis=1)
-    found = ends.at[place.index].get(mode="promise_in_bounds")
-    mean, next_mean, variance, next_variance = (found[..., column] for column in range(4))
+    moments = ends.at[place.index].get(mode="promise_in_bounds")
+    mean, next_mean, variance, next_variance = (moments[..., column] for column in range(4))
     rest = 1 - place.fraction
     # A mixture of two distributions has the mean of their variances and the variance of their means.
     between = place.fraction * rest * jnp.square(next_mean - mean)

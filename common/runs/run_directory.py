@@ -104,22 +104,22 @@ class Run:
             FileNotFoundError: one is missing.
             RunError: one changed since this unfinished run wrote its first checkpoint.
         """
-        known = self.meta().get("inputs", {})
+        recorded_inputs = self.meta().get("inputs", {})
         for path in map(str, paths):
-            found = files.fingerprint(path)
-            begun = any((self.path / "checkpoints").glob("*"))
-            if begun and known.get(_absolute(path), found) != found:
+            fingerprint = files.fingerprint(path)
+            has_checkpoint = any((self.path / "checkpoints").glob("*"))
+            if has_checkpoint and recorded_inputs.get(_absolute(path), fingerprint) != fingerprint:
                 raise RunError(f"{path} changed since the run in {self.path} began; --overwrite starts it afresh")
-            known[_absolute(path)] = found
-        self.note(inputs=known)
+            recorded_inputs[_absolute(path)] = fingerprint
+        self.note(inputs=recorded_inputs)
 
     def outputs(self, *paths: str | os.PathLike) -> None:
         """Notes files that the run has written outside its directory (call it once they are whole).
 
         When one is gone or changed later, the same command runs again instead of answering with the old result.
         """
-        known = self.meta().get("outputs", {})
-        self.note(outputs=known | {_absolute(path): files.fingerprint(path) for path in paths})
+        recorded_outputs = self.meta().get("outputs", {})
+        self.note(outputs=recorded_outputs | {_absolute(path): files.fingerprint(path) for path in paths})
 
     def meta(self) -> dict:
         """Returns what `meta.json` holds now ({} in a test)."""
@@ -218,9 +218,9 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
     if meta and meta.get("verb") != verb:
         raise RunError(f"{path} holds a run of {meta.get('verb')}, not of {verb}; choose another --run_dir")
     if meta and not overwrite and meta.get("status") != DISCARDED:
-        _check_same(path, config)
+        check_same(path, config)
         if (path / "result.json").exists():
-            changed = _changed_files(meta)
+            changed = changed_files(meta)
             if not changed:
                 result = files.read_json(path / "result.json")
                 if result is not None:
@@ -251,8 +251,8 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
     # flags.txt first: a directory with meta.json always says what it is a run of.
     files.write_atomically(path / "flags.txt", config_lib.flags_text(config, f"python -m {module_name(verb)}"))
     files.write_json(path / "meta.json", meta)
-    opened = metrics.open_trackers(trackers, path, verb, config_lib.to_texts(config))
-    return Run(path, metrics.Metrics(path / "metrics.csv", trackers=opened), news=tuple(news), lock=lock)
+    trackers_ = metrics.open_trackers(trackers, path, verb, config_lib.to_texts(config))
+    return Run(path, metrics.Metrics(path / "metrics.csv", trackers=trackers_), news=tuple(news), lock=lock)
 
 
 def module_name(verb: str) -> str:
@@ -279,12 +279,18 @@ def _foreign(path: pathlib.Path) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _check_same(path: pathlib.Path, config: Any) -> None:
+def check_same(path: pathlib.Path, config: Any) -> None:
+    """Compares a run directory's flags with a config.
+
+    Raises:
+        RunError: they differ, and where.
+    """
     try:
         lines = (path / "flags.txt").read_text().splitlines()
     except FileNotFoundError:
         raise RunError(f"{path} has lost its flags.txt; --overwrite starts the run afresh") from None
     old = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+    old = config_lib.current_texts(type(config), old)
     new, own = config_lib.to_texts(config), config_lib.to_texts(config, identity_only=True)
     names = [name for name in {**old, **new} if name in own or name not in new]
     differing = [
@@ -298,7 +304,7 @@ def _check_same(path: pathlib.Path, config: Any) -> None:
         )
 
 
-def _changed_files(meta: Mapping) -> list[str]:
+def changed_files(meta: Mapping) -> list[str]:
     """Says which recorded files are no longer what they were when the run ended; a lost input alone changes nothing.
 
     Raises:

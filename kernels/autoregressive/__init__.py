@@ -18,6 +18,7 @@ from .networks import MADE, Layer, Network, PixelCNN, init, layers, parameter_co
 from .pareto import k_hat
 from .probability import conditionals, log_prob, logits
 from .proposal import Law, Proposal, network_law
+from .record import record
 from .reliability import Evidence, Status
 from .reverse import ReverseEstimate, mirror_difference, reverse_ln_z
 from .sampling import sample
@@ -59,6 +60,7 @@ __all__ = [
     "network_law",
     "nmcmc",
     "parameter_counts",
+    "record",
     "reverse_ln_z",
     "sample",
     "stream",

@@ -214,12 +214,12 @@ def from_sums(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
-        known = Evidence(accumulate.entropy(sums), 2.0**sites, evidence.truths(exact, reference), reverse, mirror)
-        corrected = finalise(sums.weighted, SPINS, spin_derived(beta, sites), known)
+        beside = Evidence(accumulate.entropy(sums), 2.0**sites, evidence.truths(exact, reference), reverse, mirror)
+        corrected = finalise(sums.weighted, SPINS, spin_derived(beta, sites), beside)
         chain = chain_stream.means(sums.chain)
         alone = None if single is None else of_single(single, beta, sites, exact, corrected)
         raw = raw_estimates(sums if single is None else single, beta, sites)
-    status, chain_statuses = statuses_of(corrected.status, chain, sites, corrected, known.exact)
+    status, chain_statuses = statuses_of(corrected.status, chain, sites, corrected, beside.exact)
     reliability.warn(status, ADVICE)
     of_chain = {
         name: (value, math.inf if chain_statuses[name].level == reliability.NOT_USABLE else error)
@@ -261,8 +261,8 @@ def of_single(single: Sums, beta: float, sites: int, exact: Exact | None, better
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it is what the mixture is for
-        known = Evidence(accumulate.entropy(single), 2.0**sites, evidence.truths(exact))
-        alone = finalise(single.weighted, SPINS, None, known)
+        beside = Evidence(accumulate.entropy(single), 2.0**sites, evidence.truths(exact))
+        alone = finalise(single.weighted, SPINS, None, beside)
     if better.status.level != reliability.TRUSTED:
         return alone
     pairs = (alone.ln_z, alone.ln_z_err), (better.ln_z, better.ln_z_err)

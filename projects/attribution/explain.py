@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, files
+from common.models import zoo
 from common.publishing import explorer_files
-from projects.attribution import inputs, methods, pictures, pieces, zoo
+from projects.attribution import inputs, methods, pictures, pieces
 
 FORMATS = ("png", "npy", "hdf5")
 
@@ -23,7 +24,7 @@ class ExplainConfig:
     """One network, one method, many images."""
 
     checkpoint: str = config.field(
-        help=f"network: a run directory of a training, a file of weights, or {zoo.PUBLISHED}"
+        help=f"network: a run directory of a training, a file of weights, or {', '.join(zoo.PUBLISHED)}"
     )
     model: str | None = config.field(None, "network, where the checkpoint does not say", choices=zoo.TRAINED)
     width: float | None = config.field(None, "factor on its channels (none: as trained)", exclusive_minimum=0.0)
@@ -59,12 +60,12 @@ class ExplainConfig:
 
 def main(settings: ExplainConfig, run: app.Run) -> dict:
     """Explains every image and returns what goes to `result.json`."""
-    if settings.checkpoint != zoo.PUBLISHED:
+    if settings.checkpoint not in zoo.PUBLISHED:
         run.inputs(settings.checkpoint)
-    network, data = zoo.open_network(
+    network = zoo.open_network(
         settings.checkpoint, model=settings.model, width=settings.width, dataset=settings.dataset
     )
-    samples = inputs.gather(settings.images, settings.first, settings.count, data, settings.target)
+    samples = inputs.gather(settings.images, settings.first, settings.count, network.data, settings.target)
     paths = explain_all(settings, run, network, samples)
     output = pathlib.Path(settings.output) if settings.output else run.path / "heatmaps"
     written = write(settings, output, paths, samples, network)
@@ -73,12 +74,12 @@ def main(settings: ExplainConfig, run: app.Run) -> dict:
     if settings.output:
         run.outputs(*written)
     return {
-        "network": network.name, "dataset": data.name, "method": settings.method, "images": samples.count,
+        "network": network.name, "dataset": network.data.name, "method": settings.method, "images": samples.count,
         **facts, "written": [str(path) for path in written[:8]],
     }  # fmt: skip
 
 
-def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.Samples) -> list[pathlib.Path]:
+def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Samples) -> list[pathlib.Path]:
     """Returns the files of all batches, in order; those of an earlier start are taken as they are."""
     explain = methods.explainer(
         settings.method,
@@ -123,7 +124,7 @@ def check_finite(relevance, index: np.ndarray) -> None:
         )
 
 
-def target_of(target: str, labels: np.ndarray | None, network: zoo.Explained, params, x) -> np.ndarray:
+def target_of(target: str, labels: np.ndarray | None, network: zoo.Network, params, x) -> np.ndarray:
     """Returns one class for each sample, int32 `[batch]`."""
     if target == "label":
         return labels.astype(np.int32)
@@ -155,7 +156,7 @@ def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, networ
         if samples.images is not None:
             written.append(output / "dataset.h5")
             labels = np.concatenate([pieces.load(path)["label"] for path in paths])
-            explorer_files.write_dataset(written[-1], samples.images, labels, name=network.data)
+            explorer_files.write_dataset(written[-1], samples.images, labels, name=network.data.name)
     if "npy" in settings.formats:
         written.append(output / "relevance.npy")
         with files.beside(written[-1]) as temporary, temporary.open("wb") as file:

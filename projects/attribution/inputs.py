@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common import datasets
-from projects.attribution.zoo import Explained
+from common.models import zoo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
 BY_DEFAULT = 100  # images of a data set
@@ -30,7 +30,7 @@ class Samples:
         """How many samples there are."""
         return len(self.index)
 
-    def inputs(self, network: Explained, number: np.ndarray) -> np.ndarray:
+    def inputs(self, network: zoo.Network, number: np.ndarray) -> np.ndarray:
         """Returns the network's inputs of some samples, float32 `[batch, height, width, channels]`."""
         if self.images is None:
             return self.arrays[number]

@@ -5,27 +5,26 @@ by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --p
 """
 
 import dataclasses
+import functools
 import pathlib
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config
-from common.runs import provenance
-from kernels import attribution
-from projects.attribution import inputs, methods, pictures, published, zoo
+from common import app, config, publishing
+from common.models import zoo
+from kernels import attribution, timing
+from projects.attribution import inputs, methods, pictures
+from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
 SHOWN = ("gradient", "smoothgrad", "integrated_gradients", *methods.composites.NAMES)
-REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TablesConfig:
+class TablesConfig(publishing.PageConfig):
     """Which networks, how large."""
 
     networks: tuple[str, ...] = config.field(
@@ -34,50 +33,45 @@ class TablesConfig:
             "runs/attribution.train/resnet20",
             "runs/deepcabac.train/small_vgg16_quarter_seed0",
         ),
-        f"with --scale=full: run directories of trainings, and {zoo.PUBLISHED}",
-    )
-    scale: str = config.field(
-        "small", "small: a minute, on digits; full: the networks named", choices=("small", "full")
+        f"with --scale=full: run directories of trainings, and {', '.join(zoo.PUBLISHED)}",
     )
     batch_size: int = config.field(8, "images in a timed call", minimum=1)
-    publish: bool = config.field(False, "put results and the picture into the project's results/ (with --scale=full)")
-    render_readme: bool = config.field(False, "only write the published results into README.md")
 
 
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Measures every network, writes tables and pictures; returns the numbers by network."""
     if settings.render_readme:
-        return {"readme_changed": published.render()}
-    found, stamp = {}, provenance.stamp()  # before the first result makes the checkout differ from its commit
-    for network, data in open_networks(settings):
-        samples = inputs.gather((), 0, settings.batch_size, data, "label")
+        return {"readme_changed": page.render()}
+    stamp = page.stamp() if settings.publish else None
+    results = {}
+    for network in open_networks(settings):
+        samples = inputs.gather((), 0, settings.batch_size, network.data, "label")
         x = samples.inputs(network, np.arange(samples.count))
-        run.log(f"{network.name} on {network.data}")
-        found[network.name] = {
-            "network": network.name, "dataset": network.data, "batch": samples.count, **runtime(network, x),
+        run.log(f"{network.name} on {network.data.name}")
+        results[network.name] = {
+            "network": network.name, "dataset": network.data.name, "batch": samples.count, **runtime(network, x),
             "conservation": conservation(network, x),
         }  # fmt: skip
-        path = draw(run, network, samples, x)
-        if settings.publish and settings.scale == "full":
-            may_show = network.data == "digits"  # part of scikit-learn; other images stay out of the repository
-            published.write(network.name, found[network.name], path if may_show else None, stamp)
-    run.table("runtime", *published.runtime_rows(found), "Milliseconds an image")
-    run.table("conservation", *published.conservation_rows(found), "Relevance that does not arrive, of the output")
-    return found
+        picture = draw(run, network, samples, x)
+        if settings.publish and run.is_main:
+            may_show = network.data.name == "digits"  # part of scikit-learn; other images stay out of the repository
+            page.write(network.name, results[network.name] | {"provenance": stamp}, picture if may_show else None)
+    run.table("runtime", *runtime_table(results), "Milliseconds an image")
+    run.table("conservation", *conservation_table(results), "Relevance that does not arrive, of the output")
+    return results
 
 
 def open_networks(settings: TablesConfig):
-    """Yields (network, data set)."""
+    """Yields the networks, one at a time."""
     if settings.scale == "small":
-        data = zoo.load_dataset("digits")
-        yield zoo.explained("mnist_cnn", zoo.create_network("mnist_cnn", data, width=0.25), data), data
+        yield zoo.untrained(zoo.NetworkConfig(model="mnist_cnn", dataset="digits", width=0.25))
         return
     for source in settings.networks:
         yield zoo.open_network(source)
 
 
-def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
-    """Returns seconds a batch by method, warm, in turns; and seconds of compiling."""
+def runtime(network: zoo.Network, x: np.ndarray) -> dict:
+    """Returns by method: median seconds a batch, warm and in turn, their spread, and seconds to trace and compile."""
     params, x = jax.device_put(network.params), jax.device_put(x)
     target = jnp.argmax(network.fn(params, x), -1)
 
@@ -91,25 +85,20 @@ def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
         calls[name] = lambda params, x, target, rules=rules: attribution.attribute(
             network.fn, params, x, target=target, rules=rules
         )[1]
-    compiled, compiling = {}, {}
-    for name, call in calls.items():
-        start = time.perf_counter()
-        compiled[name] = jax.jit(call).lower(params, x, target).compile()
-        compiling[name] = time.perf_counter() - start
-    seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for number in range(REPEATS + 1):
-        for name, call in compiled.items():
-            start = time.perf_counter()
-            call(params, x, target).block_until_ready()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return {"seconds": medians, "compile_seconds": compiling}
+    programs = {name: timing.compile_call(call, params, x, target) for name, call in calls.items()}
+    timings = timing.in_turn(
+        {name: functools.partial(program.call, params, x, target) for name, program in programs.items()}
+    )
+    return {
+        "seconds": timing.medians(timings),
+        "spread": {name: one.spread for name, one in timings.items()},
+        "compile_seconds": {name: program.trace_s + program.compile_s for name, program in programs.items()},
+    }
 
 
-def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
+def conservation(network: zoo.Network, x: np.ndarray) -> dict:
     """Returns by composite, of the explained outputs: what is lost, what biases and epsilon kept, what nobody did."""
-    found = {}
+    shares = {}
     for name in CONSERVING:
         rules = methods.composite(name, network)
         _, _, report = jax.jit(
@@ -118,17 +107,17 @@ def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
             )
         )(network.params, x)
         explained = float(report.explained)
-        found[name] = {
+        shares[name] = {
             "lost": 1 - float(report.arrived) / explained,
             "bias": float(jnp.sum(report.bias)) / explained,
             "epsilon": float(jnp.sum(report.epsilon)) / explained,
             "unexplained": abs(explained - float(report.arrived) - float(jnp.sum(report.bias + report.epsilon)))
             / abs(explained),
         }
-    return found
+    return shares
 
 
-def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
+def draw(run: app.Run, network: zoo.Network, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
     """Leaves the picture of all methods on the first samples; returns its path."""
     count, params = min(4, samples.count), jax.device_put(network.params)
     x = x[:count]
@@ -141,4 +130,4 @@ def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.nd
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, TablesConfig, transient=publishing.only_renders)

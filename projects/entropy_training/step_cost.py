@@ -12,7 +12,7 @@ import numpy as np
 
 from common import app, config, files, models
 from common.runs import provenance
-from common.training import classifier
+from common.training import classifier, step
 from projects.entropy_training import model, pretrain, published, steps
 from projects.entropy_training.config import TrainConfig
 from projects.entropy_training.pretrain import PretrainConfig
@@ -41,13 +41,13 @@ def main(settings: StepCostConfig, run: app.Run) -> dict:
     batch = {"images": images, "labels": np.arange(settings.batch_size) % 10}
     seconds = {name: [] for name in contestants}
     for repeat in range(settings.repeats + 3):
-        for name, (step, state) in contestants.items():
+        for name, (advance, state) in contestants.items():
             began = time.perf_counter()
-            state, metrics = step(state, batch)
+            state, metrics = advance(state, batch)
             jax.block_until_ready((state.parameters, metrics))
             if repeat >= 3:
                 seconds[name].append(time.perf_counter() - began)
-            contestants[name] = (step, state)
+            contestants[name] = (advance, state)
     median = {name: statistics.median(times) for name, times in seconds.items()}
     result = {
         "levels": settings.levels, "batch_size": settings.batch_size, "repeats": settings.repeats, "median_s": median,
@@ -62,10 +62,10 @@ def main(settings: StepCostConfig, run: app.Run) -> dict:
 def plain_step(data):
     """Returns (step, state) of a floating-point training."""
     settings = PretrainConfig(dataset="digits", shift=1)
-    optimizer = pretrain.make_optimizer(settings, 1000)
-    graph, state = classifier.initial_state(pretrain.create_network(settings, data), optimizer, 0)
+    optimizer = classifier.make_optimizer(settings, 1000)
+    merge, state = step.initial_state(pretrain.create_network(settings, data), optimizer, 0)
     preprocess = models.standardise(data.mean, data.std)
-    return jax.jit(classifier.make_step(graph, optimizer, preprocess, shift=settings.shift)), state
+    return jax.jit(step.make_step(merge, optimizer, preprocess, shift=settings.shift)), state
 
 
 def coded_step(data, levels: int, noisy: bool):

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, files, weight_files
+from common.models import zoo
 from common.runs import provenance
 from common.training import checkpoint
-from kernels import boundary_step
+from kernels import boundary_step, peers
 from kernels.alpha_stable import words
 from projects.levy_attack import program, published, study, victims
 from projects.levy_attack.attack import AttackConfig, attack
@@ -56,10 +57,8 @@ class BenchConfig:
 
 def main(settings: BenchConfig, run: app.Run) -> dict:
     """Measures, and returns what goes to the result file."""
-    from tests.peers import client
-
     result: dict = {"batch": BATCH, "repeats": settings.repeats}
-    with client.open_peer("foolbox") as peer:
+    with peers.start("foolbox") as peer:
         result["versions"] = peer.ask("version")
         if settings.speed:
             result["steps_per_s"] = _piece(run, "speed", lambda: speed(settings, peer))
@@ -92,7 +91,7 @@ def _given(
     """Returns the victim, images with labels and starts, and the paths that the peer reads."""
     folder = f"{settings.checkpoints}/{name}"
     victim = victims.open_victim(name, folder, dataset)
-    data = victims.load_dataset(dataset)
+    data = zoo.load_dataset(dataset)
     chosen = victims.choose_images(victim, count + count // 3 + 2, None)
     x, labels = victim.images[chosen], victim.labels[chosen]
     first = AttackConfig(budget=40, batch_size=len(chosen), delta=1e-6, eps=1e-6)  # a start and its bisection

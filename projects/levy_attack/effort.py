@@ -13,7 +13,8 @@ import numpy as np
 
 from common import app, config, files, weight_files
 from common.runs import provenance
-from projects.levy_attack import statistics, victims
+from common.study import statistics
+from projects.levy_attack import victims
 from projects.levy_attack.config import VerbConfig
 from projects.levy_attack.study import NOISE_TITLES, SHORT, run_piece
 

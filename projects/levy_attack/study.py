@@ -11,7 +11,8 @@ import numpy as np
 
 from common import app, weight_files
 from common.runs import provenance, run_directory
-from projects.levy_attack import attack, statistics
+from common.study import statistics
+from projects.levy_attack import attack
 from projects.levy_attack.config import VerbConfig
 
 ALPHAS = (2.0, 1.0, 0.5, 1.5, 0.8, 1.2, 1.8)  # what is missing at the end matters less

@@ -5,7 +5,6 @@ Every victim takes float images in [0, 1], before any normalisation, and returns
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -13,20 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common import datasets, models
-from common.models import efficientnet
-from common.training import checkpoint
+from common import models
+from common.models import efficientnet, zoo
 from kernels import plain_operations
 
 TRAINED = ("mlp", "mnist_cnn", "cifar_cnn", "resnet20")
 NAMES = (*TRAINED, "small_vgg16", "efficientnet_lite0")
-DATASETS = {
-    "mlp": "mnist",
-    "mnist_cnn": "mnist",
-    "cifar_cnn": "cifar10",
-    "resnet20": "cifar10",
-    "small_vgg16": "cifar10",
-}
 TITLES = {
     "mlp": "MLP 784-128-10",
     "mnist_cnn": "MNIST CNN",
@@ -37,8 +28,7 @@ TITLES = {
 }
 NARROW = ("resnet20",)  # few channels: XLA's own convolutions label 100 images in 75 ms on two cores, `layers`' in 110
 NARROWED, NARROW_WIDTH = ("mnist_cnn", "cifar_cnn"), 0.5  # so are these at half of their channels or fewer
-LITE0_FILE = "efficientnet_lite0/efficientnet_lite0.npz"
-LITE0_BATCH = efficientnet.CPU_BATCH
+LITE0_IMAGES = {"indices": range(0, 1000, 4), "crop": efficientnet.IMAGE_SIZE}  # every fourth photograph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +56,6 @@ class Victim:
     classes: tuple[str, ...]
     may_publish: bool
     licence: str
-
-
-def load_dataset(name: str) -> datasets.Dataset:
-    """Returns a data set; scikit-learn's digits in the size of MNIST's."""
-    return datasets.load(name, **({"size": 28} if name == "digits" else {}))
-
-
-def create_network(victim: str, data: datasets.Dataset, seed: int = 0, width: float = 1.0) -> nnx.Module:
-    """Returns the untrained network of a victim for the images of `data`."""
-    shape = data.train_images.shape[1:]
-    return models.create(
-        victim, rngs=nnx.Rngs(seed), width=width, num_classes=len(data.classes), input_shape=shape
-    )  # fmt: skip
 
 
 def _labels(apply, mean, std, weights, images):
@@ -120,16 +97,19 @@ def open_victim(name: str, checkpoint_path: str | None, dataset: str | None = No
     Raises:
       ValueError: no weights are given, or they do not fit.
     """
-    if name == "efficientnet_lite0":
-        return _open_lite0(checkpoint_path)
-    if checkpoint_path is None:
+    is_published = name in zoo.PUBLISHED
+    if checkpoint_path is None and not is_published:
         raise ValueError(f"checkpoint: {name} has no published weights; train it and name the run directory")
-    data = load_dataset(dataset or DATASETS[name])
-    network = create_network(name, data, width=width)
-    weights = checkpoint.load_tree(checkpoint_path)
-    models.from_tree(network, weights)  # checks names and shapes
-    is_plain = name in NARROW or (name in NARROWED and width <= NARROW_WIDTH)
-    predict = make_predict(network, weights, data.mean, data.std, is_plain)
+    data = zoo.load_dataset("imagenet_samples", **LITE0_IMAGES) if is_published else dataset or zoo.OWN_DATASET[name]
+    network = zoo.open_network(checkpoint_path or name, model=name, width=width, dataset=data)
+    if is_published:
+        batch_size = network.batch_size if jax.default_backend() == "cpu" else None
+        predict = functools.partial(_labels_lite0, network.fn, batch_size)
+        predict = jax.tree_util.Partial(predict, jax.device_put(network.params))
+    else:
+        is_plain = name in NARROW or (name in NARROWED and width <= NARROW_WIDTH)
+        predict = make_predict(network.module, network.params, network.data.mean, network.data.std, is_plain)
+    data = network.data
     return Victim(
         name=name,
         title=TITLES[name],
@@ -154,45 +134,6 @@ def _labels_lite0(apply, batch_size, weights, images):
         return classify(inputs)
     parts = inputs.reshape(-1, batch_size, *inputs.shape[1:])
     return jax.lax.map(classify, parts).reshape(-1)
-
-
-def _open_lite0(checkpoint_path: str | None) -> Victim:
-    """EfficientNet-Lite0 and every fourth photograph, which it was measured on."""
-    if checkpoint_path is None:
-        from common.datasets import locate
-
-        root = locate.data_dir(None)
-        if root is None or not (root / LITE0_FILE).is_file():
-            raise ValueError(f"checkpoint: no {LITE0_FILE} in the data folder; set DATA_DIR, or name the weights")
-        checkpoint_path = str(pathlib.Path(root) / LITE0_FILE)
-    loaded = checkpoint.load_tree(checkpoint_path)
-    weights = loaded if "stem" in loaded else efficientnet.convert_published(_flat(loaded))
-    network = models.create("efficientnet_lite0", rngs=nnx.Rngs(0))
-    models.from_tree(network, weights)
-    weights = models.to_tree(network)
-    data = datasets.load("imagenet_samples", indices=range(0, 1000, 4), crop=efficientnet.IMAGE_SIZE)
-    batch_size = LITE0_BATCH if jax.default_backend() == "cpu" else None
-    predict = jax.tree_util.Partial(
-        functools.partial(_labels_lite0, models.apply_function(network), batch_size), jax.device_put(weights)
-    )
-    return Victim(
-        name="efficientnet_lite0",
-        title=TITLES["efficientnet_lite0"],
-        dataset=data.name,
-        predict=predict,
-        images=data.test_images.astype(np.float32) / np.float32(255),
-        labels=data.test_labels,
-        classes=data.classes,
-        may_publish=False,
-        licence=data.licence,
-    )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
-    flat = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def choose_images(victim: Victim, count: int, per_class: int | None = None) -> np.ndarray:

@@ -135,10 +135,13 @@ def description(ladder: Ladder, from_trained: bool) -> str:
     )
 
 
-def network_text(settings: TrainConfig) -> str:
-    """Returns the network of the flags in words."""
-    width = f" h{settings.half_width}" if settings.network == "pixelcnn" else ""
-    return f"{settings.network} D{settings.depth} C{settings.channels}{width}"
+def network_text(settings: TrainConfig, folded: bool = False, images: int = 1, mixture: int = 1) -> str:
+    """Returns the network of the flags in words, and what it is averaged over: images, and networks of a mixture."""
+    text = f"{settings.network} D{settings.depth} C{settings.channels}"
+    text += f" h{settings.half_width}" if settings.network == "pixelcnn" else ""
+    text += ", folded order" if folded else ""
+    text += f", mixture of {mixture} networks" if mixture > 1 else ""
+    return text + (f", mean over {images} symmetries" if images > 1 else "")
 
 
 def exact_curves(ladder: Ladder, points: int = 60) -> dict[str, tuple[np.ndarray, np.ndarray]]:

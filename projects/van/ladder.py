@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from common import app, files
+from kernels.autoregressive import record
 from kernels.ising import System
 from projects.van import records, systems, train, training_step, weights
 from projects.van.config import TrainConfig, network_of
@@ -47,7 +48,7 @@ class Ladder:
 
 
 def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]:
-    """Returns a row a beta: `records.result` and beta; what lies in the run directory is not made again.
+    """Returns a row a beta: `record` and beta; what lies in the run directory is not made again.
 
     Args:
       ladder: what to train.
@@ -80,7 +81,7 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
         settings = dataclasses.replace(ladder.settings, beta=beta, chunk=ladder.chunk)
         seed = settings.seed + 1 + rung
         estimates = train.estimate(settings, system, components, ladder.samples, run, seed)
-        row = files.clean(records.result(estimates) | {"beta": beta, "steps": steps, "sites": system.sites})
+        row = files.clean(record(estimates) | {"beta": beta, "steps": steps, "sites": system.sites})
         files.write_json(path.with_suffix(".json"), row)
         run.log(f"{ladder.name} beta {beta:g}: {records.line(row)}")
         rows.append(row)

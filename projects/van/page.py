@@ -1,35 +1,30 @@
-"""The page: published results, a JSON file and pictures each in `results/`, and what README.md shows of them."""
+"""What README.md and the front page show of the published results: networks, figures over temperatures, error bars."""
 
 import pathlib
-import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from common import files
-from common.publishing import readme
-from common.runs import provenance
+from common.publishing import Headline, Page, origin
+from common.publishing.markdown import Table
+from common.publishing.origin import Results
 from kernels.autoregressive.reliability import LEVELS
 from projects.van import figures
-from projects.van.config import TrainConfig
 from projects.van.records import (
     NAMES,
     NOT_RECORDED,
     UNKNOWN,
     count_statuses,
-    decimals,
-    error_text,
     number_text,
     off_text,
     pair,
+    quantity_table,
     short,
     sigmas_off,
     status_of,
+    truth_text,
     with_error,
 )
 
 ROOM = pathlib.Path(__file__).parent
-RESULTS = ROOM / "results"
-BEGIN, END = "<!-- results: made by `study --render_readme` -->", "<!-- end of results -->"
 FULL_TABLES = ("2a", "2b")  # figures with a table for each of their systems
 METHODS = {"delta": "NIS, error by the delta method", "jackknife": "NIS, jackknife", "nmcmc": "NMCMC"}
 STAGES = {
@@ -44,34 +39,6 @@ BEFORE_STATUS = (
 )
 
 
-def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:
-    """Returns name -> result of every file there."""
-    return {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
-
-
-def write(name: str, result: Mapping[str, Any], pictures: Mapping[str, pathlib.Path], folder=RESULTS) -> None:
-    """Publishes a result and its pictures, a file for each suffix."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix, path in pictures.items():
-        shutil.copyfile(path, folder / f"{name}{suffix}.png")
-    result = dict(result) | {"pictures": [f"{name}{suffix}.png" for suffix in pictures]}
-    files.write_json(folder / f"{name}.json", result | {"front_page": front_page(result)})
-
-
-def write_network(name: str, result: Mapping[str, Any], run) -> None:
-    """Publishes the estimates of one network by `sample`, with the pictures of its run."""
-    title = f"{result['system']}, beta {result['beta']:g}, {result['samples']:,} samples"
-    pictures = {f"_{picture}": run.plots / f"{picture}.png" for picture in ("correction", "weights", "chain")}
-    write(name, dict(result) | {"title": title, "provenance": provenance.stamp()}, pictures)
-
-
-def network_text(settings: TrainConfig, images: int, mixture: int) -> str:
-    """Returns the network of a training in words, and what it is averaged over: images, and networks of a mixture."""
-    text = f"{figures.network_text(settings)}" + (", folded order" if settings.fold else "")
-    text += f", mixture of {mixture} networks" if mixture > 1 else ""
-    return text + (f", mean over {images} symmetries" if images > 1 else "")
-
-
 def is_network(result: Mapping) -> bool:
     """Whether a result is that of one network at one temperature, by `sample`."""
     return "network" in result and isinstance(result.get("estimates"), Mapping)
@@ -82,54 +49,52 @@ def is_ladder(result: Mapping) -> bool:
     return isinstance(result.get("rows"), Mapping)
 
 
-def front_page(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Returns what the repository's front page shows of a result: a line for a network or a ladder of temperatures."""
-    if "coverage" in result:
-        return coverage_line(result)
-    if is_network(result) and "exact" in result["estimates"]["ln_z"]:
-        z, off = result["estimates"]["ln_z"], sigmas_off(result["estimates"]["ln_z"], "raw")
-        error = UNKNOWN if z["nis_error"] is None else f"{z['nis_error']:.1g}"
-        text = f"ln Z {z['nis']:.4f} ± {error}, exact {z['exact']:.4f}"
-        text += "" if off is None else f" (uncorrected {abs(off):.0f} sigma off)"
-        text += f"; ESS {result['ess']:.2f}; {count_statuses([result])}"
-        return [{"what": result["title"], "result": text}]
-    if "panel" in result:
-        ((name, (row,)),) = result["rows"].items()
-        raw, nis = (sigmas_off(row["estimates"]["ln_z"], method) for method in ("raw", "nis"))
-        raw, nis = (UNKNOWN if off is None else f"{abs(off):{form}}" for off, form in ((raw, ".0f"), (nis, ".1f")))
-        text = f"ln Z {raw} sigma off uncorrected, {nis} corrected; ESS {row['ess']:.2g}; {count_statuses([row])}"
-        return [{"what": f"the Comment's panel, {name}, beta {row['beta']:g}", "result": text}]
-    if isinstance(result.get("rows"), list):
-        row = min(result["rows"], key=lambda row: abs(row["beta"] - 1))
-        best = min(error for name, error in row.items() if name not in ("beta", "network"))
-        text = f"couplings at beta {row['beta']:g} to {row['network']:.2g} (root mean square), best baseline {best:.2g}"
-        return [{"what": f"figure {result['figure']}, inverse Ising", "result": text}]
-    return [
-        {
-            "what": f"figure {row[0]}, {row[1]}, {row[3]}",
-            "result": f"ln Z within 1, 2, 3 sigma of exact: {row[5]} temperatures; {row[7]}",
-        }
-        for row in summary_table([result])[1]
-    ]
+def headline(results: Results) -> Headline:
+    """Returns the front page's row: the largest lattice, the Comment's panel, and how honest error bars are."""
+    lines = {"square24": network_line, "figure_comment": panel_line, "coverage": coverage_line}
+    return Headline(
+        "ln Z of the largest lattice and of the Comment's panel; how honest error bars are",
+        "; ".join(line(results[name]) for name, line in lines.items() if name in results),
+        tuple(lines),
+    )
 
 
-def coverage_line(result: Mapping) -> list[dict[str, str]]:
-    """Returns the line of the front page: coverage where it is trusted, silence where it should not be."""
+def network_line(result: Mapping) -> str:
+    """Returns ln Z of a network on a lattice with an exact solution, before and after correction."""
+    z, off = result["estimates"]["ln_z"], sigmas_off(result["estimates"]["ln_z"], "raw")
+    error = UNKNOWN if z["nis_error"] is None else f"{z['nis_error']:.1g}"
+    text = f"{result['title']}: ln Z {z['nis']:.4f} ± {error}, exact {z['exact']:.4f}"
+    text += "" if off is None else f" (uncorrected {abs(off):.0f} sigma off)"
+    return f"{text}; ESS {result['ess']:.2f}; {count_statuses([result])}"
+
+
+def panel_line(result: Mapping) -> str:
+    """Returns how far off the Comment's panel is before and after correction."""
+    ((name, (row,)),) = result["rows"].items()
+    raw, nis = (sigmas_off(row["estimates"]["ln_z"], method) for method in ("raw", "nis"))
+    raw, nis = (UNKNOWN if off is None else f"{abs(off):{form}}" for off, form in ((raw, ".0f"), (nis, ".1f")))
+    text = f"the Comment's panel, {name}, beta {row['beta']:g}: ln Z {raw} sigma off uncorrected, {nis} corrected"
+    return f"{text}; ESS {row['ess']:.2g}; {count_statuses([row])}"
+
+
+def coverage_line(result: Mapping) -> str:
+    """Returns coverage where it is trusted, silence where it should not be; "" where cases are missing."""
     rows = result["coverage"]
     shares = [one["trusted"] for name in GOOD if name in rows for one in rows[name]["methods"]["delta"].values()]
     shares = [share for share in shares if share is not None]
     bad = [rows[name]["told"] for name in rows if name not in (*GOOD, *MEDIUM)]
     if not shares or not bad:
-        return []
+        return ""
     alone, mirror = (min(one[evidence] for one in bad) for evidence in ("weights", "mirror"))
     false = max(rows[name]["told"]["samples of p"] for name in GOOD if name in rows)
-    text = f"one-sigma bars of good networks hold {percent(min(shares))} to {percent(max(shares))}; false alarms "
-    text += f"{percent(false)}; unusable results are flagged in at least {percent(mirror)} with a mirror image to "
-    text += f"look at, in {percent(alone)} by the weights alone"
-    return [{"what": f"error bars, {result['seeds']} seeds a case", "result": text}]
+    text = (
+        f"error bars, {result['seeds']} seeds a case: one-sigma bars of good networks hold {percent(min(shares))} to "
+    )
+    text += f"{percent(max(shares))}; false alarms {percent(false)}; unusable results are flagged in at least "
+    return text + f"{percent(mirror)} with a mirror image to look at, in {percent(alone)} by the weights alone"
 
 
-def summary_table(results: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
+def summary_table(results: Sequence[Mapping]) -> Table:
     """Returns columns and rows: a row a ladder of temperatures."""
     columns = [
         "figure", "system", "network and training", "temperatures", "ESS", "ln Z within 1, 2, 3 sigma", "largest error",
@@ -152,36 +117,15 @@ def summary_table(results: Sequence[Mapping]) -> tuple[list[str], list[list[str]
     return columns, rows
 
 
-def network_parts(result: Mapping) -> list[str]:
+def network_parts(result: Mapping) -> list[str | Table]:
     """Returns a paragraph and a table for a single network: every quantity before and after correction."""
-    columns = [
-        "quantity", "exact", "before weighting", "sigma off", "corrected (NIS)", "jackknife error", "sigma off",
-        "NMCMC", "sigma off",
-    ]  # fmt: skip
-    rows = []
-    for name, values in result["estimates"].items():
-        texts = {method: with_error(*pair(values, method)) if method in values else "" for method in ("raw", "nmcmc")}
-        rows.append([
-            markdown_name(name), truth_text(values), texts["raw"], off_text(values, "raw"),
-            with_error(*pair(values, "nis")), error_text(values["nis_jackknife_error"]), off_text(values, "nis"),
-            texts["nmcmc"], off_text(values, "nmcmc"),
-        ])  # fmt: skip
-    return [described(result), readme.markdown(columns, rows)]
+    columns, rows = quantity_table(result)
+    return [described(result), (columns, [[escaped(name), *cells] for name, *cells in rows])]
 
 
-def markdown_name(name: str) -> str:
-    """Returns the name of a quantity in a cell."""
-    return NAMES[name].replace("|", "\\|")
-
-
-def truth_text(values: Mapping) -> str:
-    """Returns the exact value, or Swendsen-Wang's with its error; nothing where there is neither."""
-    if "exact" in values:
-        return f"{values['exact']:.{decimals(values['nis_error'])}f}"
-    value, error = pair(values, "reference")
-    if value is None:
-        return ""
-    return f"{value:.6g}" if error == 0 else f"{with_error(value, error)} (Swendsen-Wang)"
+def escaped(text: str) -> str:
+    """Returns a text for a cell of Markdown."""
+    return text.replace("|", "\\|")
 
 
 def described(result: Mapping) -> str:
@@ -205,12 +149,12 @@ def described(result: Mapping) -> str:
     return text
 
 
-def temperature_table(rows: Sequence[Mapping], names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def temperature_table(rows: Sequence[Mapping], names: Sequence[str]) -> Table:
     """Returns columns and rows: the corrected quantities of a ladder at every temperature."""
     columns = ["beta", "ESS", "of the network alone", "status"]
     for name in names:
         by = " by Swendsen-Wang" if name == "abs_m_site" else ", exact"
-        columns += [markdown_name(name) + by, "corrected (sigma off)"]
+        columns += [escaped(NAMES[name]) + by, "corrected (sigma off)"]
     cells = []
     for row in sorted(rows, key=lambda row: row["beta"]):
         alone = row.get("network_ess", row["ess"])
@@ -221,7 +165,7 @@ def temperature_table(rows: Sequence[Mapping], names: Sequence[str]) -> tuple[li
     return columns, cells
 
 
-def told_table(rows: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
+def told_table(rows: Mapping[str, Mapping]) -> Table:
     """Returns columns and rows: the share of seeds that are not trusted, by what the status knows; not usable ones."""
     columns = ["case", "ESS", "k-hat, 5 to 95 %", *(f"told, {text}" for text in STAGES.values())]
     columns += [f"{LEVELS[2]} of these"]
@@ -233,9 +177,9 @@ def told_table(rows: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]
     return columns, cells
 
 
-def coverage_table(rows: Mapping[str, Mapping], method: str) -> tuple[list[str], list[list[str]]]:
+def coverage_table(rows: Mapping[str, Mapping], method: str) -> Table:
     """Returns columns and rows: coverage of all seeds, and of those that are trusted (told without the truth)."""
-    columns = ["case", *map(markdown_name, next(iter(rows.values()))["methods"][method])]
+    columns = ["case", *(escaped(NAMES[name]) for name in next(iter(rows.values()))["methods"][method])]
     cells = [
         [row["about"], *(f"{percent(s['all'])} / {percent(s['trusted'])}" for s in row["methods"][method].values())]
         for row in rows.values()
@@ -248,40 +192,25 @@ def percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{100 * share:.1f} %".replace(".0 %", " %")
 
 
-def coverage_parts(result: Mapping) -> list[str]:
+def coverage_parts(result: Mapping) -> list[str | Table]:
     """Returns what the README shows of a published coverage."""
     rows, seeds, first = result["coverage"], result["seeds"], result["first_seed"]
     parts = [
         f"**How honest the error bars are**: {seeds} seeds ({first} to {first + seeds - 1}) of {result['samples']:,} "
         "samples a case, all with exact values. Told: the share of seeds whose status is doubtful or not usable, by "
         "what it knows; bounded: the heaviest weights are equal, so that there is no tail to fit.",
-        readme.markdown(*told_table(rows)),
+        told_table(rows),
         "One-sigma coverage, of all seeds / of those that are trusted without the exact value (a dash where fewer than "
         f"20 are). 68.3 % is right; with {seeds} seeds two standard deviations are {200 * (0.217 / seeds) ** 0.5:.0f} "
         "points.",
     ]
     for method, title in METHODS.items():
-        parts += [f"{title}:", readme.markdown(*coverage_table(rows, method))]
+        parts += [f"{title}:", coverage_table(rows, method)]
     return parts
 
 
-def refresh_front_pages(folder: pathlib.Path = RESULTS) -> list[str]:
-    """Writes anew what the front page shows of each result file, where that follows differently from its numbers now;
-    returns their names."""
-    changed = []
-    for name, result in load(folder).items():
-        fresh = front_page(result)
-        if "front_page" in result and result["front_page"] != fresh:
-            files.write_json(folder / f"{name}.json", result | {"front_page": fresh})
-            changed.append(name)
-    return changed
-
-
-def rendered(folder: pathlib.Path = RESULTS) -> str:
-    """Returns what stands between the markers of the README."""
-    results = load(folder)
-    if not results:
-        return "No results are published yet."
+def sections(results: Results) -> list[str | Table]:
+    """Returns what README.md shows of all results."""
     networks, ladders = (list(filter(kind, results.values())) for kind in (is_network, is_ladder))
     parts = [part for result in networks for part in network_parts(result)]
     if networks:
@@ -290,29 +219,23 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     if any(NOT_RECORDED in status_of(row)["unchecked"] for row in rows):
         parts.append(BEFORE_STATUS)
     if ladders:
-        parts.append(readme.markdown(*summary_table(ladders)))
+        parts.append(summary_table(ladders))
     for result in ladders:
         if (figure := result["figure"]) in FULL_TABLES:
             for name, each in result["rows"].items():
                 parts.append(f"Figure {figure}, {name}: {result['networks'][name]}.")
-                parts.append(readme.markdown(*temperature_table(each, figures.OVER_BETA[figure].columns)))
+                parts.append(temperature_table(each, figures.OVER_BETA[figure].columns))
     if (inverse := results.get("figure_4b")) is not None:
         columns = list(inverse["rows"][0])
-        cells = [[f"{row[name]:.3g}" for name in columns] for row in inverse["rows"]]
-        parts += ["Inverse Ising problem, error of the couplings:", readme.markdown(columns, cells)]
+        parts.append("Inverse Ising problem, error of the couplings:")
+        parts.append((columns, [[f"{row[name]:.3g}" for name in columns] for row in inverse["rows"]]))
     if "coverage" in results:
         parts += coverage_parts(results["coverage"])
-    parts.append(readme.measured_on(results.values()))
+    parts.append(origin.measured_on(results))
     for result in results.values():
         pictures = result.get("pictures", [])[: 1 if result in networks[1:] else None]
         parts += [f"![{result['title']}](results/{picture})" for picture in pictures]
-    return "\n\n".join(parts)
+    return parts
 
 
-def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
-    """Writes the tables into the README; returns whether it changed.
-
-    Raises:
-      ValueError: the markers are not there.
-    """
-    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")
+page = Page(ROOM, "arXiv:1809.10606, arXiv:1903.11048", {"results": sections}, headline)

@@ -8,7 +8,7 @@ import numpy as np
 from common import app
 from common.publishing import curves
 from common.runs import metrics
-from kernels.autoregressive import SpinEstimates, log_weights
+from kernels.autoregressive import SpinEstimates, log_weights, record
 from projects.van import records
 from projects.van.records import NAMES
 
@@ -97,8 +97,8 @@ def draw_chain(run: app.Run, estimates: SpinEstimates) -> None:
         return
     time = estimates.time if np.isfinite(estimates.time) else None
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
-    shown = min(len(abs_m), 500)
-    left.plot(abs_m[:shown] / estimates.sites, color=BLUE, linewidth=0.8)
+    steps = min(len(abs_m), 500)
+    left.plot(abs_m[:steps] / estimates.sites, color=BLUE, linewidth=0.8)
     left.set(xlabel="step of NMCMC", ylabel="|M|/N", title=f"acceptance {estimates.acceptance:.3f}")
     for series, label, colour in ((abs_m, "|M|", BLUE), (energy, "E", RED)):
         rho = autocorrelation(series, LAGS)
@@ -126,7 +126,7 @@ def autocorrelation(series: np.ndarray, lags: int) -> np.ndarray:
 
 def draw_comparison(run: app.Run, estimates: SpinEstimates) -> None:
     """The Comment's panel: what the network says and what correction makes of it, beside the truth."""
-    figure = comparison(records.result(estimates)["estimates"])
+    figure = comparison(record(estimates)["estimates"])
     of = "NIS, as nothing is known exactly" if estimates.exact is None else "the exact value"
     of += "; |M| from Swendsen-Wang" if estimates.reference is not None and estimates.reference[1] else ""
     caption = f"Differences from {of}. Bars: one standard error; hollow: not known."
@@ -140,7 +140,7 @@ def comparison(
     """Returns a panel a quantity: network, importance weights, neural MCMC, each with its error.
 
     Args:
-      rows: name to estimates, as in `records.result`.
+      rows: name to estimates, as in `record`.
       names: of NAMES.
     """
     names = [name for name in names if rows.get(name, {}).get("nis") is not None]
@@ -149,17 +149,17 @@ def comparison(
         row = rows[name]
         truth = row.get("exact", row.get("reference"))
         centre = row["nis"] if truth is None else truth
-        shown = [("network", "raw", GREY), ("NIS", "nis", RED), ("NMCMC", "nmcmc", BLUE)]
-        shown = [entry for entry in shown if row.get(entry[1]) is not None]
-        for place, (_, method, colour) in enumerate(shown):
+        methods = [("network", "raw", GREY), ("NIS", "nis", RED), ("NMCMC", "nmcmc", BLUE)]
+        methods = [entry for entry in methods if row.get(entry[1]) is not None]
+        for place, (_, method, colour) in enumerate(methods):
             error = row[f"{method}_error"]
             style = {"markerfacecolor": "white"} if error is None else {}
             axis.errorbar(place, row[method] - centre, error, fmt="o", color=colour, capsize=4, **style)
         if row.get("reference_error"):
             axis.axhspan(-row["reference_error"], row["reference_error"], color="black", alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_xticks(range(len(shown)), [label for label, *_ in shown], fontsize=8)
-        axis.set_xlim(-0.5, len(shown) - 0.5)
+        axis.set_xticks(range(len(methods)), [label for label, *_ in methods], fontsize=8)
+        axis.set_xlim(-0.5, len(methods) - 0.5)
         axis.tick_params(axis="y", labelsize=7)
         axis.set_title(f"{NAMES[name]} - {'NIS' if truth is None else 'exact'}", fontsize=9)
     return figure
@@ -191,8 +191,8 @@ def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     exact = np.array([row["exact"] for row in rows])
     axis.plot(betas, _numbers(row["raw"] for row in rows) - exact, "x", color=GREY, label="network")
     alone = [
-        (point["beta"], point["network_nis_ln_z"] - known)
-        for point, known in zip(points, exact, strict=True)
+        (point["beta"], point["network_nis_ln_z"] - truth)
+        for point, truth in zip(points, exact, strict=True)
         if point.get("network_nis_ln_z") is not None
     ]
     if alone:
@@ -220,7 +220,7 @@ def against_beta(
     """Returns a panel a quantity over beta: exact curve, network and corrected estimates with error bars.
 
     Args:
-      points: with beta and, by name, rows as `records.result` gives them.
+      points: with beta and, by name, rows as `record` gives them.
       exact: name to (betas, values) of a curve.
       title: of the picture.
       names: of NAMES.

@@ -1,14 +1,14 @@
-"""What a run says of its estimates: `result.json`, and from that alone its tables, the printed line and its status.
+"""What a run says of its estimates, from `result.json` alone (kernels/autoregressive/record): tables, a line, a status.
 
-An error that is not known is null in the file and a dash on the page, never 0. Statuses are those of
-kernels/autoregressive/reliability.
+An error that is not known is null in the file and a dash on the page, never 0.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kernels.autoregressive import Estimates, ReverseEstimate, SpinEstimates, Status, pareto, reliability
+from kernels.autoregressive import ReverseEstimate, Status, pareto, reliability
+from kernels.autoregressive.record import status_record
 from kernels.autoregressive.reliability import LEVELS
 
 NAMES = {
@@ -17,87 +17,6 @@ NAMES = {
 }  # fmt: skip
 UNKNOWN = "\u2014"
 NOT_RECORDED = "k-hat (not recorded)"
-
-
-def number(value: float | None) -> float | None:
-    """Returns a number as JSON has it: None where it is infinite or nan."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def numbers(**values: float | None) -> dict[str, float | None]:
-    """Returns `number` of each value."""
-    return {name: number(value) for name, value in values.items()}
-
-
-def result(estimates: SpinEstimates) -> dict[str, Any]:
-    """Returns the numbers for `result.json`."""
-    weighted, single, reverse = estimates.corrected, estimates.single, estimates.reverse
-    values = {"status": status_record(estimates.status), "samples": weighted.n}
-    values |= numbers(
-        ess=weighted.ess, effective_samples=weighted.n * weighted.ess, k_hat=weighted.k_hat,
-        largest_share=weighted.largest_share,
-    )  # fmt: skip
-    values |= {"forbidden_samples": weighted.zeros, "acceptance": estimates.acceptance}
-    values |= numbers(integrated_time=estimates.time)
-    if reverse is not None:
-        values |= numbers(reverse_ln_z=reverse.ln_z, reverse_ln_z_error=reverse.error)
-        values["reverse_status"] = reverse.status.level
-    if estimates.exact is not None:
-        values |= numbers(kl=estimates.exact.ln_z - estimates.raw["ln_z"][0])
-    if single is not None:
-        values |= numbers(
-            network_ess=single.ess, network_nis_ln_z=single.ln_z, network_nis_ln_z_error=single.ln_z_err,
-            network_raw_ln_z=single.raw_ln_z, network_k_hat=single.k_hat,
-        )  # fmt: skip
-        values["network_status"] = single.status.level
-    return values | {"estimates": quantity_records(estimates)}
-
-
-def quantity_records(estimates: SpinEstimates) -> dict[str, dict[str, Any]]:
-    """Returns what `result.json` says of each quantity, by every method: errors that cannot be known are None."""
-    weighted, exact = estimates.corrected, exact_values(estimates)
-    pairs = {"ln_z": (weighted.ln_z, weighted.ln_z_err)}
-    pairs |= {name: (weighted.mean[name], weighted.err[name]) for name in NAMES if name in weighted.mean}
-    rows = {}
-    for name, (value, error) in pairs.items():
-        row = numbers(nis=value, nis_error=error, nis_jackknife_error=weighted.jackknife_err[name])
-        row["nis_status"] = reliability.NOT_USABLE if math.isnan(value) else weighted.statuses[name].level
-        for method, of in (("raw", estimates.raw), ("nmcmc", estimates.chain)):
-            if name in of:
-                row |= numbers(**{method: of[name][0], f"{method}_error": of[name][1]})
-        if name in estimates.chain:
-            row["nmcmc_status"] = estimates.chain_statuses[name].level
-        if name in exact:
-            row["exact"] = exact[name]
-        elif name == "abs_m_site" and estimates.reference is not None:
-            row |= {"reference": estimates.reference[0], "reference_error": number(estimates.reference[1])}
-        rows[name] = row
-    return rows
-
-
-def exact_values(estimates: SpinEstimates) -> dict[str, float]:
-    """Returns name to the exact value, of what has one."""
-    exact = estimates.exact
-    if exact is None:
-        return {}
-    values = {"ln_z": exact.ln_z, "u": exact.u, "entropy": exact.s, "c_v": exact.c_v}
-    if estimates.beta:
-        values["free_energy"] = -exact.ln_z / estimates.beta / estimates.sites
-    return values
-
-
-def window_record(beta: float, weighted: Estimates, exact) -> dict[str, Any]:
-    """Returns the row of `result.json` for another temperature of the same samples."""
-    row = {"beta": beta, "status": weighted.status.level, "reasons": "; ".join(weighted.status.reasons)}
-    row |= numbers(ess=weighted.ess, k_hat=weighted.k_hat, ln_z=weighted.ln_z, ln_z_error=weighted.ln_z_err)
-    for name in ("u", "entropy", "c_v", "abs_m_site"):
-        row |= numbers(**{name: weighted.mean[name], f"{name}_error": weighted.err[name]})
-    return row if exact is None else row | {"exact_ln_z": exact.ln_z, "exact_u": exact.u}
-
-
-def status_record(status: Status) -> dict[str, Any]:
-    """Returns a status as `result.json` has it."""
-    return {"level": status.level, "reasons": list(status.reasons), "unchecked": list(status.unchecked)}
 
 
 def status_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,27 +109,43 @@ def marked(value: Any, level: str | None) -> Any:
     return value if level is None else {"value": value, "status": level}
 
 
-def table(row: Mapping[str, Any], title: str) -> tuple[list[str], list[list], str, str]:
-    """Returns (columns, rows, title, note) for `run.table`: every quantity by every method, with errors and status."""
+def truth_text(values: Mapping) -> str:
+    """Returns the exact value, or Swendsen-Wang's with its error; nothing where there is neither."""
+    if "exact" in values:
+        return f"{values['exact']:.{decimals(values['nis_error'])}f}"
+    value, error = pair(values, "reference")
+    if value is None:
+        return ""
+    return f"{value:.6g}" if error == 0 else f"{with_error(value, error)} (Swendsen-Wang)"
+
+
+def quantity_table(row: Mapping[str, Any]) -> tuple[list[str], list[list]]:
+    """Returns columns and rows: every quantity by every method, with errors and how many of them it is off."""
     columns = [
-        "quantity", "exact", "network alone", "sigmas off", "corrected (NIS)", "jackknife error", "sigmas off",
-        "status", "NMCMC", "status",
+        "quantity", "exact", "before weighting", "sigma off", "corrected (NIS)", "jackknife error", "sigma off",
+        "NMCMC", "sigma off",
     ]  # fmt: skip
     cells = []
     for name, values in row["estimates"].items():
-        level, of_chain = values["nis_status"], values.get("nmcmc_status")
-        if values["nis"] is None:  # such as F at beta = 0
-            level = None
+        texts = {method: with_error(*pair(values, method)) if method in values else "" for method in ("raw", "nmcmc")}
         cells.append([
-            NAMES[name], truth_of(values)[0],
-            with_error(*pair(values, "raw")).replace(" ", "\u00a0") if "raw" in values else None,
-            off_text(values, "raw"),
-            marked(with_error(*pair(values, "nis")), level), marked(error_text(values["nis_jackknife_error"]), level),
-            off_text(values, "nis"), None if level is None else marked(level, level),
-            None if of_chain is None else marked(with_error(*pair(values, "nmcmc")), of_chain),
-            None if of_chain is None else marked(of_chain, of_chain),
+            NAMES[name], truth_text(values), texts["raw"], off_text(values, "raw"), with_error(*pair(values, "nis")),
+            error_text(values["nis_jackknife_error"]), off_text(values, "nis"), texts["nmcmc"],
+            off_text(values, "nmcmc"),
         ])  # fmt: skip
-    return columns, cells, title, note(row)
+    return columns, cells
+
+
+def table(row: Mapping[str, Any], title: str) -> tuple[list[str], list[list], str, str]:
+    """Returns (columns, rows, title, note) for `run.table`: that of all quantities, with statuses and their colours."""
+    columns, rows = quantity_table(row)
+    for cells, values in zip(rows, row["estimates"].values(), strict=True):
+        level = None if values["nis"] is None else values["nis_status"]  # F at beta = 0 does not exist
+        of_chain = values.get("nmcmc_status")
+        cells[4:6] = (marked(cell, level) for cell in cells[4:6])
+        cells[7] = marked(cells[7], of_chain)
+        cells += [level and marked(level, level), of_chain and marked(of_chain, of_chain)]
+    return [*columns, "status", "status of NMCMC"], rows, title, note(row)
 
 
 def window_table(rows: Sequence[Mapping[str, Any]], title: str) -> tuple[list[str], list[list], str, str]:

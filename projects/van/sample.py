@@ -21,13 +21,15 @@ from common import config as config_lib
 from common.training import supervised
 from common.training.checkpoint import Checkpointer
 from kernels import autoregressive
-from kernels.autoregressive import Evidence, Proposal, SpinEstimates, accumulate, finalise, log_weights, stream
+from kernels.autoregressive import Evidence, Proposal, SpinEstimates, accumulate, finalise, log_weights, record, stream
 from kernels.autoregressive import estimates as estimation
 from kernels.autoregressive.evidence import truths
+from kernels.autoregressive.record import window_record
 from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
 from kernels.ising import System
-from projects.van import page, plots, records, systems, train, weights
+from projects.van import figures, plots, records, systems, train, weights
 from projects.van.config import TrainConfig, network_of
+from projects.van.page import page
 
 SINGLE = 20_000  # samples of the network itself, beside those of its mean over symmetries
 
@@ -79,6 +81,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     """Samples, and returns what goes to `result.json`."""
     if not mesh.is_single_process():
         raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
+    stamp = page.stamp() if settings.publish else None  # what cannot be published stops before the work
     trained, parameters = load(settings.checkpoint)
     run.inputs(weights.path_of(settings.checkpoint))
     system, network = systems.create(trained), network_of(trained)
@@ -89,7 +92,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     sums, others, seconds = draw(settings, run, task)
     estimates = estimation.finish(sums, proposal, system, beta, key=task.key, chunk=settings.chunk)
     estimates = dataclasses.replace(estimates, single=network_alone(settings, task, estimates))
-    result = records.result(estimates)
+    result = record(estimates)
     run.table("estimates", *records.table(result, "Estimates and the exact solution"))
     if run.is_main:
         spins = autoregressive.sample(parameters, network, task.key, 8, 8)[0]
@@ -102,8 +105,13 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
         resumed = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
-        about = {"network": page.network_text(trained, settings.images, len(laws)), "peak_mebibytes": round(peak)}
-        page.write_network(settings.publish, result | resumed | about, run)
+        about = {
+            "title": f"{system.title}, beta {beta:g}, {settings.samples:,} samples",
+            "network": figures.network_text(trained, folded=trained.fold, images=settings.images, mixture=len(laws)),
+            "peak_mebibytes": round(peak), "provenance": stamp,
+        }  # fmt: skip
+        pictures = {f"_{name}": run.plots / f"{name}.png" for name in ("correction", "weights", "chain")}
+        page.write(settings.publish, result | resumed | about, pictures)
     # Neither follows from the flags: a resumed run has other ones.
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
@@ -217,7 +225,7 @@ def window_rows(settings: SampleConfig, others, task: Task, entropy: float | Non
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # each row has its status
             weighted = finalise(other, SPINS, spin_derived(beta, system.sites), evidence)
-        rows.append(records.window_record(beta, weighted, exact))
+        rows.append(window_record(beta, weighted, exact))
     return rows
 
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from common import app, config, files
+from common import app, config, publishing
 from common.runs import provenance
+from common.study.parts import part
 from kernels import autoregressive
 from kernels.autoregressive import calibration
 from kernels.autoregressive.reliability import LEVELS
@@ -44,24 +45,22 @@ FIRST_SEED = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyConfig:
+class StudyConfig(publishing.PageConfig):
     """Which figure, and how large."""
 
     figure: str = config.field(
         "2a", "of the paper, the Comment's panel, or coverage of error bars", choices=tuple(figures.TITLES)
     )
-    scale: str = config.field("small", "small: about a minute; full: CPU-sized, see README", choices=("small", "full"))
     start_from: str | None = config.field(
         None, "weights that the first network of 2a begins with: a run of train with the same network"
     )
-    publish: bool = config.field(False, "put the result and its pictures into results/ (with --scale=full)")
-    render_readme: bool = config.field(False, "only write the published results into README.md")
 
 
 def main(settings: StudyConfig, run: app.Run) -> dict:
     """Makes a figure, and returns its numbers."""
     if settings.render_readme:
-        return {"front_pages_changed": page.refresh_front_pages(), "readme_changed": page.render()}
+        return {"readme_changed": page.page.render()}
+    stamp = page.page.stamp() if settings.publish else provenance.stamp()
     if settings.figure == "coverage":
         result, pictures = error_bars(CALIBRATIONS[settings.scale], run), {}
     elif settings.figure == "comment":
@@ -70,9 +69,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         result, pictures = couplings(RECONSTRUCTIONS[settings.scale], run)
     else:
         result, pictures = temperatures(settings, run)
-    result |= {"figure": settings.figure, "title": figures.TITLES[settings.figure], "provenance": provenance.stamp()}
-    if settings.publish and settings.scale == "full" and run.is_main:
-        page.write("coverage" if settings.figure == "coverage" else f"figure_{settings.figure}", result, pictures)
+    result |= {"figure": settings.figure, "title": figures.TITLES[settings.figure], "provenance": stamp}
+    if settings.publish and run.is_main:
+        page.page.write("coverage" if settings.figure == "coverage" else f"figure_{settings.figure}", result, pictures)
     return result
 
 
@@ -148,16 +147,6 @@ def panel(ladders: list[Ladder], run: app.Run) -> tuple[dict, dict]:
     return {"status": records.status_of(row), "rows": {ladders[-1].name: [row]}, "panel": True}, {"": picture}
 
 
-def piece(run: app.Run, name: str, make) -> dict:
-    """Returns what `make()` gives as JSON has it, or gave before: it stays in the run directory."""
-    path = run.path / "pieces" / f"{name}.json"
-    if (row := files.read_json(path)) is None:
-        row = files.clean(make())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, row)
-    return row
-
-
 def couplings(settings: Reconstruction, run: app.Run) -> tuple[dict, dict]:
     """Returns (result, pictures) of figure 4b: errors of couplings over temperature."""
     J = energies.sk_couplings(settings.spins, settings.seed)
@@ -171,7 +160,7 @@ def couplings(settings: Reconstruction, run: app.Run) -> tuple[dict, dict]:
 
     rows = []
     for beta in settings.betas:
-        rows.append(piece(run, f"inverse_beta{beta:g}", functools.partial(errors, beta)))
+        rows.append(part(run, f"inverse_beta{beta:g}", functools.partial(errors, beta)))
         run.log(", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()))
     columns = ["beta", "network", *EXPANSIONS]
     cells = [[row[name] for name in columns] for row in rows]
@@ -190,7 +179,7 @@ def error_bars(settings: Calibration, run: app.Run) -> dict:
     rows = {}
     for name in settings.cases:
         make = functools.partial(calibrate, name, settings, run)
-        rows[name] = piece(run, f"{name}_{settings.seeds}_{settings.samples}", make)
+        rows[name] = part(run, f"{name}_{settings.seeds}_{settings.samples}", make)
         run.log(f"{name}: ESS {rows[name]['ess']:.3f}, told {rows[name]['told']}")
     run.table("told", *page.told_table(rows), "How much is told")
     for method, title in page.METHODS.items():
@@ -212,4 +201,4 @@ def calibrate(name: str, settings: Calibration, run: app.Run) -> dict:
 
 
 if __name__ == "__main__":
-    app.run(main, StudyConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, StudyConfig, transient=publishing.only_renders)

@@ -12,7 +12,7 @@ import numpy as np
 from common import app, mesh
 from common.training import supervised
 from kernels import autoregressive
-from kernels.autoregressive import Proposal, SpinEstimates, network_law
+from kernels.autoregressive import Proposal, SpinEstimates, network_law, record
 from kernels.ising import System
 from projects.van import systems, training_step, weights
 from projects.van.config import TrainConfig, network_of
@@ -31,7 +31,7 @@ def main(settings: TrainConfig, run: app.Run) -> dict:
     spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed + 1), 16, 16)[0]
     estimates = estimate(settings, system, [parameters, *defence, *wider], settings.final_samples, run)
     final = training_step.final_beta(settings)
-    result = records.result(estimates)
+    result = record(estimates)
     run.table("estimates", *records.table(result, "Estimates and the exact solution"))
     if run.is_main:
         plots.draw_run(run, estimates, system.unfold(np.asarray(spins)), settings)

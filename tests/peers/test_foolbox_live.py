@@ -6,24 +6,20 @@ import pytest
 from common.runs import run_directory
 from common.training import checkpoint
 from projects.levy_attack import bench, tables, train
-from tests.peers import client
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(client.python_of("foolbox") is None, reason="no .venv-peers/foolbox: `make peers-foolbox`"),
-]
+PEER = "foolbox"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
+def given(peer, tmp_path_factory):
     """A peer, an MLP trained on the digits, and 30 images with starts: (peer, victim, arrays, paths)."""
     folder = tmp_path_factory.mktemp("victims")
     run = run_directory.open_for_test(folder / "mlp")
     train.main(tables.SMALL_VICTIM, run)
     assert checkpoint.load_tree(folder / "mlp")
-    with client.open_peer("foolbox") as peer:
-        settings = bench.BenchConfig(checkpoints=str(folder))
-        yield (peer, *bench._given(settings, "mlp", 30, peer, dataset="digits"))
+    settings = bench.BenchConfig(checkpoints=str(folder))
+    return (peer, *bench._given(settings, "mlp", 30, peer, dataset="digits"))
 
 
 def distances(paths, arrays):

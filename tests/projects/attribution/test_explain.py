@@ -6,13 +6,15 @@ import h5py
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from common import models
+from common.models import zoo
 from common.runs import run_directory
 from common.training import checkpoint
 from kernels import attribution
-from projects.attribution import explain, zoo
+from projects.attribution import explain
 from projects.attribution.explain import ExplainConfig
 
 
@@ -49,7 +51,8 @@ def explained(weights, tmp_path_factory):
 
 def test_relevance_is_that_of_the_kernel(explained, weights):
     folder, result, settings = explained
-    network, data = zoo.open_network(str(weights), model="mnist_cnn", width=0.1, dataset="digits")
+    network = zoo.open_network(weights, model="mnist_cnn", width=0.1, dataset="digits")
+    data = network.data
     x = np.asarray(network.preprocess(data.test_images[4:9]))
     _, expected = attribution.attribute(
         network.fn, network.params, x, target=data.test_labels[4:9], rules="epsilon_plus_flat"
@@ -113,7 +116,7 @@ def test_arrays_and_pictures_are_taken(settings, tmp_path):
     """The same images as uint8 array, as float inputs and as PNG files give the same relevance."""
     data = zoo.load_dataset("digits")
     images = data.test_images[:2]
-    network, _ = zoo.open_network(settings.checkpoint, model="mnist_cnn", width=0.1, dataset="digits")
+    network = zoo.open_network(settings.checkpoint, model="mnist_cnn", width=0.1, dataset="digits")
     np.save(tmp_path / "bytes.npy", images)
     np.save(tmp_path / "floats.npy", np.asarray(network.preprocess(images)))
     (tmp_path / "folder").mkdir()
@@ -177,7 +180,7 @@ def test_every_network_of_the_zoo_can_be_explained():
     for name in zoo.TRAINED:
         data = zoo.load_dataset("digits") if name != "small_vgg16" else None
         shape = (28, 28, 1) if data else (32, 32, 3)
-        network = models.create(name, rngs=zoo.nnx.Rngs(0), width=0.1, input_shape=shape)
+        network = models.create(name, rngs=nnx.Rngs(0), width=0.1, input_shape=shape)
         found = attribution.describe(
             models.apply_function(network), models.to_tree(network), jax.ShapeDtypeStruct((2, *shape), np.float32)
         )
@@ -189,7 +192,7 @@ def test_every_network_of_the_zoo_can_be_explained():
 
 def test_efficientnet_lite0_in_one_call():
     """49 convolutions, depthwise ones among them, each with its norm folded in; ReLU6 and a mean over pixels."""
-    network = models.create("efficientnet_lite0", rngs=zoo.nnx.Rngs(0), input_shape=(64, 64, 3))
+    network = models.create("efficientnet_lite0", rngs=nnx.Rngs(0), input_shape=(64, 64, 3))
     shape = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     found = attribution.describe(models.apply_function(network), models.to_tree(network), shape)
     convolutions = [step for step in found if "conv" in step["kinds"]]

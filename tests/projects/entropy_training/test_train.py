@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from common import app, models, weight_files
+from common.models import zoo
 from common.runs import metrics, run_directory
 from common.training import checkpoint
 from kernels import entropy_coding
@@ -47,7 +48,7 @@ def test_the_file_decodes_to_what_was_evaluated(finished):
         np.testing.assert_array_equal(weight_files.flatten(decoded)[path], value)
     images = pretrain.load_dataset("digits")
     network = pretrain.create_network(TINY, images)
-    accuracy = pretrain.make_accuracy(network, images)
+    accuracy = zoo.assemble(TINY.model, network, images).accuracy
     test = type("Split", (tuple,), {})((images.test_images, images.test_labels))
     assert accuracy(decoded, test) == pytest.approx(result["test_accuracy"])
     assert len(np.unique(decoded["fc1"]["kernel"])) == result["centroids_used"]["fc1"]

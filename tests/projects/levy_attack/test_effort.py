@@ -7,7 +7,8 @@ import pytest
 
 from common import weight_files
 from common.runs import provenance
-from projects.levy_attack import effort, effort_page, effort_plots, published, statistics
+from common.study import statistics
+from projects.levy_attack import effort, effort_page, effort_plots, published
 from projects.levy_attack.effort import ARMS, BASELINE, STEPS_CONTROL, VICTIMS, Arm
 from projects.levy_attack.result import query_grid
 
