@@ -1,8 +1,9 @@
-"""Layers with a Gaussian posterior over their weights, put into the networks of common.models.
+"""Sparse variational dropout (Molchanov, Ashukha, Vetrov, arXiv:1701.05369): weights that are mostly noise may go.
 
-A weight is mu + sigma * noise, with mu the parameter `kernel` and log sigma^2 the parameter `log_variance`. A dense
-layer draws the noise of its outputs (the local reparametrisation of arXiv:1506.02557); a convolution draws one set of
-weights a batch, which costs a CPU a fraction of noise on every pixel. Without a key both are the plain layers.
+A weight is mu + sigma * noise, with mu the parameter `kernel` and log sigma^2 the parameter `log_variance` of layers
+that are put into the networks of common.models. A dense layer draws the noise of its outputs (the local
+reparametrisation of arXiv:1506.02557); a convolution draws one set of weights a batch, which costs a CPU a fraction of
+noise on every pixel. Without a key both are the plain layers.
 """
 
 import functools
@@ -12,9 +13,33 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common import models, weight_files
-from common.models import layers
-from projects.deepcabac import sparsify
+from common import datasets, models, weight_files
+from common.models import layers, zoo
+from projects.deepcabac.config import TrainConfig
+
+K1, K2, K3 = 0.63576, 1.87320, 1.48695  # the fit of the KL term, arXiv:1701.05369 eq. 14
+LOG_ALPHA_LIMIT = 10.0  # beyond it nothing changes any more, and the gradient of a weight at 0 stays finite
+TINY = 1e-8  # keeps the logarithm of a weight of exactly 0 finite
+
+
+def log_alpha(kernel: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Logarithm of the noise-to-signal ratio sigma^2 / mu^2 of each weight, clipped to +-10.
+
+    Args:
+      kernel: posterior means mu.
+      log_variance: log sigma^2, of the same shape.
+    """
+    ratio = log_variance - 2 * jnp.log(jnp.abs(kernel) + TINY)
+    return jnp.clip(ratio, -LOG_ALPHA_LIMIT, LOG_ALPHA_LIMIT)
+
+
+def kl_divergence(log_alpha: jax.Array) -> jax.Array:
+    """KL divergence in nats, summed over the weights, from the posterior to the log-uniform prior, up to a constant.
+
+    It is 0 for a weight that is all noise (log alpha large) and grows by half the fall of log alpha.
+    """
+    bounded = K1 - K1 * jax.nn.sigmoid(K2 + K3 * log_alpha)
+    return jnp.sum(bounded + 0.5 * jax.nn.softplus(-log_alpha))  # log(1 + 1/alpha), without overflow
 
 
 class LogVariance(nnx.Param):
@@ -34,7 +59,7 @@ class VariationalLinear(layers.Linear):
         if self.noise_key is None:
             return mean
         variance = (x * x) @ jnp.exp(self.log_variance[...])
-        deviation = self.noise_scale * jnp.sqrt(variance + sparsify.TINY)
+        deviation = self.noise_scale * jnp.sqrt(variance + TINY)
         return mean + deviation * jax.random.normal(self.noise_key, mean.shape)
 
 
@@ -55,35 +80,25 @@ class VariationalConv(layers.Conv):
         return y if self.bias is None else y + layers.per_channel(self.bias[...], layout)
 
 
-def create(
-    name: str,
-    *,
-    rngs: nnx.Rngs,
-    initial_log_variance: float | None = None,
-    **options,
-) -> nnx.Module:
-    """A network of common.models.
-
-    Args:
-      name: as in `common.models.create`, which also takes the `options` (width, num_classes, input_shape).
-      rngs: of the initial weights.
-      initial_log_variance: when given, every weight kernel has a posterior that starts with this log sigma^2.
-    """
-    if initial_log_variance is not None:
-        options["linear"] = functools.partial(VariationalLinear, initial_log_variance=initial_log_variance)
-        if name != "lenet_300_100":
-            options["conv"] = functools.partial(VariationalConv, initial_log_variance=initial_log_variance)
-    return models.create(name, rngs=rngs, **options)
+def create_network(settings: TrainConfig, data: datasets.Dataset) -> nnx.Module:
+    """Returns the untrained network of a training; of `sparse_vd` with a posterior over every weight kernel."""
+    options = {}
+    if settings.method == "sparse_vd":
+        variance = {"initial_log_variance": settings.initial_log_variance}
+        options["linear"] = functools.partial(VariationalLinear, **variance)
+        if settings.model != "lenet_300_100":
+            options["conv"] = functools.partial(VariationalConv, **variance)
+    return zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed, **options)
 
 
 def weight_layers(network: nnx.Module) -> dict[str, nnx.Module]:
     """Returns name -> layer for every dense layer and convolution, the name as in a tree of weights: "fc1"."""
-    found = {
+    by_name = {
         "/".join(map(str, path)): layer
         for path, layer in nnx.iter_modules(network)
         if isinstance(layer, (layers.Linear, layers.Conv))
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(by_name.items()))
 
 
 def set_noise(network: nnx.Module, key: jax.Array | None, scale: jax.Array | float = 1.0) -> None:
@@ -100,6 +115,25 @@ def set_noise(network: nnx.Module, key: jax.Array | None, scale: jax.Array | flo
             layer.noise_scale = None if key is None else jnp.float32(scale)
 
 
+def network_kl(network: nnx.Module) -> jax.Array:
+    """Returns the KL divergence in nats over all weights with a posterior."""
+    terms = [
+        kl_divergence(log_alpha(layer.kernel[...], layer.log_variance[...]))
+        for layer in weight_layers(network).values()
+        if hasattr(layer, "log_variance")
+    ]
+    return sum(terms, jnp.float32(0.0))
+
+
+def posterior_masks(network: nnx.Module, threshold: float) -> dict[str, jax.Array]:
+    """Returns layer name -> mask: 1 where log alpha is below `threshold` (3: noise of 4.5 times the weight), else 0."""
+    return {
+        name: (log_alpha(layer.kernel[...], layer.log_variance[...]) < threshold).astype(layer.kernel.dtype)
+        for name, layer in weight_layers(network).items()
+        if hasattr(layer, "log_variance")
+    }
+
+
 def apply_masks(network: nnx.Module, masks: dict[str, jax.Array]) -> None:
     """Multiplies the kernel of each layer that is named in `masks`."""
     for name, layer in weight_layers(network).items():
@@ -110,12 +144,6 @@ def apply_masks(network: nnx.Module, masks: dict[str, jax.Array]) -> None:
 def kernels(network: nnx.Module) -> dict[str, jax.Array]:
     """Returns layer name -> kernel (the posterior mean, where there is one)."""
     return {name: layer.kernel[...] for name, layer in weight_layers(network).items()}
-
-
-def log_variances(network: nnx.Module) -> dict[str, jax.Array]:
-    """Returns layer name -> log sigma^2 of its kernel; empty for a network without posteriors."""
-    found = weight_layers(network).items()
-    return {name: layer.log_variance[...] for name, layer in found if hasattr(layer, "log_variance")}
 
 
 def stored_trees(network: nnx.Module) -> tuple[dict, dict]:
