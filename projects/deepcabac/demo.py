@@ -14,9 +14,10 @@ from common.runs import provenance
 from common.study import pieces
 from common.study.pieces import Piece
 from kernels import entropy_coding
-from projects.deepcabac import inspect, judge
+from projects.deepcabac import inspect
 from projects.deepcabac.config import FLAGS, CompressConfig, training_of
 from projects.deepcabac.decompress import DecompressConfig
+from projects.deepcabac.judge import open_judge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,12 @@ def main(settings: DemoConfig, run: app.Run) -> dict:
 
     summary = entropy_coding.inspect(file.read_bytes())
     print(inspect.as_text(inspect.tensor_rows(summary)), inspect.total_line(summary), sep="\n")
-    examiner = judge.open_judge(str(train.path))
+    judge = open_judge(str(train.path))
     before, after = (
-        examiner.accuracy(weight_files.load_tree(path), examiner.test) for path in (train.path, weights)
+        judge.accuracy(weight_files.load_tree(path), judge.test) for path in (train.path, weights)
     )  # fmt: skip
     page = report.write([train.path, compress.path], run.path / "demo.html")
-    sizes, data = finished[compress].result, examiner.data
+    sizes, data = finished[compress].result, judge.data
     share = sizes["percent_of_original"]
     run.log(
         f"\n{data.name}: {sizes['original_bytes']:,} bytes became {sizes['bytes']:,} ({share:.2f} %); "

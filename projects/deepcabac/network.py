@@ -53,7 +53,7 @@ class Network:
         return entropy_coding.decompress(data, **self.limits)
 
 
-def load(settings: CompressConfig, run: app.Run) -> tuple[dict, Network]:
+def load_network(settings: CompressConfig, run: app.Run) -> tuple[dict, Network]:
     """Returns the tensors of a checkpoint as they are and what is to be compressed of them; notes the files in the run.
 
     The first are those of the network alone: the state of an optimiser beside them is left out or stored exactly.

@@ -17,7 +17,6 @@ from projects.deepcabac.layer_steps import is_weight
 BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#9aa5ad"
 STARS = (RED, "#7a4fa3", "#3f7d4e")  # points of a search
 MOST_BARS, MOST_HISTOGRAMS = 24, 12  # layers in one picture; the others are left out, and the caption says so
-MOST_FILTERS = 64  # of a first convolution
 
 
 @contextlib.contextmanager
@@ -29,13 +28,13 @@ def picture(run: app.Run, name: str, caption: str, *grid: int, **options) -> Ite
     plt.close(figure)
 
 
-def draw_training(run: app.Run, rows: Sequence[Mapping[str, str]], kernels: Mapping[str, np.ndarray]) -> None:
+def draw_training(run: app.Run, rows: Sequence[Mapping[str, str]], layers: Sequence[str]) -> None:
     """Leaves the pictures of a finished training.
 
     Args:
       run: of it.
       rows: of its metrics.
-      kernels: layer -> weights.
+      layers: their names.
     """
     caption = "Training loss (with noise, if any) and validation error of the pruned network."
     with picture(run, "training", caption, figsize=(6, 3.4)) as axis:
@@ -49,53 +48,13 @@ def draw_training(run: app.Run, rows: Sequence[Mapping[str, str]], kernels: Mapp
         errors.set_ylim(0)
         errors.set_ylabel("validation error (%)", color=RED)
     with picture(run, "sparsity", "Nonzero weights of each layer during the training.", figsize=(6, 3.4)) as axis:
-        colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(kernels)))
-        for name, colour in zip(kernels, colours, strict=True):
+        colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
+        for name, colour in zip(layers, colours, strict=True):
             steps, shares = curves.series(rows, f"nonzero/{name}")
             axis.plot(steps, 100 * np.maximum(shares, 1e-5), color=colour, label=name)
         axis.set(xlabel="step", ylabel="nonzero weights (%)")
         curves.set_log(axis)
-        axis.legend(fontsize=7, ncols=1 + len(kernels) // 7)
-    with _layers(run, "weights", "The weights that are not zero.", kernels) as axes:
-        for axis, (name, kernel) in zip(axes, kernels.items(), strict=False):
-            nonzero = kernel[kernel != 0]
-            axis.hist(nonzero, bins=61, color=BLUE)
-            axis.set_title(f"{name}: {nonzero.size:,} of {kernel.size:,}", fontsize=8)
-    draw_input_layer(run, *next(iter(kernels.items())))
-
-
-def draw_input_layer(run: app.Run, name: str, kernel: np.ndarray) -> None:
-    """The filters of a first convolution, or how many weights of a first dense layer read each pixel."""
-    side = round(kernel.shape[0] ** 0.5)
-    if kernel.ndim == 4:
-        filters = np.moveaxis(kernel, 3, 0)[:MOST_FILTERS].mean(axis=3)
-        columns, limit = min(10, len(filters)), np.abs(filters).max() or 1.0
-        rows = -(-len(filters) // columns)
-        caption = f"Filters of {name} (mean over input channels): red positive, blue negative, white zero."
-        with picture(run, "input_layer", caption, rows, columns, figsize=(6, 0.64 * rows), squeeze=False) as axes:
-            for axis, image in zip(axes.flat, filters, strict=False):
-                axis.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            for axis in axes.flat:
-                axis.set_axis_off()
-    elif side * side == kernel.shape[0]:
-        caption = f"How many weights of {name} read each pixel: the border, where no digit ever is, is left out."
-        with picture(run, "input_layer", caption, figsize=(3.6, 3)) as axis:
-            image = axis.imshow(np.count_nonzero(kernel, axis=1).reshape(side, side), cmap="magma")
-            axis.figure.colorbar(image, ax=axis, label="nonzero weights")
-            axis.set_axis_off()
-
-
-@contextlib.contextmanager
-def _layers(run: app.Run, name: str, caption: str, layers: Mapping) -> Iterator[list[plt.Axes]]:
-    """Yields an axis for each of some layers, four in a row."""
-    columns = min(4, len(layers))
-    rows = -(-len(layers) // columns)
-    with picture(run, name, caption, rows, columns, figsize=(2.7 * columns, 2.2 * rows), squeeze=False) as axes:
-        for axis in axes.flat:
-            axis.tick_params(labelsize=7)
-        for axis in axes.flat[len(layers) :]:
-            axis.set_axis_off()
-        yield list(axes.flat)
+        axis.legend(fontsize=7, ncols=1 + len(layers) // 7)
 
 
 def draw_weights(run: app.Run, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
@@ -111,8 +70,13 @@ def draw_weights(run: app.Run, before: Mapping[str, np.ndarray], after: Mapping[
         return
     caption = "Weights that are not zero, before (grey, in 61 bins) and after (red: how many take each value)."
     caption += f" The {MOST_HISTOGRAMS} largest layers." if len(layers) < len(finite) else ""
-    with _layers(run, "weights_before_after", caption, layers) as axes:
-        for axis, (name, array) in zip(axes, layers.items(), strict=False):
+    columns = min(4, len(layers))
+    grid = (-(-len(layers) // columns), columns)
+    size = (2.7 * columns, 2.2 * grid[0])
+    with picture(run, "weights_before_after", caption, *grid, figsize=size, squeeze=False) as axes:
+        for axis in axes.flat[len(layers) :]:
+            axis.set_axis_off()
+        for axis, (name, array) in zip(axes.flat, layers.items(), strict=False):
             old, new = (values[values != 0] for values in (array, after[name].astype(np.float64)))
             limit = max(np.abs(old).max(initial=0), np.abs(new).max(initial=0)) or 1.0
             bins = np.linspace(-limit, limit, 62)
@@ -123,11 +87,12 @@ def draw_weights(run: app.Run, before: Mapping[str, np.ndarray], after: Mapping[
             else:
                 axis.hist(new, bins=bins, histtype="step", color=RED, label="after")
             axis.set_yscale("log")
+            axis.tick_params(labelsize=7)
             axis.set_title(f"{name.removesuffix('/kernel')}\n{old.size:,} \u2192 {new.size:,} nonzero", fontsize=8)
             _tidy(axis)
-        axes[0].figure.supxlabel("weight", fontsize=9)
-        axes[0].figure.supylabel("how many", fontsize=9)
-        axes[0].legend(fontsize=7, frameon=False)
+        axes.flat[0].figure.supxlabel("weight", fontsize=9)
+        axes.flat[0].figure.supylabel("how many", fontsize=9)
+        axes.flat[0].legend(fontsize=7, frameon=False)
 
 
 def draw_bits(run: app.Run, summary: Summary) -> None:
@@ -161,26 +126,6 @@ def _bars(axis, names: Sequence[str], values: Sequence[float], colours, texts: S
     for row, (value, text) in enumerate(zip(values, texts, strict=False)):
         axis.annotate(text, (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
     _tidy(axis)
-
-
-def draw_predictions(run: app.Run, rows: Sequence[Sequence]) -> None:
-    """Table and picture of what the rate estimates say of each tensor, over what it takes in the file."""
-    if not rows:
-        return
-    columns = ["tensor", "values", "bits in the file", "rate_exact", "rate_static"]
-    note = "Tensors with a stream of their own; its header, 9 bytes and 3 bits a preset, is not predicted."
-    run.table("predictions", columns, rows, "Predicted and true bits", note)
-    caption = "Predicted bits of each tensor against those in the file."
-    with picture(run, "predictions", caption, figsize=(6.2, 3.4)) as axis:
-        axis.axhline(0, color=GREY, linewidth=1)
-        for column, colour, marker in ((3, BLUE, "o"), (4, RED, "^")):
-            pairs = [(row[2], row[column]) for row in rows if row[column] is not None]
-            errors = [100 * (predicted / true - 1) for true, predicted in pairs]
-            sizes = [true / 8 for true, _ in pairs]
-            axis.scatter(sizes, errors, s=22, color=colour, marker=marker, label=columns[column])
-        axis.set(xscale="log", xlabel="bytes in the file", ylabel="predicted bits, off by (%)")
-        axis.legend(fontsize=8, frameon=False)
-        _tidy(axis)
 
 
 def draw_rate_accuracy(run: app.Run, candidates: Candidates, best: Candidate, original_bytes: int) -> None:

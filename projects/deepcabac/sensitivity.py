@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, weight_files
-from projects.deepcabac import judge, network
+from projects.deepcabac import network
+from projects.deepcabac.judge import open_judge
 
 FLOOR = 1e-12  # added to every mean of squares: a weight that no image reaches still has a finite price
 
@@ -28,24 +29,22 @@ class SensitivityConfig:
     dataset: str = config.field(help="images")
     width: float = config.field(1.0, "factor on channels", exclusive_minimum=0.0)
     images: int = config.field(200, "how many of the images kept apart", minimum=1)
-    fold_batch_norm: float | None = config.field(
-        None, "as for compress; give the same there", exclusive_minimum=0.0
-    )  # fmt: skip
+    fold_batch_norm: float | None = config.field(None, "as for compress; give the same there", exclusive_minimum=0.0)
     seed: int = config.field(0, "of the random directions", minimum=0)
 
 
 def main(settings: SensitivityConfig, run: app.Run) -> dict:
     """Measures and writes the importances; returns their range."""
     run.inputs(network.checkpoint_file(settings.checkpoint))
-    examiner = judge.open_judge(settings.checkpoint, settings.model, settings.dataset, settings.width)
+    judge = open_judge(settings.checkpoint, settings.model, settings.dataset, settings.width)
     tree = network.read_weights(settings.checkpoint)
-    examiner.check(tree)
+    judge.check(tree)
     if settings.fold_batch_norm is not None:
         tree = network.fold_batch_norm(tree, settings.fold_batch_norm)
-    images = examiner.validation.images[: settings.images]
+    images = judge.validation.images[: settings.images]
 
     def logits(tree, image):
-        return examiner.fn(tree, examiner.preprocess(image[None]))[0]
+        return judge.fn(tree, judge.preprocess(image[None]))[0]
 
     with run.progress(len(images), "sensitivity") as progress:
         key = jax.random.key(settings.seed)

@@ -6,6 +6,7 @@ are pieces of their own, and each network measured is kept: a killed study goes 
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,9 +16,10 @@ from common import app, config, files, publishing, weight_files
 from common.runs import provenance
 from common.study import parts, pieces, statistics
 from common.study.pieces import Gathered, Piece
-from projects.deepcabac import compress, network, other_coders, plots, quantization, search
+from projects.deepcabac import compress, other_coders, plots, quantization, search
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import FLAGS, CompressConfig, TrainConfig, training_of
+from projects.deepcabac.network import load_network
 from projects.deepcabac.page import TITLES, coder_table, page, summary_table
 from projects.deepcabac.sensitivity import SensitivityConfig
 
@@ -25,9 +27,7 @@ TABLES = ("lenet", "vgg", "efficientnet")
 TINY = TrainConfig(
     dataset="digits", width=0.2, epochs=12, batch_size=32, learning_rate=3e-3, kl_weight=0.2, kl_start=2, kl_warmup=4
 )
-MEANS = {
-    "bytes": "bytes", "percent": "percent", "accuracy_before": "test_accuracy_before", "accuracy": "test_accuracy"
-}  # fmt: skip
+MEANS = ("bytes", "percent", "test_accuracy_before", "test_accuracy")  # over seeds, in the published form
 SENSITIVITY_IMAGES = 200
 PUBLISHED = "efficientnet_lite0"
 PHOTOGRAPHS = {"model": PUBLISHED, "dataset": "imagenet_samples", "fold_batch_norm": 1e-3}  # its epsilon
@@ -97,8 +97,7 @@ def experiments(settings: StudyConfig) -> list[Experiment]:
         return [Experiment("lenet_300_100", training, BOTH, POINTS)] if "lenet" in settings.table else []
     if "lenet" in settings.table:
         for name, points in LENET_POINTS.items():
-            trainings = _trainings(name, seeds, runs)
-            networks.append(Experiment(name, trainings, BOTH, points))
+            networks.append(Experiment(name, _trainings(name, seeds, runs), BOTH, points))
     if "vgg" in settings.table:
         options = {"dc_v2": {"fold_batch_norm": 1e-5, "rate_weights": (0.03, 0.1)}}
         networks.append(Experiment("small_vgg16", _trainings("small_vgg16_quarter", (0,), runs), options, POINTS))
@@ -138,7 +137,7 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     results = {}
     for item in networks:
         if is_ready(item, gathered, run):
-            make = lambda item=item: measure(item, settings, run) | {"provenance": stamp}  # noqa: E731
+            make = functools.partial(measure, item, settings, run, stamp)
             results[item.name] = parts.part(run, item.name, make)
             if settings.publish and run.is_main:
                 page.write(item.name, results[item.name], run.plots / f"{item.name}.png")
@@ -165,29 +164,28 @@ def is_ready(experiment: Experiment, gathered: Gathered, run: app.Run) -> bool:
     return not missing
 
 
-def measure(experiment: Experiment, settings: StudyConfig, run: app.Run) -> dict:
+def measure(experiment: Experiment, settings: StudyConfig, run: app.Run, stamp: dict) -> dict:
     """Compresses every network of an experiment, draws the first seed, and returns the published form."""
-    measured = {
+    measurements = {
         seed: measure_network(experiment, seed, source, settings, run) for seed, source in experiment.sources.items()
     }
-    seed, first = next(iter(measured.items()))
-    title = f"{TITLES[experiment.name]} on {first.about['dataset']}" + (f", seed {seed}" if len(measured) > 1 else "")
+    seed, first = next(iter(measurements.items()))
+    title = f"{TITLES[experiment.name]} on {first.about['dataset']}"
+    title += f", seed {seed}" if len(measurements) > 1 else ""
     plots.draw_result(run, experiment.name, title, first.drawing)
     points = {}
     for label, point in experiment.points.items():
-        rows = [item.rows[label] for item in measured.values()]
-        mean = {
-            f"mean_{name}": float(np.mean([row[key] for row in rows]))
-            for name, key in MEANS.items()
-        }  # fmt: skip
+        rows = [item.rows[label] for item in measurements.values()]
+        mean = {f"mean_{key.removeprefix('test_')}": float(np.mean([row[key] for row in rows])) for key in MEANS}
         demand = {name: value for name, value in dataclasses.asdict(point).items() if value is not None}
         points[label] = demand | mean | {"seeds": rows}
     coders = first.drawing.coders
     about = first.about | {"float32_bytes": coders.bytes[other_coders.FLOAT32], "coder_versions": dict(coders.versions)}
-    return {"network": experiment.name, **about, "points": points, "coders": dict(coders.bytes)}
+    sizes = dict(coders.bytes)
+    return {"network": experiment.name, **about, "points": points, "coders": sizes, "provenance": stamp}
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """One set of weights. Attributes: rows, by point; about, its images; drawing, what the picture shows."""
 
     rows: dict[str, dict]
@@ -195,36 +193,36 @@ class Measured(NamedTuple):
     drawing: plots.Drawing
 
 
-def measure_network(experiment: Experiment, seed: int, source: str, settings: StudyConfig, run: app.Run) -> Measured:
+def measure_network(experiment: Experiment, seed: int, source: str, settings: StudyConfig, run: app.Run) -> Measurement:
     """Compresses one set of weights to every point, and measures the files on the test images."""
     searches = {
         method: CompressConfig(checkpoint=source, output="none", search=method, jobs=settings.jobs, **options)
         for method, options in experiment.searches.items()
     }
-    examiner = compress.open_examiner(next(iter(searches.values())))
+    judge = compress.judge_of(next(iter(searches.values())))
     candidates = {}
     for method, search_settings in searches.items():
-        original, compressible = network.load(search_settings, run)
+        original, network = load_network(search_settings, run)
         cache = run.checkpoints / f"{experiment.name}_{seed}_{method}.jsonl"
-        candidates[method] = compress.open_candidates(search_settings, compressible, examiner, cache)
+        candidates[method] = compress.open_candidates(search_settings, network, judge, cache)
     original_bytes = sum(array.nbytes for array in weight_files.flatten(original).values())
-    before, rows, stars, coders, drawn_method = examiner.correct(original, examiner.test), {}, {}, None, ""
+    before, rows, stars, coders, drawn_method = judge.correct(original, judge.test), {}, {}, None, ""
     for label, point in experiment.points.items():
         method, best = choose(point, searches, candidates, original_bytes, run)
-        tried = candidates[method]
-        data = quantization.encode(tried.network, best.rule)
-        after = examiner.correct(quantization.verify(tried.network, best.rule, data), examiner.test)
+        own = candidates[method]
+        data = quantization.encode(own.network, best.rule)
+        after = judge.correct(quantization.verify(own.network, best.rule, data), judge.test)
         percent = 100 * best.bytes / original_bytes
-        rows[label] = {"seed": seed, "method": method, "percent": percent} | row_of(tried, best, before, after)
+        rows[label] = {"seed": seed, "method": method, "percent": percent} | row_of(own, best, before, after)
         files.write_atomically(run.path / "files" / f"{experiment.name}_{seed}_{label.replace(' ', '_')}.dcb", data)
         if coders is None:
             coders, drawn_method = other_coders.measure(data), method
         if method == drawn_method:
             stars[label] = best
     views = next(iter(searches.values())).views
-    images = {"kept_apart": len(examiner.validation.images) // views, "views": views, "test": len(examiner.test.images)}
-    about = {"dataset": examiner.data.name, "source": examiner.data.description, "images": images}
-    return Measured(rows, about, plots.Drawing(candidates[drawn_method], stars, original_bytes, coders))
+    images = {"kept_apart": len(judge.validation.images) // views, "views": views, "test": len(judge.test.images)}
+    about = {"dataset": judge.data.name, "source": judge.data.description, "images": images}
+    return Measurement(rows, about, plots.Drawing(candidates[drawn_method], stars, original_bytes, coders))
 
 
 def choose(
@@ -244,23 +242,23 @@ def choose(
     return min(best.items(), key=lambda item: item[1].bytes)
 
 
-def row_of(tried: Candidates, best: Candidate, before: np.ndarray, after: np.ndarray) -> dict:
+def row_of(candidates: Candidates, best: Candidate, before: np.ndarray, after: np.ndarray) -> dict:
     """Returns what a result file says of one file.
 
     Args:
-      tried: the search.
+      candidates: of the search.
       best: the file's candidate.
       before, after: bool [images], which test images are classified rightly.
     """
     return {
         "rule": dataclasses.asdict(best.rule),
         "bytes": best.bytes,
-        "validation_accuracy_before": tried.reference_accuracy,
-        "validation_accuracy": tried.accuracy(best),
+        "validation_accuracy_before": candidates.reference_accuracy,
+        "validation_accuracy": candidates.accuracy(best),
         "test_accuracy_before": float(before.mean()),
         "test_accuracy": float(after.mean()),
         "difference_95_percent": list(statistics.accuracy_difference(before, after)),
-        "candidates_evaluated": len(tried.evaluated()),
+        "candidates_evaluated": len(candidates.evaluated()),
     }
 
 

@@ -49,7 +49,7 @@ def main(settings: TrainConfig, run: app.Run) -> dict:
             weight_files.save_tree(run.path / "sigma.safetensors", sigma)
         from projects.deepcabac import plots  # matplotlib takes seconds to import
 
-        plots.draw_training(run, metrics.read(run.metrics.path)[1], kernels)
+        plots.draw_training(run, metrics.read(run.metrics.path)[1], list(kernels))
     result = classifier.describe(network, weights)
     return result | {
         "validation_images": len(network.validation.images),

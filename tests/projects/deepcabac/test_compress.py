@@ -480,3 +480,12 @@ def test_norms_and_heads_with_names_of_moments_are_of_the_network():
     statistics = {name: np.ones(5) for name in ("m", "v", "g", "b")}
     heads = {name: {"kernel": np.ones((7, 2))} for name in ("mu", "nu")}
     assert training_state.names({"fc": {"kernel": np.ones((4, 5))}, "bn": statistics, **heads}) == []
+
+
+def test_folded_statistics_are_not_lost(run, tmp_path):
+    """What folding sets to zero was in no file to begin with: a result that named it as lost was doubtful."""
+    norm = {"scale": np.ones(60), "bias": np.ones(60), "mean": np.ones(60), "var": np.full(60, 2.0)}
+    tree = made_up() | {"norm": {name: array.astype(np.float32) for name, array in norm.items()}}
+    weight_files.save_tree(tmp_path / "network.npz", tree)
+    result = compress.main(config_for(tmp_path / "network.npz", step=0.02, fold_batch_norm=1e-5), run)
+    assert "zeroed" not in result and "status" not in result

@@ -85,7 +85,7 @@ def test_metrics_and_pictures(finished):
     assert int(last["step"]) == result["steps"]
     assert float(last["validation_accuracy"]) == pytest.approx(result["validation_accuracy"])
     assert float(rows[0]["kl_weight"]) < float(last["kl_weight"]) == pytest.approx(TINY.kl_weight)
-    assert {"training", "sparsity", "weights", "input_layer"} <= {path.stem for path in run.plots.glob("*.png")}
+    assert {"training", "sparsity"} <= {path.stem for path in run.plots.glob("*.png")}
 
 
 def test_magnitude_pruning_reaches_its_density(tmp_path):

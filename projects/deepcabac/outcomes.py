@@ -52,7 +52,7 @@ def describe(settings: CompressConfig, outcome: Outcome, judge: zoo.Network | No
         "weight_snr_db": snr if math.isfinite(snr) else str(snr),
         "rule": dataclasses.asdict(rule) if rule else "lossless",
     }
-    result |= worst_tensor(tensors, weight_files.flatten(outcome.decoded))
+    result |= worst_tensor(network.flat, weight_files.flatten(outcome.decoded))  # folded statistics are zero by design
     if judge is None and "zeroed" in result:  # accuracies would tell
         reason = f"nothing but zeros is left of {len(result['zeroed'])} tensors, see zeroed; no accuracy was measured"
         result["status"] = {"level": "doubtful", "reasons": [reason]}
@@ -125,19 +125,17 @@ def warn(result: Mapping, run: app.Run) -> None:
 
 def draw(outcome: Outcome, run: app.Run) -> None:
     """Leaves tables and pictures of an outcome for the report."""
-    from projects.deepcabac import other_coders, plots  # matplotlib takes a second to import
+    from projects.deepcabac import inspect, other_coders, plots  # matplotlib takes a second to import
 
     network, candidates = outcome.network, outcome.candidates
     summary = entropy_coding.inspect(outcome.data, **network.limits)
-    columns = ["tensor", "shape", "coding", "step", "zeros in %", "bits a weight", "bytes"]
-    rows = [
-        [t.name, "x".join(map(str, t.shape)), t.coding, t.step, 100 * t.sparsity, t.bits_per_weight, t.stored_bytes]
-        for t in summary.tensors
-    ]
-    note = f"{summary.total_bytes} bytes, of which {summary.header_bytes} are header. Small tensors share a stream."
-    run.table("tensors", columns, rows, "Tensors of the file", note)
+    run.table(
+        "tensors", inspect.COLUMNS, inspect.tensor_rows(summary), "Tensors of the file", inspect.total_line(summary)
+    )
+    columns = ["tensor", "values", "bits in the file", "rate_exact", "rate_static"]
+    note = "Tensors with a stream of their own; its header, 9 bytes and 3 bits a preset, is not predicted."
+    run.table("predictions", columns, rate_predictions(outcome, summary), "Predicted and true bits", note)
     plots.draw_bits(run, summary)
-    plots.draw_predictions(run, rate_predictions(outcome, summary))
     plots.draw_weights(run, network.flat, weight_files.flatten(outcome.decoded))
     if network.quantizer != "trellis":  # its integers only make sense to a coder that knows its states
         coders = other_coders.measure(outcome.data, **network.limits)
