@@ -60,14 +60,14 @@ def field(
     A subclass may give it another default alone (`epochs: int = 5`); the rest stays as it is here.
 
     Args:
-        default: the value when the flag is not given; `REQUIRED` obliges the user to; None needs an Optional type.
-        help: one sentence for `--help`, with units.
-        choices: the allowed values (of each element, for a tuple).
-        minimum, maximum: inclusive bounds of a number (of each element).
-        exclusive_minimum, exclusive_maximum: bounds that are themselves refused.
-        check: called with the value; returns what was expected when the value will not do, else None.
-        identity: False for what does not change the result (threads, paths of output): left out of `config_hash`.
-        formerly: an earlier name of the flag, which command lines and flagfiles may still use.
+      default: the value when the flag is not given; `REQUIRED` obliges the user to; None needs an Optional type.
+      help: one sentence for `--help`, with units.
+      choices: the allowed values (of each element, for a tuple).
+      minimum, maximum: inclusive bounds of a number (of each element).
+      exclusive_minimum, exclusive_maximum: bounds that are themselves refused.
+      check: called with the value; returns what was expected when the value will not do, else None.
+      identity: False for what does not change the result (threads, paths of output): left out of `config_hash`.
+      formerly: an earlier name of the flag, which command lines and flagfiles may still use.
     """
     choices = None if choices is None else tuple(choices)
     spec = {
@@ -98,7 +98,7 @@ def fields(config_class: type) -> dict[str, tuple[dataclasses.Field, Kind]]:
     """Returns name -> (dataclass field, kind) in order of definition.
 
     Raises:
-        TypeError: a field's type is not int, float, str, bool, a tuple of one of them, or Optional of these.
+      TypeError: a field's type is not int, float, str, bool, a tuple of one of them, or Optional of these.
     """
     hints = typing.get_type_hints(config_class)
     items = [_described(config_class, item) for item in dataclasses.fields(config_class)]
@@ -154,7 +154,7 @@ def checked(item: dataclasses.Field, kind: Kind, value: Any) -> Any:
     """Returns `value` (a text from the command line or a Python value) as the field's type.
 
     Raises:
-        ValueError: says what was expected.
+      ValueError: says what was expected.
     """
     if kind.optional and (value is None or (isinstance(value, str) and value.strip().lower() == "none")):
         return None
@@ -206,7 +206,7 @@ def validate(config: Any) -> Any:
     """Returns `config` with every value checked and as its type (an int for a float field becomes a float).
 
     Raises:
-        FlagError: names the field, its value and what is allowed.
+      FlagError: names the field, its value and what is allowed.
     """
     values = {}
     for name, (item, kind) in fields(type(config)).items():
@@ -235,7 +235,7 @@ def define_flags(config_class: type, flag_values: flags.FlagValues) -> None:
     """Defines one flag for each field of `config_class` in `flag_values`.
 
     Raises:
-        flags.Error: a name is taken, or a default breaks its own bounds.
+      flags.Error: a name is taken, or a default breaks its own bounds.
     """
     for name, (item, kind) in fields(config_class).items():
         default = None if item.default is dataclasses.MISSING else item.default
@@ -252,7 +252,7 @@ def from_flags(config_class: type, flag_values: flags.FlagValues) -> Any:
     """Returns a `config_class` with the values of parsed flags.
 
     Raises:
-        FlagError: an obligatory flag is missing, or the class's own `__post_init__` refuses the combination.
+      FlagError: an obligatory flag is missing, or the class's own `__post_init__` refuses the combination.
     """
     values = {name: flag_values[name].value for name in fields(config_class)}
     for name, (item, _) in fields(config_class).items():
@@ -268,7 +268,7 @@ def parse(argv: Sequence[str], *config_classes: type) -> tuple[Any, ...]:
     """Returns one config for each class from a command line; `argv[0]` is the program.
 
     Raises:
-        FlagError: an unknown flag, a bad value, a missing flag or flagfile, an argument that is no flag.
+      FlagError: an unknown flag, a bad value, a missing flag or flagfile, an argument that is no flag.
     """
     flag_values = flags.FlagValues()
     for config_class in config_classes:

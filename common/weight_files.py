@@ -35,12 +35,12 @@ def load_tree(path: str | os.PathLike) -> dict[str, Any]:
     """Returns weights as a nested dict of NumPy arrays.
 
     Args:
-        path: an Orbax directory (also one with numbered steps: the newest; also a `Checkpointer`'s), a `.safetensors`
-            or `.npz` file, or a run directory with `model.safetensors`.
+      path: an Orbax directory (also one with numbered steps: the newest; also a `Checkpointer`'s), a `.safetensors`
+        or `.npz` file, or a run directory with `model.safetensors`.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: an unknown suffix, a damaged file, arrays of objects, or names that collide.
+      FileNotFoundError: nothing is there.
+      ValueError: an unknown suffix, a damaged file, arrays of objects, or names that collide.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -61,11 +61,11 @@ def save_tree(path: str | os.PathLike, tree: Mapping) -> None:
     """Writes a nested dict of arrays, whole or not at all, in the form that `load_tree` reads.
 
     Args:
-        path: `NAME.safetensors`, `NAME.npz`, or a name without suffix (or ending in `.orbax`): an Orbax directory.
-        tree: nested dict of arrays; keys are joined with "/".
+      path: `NAME.safetensors`, `NAME.npz`, or a name without suffix (or ending in `.orbax`): an Orbax directory.
+      tree: nested dict of arrays; keys are joined with "/".
 
     Raises:
-        ValueError: an unknown suffix, arrays of objects, names that collide, a directory that holds something else.
+      ValueError: an unknown suffix, arrays of objects, names that collide, a directory that holds something else.
     """
     path = pathlib.Path(path)
     if path.suffix == ".safetensors":
@@ -145,7 +145,7 @@ def flatten(tree: Mapping) -> dict[str, np.ndarray]:
     """Returns "a/b" -> array for a nested dict of arrays (lists count as dicts of "0", "1", ...).
 
     Raises:
-        ValueError: two leaves get one name, a name is a part of another ("a" and "a/b"), an empty key, or no numbers.
+      ValueError: two leaves get one name, a name is a part of another ("a" and "a/b"), an empty key, or no numbers.
     """
     flat: dict[str, np.ndarray] = {}
     stack = [("", tree, 0)]
@@ -174,7 +174,7 @@ def nest(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns the nested dict that `flatten` turns into `flat`.
 
     Raises:
-        ValueError: an empty part in a name, too many parts, or a name that is a part of another.
+      ValueError: an empty part in a name, too many parts, or a name that is a part of another.
     """
     tree: dict[str, Any] = {}
     for name, array in flat.items():
@@ -198,7 +198,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     """Returns `value` as a little-endian C-ordered array of numbers, its dtype and shape (also []) kept.
 
     Raises:
-        ValueError: it holds objects or texts.
+      ValueError: it holds objects or texts.
     """
     array = np.asarray(value, order="C")
     if array.dtype.kind not in "biufc" and array.dtype.name not in EXTENDED:
@@ -221,7 +221,7 @@ def load_safetensors(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the tree of a `.safetensors` file, names sorted.
 
     Raises:
-        ValueError: not such a file, damaged, or with a type that NumPy lacks.
+      ValueError: not such a file, damaged, or with a type that NumPy lacks.
     """
     import safetensors
 
@@ -259,7 +259,7 @@ def load_npz(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the tree of an `.npz` file, in the order of the file.
 
     Raises:
-        ValueError: not such a file, damaged, or with an array of objects.
+      ValueError: not such a file, damaged, or with an array of objects.
     """
     flat = {}
     try:

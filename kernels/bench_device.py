@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TESTS = tuple(
     f"tests/kernels/{name}"
     for name in (
-        "autoregressive", "alpha_stable", "attribution", "ising", "test_boundary_step.py", "test_entropy.py",
+        "autoregressive", "alpha_stable", "attribution", "ising", "boundary_attack", "test_entropy.py",
         "test_local_reparametrization.py", "test_soft_table.py", "entropy_coding/test_rate.py",
     )
 )  # fmt: skip

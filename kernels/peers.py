@@ -104,7 +104,7 @@ class Peer:
         except BrokenPipeError:
             line = b""
         if not line.endswith(b"\n"):
-            raise PeerError(f"the peer {self.name} ended during {command!r} with exit code {self.process.wait()}")
+            raise PeerError(f"the peer {self.name} ended during {command!r} with exit code {_exit_code(self.process)}")
         answer = json.loads(line)
         if not answer.pop("ok"):
             raise PeerError(f"the peer {self.name} failed at {command!r}: {answer['error']}")
@@ -172,9 +172,14 @@ def start(name: str) -> Iterator[Peer]:
         finally:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _exit_code(process)
             process.stdout.close()
+
+
+def _exit_code(process: subprocess.Popen) -> int:
+    """The exit code of a process that is about to end; one that is not is ended."""
+    try:
+        return process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -140,6 +140,19 @@ def test_only_ci_knows_the_folder_beside_the_checkout():
     assert "../shared/data" in (ROOT / ".ci" / "run").read_text() and os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
+def test_pages_name_no_document_that_is_not_here():
+    """A reader has this repository only."""
+    elsewhere = re.compile(
+        r"\b(the|shared) (specification|design)\b|\b(HOUSE|STYLE|MEASURED|PEERS)\.md|paper sheet", re.IGNORECASE
+    )
+    pages = [path for room in (*ROOMS, "tests") for kind in ("*.py", "*.md") for path in (ROOT / room).rglob(kind)]
+    texts = [
+        (path, path.read_text()) for path in (*pages, *ROOT.glob("*.md")) if path != pathlib.Path(__file__).resolve()
+    ]
+    places = [place for path, text in texts for place in findings(elsewhere.pattern, text, path)]
+    assert len(pages) > 100 and not places, "say it here, or name the paper:\n" + "\n".join(places)
+
+
 def test_no_file_is_two_files():
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in SHIPPED}
     long = {str(path): length for path, length in lengths.items() if length > LARGEST_FILE}
@@ -185,6 +198,21 @@ def test_import_contracts_name_every_room():
     assert sorted(CONFIG["tool"]["importlinter"]["root_packages"]) == sorted(rooms)
     for room in rooms:
         assert (ROOT / room / "__init__.py").exists(), f"{room}/__init__.py is missing: the contracts would not see it"
+
+
+def folders_that_contracts_miss(root: pathlib.Path) -> list[str]:
+    """Folders with modules and without `__init__.py`: import-linter does not look into these."""
+    folders = {path.parent for room in ROOMS for path in (root / room).rglob("*.py")}
+    return sorted(str(folder.relative_to(root)) for folder in folders if not (folder / "__init__.py").exists())
+
+
+def test_import_contracts_see_every_folder(tmp_path):
+    missed = folders_that_contracts_miss(ROOT)
+    assert not missed, f"the import contracts pass over folders without __init__.py: {missed}"
+    (tmp_path / "projects" / "three").mkdir(parents=True)
+    (tmp_path / "projects" / "__init__.py").write_text("")
+    (tmp_path / "projects" / "three" / "wrong.py").write_text("import projects.one\n")
+    assert folders_that_contracts_miss(tmp_path) == ["projects/three"]
 
 
 def test_import_contracts_can_break(tmp_path):

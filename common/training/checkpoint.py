@@ -43,7 +43,7 @@ class Checkpointer:
         call it after the same step.
 
         Raises:
-            ValueError: a leaf is not made of numbers.
+          ValueError: a leaf is not made of numbers.
         """
         if self.metrics is not None:
             self.metrics.flush()
@@ -71,21 +71,21 @@ class Checkpointer:
         """Returns (step, state) of the newest whole checkpoint, or None; cuts the metrics back to it.
 
         Args:
-            template: a pytree of the state's structure; its leaves give shape, dtype and sharding (arrays or
-                `jax.ShapeDtypeStruct`), or are keys of the same kind.
+          template: a pytree of the state's structure; its leaves give shape, dtype and sharding (arrays or
+            `jax.ShapeDtypeStruct`), or are keys of the same kind.
 
         Raises:
-            ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.
+          ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.
         """
         if mesh.is_single_process():
-            found = self._newest()
+            newest = self._newest()
         else:
-            found = self._agreed()
-        if found is None:
+            newest = self._agreed()
+        if newest is None:
             if self.metrics is not None:
                 self.metrics.cut_back(-1)
             return None
-        step, leaves, path = found
+        step, leaves, path = newest
         state = _like(template, leaves, path)
         if self.metrics is not None:
             self.metrics.cut_back(step)
@@ -96,9 +96,9 @@ class Checkpointer:
         for step in reversed(self.steps()):
             path = self.directory / f"{step:08d}"
             try:
-                stored = orbax_files.load(path)
-                leaves = orbax_files.unmark_empty(stored["leaves"])
-                if int(stored["checksum"]) != _checksum(leaves) or int(stored["step"]) != step:
+                content = orbax_files.load(path)
+                leaves = orbax_files.unmark_empty(content["leaves"])
+                if int(content["checksum"]) != _checksum(leaves) or int(content["step"]) != step:
                     raise ValueError("its checksum does not fit its content")
             except MemoryError:
                 raise
@@ -111,8 +111,8 @@ class Checkpointer:
 
     def _agreed(self) -> tuple[int, dict[str, np.ndarray], pathlib.Path] | None:
         """Returns what process 0 finds, on every process: the others may not see its disk, or see it late."""
-        found = self._newest() if mesh.is_first_process() else None
-        step, leaves, path = found or (-1, {}, self.directory)
+        newest = self._newest() if mesh.is_first_process() else None
+        step, leaves, path = newest or (-1, {}, self.directory)
         kinds = [(name, array.dtype.name, array.shape) for name, array in leaves.items()]
         step, path, kinds = json.loads(mesh.broadcast_bytes(json.dumps([step, str(path), kinds]).encode()))
         data = mesh.broadcast_bytes(b"".join(array.tobytes() for array in leaves.values()))
@@ -176,39 +176,39 @@ def _like(template: Any, leaves: Mapping[str, np.ndarray], path: pathlib.Path) -
     """Returns the template's structure with the stored values."""
     import jax
 
-    wanted = _named_leaves(template)
+    expected = _named_leaves(template)
     advice = "the code or the config has changed since: --overwrite starts afresh"
-    if missing := [name for name in (*wanted, *leaves) if name not in wanted or name not in leaves]:
-        place = "is not in" if missing[0] in wanted else "is only in"
+    if missing := [name for name in (*expected, *leaves) if name not in expected or name not in leaves]:
+        place = "is not in" if missing[0] in expected else "is only in"
         raise ValueError(f"state{missing[0]} {place} the checkpoint {path}; {advice}")
     values = []
-    for name, leaf in wanted.items():
-        found = leaves[name]
+    for name, leaf in expected.items():
+        stored = leaves[name]
         is_key = _is_key(leaf)
         target = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
-        shape, dtype = np.shape(target), getattr(target, "dtype", found.dtype)
-        if found.shape != shape or found.dtype != dtype:
+        shape, dtype = np.shape(target), getattr(target, "dtype", stored.dtype)
+        if stored.shape != shape or stored.dtype != dtype:
             raise ValueError(
-                f"state{name} is {dtype} {list(shape)}, but {found.dtype} {list(found.shape)} in {path}; {advice}"
+                f"state{name} is {dtype} {list(shape)}, but {stored.dtype} {list(stored.shape)} in {path}; {advice}"
             )
-        values.append(_placed(leaf, found, is_key))
+        values.append(_placed(leaf, stored, is_key))
     return jax.tree.unflatten(jax.tree.structure(template), values)
 
 
-def _placed(leaf: Any, found: np.ndarray, is_key: bool) -> Any:
+def _placed(leaf: Any, array: np.ndarray, is_key: bool) -> Any:
     """Returns a stored array as the kind of thing that the template's leaf is."""
     import jax
 
     if isinstance(leaf, (bool, int, float, complex)):
-        return type(leaf)(found.item())
+        return type(leaf)(array.item())
     if isinstance(leaf, (np.ndarray, np.generic)):
-        return found if isinstance(leaf, np.ndarray) else found[()]
+        return array if isinstance(leaf, np.ndarray) else array[()]
     if is_key:
         spans = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
-        data = mesh.place(found, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(found)
+        data = mesh.place(array, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(array)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     sharding = getattr(leaf, "sharding", None)
     if sharding is not None and not sharding.is_fully_addressable:
-        return mesh.place(found, sharding)
+        return mesh.place(array, sharding)
     # A copy: the host array must not be shared with a buffer that a training step donates.
-    return jax.device_put(found, sharding, may_alias=False) if sharding else jax.numpy.array(found)
+    return jax.device_put(array, sharding, may_alias=False) if sharding else jax.numpy.array(array)

@@ -10,7 +10,7 @@ from typing import Any
 from common import models, weight_files
 from common.models import zoo
 from common.runs.run_directory import Run
-from common.training import optimizers, step, supervised
+from common.training import augmentation, optimizers, step, supervised
 from common.training.config import ClassifierConfig, SupervisedConfig
 
 
@@ -31,14 +31,8 @@ def train(settings: ClassifierConfig, run: Run, **options: Any) -> dict:
     def weights(state: step.State) -> dict:
         return models.to_tree(merge(state.parameters, state.statistics))
 
-    advance = step.make_step(
-        merge,
-        optimizer,
-        network.preprocess,
-        shift=settings.shift,
-        flip=settings.flip,
-        label_smoothing=settings.label_smoothing,
-    )
+    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
+    advance = step.make_step(merge, optimizer, inputs, label_smoothing=settings.label_smoothing)
     state = fit(
         settings,
         run,

@@ -3,11 +3,15 @@
 Zhu, Gupta, arXiv:1710.01878. Trees have one array for each weight kernel.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+
+from common import models
 
 TINY = 1e-8  # keeps the magnitudes of a layer of zeros finite
 LEAST_SHARE = 1000  # one weight in so many stays in every layer, and one at the least
@@ -31,8 +35,8 @@ def scheduled_density(progress: jax.Array | float, start: float, end: float, fin
       start, end: between which it falls.
       final: share of weights that stay.
     """
-    done = jnp.clip((progress - start) / max(end - start, 1e-9), 0.0, 1.0)
-    return final + (1.0 - final) * (1.0 - done) ** 3
+    progressed = jnp.clip((progress - start) / max(end - start, 1e-9), 0.0, 1.0)
+    return final + (1.0 - final) * (1.0 - progressed) ** 3
 
 
 def magnitude_masks(kernels: Any, density: jax.Array | float) -> Any:
@@ -73,6 +77,13 @@ def update_masks(masks: Any, kernels: Any, schedule: Schedule, done: jax.Array, 
         return magnitude_masks(kernels, density)
 
     return jax.lax.cond(is_time, choose, lambda masks, kernels: masks, masks, kernels)
+
+
+def apply_masks(network: nnx.Module, masks: Mapping[str, jax.Array]) -> None:
+    """Multiplies the kernel of each layer that `masks` names, as `models.weight_layers` does, by its mask."""
+    for name, layer in models.weight_layers(network).items():
+        if name in masks:
+            layer.kernel[...] = layer.kernel[...] * masks[name]
 
 
 def nonzero_share(tree: Any) -> float:

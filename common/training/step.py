@@ -1,7 +1,8 @@
 """The one supervised step: augmented images, cross entropy, gradient, update; what a method adds are three functions.
 
     merge, state = step.initial_state(network, optimizer, seed)
-    advance = step.make_step(merge, optimizer, preprocess, shift=1, forward=forward, random=True)
+    inputs = augmentation.inputs_of(preprocess, shift=1)
+    advance = step.make_step(merge, optimizer, inputs, forward=forward, random=True)
     state, metrics = advance(state, {"images": images, "labels": labels})
 
 `forward` computes logits and a penalty beside the cross entropy (noise on weights, masks, bits of a code); `before`
@@ -58,18 +59,16 @@ def initial_state(
     return merge, State(parameters, statistics, optimizer.init(parameters), key, jnp.int32(0), extra)
 
 
-def plain_forward(network: nnx.Module, images: jax.Array, key: jax.Array | None, state: State):
+def plain_forward(network: nnx.Module, x: jax.Array, key: jax.Array | None, state: State):
     """Returns the logits alone."""
-    return network(images), 0.0, {}
+    return network(x), 0.0, {}
 
 
 def make_step(
     merge: Merge,
     optimizer: optax.GradientTransformation,
-    preprocess: Callable[[jax.Array], jax.Array],
+    inputs: augmentation.Augment,
     *,
-    shift: int = 0,
-    flip: bool = False,
     label_smoothing: float = 0.0,
     forward: Forward = plain_forward,
     random: bool = False,
@@ -81,10 +80,9 @@ def make_step(
     Args:
       merge: parameters and statistics to a network, from `initial_state` or of one's own.
       optimizer: as `initial_state` had it.
-      preprocess: uint8 images to inputs.
-      shift, flip: see `augmentation.augment`.
+      inputs: `(key, uint8 images) -> inputs`, see `augmentation.inputs_of`.
       label_smoothing: share of each target that is spread over all classes.
-      forward: `(network, inputs, key, state) -> (logits, penalty, metrics)`, of a network in training mode with the
+      forward: `(network, x, key, state) -> (logits, penalty, metrics)`, of a network in training mode with the
         parameters that the gradient is taken of; the penalty is added to the mean cross entropy. It may change the
         network, but leaves in it no arrays that were not there.
       random: whether `forward` draws random numbers; its key is None otherwise.
@@ -92,10 +90,10 @@ def make_step(
       after: changes the state and the metrics after the update.
     """
 
-    def loss(parameters, state, images, labels, key):
+    def loss(parameters, state, x, labels, key):
         network = merge(parameters, state.statistics)
         network.train()
-        logits, penalty, metrics = forward(network, images, key, state)
+        logits, penalty, metrics = forward(network, x, key, state)
         if label_smoothing:
             targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
             cross_entropy = optax.softmax_cross_entropy(logits, targets).mean()
@@ -109,10 +107,10 @@ def make_step(
     def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, Metrics]:
         key = jax.random.fold_in(state.key, state.done)
         shift_key, forward_key = jax.random.split(key) if random else (key, None)
-        images = preprocess(augmentation.augment(shift_key, batch["images"], shift, flip))
+        x = inputs(shift_key, batch["images"])
         state = before(state)
         gradient, (statistics, metrics) = jax.grad(loss, has_aux=True)(
-            state.parameters, state, images, batch["labels"], forward_key
+            state.parameters, state, x, batch["labels"], forward_key
         )
         updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)

@@ -181,12 +181,12 @@ def merge(a: State, b: State) -> State:
     of_a, of_b = _scale(a.shift, shift), _scale(b.shift, shift)
     turn = int(a.n) % len(a.count)  # sample i of b is sample a.n + i now, and goes to that one's block
     count, first = np.roll(b.count, turn), np.roll(b.first, turn, axis=0)
-    begun = b.samples[: min(int(b.n), len(b.samples))]
+    head = b.samples[: min(int(b.n), len(b.samples))]
     return State(
         a.n + b.n, a.count + count, shift, a.first * of_a + first * of_b, a.second * of_a**2 + b.second * of_b**2,
         a.log_sum + b.log_sum, a.origin, a.zeros + b.zeros,
         _largest(a.tail, int(a.n), b.tail[max(len(b.tail) - int(b.n), 0) :]),
-        _filled(a.samples, int(a.n), begun[:, 0], begun[:, 1:].T),
+        _filled(a.samples, int(a.n), head[:, 0], head[:, 1:].T),
     )  # fmt: skip
 
 

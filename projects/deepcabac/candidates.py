@@ -92,6 +92,10 @@ class Candidates:
         variance = (candidate.lost + candidate.won) / count - (net / count) ** 2
         return net / count + caution * math.sqrt(variance * self.views / count)
 
+    def loss_that_counts(self, candidate: Candidate, caution: float) -> float:
+        """Returns the loss that a choice with this caution holds against the tolerance."""
+        return self.expected_loss(candidate, caution) if caution > 0 else self.cautious_loss(candidate, caution)
+
     def expected_loss(self, candidate: Candidate, caution: float) -> float:
         """Cautious loss, but from the mean loss of the better half of the candidates of its size where that is more:
         the best of many candidates looks better on these images than on others."""

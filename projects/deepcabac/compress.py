@@ -37,7 +37,7 @@ def main(settings: CompressConfig, run: app.Run) -> dict:
     outcome = Outcome(original, network, rule, data, decoded, candidates)
     result = outcomes.describe(settings, outcome, judge)
     outcomes.warn(result, run)
-    outcomes.draw(outcome, run)
+    outcomes.draw(settings, outcome, run)
     files.write_atomically(output, data)
     run.outputs(output)
     return {"output": str(output)} | result

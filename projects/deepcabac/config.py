@@ -90,7 +90,8 @@ class CompressConfig:
     target_snr: float | None = config.field(None, "smallest file with this signal-to-noise ratio of the weights, dB")
     search: str | None = config.field(
         None,
-        "smallest file within --tolerance: dc_v1 takes steps and importances from posterior deviations, dc_v2 one step",
+        "smallest file within --tolerance and --caution: dc_v1 takes steps and importances from posterior deviations, "
+        "dc_v2 one step",
         choices=("dc_v1", "dc_v2"),
     )
 

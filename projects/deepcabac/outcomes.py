@@ -9,7 +9,7 @@ from common.models import zoo
 from common.study import statistics
 from kernels import entropy_coding
 from projects.deepcabac import quantization, training_state
-from projects.deepcabac.candidates import Candidates
+from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.layer_steps import is_float, is_weight
 from projects.deepcabac.network import Network
@@ -83,7 +83,6 @@ def test_accuracy(outcome: Outcome, judge: zoo.Network) -> dict:
 def validation_accuracy(settings: CompressConfig, candidates: Candidates, rule: Rule) -> dict:
     """Returns what the images kept apart say of the candidate that a search ended with."""
     best = candidates.by_rule[rule]
-    measure = candidates.expected_loss if settings.caution > 0 else candidates.cautious_loss
     result = {
         "validation_accuracy_before": candidates.reference_accuracy,
         "validation_accuracy": candidates.accuracy(best),
@@ -91,7 +90,7 @@ def validation_accuracy(settings: CompressConfig, candidates: Candidates, rule: 
         "caution": settings.caution,
         "candidates_evaluated": len(candidates.evaluated()),
     }
-    if (loss := measure(best, settings.caution)) > settings.tolerance + SLACK:
+    if (loss := candidates.loss_that_counts(best, settings.caution)) > settings.tolerance + SLACK:
         result["unmet"] = [f"--tolerance={settings.tolerance}: the most accurate candidate may lose {loss:.4f}"]
     return result
 
@@ -123,7 +122,7 @@ def warn(result: Mapping, run: app.Run) -> None:
         run.log(f"{name} is stored to the bit: {reason}")
 
 
-def draw(outcome: Outcome, run: app.Run) -> None:
+def draw(settings: CompressConfig, outcome: Outcome, run: app.Run) -> None:
     """Leaves tables and pictures of an outcome for the report."""
     from projects.deepcabac import inspect, other_coders, plots  # matplotlib takes a second to import
 
@@ -149,7 +148,21 @@ def draw(outcome: Outcome, run: app.Run) -> None:
         ]
         run.table("pareto", columns, rows, "Candidates that no smaller file matches")
         original_bytes = sum(array.nbytes for array in weight_files.flatten(outcome.original).values())
-        plots.draw_rate_accuracy(run, candidates, candidates.by_rule[outcome.rule], original_bytes)
+        best = candidates.by_rule[outcome.rule]
+        caption = f"{len(candidates.evaluated())} candidates; chosen: {choice(settings, candidates, best)}."
+        plots.draw_rate_accuracy(run, candidates, best, original_bytes, caption)
+
+
+def choice(settings: CompressConfig, candidates: Candidates, best: Candidate) -> str:
+    """Returns what the best candidate is, in words: what it was held against, and whether it met that."""
+    tolerance, caution = f"the tolerance of {100 * settings.tolerance:g} points", settings.caution
+    if candidates.loss_that_counts(best, caution) > settings.tolerance + SLACK:
+        return f"the most accurate one; none stays within {tolerance}"
+    if caution == 0:
+        return f"the smallest file within {tolerance}"
+    return (
+        f"the smallest file whose loss, with {caution:g} standard errors and without its luck, stays within {tolerance}"
+    )
 
 
 def rate_predictions(outcome: Outcome, summary: entropy_coding.Summary) -> list[list]:

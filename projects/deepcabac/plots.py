@@ -128,9 +128,8 @@ def _bars(axis, names: Sequence[str], values: Sequence[float], colours, texts: S
     _tidy(axis)
 
 
-def draw_rate_accuracy(run: app.Run, candidates: Candidates, best: Candidate, original_bytes: int) -> None:
+def draw_rate_accuracy(run: app.Run, candidates: Candidates, best: Candidate, original_bytes: int, caption: str):
     """Every evaluated candidate, the front, the network as it came, and the best candidate."""
-    caption = f"{len(candidates.evaluated())} candidates; chosen: the smallest file within the tolerance."
     with picture(run, "rate_accuracy", caption, figsize=(6.2, 3.8)) as axis:
         rate_accuracy(axis, candidates, {"chosen": best}, original_bytes)
 

@@ -32,7 +32,7 @@ Fits = Callable[[Candidate], bool]
 
 
 def smallest(candidates: Candidates, settings: CompressConfig, run: app.Run) -> Candidate:
-    """Returns the smallest file that loses at most `tolerance` against the network as it came.
+    """Returns the smallest file whose loss, with `caution`, is at most `tolerance`; else the most accurate.
 
     Args:
       candidates: of the network; gets those that are tried.

@@ -1,8 +1,9 @@
 """How much each weight matters: the diagonal of the Fisher information, as importances for compress.
 
-`--checkpoint=X --model=N --dataset=D --output=F.safetensors`; then compress with `--importance=F.safetensors
---importance_is=weights`. The Fisher information of a classifier is J^T (diag p - p p^T) J with J the Jacobian of its
-logits; its diagonal is the mean of squared gradients of r . logits over random r with that covariance.
+`--checkpoint=X --model=N --dataset=D --output=F.safetensors`; then compress with `--importance=F.safetensors` and
+`--importance_is=layers`, which gives each tensor a step from its mean (`weights` weighs each weight by itself, from one
+noisy draw an image). The Fisher information of a classifier is J^T (diag p - p p^T) J with J the Jacobian of its
+logits; its diagonal is the mean of squared gradients of r . logits over random r with that covariance, one r an image.
 """
 
 import dataclasses

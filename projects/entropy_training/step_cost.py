@@ -12,7 +12,7 @@ import numpy as np
 
 from common import app, config, files, models
 from common.runs import provenance
-from common.training import classifier, step
+from common.training import augmentation, classifier, step
 from projects.entropy_training import model, pretrain, published, steps
 from projects.entropy_training.config import TrainConfig
 from projects.entropy_training.pretrain import PretrainConfig
@@ -64,8 +64,8 @@ def plain_step(data):
     settings = PretrainConfig(dataset="digits", shift=1)
     optimizer = classifier.make_optimizer(settings, 1000)
     merge, state = step.initial_state(pretrain.create_network(settings, data), optimizer, 0)
-    preprocess = models.standardise(data.mean, data.std)
-    return jax.jit(step.make_step(merge, optimizer, preprocess, shift=settings.shift)), state
+    inputs = augmentation.inputs_of(models.standardise(data.mean, data.std), settings.shift)
+    return jax.jit(step.make_step(merge, optimizer, inputs)), state
 
 
 def coded_step(data, levels: int, noisy: bool):

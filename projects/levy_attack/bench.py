@@ -16,10 +16,10 @@ from common import app, config, files, weight_files
 from common.models import zoo
 from common.runs import provenance
 from common.training import checkpoint
-from kernels import boundary_step, peers
+from kernels import peers
 from kernels.alpha_stable import words
-from projects.levy_attack import program, published, study, victims
-from projects.levy_attack.attack import AttackConfig, attack
+from kernels.boundary_attack import AttackConfig, attack, device_loop, draw_noise
+from projects.levy_attack import published, study, victims
 
 BATCH = 32
 STEPS = {
@@ -150,7 +150,7 @@ def parts(settings: BenchConfig, peer, queries_per_s: float) -> dict[str, float]
     """Returns milliseconds for a query of the whole batch: the attack, and what it cannot do without, by itself."""
     victim, given, _ = _given(settings, "mlp", BATCH, peer)
     x = jnp.asarray(given["x"])
-    size, times, calls_timed = x[0].size, program.AHEAD, 50
+    size, times, calls_timed = x[0].size, device_loop.AHEAD, 50
     keys = jax.random.split(jax.random.key(0), (times, BATCH))
 
     def hashes(keys):
@@ -160,7 +160,7 @@ def parts(settings: BenchConfig, peer, queries_per_s: float) -> dict[str, float]
         return first ^ second
 
     def noise(keys):
-        return boundary_step.draw_noise(keys, 1.5, "coordinatewise", size, jnp.float32, is_heavy=False)[0]
+        return draw_noise(keys, 1.5, "coordinatewise", size, jnp.float32, is_heavy=False)[0]
 
     def network(predict, x):
         return jax.lax.fori_loop(0, times, lambda _, labels: predict(x + labels[0] * 1e-9), jnp.zeros(BATCH, jnp.int32))

@@ -6,8 +6,8 @@ from common import app
 from common.publishing import curves
 from common.publishing.curves import plt
 from common.runs import metrics
+from kernels.boundary_attack import Result
 from projects.levy_attack import victims
-from projects.levy_attack.result import Result
 
 BLUE, RED = "#1f5f8b", "#c8553d"
 

@@ -11,9 +11,10 @@ import jax
 
 from common import config
 from common.runs import run_directory
-from projects.van import estimates, proposal, systems, train
+from kernels.autoregressive import SpinEstimates
+from kernels.ising.systems import of_energy
+from projects.van import systems, train
 from projects.van.config import TrainConfig, network_of
-from projects.van.estimates import Found
 
 
 def solve(
@@ -25,7 +26,7 @@ def solve(
     samples: int = 10_000,
     run_dir: str | None = None,
     **flags,
-) -> Found:
+) -> SpinEstimates:
     """Trains a network to be exp(-beta E)/Z and returns estimates of what follows from it, corrected.
 
     Args:
@@ -45,7 +46,7 @@ def solve(
       UserWarning: the status is not "trusted".
 
     Returns:
-      Found: `status` tells whether to trust it; `corrected` has ln_z, mean and err by name (u, entropy, c_v,
+      SpinEstimates: `status` tells whether to trust it; `corrected` has ln_z, mean and err by name (u, entropy, c_v,
         abs_m_site, ...); `raw` the network's own.
     """
     if samples < 2:
@@ -53,15 +54,13 @@ def solve(
     settings = TrainConfig(rows=rows, columns=columns, beta=beta, system="projects.van.solve:solve", **flags)
     settings = config.validate(settings)
     network = network_of(settings)
-    system = systems.of_energy(energy, network.rows, network.columns)
+    system = of_energy(energy, network.rows, network.columns)
     systems.check_symmetry(settings, system)
-    images = proposal.images_of(settings, system, settings.images)
+    system.images(settings.images)  # what cannot be done stops before the training
     with tempfile.TemporaryDirectory() as folder:
         run = run_directory.open_for_test(pathlib.Path(run_dir or folder))
-        defence = [train.loaded(network, path, "defence", run) for path in settings.defence]
+        defence = [train.load_input(network, path, "defence", run) for path in settings.defence]
         parameters, wider = train.fit(settings, system, run)
+        estimates = train.estimate(settings, system, [parameters, *defence, *wider], samples, run)
         run.close()
-    return estimates.from_network(
-        parameters, network, system, beta, samples, seed=settings.seed, chunk=settings.chunk,
-        defence=[*defence, *wider], images=images,
-    )  # fmt: skip
+    return estimates

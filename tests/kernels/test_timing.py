@@ -5,6 +5,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from kernels import timing
@@ -34,6 +35,7 @@ def test_an_answer_of_jax_is_waited_for(monkeypatch):
     timing.seconds_of(lambda: {"x": jnp.ones(3)})
     timing.seconds_of(lambda: None)
     assert len(waiting) == 1
+    assert timing.seconds_of(lambda: np.float64(1e9)) < 1e9  # a number that was computed is no time
 
 
 def test_a_call_takes_at_least_its_sleep():

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from common import models
 from common.training import pruning
 
 
@@ -54,3 +56,14 @@ def test_masks_are_chosen_when_it_is_time():
 def test_nonzero_share():
     assert pruning.nonzero_share({"a": np.array([0, 1.0]), "b": np.zeros(2)}) == 0.25
     assert pruning.nonzero_share({}) == 0.0
+
+
+def test_masks_are_applied_by_layer_name():
+    network = models.create("resnet20", rngs=nnx.Rngs(0), width=0.25, input_shape=(8, 8, 1))
+    layers = models.weight_layers(network)
+    assert list(layers)[:2] == ["block0/conv1", "block0/conv2"] and {"conv", "fc"} <= set(layers) and len(layers) == 20
+    before = models.to_tree(network)
+    pruning.apply_masks(network, {"block0/conv1": jnp.zeros_like(layers["block0/conv1"].kernel[...])})
+    after = models.to_tree(network)
+    assert not after["block0"]["conv1"]["kernel"].any()
+    np.testing.assert_array_equal(after["fc"]["kernel"], before["fc"]["kernel"])

@@ -1,6 +1,7 @@
 """What is told of estimates that do not know their error: collapse, lost halves, heavy tails, forbidden states.
 
-Coverage and false alarms of whole runs are measured by `projects.van.coverage`; here stands each case with its reason.
+Coverage and false alarms of whole runs are measured by `projects.van.study --figure=coverage`; here stands each case
+with its reason.
 """
 
 import math

@@ -94,7 +94,7 @@ def test_heatmaps_are_enlarged_pictures(explained):
 def test_a_killed_run_goes_on(explained, tmp_path, monkeypatch):
     """The second batch fails; the same command then explains only what is missing, to the same numbers."""
     folder, _, settings = explained
-    original, calls = explain.pieces.save, []
+    original, calls = explain.batches.save, []
 
     def save(path, **arrays):
         calls.append(path.name)
@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on(explained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         original(path, **arrays)
 
-    monkeypatch.setattr(explain.pieces, "save", save)
+    monkeypatch.setattr(explain.batches, "save", save)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     assert not (tmp_path / "heatmaps").exists()
@@ -199,3 +199,20 @@ def test_efficientnet_lite0_in_one_call():
     assert len(convolutions) == 49 and all(len(step["folded"]) == 1 for step in convolutions)
     assert "block3/depthwise" in {step["name"] for step in convolutions}
     assert not [step for step in found if step["rule"] == "none"]
+
+
+def test_constant_maps_are_not_usable(tmp_path):
+    """Flat on a dense first layer; another method of the same network is not marked."""
+    network = zoo.create_network("mlp", zoo.load_dataset("digits"), width=0.1)
+    checkpoint.save_tree(tmp_path / "mlp.npz", models.to_tree(network))
+    settings = ExplainConfig(
+        checkpoint=str(tmp_path / "mlp.npz"), model="mlp", width=0.1, dataset="digits", count=2, formats=("npy",)
+    )
+    result = run(settings, tmp_path / "flat")
+    assert result["constant_maps"] == 2 and result["status"]["level"] == "not usable"
+    assert (
+        "2 of 2 maps are constant" in result["status"]["reasons"][0]
+        and "epsilon_plus" in result["status"]["reasons"][0]
+    )
+    result = run(dataclasses.replace(settings, method="epsilon_plus"), tmp_path / "plus")
+    assert result["constant_maps"] == 0 and "status" not in result

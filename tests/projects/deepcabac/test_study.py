@@ -40,6 +40,7 @@ def test_search_from_a_run_directory(method, trained, tmp_path):
     assert result["dataset"] == "digits" and 0 <= result["test_accuracy"] <= 1
     assert {"rate_accuracy", "bits", "baselines"} <= {path.stem for path in run.plots.glob("*.png")}
     assert (run.checkpoints / "candidates.jsonl").is_file()
+    assert "the smallest file within the tolerance of 2 points" in (run.plots / "rate_accuracy.txt").read_text()
 
 
 def test_search_needs_to_know_the_network(trained, tmp_path):

@@ -8,9 +8,9 @@ import pytest
 from common import weight_files
 from common.runs import provenance
 from common.study import statistics
+from kernels.boundary_attack import query_grid
 from projects.levy_attack import effort, effort_page, effort_plots, published
 from projects.levy_attack.effort import ARMS, BASELINE, STEPS_CONTROL, VICTIMS, Arm
-from projects.levy_attack.result import query_grid
 
 GRID = query_grid(10_000)
 IMAGES = 12

@@ -13,14 +13,13 @@ import urllib.error
 import urllib.request
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from projects.levy_attack import run as runner
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.projects.levy_attack.linear import Linear
-from tests.projects.levy_attack.test_attack import equal
+from kernels.boundary_attack import AttackConfig, device_loop
+from projects.levy_attack.attack import attack
+from tests.kernels.boundary_attack.linear import Linear
+from tests.kernels.boundary_attack.test_attack import equal
 
 VICTIM = Linear(30, classes=3)
 CONFIG = AttackConfig(alpha=1.5, noise="length", budget=400, batch_size=8, chunk=100, start_trials=200)
@@ -211,8 +210,9 @@ def test_the_error_is_the_victims_own(tmp_path):
 KILLED = """
 import os, sys
 import jax, numpy as np
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.projects.levy_attack.linear import Linear
+from kernels.boundary_attack import AttackConfig, device_loop
+from projects.levy_attack.attack import attack
+from tests.kernels.boundary_attack.linear import Linear
 jax.config.update("jax_enable_x64", True)
 victim, calls = Linear(30, classes=3), [0]
 
@@ -257,7 +257,7 @@ def test_a_ledger_of_another_attack_is_refused(tmp_path):
 
 def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
     x, labels = VICTIM.images(IMAGES)
-    path, calls, advance = tmp_path / "state.npz", [0], runner._advance
+    path, calls, advance = tmp_path / "state.npz", [0], device_loop.advance
 
     def failing(*arguments):
         calls[0] += 1
@@ -265,7 +265,7 @@ def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return advance(*arguments)
 
-    monkeypatch.setattr(runner, "_advance", failing)
+    monkeypatch.setattr(device_loop, "advance", failing)
     with pytest.raises(KeyboardInterrupt):
         attack(VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True)
     seen = []
@@ -289,27 +289,16 @@ def test_a_budget_may_grow_and_not_shrink(tmp_path, predict):
         grown = attack(predict, x, labels, config, 5, checkpoint=path)
         equal(grown, attack(predict, x, labels, config, 5))
         equal(attack(predict, x, labels, config, 5, checkpoint=path), grown)
-    with pytest.raises(ValueError, match="has a budget of 400 queries and cfg one of 399"):
+    with pytest.raises(ValueError, match="has a budget of 400 queries and settings one of 399"):
         attack(predict, x, labels, dataclasses.replace(CONFIG, budget=399), 5, checkpoint=path)
 
 
-@pytest.mark.parametrize("wrap", [lambda call: call, jax.jit, jax.tree_util.Partial], ids=["plain", "jit", "partial"])
-def test_a_jax_function_that_asks_a_service_is_counted_like_one(wrap):
-    """Compiled into the attack it would ask for padding, and again after a failure."""
-    seen = []
-
-    def ask(images):
-        seen.append(len(images))
-        return VICTIM.on_host(np.asarray(images)).astype(np.int32)
-
-    def predict(images):
-        return jax.pure_callback(ask, jax.ShapeDtypeStruct(images.shape[:1], jnp.int32), images)
-
-    x, labels = VICTIM.images(3)
-    predict = wrap(predict)
-    config = dataclasses.replace(CONFIG, budget=60)
-    result = attack(predict, x, labels, config, 5)
-    assert sum(seen) == result.queries.sum() == 180
-    equal(result, attack(VICTIM.on_host, x, labels, config, 5))
-    with pytest.raises(ValueError, match="predict calls back to Python"):
-        attack(predict, x, labels, config, 5, on_device=True)
+def test_a_file_that_is_damaged_or_of_another_attack_is_refused(tmp_path):
+    x, labels = VICTIM.images(2)
+    path = tmp_path / "state.npz"
+    attack(VICTIM.on_host, x, labels, CONFIG, 5, checkpoint=path)
+    with pytest.raises(ValueError, match="checkpoint .*another attack.*remove it"):
+        attack(VICTIM.on_host, x, labels, CONFIG, 6, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="checkpoint.*remove it"):
+        attack(VICTIM.on_host, x, labels, CONFIG, 5, checkpoint=path)
