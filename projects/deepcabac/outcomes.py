@@ -133,7 +133,8 @@ def draw(settings: CompressConfig, outcome: Outcome, run: app.Run) -> None:
     )
     columns = ["tensor", "values", "bits in the file", "rate_exact", "rate_static"]
     note = "Tensors with a stream of their own; its header, 9 bytes and 3 bits a preset, is not predicted."
-    run.table("predictions", columns, rate_predictions(outcome, summary), "Predicted and true bits", note)
+    if predictions := rate_predictions(outcome, summary):
+        run.table("predictions", columns, predictions, "Predicted and true bits", note)
     plots.draw_bits(run, summary)
     plots.draw_weights(run, network.flat, weight_files.flatten(outcome.decoded))
     if network.quantizer != "trellis":  # its integers only make sense to a coder that knows its states
