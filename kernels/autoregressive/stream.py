@@ -231,9 +231,12 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
       beta: inverse temperature.
 
     Raises:
-      ValueError: an energy or ln q of nan or of the wrong infinity, named.
+      ValueError: an energy or ln q of nan or of the wrong infinity, named; two shapes that only broadcasting joins.
     """
     log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)
+    if log_q.shape != energy.shape:
+        shapes = f"log_q of shape {list(log_q.shape)} and energy of shape {list(energy.shape)}"
+        raise ValueError(f"{shapes}: expected one number a sample in both; reshape one of them")
     for name, values in (("energy", energy), ("log_q", -log_q)):
         if (wrong := np.isnan(values) | np.isneginf(values)).any():
             where = np.unravel_index(int(np.argmax(wrong)), wrong.shape)

@@ -3,6 +3,8 @@
 The verbs do the same with flags, run directories and resuming: `--system=MODULE:FUNCTION` names an energy for them.
 """
 
+import dataclasses
+import difflib
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -39,8 +41,9 @@ def solve(
         and defended=True help where a network loses a part of the law.
 
     Raises:
-      ValueError: a flag out of bounds, fewer than 2 samples, an energy that gives other than one number a state (+inf
-        where it is forbidden) or is no function of JAX, z2 (which is on) with one that changes when spins turn over.
+      ValueError: no flag of `train` or one out of bounds, fewer than 2 samples, an energy that gives other than one
+        number a state (+inf where it is forbidden) or is no function of JAX, z2 (which is on) with one that changes
+        when spins turn over.
 
     Warns:
       UserWarning: the status is not "trusted".
@@ -51,6 +54,12 @@ def solve(
     """
     if samples < 2:
         raise ValueError(f"samples={samples}: errors need at least 2")
+    names = [item.name for item in dataclasses.fields(TrainConfig)]
+    for name in flags:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            advice = f"did you mean {near[0]}?" if near else "`python -m projects.van.train --help` lists them"
+            raise ValueError(f"{name}={flags[name]!r} is no flag of train; {advice}")
     settings = TrainConfig(rows=rows, columns=columns, beta=beta, system="projects.van.solve:solve", **flags)
     settings = config.validate(settings)
     network = network_of(settings)

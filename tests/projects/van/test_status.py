@@ -336,3 +336,8 @@ def test_the_status_of_files_that_have_none():
     apart = row | {"reverse_ln_z": 8.7, "reverse_ln_z_error": 0.02}
     assert records.status_of(apart)["level"] == "not usable"
     assert records.status_of(row | {"status": {"level": "doubtful", "reasons": ["x"]}})["reasons"] == ["x"]
+
+
+def test_a_flag_that_train_does_not_have():
+    with pytest.raises(ValueError, match="stepz=50 is no flag of train; did you mean steps"):
+        solve(lambda spins: spins.sum((1, 2)), 1.0, 2, stepz=50)
