@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common.training import optimizers, pruning
+from common.training import augmentation, optimizers, pruning
 from common.training import step as common_step
 from common.training.step import Merge, State
 from projects.deepcabac import variational_dropout
@@ -72,7 +72,7 @@ def make_step(settings: TrainConfig, merge: Merge, plan: Plan, preprocess: Calla
     """Returns the training step `(state, {"images", "labels"}) -> (state, metrics)`; `preprocess`: uint8 to inputs."""
     is_variational = settings.method == "sparse_vd"
 
-    def forward(network, images, key, state):
+    def forward(network, x, key, state):
         kl = jnp.float32(0.0)
         is_sparsifying = state.done < plan.sparsify
         warmth = jnp.clip((state.done / plan.epoch - settings.kl_start) / settings.kl_warmup, 0.0, 1.0)
@@ -80,8 +80,8 @@ def make_step(settings: TrainConfig, merge: Merge, plan: Plan, preprocess: Calla
         if is_variational:
             variational_dropout.set_noise(network, key, is_sparsifying)
             kl = variational_dropout.network_kl(network)
-        variational_dropout.apply_masks(network, state.extra)
-        logits = network(images)
+        pruning.apply_masks(network, state.extra)
+        logits = network(x)
         variational_dropout.set_noise(network, None)
         metrics = {"kl_nats": kl, "kl_weight": kl_weight} if is_variational else {}
         return logits, kl_weight * kl / plan.images, metrics
@@ -89,9 +89,7 @@ def make_step(settings: TrainConfig, merge: Merge, plan: Plan, preprocess: Calla
     return common_step.make_step(
         merge,
         make_optimizer(settings, plan),
-        preprocess,
-        shift=settings.shift,
-        flip=settings.flip,
+        augmentation.inputs_of(preprocess, settings.shift, settings.flip),
         forward=forward,
         random=True,
         before=lambda state: state._replace(extra=update_masks(settings, merge, state, plan)),
@@ -122,5 +120,5 @@ def sparse_network(settings: TrainConfig, merge: Merge, state: State, plan: Plan
     network, masks = merge(state.parameters, state.statistics), state.extra
     if settings.method == "sparse_vd" and (not masks or int(state.done) <= plan.sparsify):
         masks = variational_dropout.posterior_masks(network, settings.log_alpha_threshold)
-    variational_dropout.apply_masks(network, masks)
+    pruning.apply_masks(network, masks)
     return network

@@ -91,16 +91,6 @@ def create_network(settings: TrainConfig, data: datasets.Dataset) -> nnx.Module:
     return zoo.create_network(settings.model, data, width=settings.width, seed=settings.seed, **options)
 
 
-def weight_layers(network: nnx.Module) -> dict[str, nnx.Module]:
-    """Returns name -> layer for every dense layer and convolution, the name as in a tree of weights: "fc1"."""
-    by_name = {
-        "/".join(map(str, path)): layer
-        for path, layer in nnx.iter_modules(network)
-        if isinstance(layer, (layers.Linear, layers.Conv))
-    }
-    return dict(sorted(by_name.items()))
-
-
 def set_noise(network: nnx.Module, key: jax.Array | None, scale: jax.Array | float = 1.0) -> None:
     """Makes the weights of every variational layer noisy, each layer with a key of its own; without a key, plain again.
 
@@ -109,7 +99,7 @@ def set_noise(network: nnx.Module, key: jax.Array | None, scale: jax.Array | flo
       key: of the random numbers.
       scale: factor on the noise; 0 draws it in vain.
     """
-    for index, layer in enumerate(weight_layers(network).values()):
+    for index, layer in enumerate(models.weight_layers(network).values()):
         if hasattr(layer, "log_variance"):
             layer.noise_key = None if key is None else jax.random.fold_in(key, index)
             layer.noise_scale = None if key is None else jnp.float32(scale)
@@ -119,7 +109,7 @@ def network_kl(network: nnx.Module) -> jax.Array:
     """Returns the KL divergence in nats over all weights with a posterior."""
     terms = [
         kl_divergence(log_alpha(layer.kernel[...], layer.log_variance[...]))
-        for layer in weight_layers(network).values()
+        for layer in models.weight_layers(network).values()
         if hasattr(layer, "log_variance")
     ]
     return sum(terms, jnp.float32(0.0))
@@ -129,21 +119,14 @@ def posterior_masks(network: nnx.Module, threshold: float) -> dict[str, jax.Arra
     """Returns layer name -> mask: 1 where log alpha is below `threshold` (3: noise of 4.5 times the weight), else 0."""
     return {
         name: (log_alpha(layer.kernel[...], layer.log_variance[...]) < threshold).astype(layer.kernel.dtype)
-        for name, layer in weight_layers(network).items()
+        for name, layer in models.weight_layers(network).items()
         if hasattr(layer, "log_variance")
     }
 
 
-def apply_masks(network: nnx.Module, masks: dict[str, jax.Array]) -> None:
-    """Multiplies the kernel of each layer that is named in `masks`."""
-    for name, layer in weight_layers(network).items():
-        if name in masks:
-            layer.kernel[...] = layer.kernel[...] * masks[name]
-
-
 def kernels(network: nnx.Module) -> dict[str, jax.Array]:
     """Returns layer name -> kernel (the posterior mean, where there is one)."""
-    return {name: layer.kernel[...] for name, layer in weight_layers(network).items()}
+    return {name: layer.kernel[...] for name, layer in models.weight_layers(network).items()}
 
 
 def stored_trees(network: nnx.Module) -> tuple[dict, dict]:
