@@ -1,4 +1,4 @@
-"""The tables and the demo end to end on tiny networks."""
+"""The study and the demo end to end on tiny networks."""
 
 import dataclasses
 import json
@@ -8,9 +8,9 @@ import pytest
 
 from common import app
 from common.runs import run_directory
-from projects.deepcabac import compress, demo, published, tables, train
-from projects.deepcabac.compress import CompressConfig
-from projects.deepcabac.config import TrainConfig
+from projects.deepcabac import compress, demo, study, train
+from projects.deepcabac.config import CompressConfig, TrainConfig
+from projects.deepcabac.page import TITLES, page
 
 TINY = TrainConfig(
     dataset="digits", width=0.15, epochs=10, batch_size=32, learning_rate=4e-3, kl_weight=0.1, kl_start=1, kl_warmup=4
@@ -19,12 +19,12 @@ TINY = TrainConfig(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> pathlib.Path:
-    """A run directory of a tiny training, as the app leaves it."""
-    folder = tmp_path_factory.mktemp("trained")
-    run = run_directory.open_run(folder / "run", TINY, verb="deepcabac.train")
+    """A run directory of a tiny training, as the app leaves it, where the small study looks for it."""
+    folder = tmp_path_factory.mktemp("runs") / "deepcabac.train"
+    run = run_directory.open_run(folder / "small_seed0", TINY, verb="deepcabac.train")
     run.finish(train.main(TINY, run))
     run.close()
-    return folder / "run"
+    return folder / "small_seed0"
 
 
 @pytest.mark.parametrize("method", ["dc_v1", "dc_v2"])
@@ -40,6 +40,7 @@ def test_search_from_a_run_directory(method, trained, tmp_path):
     assert result["dataset"] == "digits" and 0 <= result["test_accuracy"] <= 1
     assert {"rate_accuracy", "bits", "baselines"} <= {path.stem for path in run.plots.glob("*.png")}
     assert (run.checkpoints / "candidates.jsonl").is_file()
+    assert "the smallest file within the tolerance of 2 points" in (run.plots / "rate_accuracy.txt").read_text()
 
 
 def test_search_needs_to_know_the_network(trained, tmp_path):
@@ -56,38 +57,42 @@ def test_the_wrong_network_is_named(trained, tmp_path):
         compress.main(flags, run_directory.open_for_test(tmp_path))
 
 
-def test_a_table_is_measured_once_and_published_with_its_picture(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "TRAINED", trained.parent)
-    monkeypatch.setattr(tables, "TINY", TINY)
-    run = run_directory.open_for_test(tmp_path / "run")
-    settings = tables.TablesConfig(table=("lenet", "coders"), scale="small", seeds=(0,))
-    result = tables.main(settings, run)
-    piece = json.loads((run.path / "pieces" / "lenet_300_100.json").read_text())
-    first = piece["points"]["accuracy first"]["seeds"][0]
+def test_a_network_is_measured_once_and_its_result_makes_a_page(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "TINY", TINY)
+    run = run_directory.open_run(tmp_path / "run", study.StudyConfig(), verb="deepcabac.study")
+    settings = study.StudyConfig(table=("lenet",), scale="small", seeds=(0,), runs=str(trained.parents[1]))
+    result = study.main(settings, run)
+    measured = json.loads((run.path / "pieces" / "lenet_300_100.json").read_text())
+    first = measured["points"]["accuracy first"]["seeds"][0]
     assert result["lenet_300_100"]["percent_of_original"] == pytest.approx(first["percent"])
-    assert piece["points"]["half a point"]["seeds"][0]["bytes"] <= first["bytes"]
-    assert first["percent"] == pytest.approx(100 * first["bytes"] / piece["float32_bytes"])
-    assert piece["coders"]["ours, whole file"] == first["bytes"]
+    assert measured["points"]["half a point"]["seeds"][0]["bytes"] <= first["bytes"]
+    assert first["percent"] == pytest.approx(100 * first["bytes"] / measured["float32_bytes"])
+    assert measured["coders"]["ours, whole file"] == first["bytes"]
+    assert (run.plots / "lenet_300_100.png").is_file() and result["pieces"] == 1
 
     def never(*_):
         raise AssertionError("a finished piece is measured again")
 
-    monkeypatch.setattr(tables, "measure", never)
-    assert tables.main(settings, run) == result
+    monkeypatch.setattr(study, "measure", never)
+    assert study.main(settings, run) == result
+    run.close()
 
-    published.write("lenet_300_100", piece, run.plots / "lenet_300_100.png", tmp_path / "results")
-    text = published.rendered(tmp_path / "results")
-    assert "LeNet-300-100, digits" in text and f"{first['bytes']:,}" in text and "results/lenet_300_100.png" in text
+    other = dataclasses.replace(page, folder=tmp_path)
+    measured["provenance"] |= {"dirty": False}
+    other.write("lenet_300_100", measured, run.plots / "lenet_300_100.png")
+    text = other.rendered("<!-- results:begin -->\n<!-- results:end -->")
+    assert "LeNet-300-100, digits" in text and f"{first['bytes']:,}" in text
 
 
-def test_flagfiles_of_the_full_tables_parse():
-    found = tables.experiments(tables.TablesConfig(scale="full"))
-    assert [experiment.name for experiment in found] == list(published.ORDER)
-    assert [len(experiment.trainings) for experiment in found] == [3, 3, 1, 0]
-    for experiment in found:
+def test_flagfiles_of_the_full_study_parse():
+    experiments = study.experiments(study.StudyConfig(scale="full"))
+    assert [experiment.name for experiment in experiments] == list(TITLES)
+    assert [len(experiment.trainings) for experiment in experiments] == [3, 3, 1, 0]
+    keys = [piece.key for experiment in experiments for piece in (*experiment.trainings, *experiment.needs)]
+    assert keys[0] == "deepcabac.train/lenet_300_100_seed0" and keys[-1] == "deepcabac.sensitivity/efficientnet_lite0"
+    for experiment in experiments:
         for method, options in experiment.searches.items():
-            if options.get("importance_is") != "layers":
-                CompressConfig(checkpoint="a", output="b", search=method, **options)
+            CompressConfig(checkpoint="a", output="b", search=method, **options)
 
 
 @pytest.mark.slow
@@ -107,4 +112,4 @@ def test_demo_end_to_end(tmp_path):
 
 def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        tables.TablesConfig().scale = "full"
+        study.StudyConfig().scale = "full"
