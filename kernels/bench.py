@@ -1,9 +1,9 @@
 """Runs the benchmark of every kernel and writes the results: python -m kernels.bench [ROOM...] [--output DIR]
 
-A room's bench.py has `run(bench)`, which times its kernels on named shapes against the strongest form of each peer.
-Ours and theirs alternate within one run, the median of at least five repeats is quoted, and every row goes to
-ROOM/bench.<device>.json with the device, the versions and the commit. A peer whose environment is missing is left out
-and said so.
+A room's bench.py, or folder bench/, has `run(bench)`, which times its kernels on named shapes against the strongest
+form of each peer. Ours and theirs alternate within one run, the median of at least five repeats is quoted, and every
+row goes to ROOM/bench.<device>.json with the device, the versions and the commit. A peer whose environment is missing
+is left out and said so.
 """
 
 import argparse
@@ -23,7 +23,9 @@ import time
 from collections.abc import Callable
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOMS = sorted(path.parent.name for path in HERE.glob("*/bench.py"))
+ROOMS = sorted(
+    path.relative_to(HERE).parts[0] for form in ("bench.py", "bench/__init__.py") for path in HERE.glob(f"*/{form}")
+)
 
 
 @dataclasses.dataclass
@@ -49,9 +51,9 @@ class Bench:
             for who, call in contestants.items():
                 start = time.perf_counter()
                 own = call()
-                taken = time.perf_counter() - start if own is None else own
+                elapsed = time.perf_counter() - start if own is None else own
                 if i:
-                    seconds[who].append(taken)
+                    seconds[who].append(elapsed)
         medians = {who: statistics.median(times) for who, times in seconds.items()}
         first = next(iter(contestants))
         row = {"name": name, "unit": unit, "work": work, "median_s": medians, "seconds": seconds, **facts}
@@ -117,8 +119,8 @@ def provenance() -> dict:
     """Where and on what a result was measured."""
 
     def git(*arguments) -> str:
-        done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else "unknown"
+        process = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
+        return process.stdout.strip() if process.returncode == 0 else "unknown"
 
     packages = ("jax", "jaxlib", "numpy", "numba")
     versions = {name: importlib.metadata.version(name) for name in packages}
@@ -136,9 +138,7 @@ def main() -> int:
     """Measures the rooms named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)}; all by default")
-    parser.add_argument(
-        "--output", type=pathlib.Path, help="folder of the result files (default: beside each bench.py)"
-    )
+    parser.add_argument("--output", type=pathlib.Path, help="folder of the result files (default: each room's)")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant (default 5)")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.rooms) - set(ROOMS))

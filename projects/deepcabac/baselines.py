@@ -20,8 +20,7 @@ import zstandard
 
 from common.runs import provenance
 from kernels import entropy_coding
-from kernels.entropy_coding import Quantized
-from kernels.entropy_coding.coding import SHARED_SIZE
+from kernels.entropy_coding import SHARED_SIZE, Quantized
 from projects.deepcabac import huffman
 
 FLOAT32, ENTROPY, HUFFMAN, BZ2, ZSTD = "float32", "zero-order entropy (bound)", "scalar Huffman", "bz2", "zstd-19"

@@ -9,7 +9,7 @@ import pathlib
 from common import app, config, weight_files
 from common.training import checkpoint
 from kernels import entropy_coding
-from kernels.entropy_coding.reading import DEFAULT_MAX_OUTPUT_BYTES
+from kernels.entropy_coding import DEFAULT_MAX_OUTPUT_BYTES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from common import app, config
 from kernels import entropy_coding
-from kernels.entropy_coding import Summary
-from kernels.entropy_coding.reading import DEFAULT_MAX_OUTPUT_BYTES
+from kernels.entropy_coding import DEFAULT_MAX_OUTPUT_BYTES, Summary
 from projects.deepcabac import decompress, plots
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kernels import entropy_coding
-from kernels.entropy_coding import constants, presets
-from kernels.entropy_coding.tensor import Options, matrix_shape
+from kernels.entropy_coding.codeword import Options, matrix_shape
+from kernels.entropy_coding.core import constants, presets
 from tests.kernels.entropy_coding import cases, random_tensors
 from tests.kernels.entropy_coding.test_recorded_streams import STREAMS
 from tests.kernels.oracles import cabac
