@@ -11,7 +11,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .array_types import Int32, Integer, UInt8
+from ..array_types import Int32, Integer, UInt8
 from .core import constants
 from .core.constants import MAX_ABS_LEVEL
 

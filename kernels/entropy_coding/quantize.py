@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .array_types import Int32, Int64
+from ..array_types import Int32, Int64
 from .checks import checked_importance, checked_jobs, checked_weights
 from .codeword import Options, choose_presets, matrix_shape
 from .steps import PIECE, real

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .array_types import Integer
+from ..array_types import Integer
 from .codeword import Options, matrix_shape
 from .core.constants import MAX_ABS_LEVEL, MAX_BINS_PER_BIT
 

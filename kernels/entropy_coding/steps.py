@@ -8,7 +8,7 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from .array_types import Float, Integer
+from ..array_types import Float, Integer
 from .checks import checked_importance, checked_weights
 from .core.constants import MAX_ABS_LEVEL
 

@@ -11,7 +11,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from .array_types import Buffer, Integer
+from ..array_types import Buffer, Integer
 from .codeword import checked_levels, choose_presets, codeword_bits, encode_levels
 from .reader import Reader
 

@@ -6,7 +6,7 @@ magnitudes that charge every context the entropy of its bins (as `rate_static` d
 
 import numpy as np
 
-from ..array_types import Float64, Int32
+from ...array_types import Float64, Int32
 from ..codeword import Options, matrix_shape, skip_bits, skipped_rows
 from ..core.constants import COST_UNIT, MAX_UNARY
 from ..quantize import quantize_uniform

@@ -28,7 +28,7 @@ import math
 import struct
 import zlib
 
-from ..array_types import Buffer
+from ...array_types import Buffer
 from . import header
 from .layout import COMPACT, DEFLATED, MAGIC, MOST_INFLATED, PREFIX, VERSION, Entry, Stream
 

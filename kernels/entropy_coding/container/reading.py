@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..array_types import Buffer, Int32, Shaped
+from ...array_types import Buffer, Int32, Shaped
 from ..checks import checked_jobs
 from ..codeword import matrix_shape
 from ..reader import Reader, pieces

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ..array_types import Buffer
+from ...array_types import Buffer
 from . import file, layout
 from .layout import RAW_STREAM, TRELLIS, UNIFORM, Entry, Stream
 from .reading import DEFAULT_MAX_OUTPUT_BYTES, decode, members_of

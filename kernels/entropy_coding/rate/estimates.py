@@ -14,7 +14,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..array_types import Array, Float64
+from ...array_types import Array, Float64
 from ..checks import checked_jobs
 from ..codeword import checked_levels, choose_presets, skip_bits, skipped_rows
 from ..core.constants import COST_UNIT, MAX_UNARY

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import entropy, local_reparametrization
+from kernels import soft_entropy as entropy
+from kernels.soft_entropy import reparametrization
 
 DRAWS = 20_000
 GRID = entropy.symmetric_grid(1.0, 5)
@@ -40,7 +41,7 @@ def test_dense_moments():
     # And the kernel's own outputs have these moments.
     single = [jnp.asarray(value, jnp.float32) for value in (x, mean, variance, bias)]
     keys = jax.random.split(jax.random.key(1), DRAWS)
-    outputs = jax.jit(jax.vmap(lambda key: local_reparametrization.dense(*single, key)))(keys)
+    outputs = jax.jit(jax.vmap(lambda key: reparametrization.dense(*single, key)))(keys)
     check(np.asarray(outputs, np.float64), x @ mean + bias, x**2 @ variance)
 
 
@@ -61,9 +62,9 @@ def test_convolution_moments(strides, padding):
     check(np.asarray(as_drawn, np.float64), exact_mean, exact_variance)
     keys = jax.random.split(jax.random.key(3), DRAWS)
     options = {"strides": strides, "padding": padding}
-    outputs = jax.jit(jax.vmap(lambda key: local_reparametrization.convolution(*single, None, key, **options)))(keys)
+    outputs = jax.jit(jax.vmap(lambda key: reparametrization.convolution(*single, None, key, **options)))(keys)
     check(np.asarray(outputs, np.float64), exact_mean, exact_variance)
-    own = local_reparametrization.convolution(*single, None, keys[0], convolve=convolve)
+    own = reparametrization.convolution(*single, None, keys[0], convolve=convolve)
     np.testing.assert_allclose(own, outputs[0], rtol=1e-5, atol=1e-5)
 
 
@@ -71,11 +72,11 @@ def test_gradients_are_finite_where_there_is_no_variance():
     x, mean = jnp.ones((2, 3)), jnp.ones((3, 2))
 
     def loss(variance):
-        return local_reparametrization.dense(x, mean, variance, None, jax.random.key(0)).sum()
+        return reparametrization.dense(x, mean, variance, None, jax.random.key(0)).sum()
 
     assert np.isfinite(jax.grad(loss)(jnp.zeros((3, 2)))).all()
 
 
 def test_without_a_key_it_is_the_mean():
     x, mean, variance = jnp.ones((2, 3)), jnp.full((3, 2), 0.5), jnp.ones((3, 2))
-    np.testing.assert_array_equal(local_reparametrization.dense(x, mean, variance, jnp.ones(2), None), 2.5)
+    np.testing.assert_array_equal(reparametrization.dense(x, mean, variance, jnp.ones(2), None), 2.5)

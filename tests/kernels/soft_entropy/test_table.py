@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import entropy, soft_table
+from kernels import soft_entropy as entropy
+from kernels.soft_entropy import table as soft_table
 
 GRID = jnp.asarray(entropy.symmetric_grid(0.5, 9), jnp.float32)
 GAP = 0.125

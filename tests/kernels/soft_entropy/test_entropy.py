@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import entropy
+from kernels import soft_entropy as entropy
 from tests.kernels.oracles import entropy as oracle
 
 GRID = entropy.symmetric_grid(0.5, 9)
