@@ -197,13 +197,13 @@ def make_mesh(**axes: int) -> Any:
 
     axes = axes or {"data": -1}
     count = jax.device_count()
-    known = 1
+    product = 1
     for size in axes.values():
-        known *= 1 if size == -1 else size
+        product *= 1 if size == -1 else size
     free = [name for name, size in axes.items() if size == -1]
-    if len(free) > 1 or known <= 0 or count % known or (not free and known != count):
+    if len(free) > 1 or product <= 0 or count % product or (not free and product != count):
         raise ValueError(f"mesh {axes} does not fit {count} devices: the sizes multiply to that, one may be -1")
-    shape = tuple(count // known if size == -1 else size for size in axes.values())
+    shape = tuple(count // product if size == -1 else size for size in axes.values())
     automatic = (jax.sharding.AxisType.Auto,) * len(shape)
     return jax.make_mesh(shape, tuple(axes), axis_types=automatic)
 

@@ -127,16 +127,16 @@ def load_safetensors(path: str | os.PathLike) -> dict[str, Any]:
 
 def save_npz(path: str | os.PathLike, tree: Mapping) -> None:
     """Writes a tree as `.npz`, whole or not at all (types beyond NumPy's as bits, see the module)."""
-    stored = {}
+    entries = {}
     for name, array in flatten(tree).items():
         if name.rpartition(":")[2] in EXTENDED:
             raise ValueError(f"name {name!r} ends like the mark of a stored type; rename the array")
         if array.dtype.name in EXTENDED:
-            stored[f"{name}:{array.dtype.name}"] = array.view(BIT_TYPES[array.dtype.itemsize])
+            entries[f"{name}:{array.dtype.name}"] = array.view(BIT_TYPES[array.dtype.itemsize])
         else:
-            stored[name] = array
+            entries[name] = array
     with files.beside(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in stored.items():
+        for name, array in entries.items():
             # A fixed date: equal trees give equal bytes.
             with archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)

@@ -37,7 +37,7 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
         path = pathlib.Path(folder) / "commands.json"
         path.write_text(json.dumps([list(command[1:]) for command in commands]))
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-m", module, f"--check_flags={path}"], cwd=directory, stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, timeout=CHECK_SECONDS, env=processes.own_environment(),
             )  # fmt: skip
@@ -46,10 +46,10 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
                 f"{module} did not import within {CHECK_SECONDS:.0f} s; run it by hand to see why"
             ) from None
     try:
-        answers = json.loads(done.stdout.splitlines()[-1])
+        answers = json.loads(process.stdout.splitlines()[-1])
         problems = [(command, answer["error"]) for command, answer in zip(commands, answers, strict=True)]
     except (ValueError, IndexError, TypeError, KeyError):
-        raise LaunchError(_why_not(module, done, directory)) from None
+        raise LaunchError(_why_not(module, process, directory)) from None
     bad = [(command, error) for command, error in problems if error]
     if bad:
         more = f" (and {len(bad) - 1} of the other {len(commands) - 1} jobs)" if len(bad) > 1 else ""
@@ -57,8 +57,8 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
     return [(answer["run_dir"], answer["identity"]) for answer in answers]
 
 
-def _why_not(module: str, done: subprocess.CompletedProcess, directory: str) -> str:
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+def _why_not(module: str, process: subprocess.CompletedProcess, directory: str) -> str:
+    lines = [line for line in process.stderr.splitlines() if line.strip()] or [f"exit code {process.returncode}"]
     last = lines[-1].strip()
     absent = re.search(r"No module named '?([\w.]+)", last)
     if absent and f"{module}.".startswith(f"{absent.group(1)}."):
@@ -66,6 +66,6 @@ def _why_not(module: str, done: subprocess.CompletedProcess, directory: str) -> 
             f"there is no verb {module} in {directory} (no module {absent.group(1)}): launch from the root of the "
             "checkout; a verb is a module such as projects.deepcabac.train"
         )
-    if done.returncode == 0:
+    if process.returncode == 0:
         return f"{module} is no verb: it does not end in common.app.run(main, Config)"
     return f"{module} does not import: {last} (python -m {module} --help shows where)"

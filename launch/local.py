@@ -47,11 +47,11 @@ def check(options: Any) -> None:
             raise LaunchError(
                 f"--gpus={options.gpus} does not split over --processes_per_node={options.processes_per_node}"
             )
-        parallel, found = options.parallel or 1, len(_visible_gpus())
-        if options.gpus * parallel > found:
+        parallel, gpus = options.parallel or 1, len(_visible_gpus())
+        if options.gpus * parallel > gpus:
             raise LaunchError(
                 f"--gpus={options.gpus} for each of {parallel} jobs at a time is {options.gpus * parallel} devices, "
-                f"but this machine shows {found}; lower --gpus or --parallel"
+                f"but this machine shows {gpus}; lower --gpus or --parallel"
             )
 
 
@@ -242,16 +242,16 @@ def states(submission: Submission) -> dict[str, tuple[str, str]]:
     """Returns job name -> ("queued" or "running", where) of the jobs that a live runner still has before it."""
     if runner(submission) is None:
         return {}
-    found = {}
+    result = {}
     for job in submission.jobs:
         own = [entry for entry in records.attempts(job) if entry["submission"] == submission.number]
         if not own:
-            found[job.name] = ("queued", "")
+            result[job.name] = ("queued", "")
         elif own[-1]["event"] == "start":
-            found[job.name] = ("running", own[-1].get("place", ""))
+            result[job.name] = ("running", own[-1].get("place", ""))
         elif own[-1].get("again"):
-            found[job.name] = ("queued", "starts again")
-    return found
+            result[job.name] = ("queued", "starts again")
+    return result
 
 
 def cancel(submission: Submission) -> None:
@@ -275,13 +275,13 @@ def cancel(submission: Submission) -> None:
 
 def _visible_gpus() -> list[str]:
     """Returns the devices that a job may be given: those of CUDA_VISIBLE_DEVICES, else all that the driver lists."""
-    if (stated := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in stated.split(",") if name.strip()]
+    if (setting := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in setting.split(",") if name.strip()]
     try:
-        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20)
+        process = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(index) for index, line in enumerate(done.stdout.splitlines()) if line.startswith("GPU ")]
+    return [str(index) for index, line in enumerate(process.stdout.splitlines()) if line.startswith("GPU ")]
 
 
 def main(argv: Sequence[str]) -> int:

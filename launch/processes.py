@@ -74,14 +74,14 @@ def run_group(
         OSError: the program or the directory is not there.
     """
     started: list[subprocess.Popen] = []
-    deadline, told = None, False
+    deadline, is_asked_to_end = None, False
     try:
         with log.open("ab") as output:
             for environment in environments:
                 started.append(_start(argv, own_environment() | dict(environment), output, directory))
         while None in (codes := [process.poll() for process in started]):
-            if stop.is_set() and not told:
-                told, deadline = True, time.monotonic() + grace
+            if stop.is_set() and not is_asked_to_end:
+                is_asked_to_end, deadline = True, time.monotonic() + grace
                 _signal(started, signal.SIGTERM)
             elif deadline is None and any(codes):  # one ended badly, or with the others at a checkpoint
                 patience = grace if records.PREEMPTED in codes else PEER_SECONDS

@@ -56,16 +56,16 @@ class Table:
 
 def collect(states: Sequence[JobState]) -> Table:
     """Returns the table of a sweep, with the jobs that have not finished as rows without results."""
-    found = {}
+    results = {}
     for item in states:
         result = files.read_json(pathlib.Path(item.job.run_dir) / "result.json") if item.state == "finished" else None
         flat = files.flatten(result if isinstance(result, dict) else {})
-        found[item.job.name] = {name: _placeless(value, item.job.run_dir) for name, value in flat.items()}
+        results[item.job.name] = {name: _placeless(value, item.job.run_dir) for name, value in flat.items()}
     flags = tuple(dict.fromkeys(name for item in states for name in item.job.flags))
-    names = tuple(dict.fromkeys(name for result in found.values() for name in result))
+    names = tuple(dict.fromkeys(name for result in results.values() for name in result))
     rows = []
     for item in states:
-        result = found[item.job.name]
+        result = results[item.job.name]
         own = [item.job.flags.get(name, "") for name in flags]
         rows.append((item.job.name, item.state, *own, *(result.get(name) for name in names)))
     return Table(flags, names, tuple(rows))
@@ -122,14 +122,14 @@ def split(table: Table) -> tuple[list[int], list[tuple[str, Any]]]:
     """
     finished = [row for row in table.rows if row[1] == records.FINISHED]
     flags = range(2, 2 + len(table.flags))
-    shown, same = [0, 1, *flags], []
+    varying, same = [0, 1, *flags], []
     for index in range(2 + len(table.flags), len(table.columns)):
         values = [json.dumps(row[index]) for row in finished]
         if len(finished) > 1 and len(set(values)) == 1:
             same.append((table.columns[index], "none" if values[0] == "null" else finished[0][index]))
         elif not any(all(_same_number(row[flag], row[index]) for row in finished) for flag in flags):
-            shown.append(index)
-    return shown, same
+            varying.append(index)
+    return varying, same
 
 
 def _same_number(flag: str, value: Any) -> bool:
@@ -150,8 +150,9 @@ def parse_pareto(text: str, table: Table) -> list[tuple[str, bool]]:
         raise LaunchError(f'--pareto={text!r}: expected two results as in "bytes:min,test_accuracy:max"')
     for name, _, _ in axes:
         if name not in table.results or not any(_is_number(value) for value in table.column(name)):
-            known = [item for item in table.results if any(_is_number(value) for value in table.column(item))]
-            raise LaunchError(f"--pareto={text!r}: {name!r} is no number of the results; there are {', '.join(known)}")
+            numeric = [item for item in table.results if any(_is_number(value) for value in table.column(item))]
+            others = ", ".join(numeric)
+            raise LaunchError(f"--pareto={text!r}: {name!r} is no number of the results; there are {others}")
     return [(name, way == "max") for name, _, way in axes]
 
 
@@ -224,14 +225,14 @@ def draw(path: pathlib.Path, table: Table, axes: Sequence[tuple[str, bool]], edg
     groups = dict.fromkeys(varied[key]) if key else {"": None}
     figure, axis = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
     for colour, group in zip(parts.COLOURS, groups, strict=False):
-        chosen = [
+        points = [
             (x, y)
             for index, (x, y) in enumerate(zip(xs, ys, strict=True))
             if _is_number(x) and _is_number(y) and (key is None or varied[key][index] == group)
         ]
-        if chosen:
+        if points:
             label = f"{key} {group}" if key else "jobs"
-            axis.scatter(*zip(*chosen, strict=True), s=26, color=colour, linewidths=0, label=label, zorder=3)
+            axis.scatter(*zip(*points, strict=True), s=26, color=colour, linewidths=0, label=label, zorder=3)
     axis.plot([x for x, _, _ in edge], [y for _, y, _ in edge], color="#1c1e21", linewidth=1.2, label="front", zorder=2)
     numbers = [x for x in xs if _is_number(x)]
     if min(numbers) > 0 and max(numbers) > 5 * min(numbers):

@@ -134,7 +134,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: Any) -> list[Submission]:
 
     `options.parallel` holds for the sweep: what would exceed it waits for the arrays before it.
     """
-    done, size = [], 1 if len(jobs) == 1 else _largest_array()
+    submitted, size = [], 1 if len(jobs) == 1 else _largest_array()
     earlier = _under_way(sweep) if options.parallel else {}
     for start in range(0, len(jobs), size):
         submission = plan(sweep, jobs[start : start + size], options)
@@ -156,8 +156,8 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: Any) -> list[Submission]:
         records.write_submission(submission)
         if options.parallel:
             earlier[handle["id"]] = min(len(submission.jobs), _throttle(options.parallel, earlier))
-        done.append(submission)
-    return done
+        submitted.append(submission)
+    return submitted
 
 
 def plan(sweep: Sweep, jobs: Sequence[Job], options: Any) -> Submission:

@@ -65,7 +65,7 @@ def call(*command: str, cluster: str = "") -> str:
     """
     words = [command[0], *([f"--clusters={cluster}"] if cluster else []), *command[1:]]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             words, capture_output=True, text=True, timeout=COMMAND_SECONDS, stdin=subprocess.DEVNULL,
             env=clean_environment(os.environ),
         )  # fmt: skip
@@ -73,10 +73,10 @@ def call(*command: str, cluster: str = "") -> str:
         raise SlurmError(f"{command[0]} is not on the path: is this a login node of the cluster?") from None
     except subprocess.TimeoutExpired:
         raise UncertainError(f"{command[0]} gave no answer in {COMMAND_SECONDS:.0f} s: is slurmctld up?") from None
-    if done.returncode:
-        text = f"{command[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}"
+    if process.returncode:
+        text = f"{command[0]}: {' '.join(process.stderr.split()) or f'exit code {process.returncode}'}"
         raise (UncertainError if UNCERTAIN.search(text) else SlurmError)(text)
-    return done.stdout
+    return process.stdout
 
 
 def new_name(readable: str) -> str:

@@ -52,8 +52,8 @@ def survey(sweep: Sweep) -> list[JobState]:
     latest: dict[str, Submission] = {}
     for submission in records.submissions(sweep):
         latest |= {job.name: submission for job in submission.jobs}
-    asked: dict[pathlib.Path, dict[str, tuple[str, str]]] = {}
-    found = []
+    answers: dict[pathlib.Path, dict[str, tuple[str, str]]] = {}
+    states = []
     for job in sweep.jobs:
         entries = records.attempts(job)
         starts = sum(entry["event"] == "start" for entry in entries)
@@ -63,13 +63,13 @@ def survey(sweep: Sweep) -> list[JobState]:
         elif submission is None:
             state, detail = NEW, ""
         else:
-            if submission.path not in asked:
-                asked[submission.path] = ENGINES[submission.engine].states(submission)
-            state, detail = _state(job, submission, asked[submission.path].get(job.name))
+            if submission.path not in answers:
+                answers[submission.path] = ENGINES[submission.engine].states(submission)
+            state, detail = _state(job, submission, answers[submission.path].get(job.name))
             if records.is_finished(job) and state != RUNNING:  # its last word was lost, its result was not
                 state, detail = records.FINISHED, ""
-        found.append(JobState(job, state, detail, starts, submission))
-    return found
+        states.append(JobState(job, state, detail, starts, submission))
+    return states
 
 
 def _state(job: Job, submission: Submission, live: tuple[str, str] | None) -> tuple[str, str]:
@@ -115,8 +115,8 @@ def _why(job: Job, submission: Submission, end: dict) -> str:
 def _step(job: Job) -> str:
     """Returns the last step that the metrics speak of."""
     lines = _tail(pathlib.Path(job.run_dir) / "metrics.csv").splitlines()
-    found = [line.split(",")[0] for line in lines if line.split(",")[0].isdigit()]
-    return f"step {found[-1]}" if found else ""
+    steps = [line.split(",")[0] for line in lines if line.split(",")[0].isdigit()]
+    return f"step {steps[-1]}" if steps else ""
 
 
 def _tail(path: pathlib.Path, start: int = 0) -> str:
@@ -201,18 +201,18 @@ def wait(sweep: Sweep, timeout: float, interval: float, say: Callable[[str], Non
         interval: seconds between two looks.
         say: gets a line whenever the counts have changed.
     """
-    deadline, said = time.monotonic() + timeout, ""
+    deadline, last_line = time.monotonic() + timeout, ""
     while True:
         try:
             states = survey(sweep)
             line = summary(states)
         except LaunchError as error:  # a controller that restarts is no reason to stop waiting
-            if not said or time.monotonic() >= deadline:
+            if not last_line or time.monotonic() >= deadline:
                 raise
             states, line = None, f"{error}; asking again"
-        if line != said:
+        if line != last_line:
             say(line)
-            said = line
+            last_line = line
         if states is not None and (time.monotonic() >= deadline or not any(item.state in ALIVE for item in states)):
             return states
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))

@@ -61,16 +61,16 @@ def make_sweep(options: LaunchConfig, command: Sequence[str]) -> Sweep:
         LaunchError: anything about it that cannot be.
     """
     module, arguments, directory = command[0], tuple(command[1:]), os.getcwd()
-    stated, given = dataclasses.asdict(options), {argument.split("=")[0].lstrip("-") for argument in arguments}
-    if "overwrite" in given:
+    values, flags = dataclasses.asdict(options), {argument.split("=")[0].lstrip("-") for argument in arguments}
+    if "overwrite" in flags:
         raise LaunchError("--overwrite after the verb would start afresh at every restart; give it before the --")
     if options.sweep is None and options.sweep_file is None:
         if options.sweep_dir:
             raise LaunchError("--sweep_dir is for sweeps; a single run is put where --run_dir after the verb says")
         ((run_dir, identity),) = commands.check([[module, *arguments]], directory)
         job = sweep_lib.single_job(module, arguments, pathlib.Path(run_dir), identity)
-        return Sweep(pathlib.Path(job.run_dir), module, arguments, directory, stated, (job,))
-    if "run_dir" in given:
+        return Sweep(pathlib.Path(job.run_dir), module, arguments, directory, values, (job,))
+    if "run_dir" in flags:
         raise LaunchError(
             "--run_dir is one directory for all jobs of the sweep; give --sweep_dir before the -- instead"
         )
@@ -80,18 +80,19 @@ def make_sweep(options: LaunchConfig, command: Sequence[str]) -> Sweep:
     jobs = sweep_lib.make_jobs(module, arguments, points, folder)
     answers = commands.check([job.argv for job in jobs], directory)
     jobs = [dataclasses.replace(job, identity=own) for job, (_, own) in zip(jobs, answers, strict=True)]
-    return Sweep(folder, module, arguments, directory, stated, tuple(jobs))
+    return Sweep(folder, module, arguments, directory, values, tuple(jobs))
 
 
 def submit(sweep: Sweep, options: LaunchConfig, names: Sequence[str]) -> int:
     """Submits those of the named jobs that have neither finished nor are under way; returns the exit code."""
     standing = {item.job.name: item.state for item in status.survey(sweep)}
-    done = [name for name in names if standing[name] == records.FINISHED]
+    finished = [name for name in names if standing[name] == records.FINISHED]
     alive = [name for name in names if standing[name] in status.ALIVE]
-    if done or alive:
-        say(f"{len(done)} finished before, {len(alive)} under way, {len(names) - len(done) - len(alive)} to submit")
-    left = set(names) - set(done) - set(alive)
-    jobs = [job for job in sweep.jobs if job.name in left]
+    if finished or alive:
+        rest = len(names) - len(finished) - len(alive)
+        say(f"{len(finished)} finished before, {len(alive)} under way, {rest} to submit")
+    pending = set(names) - set(finished) - set(alive)
+    jobs = [job for job in sweep.jobs if job.name in pending]
     sweep_lib.save(dataclasses.replace(sweep, options=dataclasses.asdict(options)))
     if not jobs:
         return 0

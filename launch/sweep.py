@@ -165,10 +165,10 @@ def make_jobs(module: str, arguments: Sequence[str], points: Sequence[Point], fo
     """
     if len(points) > MOST_JOBS:
         raise LaunchError(f"a sweep of {len(points):,} jobs: {MOST_JOBS:,} at most; cut it in pieces")
-    given = {_flag_of(argument) for argument in arguments}
+    set_flags = {_flag_of(argument) for argument in arguments}
     jobs = []
     for point in points:
-        if both := sorted(given & {name for flag in point for name in (flag, f"no{flag}")}):
+        if both := sorted(set_flags & {name for flag in point for name in (flag, f"no{flag}")}):
             raise LaunchError(f"--{both[0]} is swept and given after the verb too; leave one of them out")
         name = job_name(point)
         run_dir = str(folder.absolute() / name)
@@ -276,5 +276,5 @@ def merge(new: Sweep) -> Sweep:
             f"{what} into {new.folder} by another command: python -m {' '.join((old.module, *old.arguments))[:300]}; "
             "choose another folder (--sweep_dir, or --run_dir of a single run), or --overwrite to forget what is there"
         )
-    known = {job.name for job in new.jobs}
-    return dataclasses.replace(new, jobs=(*(job for job in old.jobs if job.name not in known), *new.jobs))
+    names = {job.name for job in new.jobs}
+    return dataclasses.replace(new, jobs=(*(job for job in old.jobs if job.name not in names), *new.jobs))

@@ -54,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
     records.note_end(job, submission.number, result, codes, again, note)
     if again is True:
         return _again(identity)
-    known = [code for code in codes if code is not None and 0 < code < 256]
-    return 0 if result == records.FINISHED else max(known, default=1)
+    exits = [code for code in codes if code is not None and 0 < code < 256]
+    return 0 if result == records.FINISHED else max(exits, default=1)
 
 
 def run(submission: Submission, job: Job) -> list[int | None]:

@@ -77,8 +77,8 @@ def _results(sweep: Sweep, options: VerbConfig) -> int:
 
 
 def _resubmit(sweep: Sweep, options: VerbConfig) -> int:
-    known = {item.name for item in dataclasses.fields(LaunchConfig)}
-    again = LaunchConfig(**{name: value for name, value in sweep.options.items() if name in known})
+    fields = {item.name for item in dataclasses.fields(LaunchConfig)}
+    again = LaunchConfig(**{name: value for name, value in sweep.options.items() if name in fields})
     status.ENGINES[again.engine].check(again)
     with alone(sweep):
         return submit(sweep, again, [job.name for job in sweep.jobs])
@@ -89,12 +89,12 @@ def _log(sweep: Sweep, options: VerbConfig, name: str | None = None) -> int:
         states = status.survey(sweep)
         wrong = [item.job.name for item in states if item.state in status.BAD] or [job.name for job in sweep.jobs]
         raise LaunchError(f"which job's log? For example: python -m launch.run log {shown(sweep.folder)} {wrong[0]}")
-    found = [job for job in sweep.jobs if name in (None, job.name)]
-    if not found:
+    matches = [job for job in sweep.jobs if name in (None, job.name)]
+    if not matches:
         raise LaunchError(f"no job {name!r} in {shown(sweep.folder)}; status lists them")
-    path = records.log_path(found[0])
+    path = records.log_path(matches[0])
     if not path.exists():
-        raise LaunchError(f"{found[0].name} has printed nothing so far: {path} is not there")
+        raise LaunchError(f"{matches[0].name} has printed nothing so far: {path} is not there")
     with path.open("rb") as file:
         sys.stdout.flush()
         shutil.copyfileobj(file, sys.stdout.buffer)

@@ -35,8 +35,8 @@ def files_in(folder: Path, *, official_names: bool = False) -> list[Path]:
         return []
     by_stem: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        named = _stem(path.name) in PUBLISHED if official_names else FILE_NAME.fullmatch(path.name)
-        if named and path.is_file():
+        is_member = _stem(path.name) in PUBLISHED if official_names else FILE_NAME.fullmatch(path.name)
+        if is_member and path.is_file():
             by_stem.setdefault(_stem(path.name), path)
     return [by_stem[stem] for stem in sorted(by_stem, key=_order)]
 
@@ -59,24 +59,24 @@ def read_archive(path: Path) -> dict[str, bytes]:
     Raises:
       DamagedDataError: not a whole tar file, or no batch files in it.
     """
-    found: dict[str, bytes] = {}
+    members: dict[str, bytes] = {}
     try:
         with content.open_content(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 name = Path(member.name).name
                 if not (member.isfile() and FILE_NAME.fullmatch(name)):
                     continue
-                if member.size + sum(map(len, found.values())) > LIMIT:
+                if member.size + sum(map(len, members.values())) > LIMIT:
                     raise DamagedDataError(f"{path}: holds more than {LIMIT:,} bytes up to {name}: not CIFAR-10")
                 data = archive.extractfile(member).read()
                 if len(data) != member.size:
                     raise DamagedDataError(f"{path}: cut short within {name}")
-                found[_stem(name)] = content.unpacked(data, LIMIT, f"{path}: {name}")
+                members[_stem(name)] = content.unpacked(data, LIMIT, f"{path}: {name}")
     except tarfile.TarError as error:
         raise DamagedDataError(f"{path}: damaged or cut short ({error}); fetch it again") from error
-    if not found:
+    if not members:
         raise DamagedDataError(f"{path}: holds no data_batch_*.bin or test_batch.bin; is it the binary version?")
-    return {name: found[name] for name in sorted(found, key=_order)}
+    return {name: members[name] for name in sorted(members, key=_order)}
 
 
 def splits(files: dict[str, bytes], where: Path) -> tuple[Split, Split]:

@@ -74,44 +74,44 @@ def splits(
         def decode(count=count, stream=stream) -> np.ndarray:
             return packed_jpeg.decode(stream, range(count), 32, path, progress=progress)
 
-        stored = cache / f"{Path(FILE_NAME).stem}-{digest[:16]}-{half}.npy"
-        images = _cached(stored, (total, 32, 32, 3), count, decode)
+        copy = cache / f"{Path(FILE_NAME).stem}-{digest[:16]}-{half}.npy"
+        images = _cached(copy, (total, 32, 32, 3), count, decode)
         halves.append(Split(images, label[:count].astype(np.int32)))
     return halves[0], halves[1]
 
 
-def _cached(stored: Path, shape: tuple[int, ...], count: int, decode) -> np.ndarray:
+def _cached(copy: Path, shape: tuple[int, ...], count: int, decode) -> np.ndarray:
     """The first `count` decoded images: from `stored` when it is there and whole, else decoded, and stored when all."""
-    if (images := _read(stored, shape, count)) is not None:
+    if (images := _read(copy, shape, count)) is not None:
         return images
     if count < shape[0]:
         return decode()
     try:
-        with download.alone(stored, timeout=600):
-            if (images := _read(stored, shape, count)) is None:  # another process may have stored it by now
-                print(f"decoding {count} JPEG images once, kept as {stored}", file=sys.stderr, flush=True)
+        with download.alone(copy, timeout=600):
+            if (images := _read(copy, shape, count)) is None:  # another process may have stored it by now
+                print(f"decoding {count} JPEG images once, kept as {copy}", file=sys.stderr, flush=True)
                 images = decode()
-                _store(stored, images)
+                _store(copy, images)
             return images
     except OSError as error:
         print(f"decoded images are not kept: {error}", file=sys.stderr)
         return decode()
 
 
-def _read(stored: Path, shape: tuple[int, ...], count: int) -> np.ndarray | None:
+def _read(copy: Path, shape: tuple[int, ...], count: int) -> np.ndarray | None:
     """The first `count` images of a stored array, or None when it is missing or not of this shape."""
     try:
-        images = np.load(stored, mmap_mode="r", allow_pickle=False)
+        images = np.load(copy, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return np.array(images[:count]) if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _store(stored: Path, images: np.ndarray) -> None:
-    part = stored.with_name(f"{stored.name}.{os.getpid()}.part")
+def _store(copy: Path, images: np.ndarray) -> None:
+    part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             np.save(file, images, allow_pickle=False)
-        os.replace(part, stored)
+        os.replace(part, copy)
     finally:
         part.unlink(missing_ok=True)

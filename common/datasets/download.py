@@ -240,12 +240,12 @@ def _words(error: BaseException) -> str:
 
 def _print_progress() -> Progress:
     """A progress callback: a line on stderr when a file begins, every 10 MB, and at its end."""
-    shown = {}
+    percent_of = {}
 
     def show(filename: str, received: int, total: int | None) -> None:
         step = received // 10_000_000
-        if shown.get(filename) != step or received == total:
-            shown[filename] = step
+        if percent_of.get(filename) != step or received == total:
+            percent_of[filename] = step
             of = f" of {total / 1e6:.1f}" if total else ""
             print(f"downloading {filename}: {received / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
 

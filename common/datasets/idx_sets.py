@@ -63,15 +63,15 @@ def load(
       DatasetNotFoundError: it is nowhere; the message says what to do.
     """
     root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
-    found, missing = _find(data, root)
-    if len(found) < len(ROLES):
+    paths, missing = _find(data, root)
+    if len(paths) < len(ROLES):
         try:
-            found = _from_cache(data, cache, mirror, allow_download, progress, policy or download.Policy())
+            paths = _from_cache(data, cache, mirror, allow_download, progress, policy or download.Policy())
         except download.DownloadError as error:
             address = download.addresses(resource(data, ROLES[0]), mirror)[0].rpartition("/")[0] + "/"
             missing = ", ".join(missing)
             raise locate.not_found(data.name, root, cache / data.folders[0], missing, address, error) from error
-    return _assemble(data, found)
+    return _assemble(data, paths)
 
 
 def resource(data: IdxSet, role: str) -> download.Resource:
@@ -101,17 +101,17 @@ def _find(data: IdxSet, root: Path | None) -> tuple[dict[str, Path], list[str]]:
 
 def _from_cache(data, cache, mirror, allow_download, progress, policy) -> dict[str, Path]:
     """Paths by role in the cache, after fetching what is missing there."""
-    found = {}
+    paths = {}
     for role in ROLES:
-        wanted = resource(data, role)
-        found[role] = cache / wanted.folder / wanted.filename
+        item = resource(data, role)
+        paths[role] = cache / item.folder / item.filename
         if allow_download:
-            download.fetch(wanted, cache, mirror=mirror, progress=progress, policy=policy)
-        elif found[role].is_file():
-            wanted.check(found[role])
+            download.fetch(item, cache, mirror=mirror, progress=progress, policy=policy)
+        elif paths[role].is_file():
+            item.check(paths[role])
         else:
             raise download.DownloadError("downloading was not allowed")
-    return found
+    return paths
 
 
 def _assemble(data: IdxSet, paths: dict[str, Path]) -> Dataset:

@@ -73,8 +73,8 @@ def batches(
     arrays, indices = _open(path, indices, crop)
     stream = _stream(arrays, path)
     for start in range(0, len(indices), batch_size):
-        chosen = indices[start : start + batch_size]
-        yield packed_jpeg.decode(stream, chosen, SIZE, path, crop=crop), np.asarray(chosen, np.int32)
+        numbers = indices[start : start + batch_size]
+        yield packed_jpeg.decode(stream, numbers, SIZE, path, crop=crop), np.asarray(numbers, np.int32)
 
 
 def find(*, data_dir=None, cache_dir=None, mirror=None, allow_download=True, progress=None, policy=None) -> Path:

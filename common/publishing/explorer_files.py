@@ -1,9 +1,8 @@
 """Data sets and attributions as HDF5 files in the layout that ViRelAy 1.0.0 opens (Anders et al., arXiv:2106.13200).
 
 dataset: `data` [n, height, width, 3] uint8, `label` [n]; attribution: `attribution` [n, 3, height, width] float32,
-    `label`,
-`prediction` [n, outputs] float32, `index` [n] uint32. One channel is written as three: the reader sums the channels of
-an attribution, so each gets a third. Files are written piece by piece and take their name when they are whole.
+`label`, `prediction` [n, outputs] float32, `index` [n] uint32. One channel is written as three: the reader sums the
+channels of an attribution, so each gets a third. Files are written piece by piece and take their name when whole.
 """
 
 import os
@@ -18,13 +17,13 @@ def write_dataset(path: str | os.PathLike, images: np.ndarray, labels: np.ndarra
     """Writes images and labels.
 
     Args:
-        path: of the file.
-        images: uint8 `[n, height, width, 1 or 3]`.
-        labels: class indices, integers `[n]`.
-        **attributes: texts and numbers that are kept as attributes of the file.
+      path: of the file.
+      images: uint8 `[n, height, width, 1 or 3]`.
+      labels: class indices, integers `[n]`.
+      **attributes: texts and numbers that are kept as attributes of the file.
 
     Raises:
-        ValueError: another type or shape, or not one label an image.
+      ValueError: another type or shape, or not one label an image.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
@@ -40,14 +39,14 @@ def write_attribution(path: str | os.PathLike, pieces: Iterable[Mapping[str, np.
     """Writes attributions, one piece after another.
 
     Args:
-        path: of the file.
-        pieces: of samples in order, each with `relevance` `[m, height, width, 1 or 3]`, `label` `[m]`, `prediction`
-            `[m, outputs]` and `index` `[m]`, the sample's number in the data set.
-        total: number of samples in all pieces.
-        **attributes: kept as attributes of the file.
+      path: of the file.
+      pieces: of samples in order, each with `relevance` `[m, height, width, 1 or 3]`, `label` `[m]`, `prediction`
+          `[m, outputs]` and `index` `[m]`, the sample's number in the data set.
+      total: number of samples in all pieces.
+      **attributes: kept as attributes of the file.
 
     Raises:
-        ValueError: a piece of another shape, or another number of samples.
+      ValueError: a piece of another shape, or another number of samples.
     """
     attributes = {"channels": "three; of a single-channel relevance each holds a third"} | attributes
     with files.beside(path) as temporary, _create(temporary, attributes) as file:

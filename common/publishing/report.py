@@ -30,11 +30,11 @@ def write(run_directories: Sequence[str | os.PathLike], output: str | os.PathLik
     """Writes the page and returns its path.
 
     Args:
-        run_directories: one or many.
-        output: the page; by default `report.html` in the run directory, or in the folder that holds all of them.
+      run_directories: one or many.
+      output: the page; by default `report.html` in the run directory, or in the folder that holds all of them.
 
     Raises:
-        FileNotFoundError: one is no run directory.
+      FileNotFoundError: one is no run directory.
     """
     paths = [pathlib.Path(path) for path in run_directories]
     for path in paths:
@@ -209,16 +209,16 @@ def _overview(runs: Mapping[str, Mapping]) -> str:
         for name in dict.fromkeys(name for run in runs.values() for name in run["result"])
         if any(parts.is_number(run["result"].get(name)) for run in runs.values())
     ]
-    judged = ["status"] if any(run["status"] for run in runs.values()) else []
+    statuses = ["status"] if any(run["status"] for run in runs.values()) else []
     rows = [
         [
-            name, *(run["status"].get("level") for _ in judged),
+            name, *(run["status"].get("level") for _ in statuses),
             *(_typed(run["flags"].get(flag)) for flag in differing),
             *(run["result"].get(key) for key in results),
         ]
         for name, run in runs.items()
     ]  # fmt: skip
-    return _section("Overview", parts.table(["run", *judged, *(f"--{name}" for name in differing), *results], rows))
+    return _section("Overview", parts.table(["run", *statuses, *(f"--{name}" for name in differing), *results], rows))
 
 
 def _typed(text: str | None) -> Any:

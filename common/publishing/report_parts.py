@@ -192,19 +192,19 @@ def curves(runs: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> s
     """Returns one small picture a metric, with a line for each run that has it.
 
     Args:
-        runs: name of a run -> metric -> (steps, values).
+      runs: name of a run -> metric -> (steps, values).
     """
     names = list(
         dict.fromkeys(name for metrics in runs.values() for name, (steps, _) in metrics.items() if len(steps) > 1)
     )
-    shown = list(runs)[:MOST_CURVES]
+    labels = list(runs)[:MOST_CURVES]
     if not names:
         return ""
-    parts = [f"<figure>{_curve([runs[run].get(name) for run in shown], name)}</figure>" for name in names]
+    parts = [f"<figure>{_curve([runs[run].get(name) for run in labels], name)}</figure>" for name in names]
     key = ""
-    if len(shown) > 1:
-        marks = [f'<span><i style="background:{COLOURS[i]}"></i>{escape(run)}</span>' for i, run in enumerate(shown)]
-        more = f"<span>(the first {len(shown)} of {len(runs)} runs)</span>" if len(runs) > len(shown) else ""
+    if len(labels) > 1:
+        marks = [f'<span><i style="background:{COLOURS[i]}"></i>{escape(run)}</span>' for i, run in enumerate(labels)]
+        more = f"<span>(the first {len(labels)} of {len(runs)} runs)</span>" if len(runs) > len(labels) else ""
         key = f'<p class="key">{"".join(marks)}{more}</p>'
     return f'{key}<div class="curves">{"".join(parts)}</div>'
 

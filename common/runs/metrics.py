@@ -237,8 +237,8 @@ class Progress:
             parts[0] += f" ({100 * self.done // self.total} %)"
         parts.append(f"{rate:.3g}/s" if rate >= 1 or not rate else f"{1 / rate:.3g} s each")
         if self.total and rate and self.done < self.total:
-            left = int((self.total - self.done) / rate)
-            parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+            remaining = int((self.total - self.done) / rate)
+            parts.append(f"{remaining // 3600}:{remaining // 60 % 60:02}:{remaining % 60:02} left")
         return ", ".join(parts + [f"{name} {text}" for name, text in self._shown.items()])
 
     def close(self) -> None:

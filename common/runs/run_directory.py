@@ -104,22 +104,22 @@ class Run:
             FileNotFoundError: one is missing.
             RunError: one changed since this unfinished run wrote its first checkpoint.
         """
-        known = self.meta().get("inputs", {})
+        recorded_inputs = self.meta().get("inputs", {})
         for path in map(str, paths):
-            found = files.fingerprint(path)
-            begun = any((self.path / "checkpoints").glob("*"))
-            if begun and known.get(_absolute(path), found) != found:
+            fingerprint = files.fingerprint(path)
+            has_checkpoint = any((self.path / "checkpoints").glob("*"))
+            if has_checkpoint and recorded_inputs.get(_absolute(path), fingerprint) != fingerprint:
                 raise RunError(f"{path} changed since the run in {self.path} began; --overwrite starts it afresh")
-            known[_absolute(path)] = found
-        self.note(inputs=known)
+            recorded_inputs[_absolute(path)] = fingerprint
+        self.note(inputs=recorded_inputs)
 
     def outputs(self, *paths: str | os.PathLike) -> None:
         """Notes files that the run has written outside its directory (call it once they are whole).
 
         When one is gone or changed later, the same command runs again instead of answering with the old result.
         """
-        known = self.meta().get("outputs", {})
-        self.note(outputs=known | {_absolute(path): files.fingerprint(path) for path in paths})
+        recorded_outputs = self.meta().get("outputs", {})
+        self.note(outputs=recorded_outputs | {_absolute(path): files.fingerprint(path) for path in paths})
 
     def meta(self) -> dict:
         """Returns what `meta.json` holds now ({} in a test)."""
@@ -251,8 +251,8 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
     # flags.txt first: a directory with meta.json always says what it is a run of.
     files.write_atomically(path / "flags.txt", config_lib.flags_text(config, f"python -m {module_name(verb)}"))
     files.write_json(path / "meta.json", meta)
-    opened = metrics.open_trackers(trackers, path, verb, config_lib.to_texts(config))
-    return Run(path, metrics.Metrics(path / "metrics.csv", trackers=opened), news=tuple(news), lock=lock)
+    trackers_ = metrics.open_trackers(trackers, path, verb, config_lib.to_texts(config))
+    return Run(path, metrics.Metrics(path / "metrics.csv", trackers=trackers_), news=tuple(news), lock=lock)
 
 
 def module_name(verb: str) -> str:

@@ -25,10 +25,10 @@ def check(name: str, value, holds, expected: str) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     try:
-        given = np.asarray(value, np.float64)
+        values_ = np.asarray(value, np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name}={value!r} is no number or array of numbers; expected {expected}") from None
-    broken = given[~holds(given)] if given.ndim else given.reshape(1)[~holds(given.reshape(1))]
+    broken = values_[~holds(values_)] if values_.ndim else values_.reshape(1)[~holds(values_.reshape(1))]
     if broken.size:
         raise ValueError(f"{name}={broken.flat[0]:g} is outside its range; expected {expected}")
 
@@ -120,9 +120,9 @@ def common_float(**values) -> tuple[list[jax.Array], np.dtype]:
     Raises:
       ValueError: a value that is no real number or array of them; shapes that do not broadcast together.
     """
-    given = [value for value in values.values() if isinstance(value, jax.Array)]
-    given = [value for value in given if jnp.issubdtype(value.dtype, jnp.inexact)]
-    dtype, compute = float_types(jnp.result_type(*given) if given else None)
+    dtyped = [value for value in values.values() if isinstance(value, jax.Array)]
+    dtyped = [value for value in dtyped if jnp.issubdtype(value.dtype, jnp.inexact)]
+    dtype, compute = float_types(jnp.result_type(*dtyped) if dtyped else None)
     arrays = []
     for name, value in values.items():
         try:

@@ -226,12 +226,12 @@ def log_upper(x: jax.Array, log_x: jax.Array, alpha: jax.Array, survival: bool) 
         else:
             cauchy = -math.log(math.pi) - jnp.logaddexp(0.0, 2 * log_x)
         at = jnp.asarray(NODES, alpha.dtype).reshape(-1, *(1,) * log_x.ndim)
-        found = _away_from_one(log_x[None], 1 + at * constants.near_one, constants, survival)
+        value = _away_from_one(log_x[None], 1 + at * constants.near_one, constants, survival)
         # Lagrange's polynomial of degree 4 through the nodes and 0.
         total = cauchy * (t**2 - 1) * (t**2 - 4) / 4
         for i, node in enumerate(NODES):
             others = [other for other in (0, *NODES) if other != node]
-            total = total + found[i] * math.prod([(t - other) / (node - other) for other in others])
+            total = total + value[i] * math.prod([(t - other) / (node - other) for other in others])
         return total
 
     between = lax.cond(jnp.any(close), interpolated, lambda: jnp.zeros_like(log_x))
@@ -240,8 +240,8 @@ def log_upper(x: jax.Array, log_x: jax.Array, alpha: jax.Array, survival: bool) 
         normal = jax.scipy.stats.norm.logsf(normal_x * math.sqrt(0.5))
     else:
         normal = -(normal_x**2) / 4 - 0.5 * math.log(4 * math.pi)
-    found = jnp.where(close, between, direct)
-    found = jnp.where(is_formula, -math.log(2) if survival else log_centre, found)
+    upper = jnp.where(close, between, direct)
+    upper = jnp.where(is_formula, -math.log(2) if survival else log_centre, upper)
     # That term, for the sake of derivatives.
     term = jnp.where(is_flat, x, 0) * jnp.exp(
         jnp.minimum(log_centre if survival else log_bend, 0.4 * math.log(limits.max))
@@ -249,5 +249,5 @@ def log_upper(x: jax.Array, log_x: jax.Array, alpha: jax.Array, survival: bool) 
     if survival:
         third = jnp.where(is_flat & (alpha > 0.9), x, 0) ** 2 * jnp.exp(2 * jnp.minimum(log_bend, 5)) / 6
         term = term * (1 - third)
-    found = jnp.where(gaussian, normal, found + (jnp.log1p(-2 * term) if survival else -0.5 * term**2))
-    return jnp.where(is_infinite, -jnp.inf, found)
+    upper = jnp.where(gaussian, normal, upper + (jnp.log1p(-2 * term) if survival else -0.5 * term**2))
+    return jnp.where(is_infinite, -jnp.inf, upper)

@@ -163,9 +163,9 @@ def _climb(x, start, free):
         value, slope, information = evaluate(candidate)
         step = jnp.linalg.solve(information + 1e-6 * jnp.eye(3, dtype=x.dtype), slope)
         step = step * jnp.minimum(1, 2 / jnp.maximum(jnp.abs(step[:2]).max(), 1e-9))
-        moved = jnp.sqrt(jnp.maximum(step @ information @ step, 0))  # what is still to go, in standard errors
+        remaining = jnp.sqrt(jnp.maximum(step @ information @ step, 0))  # what is still to go, in standard errors
         one = jnp.ones_like(now.length)
-        accepted = _Climb(candidate, value, information, step, one, moved, now.count + 1)
+        accepted = _Climb(candidate, value, information, step, one, remaining, now.count + 1)
         shorter = now._replace(length=now.length / 2, count=now.count + 1)
         better = value >= now.value
         return jax.tree.map(lambda a, b: jnp.where(better, a, b), accepted, shorter)
@@ -192,9 +192,9 @@ def fit_sas(x, loc=None) -> SasFit:
       ValueError: fewer than 3 observations, fewer than 2 that are not at loc (or the median), or some not finite; loc
         no finite number.
     """
-    known = loc is not None
-    x, centre = _observations(x, loc if known else 0)
-    centre = centre if known else jnp.median(x)
+    has_loc = loc is not None
+    x, centre = _observations(x, loc if has_loc else 0)
+    centre = centre if has_loc else jnp.median(x)
     _check_spread(x, centre, LEAST_OF_CLIMB, needs_sizes=False)
     # Quarters of the sample set the units: the likelihood is climbed at scale 1 and location 0.
     unit = jnp.median(jnp.abs(x - centre))
@@ -203,12 +203,12 @@ def fit_sas(x, loc=None) -> SasFit:
     alpha = jnp.clip(start.alpha, LOWEST + 0.05, HIGHEST - 0.05)
     fraction = (alpha - LOWEST) / (HIGHEST - LOWEST)
     first = jnp.stack([jnp.log(fraction / (1 - fraction)), jnp.log(start.scale), jnp.zeros_like(alpha)])
-    free = jnp.asarray([1, 1, 0 if known else 1], x.dtype)
-    found = _climb((x - centre) / unit, first, free)
-    alpha, scale, shift = _law(found.parameters)
-    covariance = jnp.linalg.inv(found.information)
+    free = jnp.asarray([1, 1, 0 if has_loc else 1], x.dtype)
+    optimum = _climb((x - centre) / unit, first, free)
+    alpha, scale, shift = _law(optimum.parameters)
+    covariance = jnp.linalg.inv(optimum.information)
     slopes = jnp.stack([(alpha - LOWEST) * (HIGHEST - alpha) / (HIGHEST - LOWEST), scale * unit, unit]) * free
     errors = slopes * jnp.sqrt(jnp.diag(covariance))
-    log_likelihood = found.value - x.size * jnp.log(unit)
-    fit = SasFit(alpha, scale * unit, centre + shift * unit, errors, log_likelihood, found.moved <= 0.1)
+    log_likelihood = optimum.value - x.size * jnp.log(unit)
+    fit = SasFit(alpha, scale * unit, centre + shift * unit, errors, log_likelihood, optimum.moved <= 0.1)
     return _of_traced(fit, x, centre, LEAST_OF_CLIMB, needs_sizes=False)

@@ -64,10 +64,10 @@ def draw(key: jax.Array, shape: tuple[int, ...], blocks: int = 1) -> list[jax.Ar
         return list(jax.random.bits(key, (2 * blocks, *shape), jnp.uint32))
     data = jax.random.key_data(key)
     index = flat_index(shape)
-    found = []
+    bits = []
     for first in (0, SECOND_BLOCK)[:blocks]:
-        found += threefry((data[0], data[1]), (jnp.full(shape, first, jnp.uint32), index))
-    return found
+        bits += threefry((data[0], data[1]), (jnp.full(shape, first, jnp.uint32), index))
+    return bits
 
 
 def typed_key(key: jax.Array) -> jax.Array:
@@ -96,8 +96,8 @@ def checked_shape(shape) -> tuple[int, ...]:
       ValueError: no integers, a negative axis, or too many entries for the 32-bit counter.
     """
     try:
-        given = (shape,) if not hasattr(shape, "__len__") else shape
-        shape = tuple(operator.index(size) for size in given)
+        sizes = (shape,) if not hasattr(shape, "__len__") else shape
+        shape = tuple(operator.index(size) for size in sizes)
     except TypeError:
         raise ValueError(f"shape={shape!r} is no integer or tuple of integers") from None
     if any(size < 0 for size in shape):
@@ -117,13 +117,13 @@ def joined_shape(shape, **parameters) -> tuple[int, ...]:
     if shape is not None:
         shape = checked_shape(shape)
     try:
-        joined = jnp.broadcast_shapes(*shapes.values(), *(() if shape is None else (shape,)))
+        common = jnp.broadcast_shapes(*shapes.values(), *(() if shape is None else (shape,)))
     except ValueError:
-        joined = None
-    if joined is None or (shape is not None and joined != shape):
-        given = ", ".join(f"{name} of shape {own}" for name, own in shapes.items() if own)
-        raise ValueError(f"{given}: does not broadcast {'together' if shape is None else f'to shape={shape}'}")
-    return joined
+        common = None
+    if common is None or (shape is not None and common != shape):
+        listing = ", ".join(f"{name} of shape {own}" for name, own in shapes.items() if own)
+        raise ValueError(f"{listing}: does not broadcast {'together' if shape is None else f'to shape={shape}'}")
+    return common
 
 
 class Angle(NamedTuple):

@@ -233,10 +233,10 @@ def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_ru
     return explain, parameters.arrays, y, jnp.asarray(target)
 
 
-def _checked(params, found):
+def _checked(params, relevance):
     """The explanation, if it is finite where it can be looked at."""
-    finite.check_explanation(Parameters.of(params), found)
-    return found
+    finite.check_explanation(Parameters.of(params), relevance)
+    return relevance
 
 
 def _smoothgrad_step(explain, params, target, operands, index):
@@ -250,11 +250,11 @@ def _smoothgrad_step(explain, params, target, operands, index):
     else:
         return explain(params, x, target)[1]
     scales = jax.tree.leaves(operands["scale"])
-    moved = [
+    noisy = [
         leaf + jnp.where(is_noisy, draw * scale, 0).astype(leaf.dtype)
         for leaf, draw, scale in zip(leaves, draws, scales, strict=True)
     ]
-    return explain(params, jax.tree.unflatten(structure, moved), target)[1]
+    return explain(params, jax.tree.unflatten(structure, noisy), target)[1]
 
 
 def _drawn(keys, index, number, leaf):
@@ -337,10 +337,10 @@ def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
             raise ValueError("smoothgrad draws noise: give a key, jax.random.key(seed), or the noise itself")
         _check_key(key, jnp.shape(jax.tree.leaves(x)[0])[0])
         return
-    for drawn, leaf in zip(jax.tree.leaves(noise), jax.tree.leaves(x), strict=True):
-        if jnp.shape(drawn)[1:] != jnp.shape(leaf) or jnp.shape(drawn)[0] < draws:
+    for sample, leaf in zip(jax.tree.leaves(noise), jax.tree.leaves(x), strict=True):
+        if jnp.shape(sample)[1:] != jnp.shape(leaf) or jnp.shape(sample)[0] < draws:
             raise ValueError(
-                f"noise of shape {jnp.shape(drawn)}: expected [{draws}, {', '.join(map(str, leaf.shape))}]"
+                f"noise of shape {jnp.shape(sample)}: expected [{draws}, {', '.join(map(str, leaf.shape))}]"
             )
 
 

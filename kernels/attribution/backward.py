@@ -47,7 +47,7 @@ def backward(
         if not any(output in relevance for output in outputs):
             continue
         received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
-        kept = None if steps is None else Kept()
+        store = None if steps is None else Kept()
         if isinstance(item, Region):
             shares = through_region(item, received, values)
         elif isinstance(item, Equation):
@@ -56,7 +56,7 @@ def backward(
             if rule is None and "unknown" in item.kinds:
                 raise no_rule(item, program)
             rule = Gradient() if rule is None else rule
-            shares = propagate(rule, item, received, values, program, kept)
+            shares = propagate(rule, item, received, values, program, store)
         for value, part in shares:
             relevance[value] = relevance[value] + part if value in relevance else part
         if steps is not None:
@@ -64,7 +64,7 @@ def backward(
             sums = [
                 sum(map(jnp.sum, arrays), jnp.zeros((), start.dtype)) for arrays in (received, [p for _, p in shares])
             ]
-            steps.append(Step(operation, Gradient() if rule is None else rule, *sums, kept))
+            steps.append(Step(operation, Gradient() if rule is None else rule, *sums, store))
     return relevance
 
 

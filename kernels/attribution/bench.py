@@ -125,12 +125,12 @@ def compile_call(bench, name: str, call, arguments):
         lowered = jax.jit(call).lower(*arguments)
         traced = time.perf_counter()
         compiled = lowered.compile()
-        done = time.perf_counter()
+        end = time.perf_counter()
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
     memory = compiled.memory_analysis()
     bench.record(
-        f"{name}, compiling", trace_s=traced - start, compile_s=done - traced,
+        f"{name}, compiling", trace_s=traced - start, compile_s=end - traced,
         temporary_bytes=None if memory is None else memory.temp_size_in_bytes,
     )  # fmt: skip
     return compiled
@@ -145,14 +145,14 @@ def conservation(bench, fn, params, x, target) -> None:
         @jax.jit
         def totals(params, x, rules=rules):
             y, relevance, report = attribute(fn, params, x, target=target, rules=rules, return_report=True)
-            kept = jnp.sum(report.bias) + jnp.sum(report.epsilon)
-            return y[:, TARGET], jnp.sum(relevance, axis=(1, 2, 3)), kept
+            absorbed = jnp.sum(report.bias) + jnp.sum(report.epsilon)
+            return y[:, TARGET], jnp.sum(relevance, axis=(1, 2, 3)), absorbed
 
         outputs, sums, _ = totals(free, x)
-        with_bias, passed, kept = totals(params, x)
+        with_bias, passed, withheld = totals(params, x)
         bench.record(
             f"{name}, conservation", without_biases=float(jnp.abs(sums - outputs).max() / jnp.abs(outputs).max()),
-            with_biases_counted=float(jnp.abs(passed.sum() + kept - with_bias.sum()) / jnp.abs(with_bias).sum()),
+            with_biases_counted=float(jnp.abs(passed.sum() + withheld - with_bias.sum()) / jnp.abs(with_bias).sum()),
         )  # fmt: skip
 
 

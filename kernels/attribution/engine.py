@@ -106,9 +106,9 @@ def attribute(
     y = values[program.output]
     start = widened(starting_relevance(y, target, has_one_value(program)))
     by_sample = program.facts.depends[program.output].batch_axis == 0
-    chosen, tree = jax.tree.flatten(rules, is_leaf=lambda node: not isinstance(node, (list, tuple, dict)))
+    leaves, tree = jax.tree.flatten(rules, is_leaf=lambda node: not isinstance(node, (list, tuple, dict)))
     results = []
-    for composite in chosen:
+    for composite in leaves:
         steps: list[Step] | None = [] if return_report else None
         by_value = backward(program, as_composite(composite), values, start, steps, primitive_rules)
         finite.check(program, parameters, values, by_value)
@@ -134,7 +134,7 @@ def _check_output_by_sample(fn: Callable, params: Any, x: Any) -> None:
     arrays = jax.tree.map(as_array, x)
     parameters, batch = Parameters.of(params), jnp.shape(jax.tree.leaves(arrays)[0])[0]
     shapes = jax.eval_shape(
-        lambda given, x: plain(fn)(parameters.structure.with_arrays(given), x), parameters.arrays, arrays
+        lambda arrays_, x: plain(fn)(parameters.structure.with_arrays(arrays_), x), parameters.arrays, arrays
     )
     for leaf in jax.tree.leaves(shapes):
         one = len(leaf.shape) == 1 and not has_one_value(read(fn, params, x))

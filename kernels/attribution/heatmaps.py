@@ -85,8 +85,8 @@ def colormap(text: str | ColorMap) -> ColorMap:
         nodes.append((255, nodes[-1][1]))
     indices = [index for index, _ in nodes]
     indices[0], indices[-1] = 0, 255
-    known = [place for place, index in enumerate(indices) if index is not None]
-    for before, after in zip(known, known[1:], strict=False):
+    positions = [place for place, index in enumerate(indices) if index is not None]
+    for before, after in zip(positions, positions[1:], strict=False):
         if indices[after] < indices[before]:
             raise ValueError(
                 f"colour map {text!r}: index {indices[after]:x} comes after {indices[before]:x}; write them ascending"
@@ -185,10 +185,10 @@ def _channels_last(array: np.ndarray, before: int) -> np.ndarray:
         return array
     if len(shape) == 3 and shape[0] in (1, 3):
         return np.moveaxis(array, before, -1)
-    wanted = "[height, width], or three axes with 1 or 3 channels last or first" + (
+    expectation = "[height, width], or three axes with 1 or 3 channels last or first" + (
         ", after the batch" if before else ""
     )
-    raise ValueError(f"an array of shape {array.shape} is no picture{'s' * before}; expected {wanted}")
+    raise ValueError(f"an array of shape {array.shape} is no picture{'s' * before}; expected {expectation}")
 
 
 def _tile(pictures: np.ndarray, grid: bool | tuple[int, int], gridfill) -> np.ndarray:

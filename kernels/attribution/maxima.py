@@ -39,12 +39,12 @@ def pooling_gradient(equation: Equation, x: jax.Array, y: jax.Array, relevance: 
     padded = lax.pad(x, jnp.array(-jnp.inf, x.dtype), [(low, high, 0) for low, high in padding])
     zero = jnp.zeros((), relevance.dtype)
     tiles = window == stride and all(s == n * k for s, n, k in zip(padded.shape, y.shape, window, strict=True))
-    taken = jnp.zeros(y.shape, bool)
+    has_winner = jnp.zeros(y.shape, bool)
     total, parts = zero, []
     for tap in itertools.product(*(range(n) for n in window)):
         limits = [start + (n - 1) * step + 1 for start, n, step in zip(tap, y.shape, stride, strict=True)]
-        first = (lax.slice(padded, tap, limits, stride) == y) & ~taken
-        taken = taken | first
+        first = (lax.slice(padded, tap, limits, stride) == y) & ~has_winner
+        has_winner = has_winner | first
         part = jnp.where(first, relevance, zero)
         if tiles:
             parts.append(part)
@@ -66,6 +66,6 @@ def pooling_gradient(equation: Equation, x: jax.Array, y: jax.Array, relevance: 
 def _interleaved(parts, window, shape):
     """Entry `tap` of every window from `parts[tap]`."""
     ndim = len(shape)
-    stacked = jnp.stack(parts).reshape(*window, *shape)
+    stack = jnp.stack(parts).reshape(*window, *shape)
     order = [axis for pair in zip(range(ndim, 2 * ndim), range(ndim), strict=True) for axis in pair]
-    return stacked.transpose(order).reshape([n * k for n, k in zip(shape, window, strict=True)])
+    return stack.transpose(order).reshape([n * k for n, k in zip(shape, window, strict=True)])

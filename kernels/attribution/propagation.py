@@ -36,12 +36,12 @@ def propagate(
     relevance: Sequence[jax.Array],
     values: Mapping[Value, jax.Array],
     program: Program,
-    kept: Kept | None = None,
+    store: Kept | None = None,
 ) -> Shares:
-    """Returns the relevance of the operation's inputs; what bias and stabiliser keep is added to `kept`, if there."""
+    """Returns the relevance of the operation's inputs; what bias and stabiliser keep is added to `store`, if there."""
     if hasattr(rule, "branches"):
         if operation.affine is not None:
-            return [(operation.inputs[0], _through_affine(rule, operation, relevance[0], values, program, kept))]
+            return [(operation.inputs[0], _through_affine(rule, operation, relevance[0], values, program, store))]
         if isinstance(rule, rules.Epsilon) and "sum" in operation.kinds:
             rule = rules.Norm(rule.epsilon)
         else:
@@ -51,8 +51,8 @@ def propagate(
             )
     if isinstance(rule, rules.Gradient):
         if any(equation in program.held or equation.passes_straight for equation in operation.equations):
-            given = dict(zip(operation.outputs, relevance, strict=True))
-            return through_equations(operation.equations, given, values, program)
+            relevance_of = dict(zip(operation.outputs, relevance, strict=True))
+            return through_equations(operation.equations, relevance_of, values, program)
         if operation.affine is not None:
             return [(operation.inputs[0], _gradient_of_affine(operation, relevance[0], values))]
     inputs = tuple(widened(values[value]) for value in operation.inputs)
@@ -63,16 +63,16 @@ def propagate(
     function = operation.function(values, applied)
     if isinstance(rule, rules.Norm):
         rule = _with_batch_axis(rule, program.facts.depends[operation.outputs[0]].axes)
-        if kept is not None:
+        if store is not None:
             for r, z in zip(relevance, outputs, strict=True):
                 stable = as_stabilizer(rule.stabilizer)(z)
-                kept.epsilon += jnp.sum(rules.divided(r, stable) * (stable - z))
+                store.epsilon += jnp.sum(rules.divided(r, stable) * (stable - z))
     if isinstance(rule, rules.Norm) and "bias" in operation.kinds:
         parts = rule.backward(relevance, inputs, outputs, function)
-        if kept is not None:
+        if store is not None:
             stable = as_stabilizer(rule.stabilizer)
             shares = (jnp.sum(rules.divided(r, stable(z)) * z) for r, z in zip(relevance, outputs, strict=True))
-            kept.bias += sum(shares) - sum(jnp.sum(part) for part in parts)
+            store.bias += sum(shares) - sum(jnp.sum(part) for part in parts)
         return list(zip(operation.inputs, parts, strict=True))
     if isinstance(rule, rules.SignalTakesAll):
         summed = operation.equations[0].primitive in ("dot_general", "conv_general_dilated")
@@ -89,23 +89,23 @@ def through_equations(
 ) -> Shares:
     """Returns the gradient through equations one by one, through the statistics that some of them hold, too."""
     local, shares = dict(relevance), []
-    made = {output for equation in equations for output in equation.outputs}
+    outputs = {output for equation in equations for output in equation.outputs}
     for equation in reversed(equations):
         if not any(output in local for output in equation.outputs):
             continue
-        held = program.held.get(equation)
+        statistic = program.held.get(equation)
         inputs = [value for value in dict.fromkeys(equation.inputs) if value.active]
-        inputs += [held.root] if held is not None and held.root not in inputs else []
+        inputs += [statistic.root] if statistic is not None and statistic.root not in inputs else []
         if equation.passes_straight:
             parts = (local[equation.outputs[0]],)
         else:
-            steps = (equation,) if held is None else (*held.equations, equation)
+            steps = (equation,) if statistic is None else (*statistic.equations, equation)
             function = function_of(steps, inputs, equation.outputs, values, applied)
             y, pull = jax.vjp(function, *(widened(values[value]) for value in inputs))
             received = [local[v].astype(z.dtype) if v in local else jnp.zeros_like(z) for v, z in _pairs(equation, y)]
             parts = pull(tuple(received))
         for value, part in zip(inputs, parts, strict=True):
-            if value in made and value not in relevance:
+            if value in outputs and value not in relevance:
                 local[value] = local[value] + part if value in local else part
             else:
                 shares.append((value, part))
@@ -148,7 +148,7 @@ def _gradient_of_affine(operation, relevance, values):
     return affine.leave(affine.transposed(affine.returned(relevance), weight, affine.data.shape))
 
 
-def _through_affine(rule, operation: Operation, relevance, values, program: Program, kept: Kept | None) -> jax.Array:
+def _through_affine(rule, operation: Operation, relevance, values, program: Program, store: Kept | None) -> jax.Array:
     """R' of a rule's branches; see the formula in `rules`."""
     affine = operation.affine
     x = affine.enter(widened(values[operation.inputs[0]]))
@@ -164,7 +164,7 @@ def _through_affine(rule, operation: Operation, relevance, values, program: Prog
     rule = _with_batch_axis(rule, program.facts.depends[affine.core.outputs[0]].axes)
     stable = as_stabilizer(rule.stabilizer)
     if isinstance(rule, rules.Flat) and "weight" not in zeroed and affine.has_one_group():
-        return affine.leave(_flat_convolution(affine, x, relevance, stable, kept))
+        return affine.leave(_flat_convolution(affine, x, relevance, stable, store))
     total = jnp.zeros((), x.dtype)
     for branch in rule.branches():
         terms = [term for term in branch.terms if not _vanishes(term, sign)]
@@ -182,9 +182,9 @@ def _through_affine(rule, operation: Operation, relevance, values, program: Prog
         # Only epsilon = 0 and functions of the user can leave a zero.
         careful = not isinstance(stable, Stabilizer) or not stable.epsilon or stable.norm_scale
         share = rules.divided(masked, stabilised) if careful else masked / stabilised
-        if kept is not None:
-            kept.epsilon += branch.coefficient * jnp.sum(share * (stabilised - denominator))
-            kept.bias += 0.0 if shift is None else branch.coefficient * jnp.sum(share * shift)
+        if store is not None:
+            store.epsilon += branch.coefficient * jnp.sum(share * (stabilised - denominator))
+            store.bias += 0.0 if shift is None else branch.coefficient * jnp.sum(share * shift)
         for term, d, w in zip(terms, data, modified, strict=True):
             part = affine.transposed(share, w, x.shape).astype(x.dtype)
             part = d.astype(x.dtype) * part if term.factor else part
@@ -203,7 +203,7 @@ def _with_batch_axis(rule, axes: Axes):
     return dataclasses.replace(rule, **{field: dataclasses.replace(stabilizer, parts=axes)})
 
 
-def _flat_convolution(affine: Affine, x, relevance, stable, kept: Kept | None) -> jax.Array:
+def _flat_convolution(affine: Affine, x, relevance, stable, store: Kept | None) -> jax.Array:
     """Flat at a convolution: all channels of the input get the same, so that one of them is computed."""
     numbers = affine.core.params["dimension_numbers"]
     narrow, out_axis, in_axis = list(x.shape), numbers.out_spec[1], numbers.lhs_spec[1]
@@ -214,8 +214,8 @@ def _flat_convolution(affine: Affine, x, relevance, stable, kept: Kept | None) -
     inputs = x.shape[in_axis] * affine.linear(sample, window)
     stabilised = stable(inputs)
     share = relevance / stabilised
-    if kept is not None:
-        kept.epsilon += jnp.sum(share * (stabilised - inputs))
+    if store is not None:
+        store.epsilon += jnp.sum(share * (stabilised - inputs))
     part = affine.transposed(jnp.sum(share, out_axis, keepdims=True), window, tuple(narrow))
     return jnp.broadcast_to(part.astype(x.dtype), x.shape)
 

@@ -80,9 +80,9 @@ def marked(relevance: Any, start: jax.Array, by_sample: bool) -> Any:
 
     def of(array):
         alike = by_sample and array.shape[:1] == start.shape[:1]
-        missing = jnp.isnan(start).any(tuple(range(1 if alike else 0, start.ndim)))
-        missing = missing.reshape(missing.shape + (1,) * (array.ndim - missing.ndim))
-        return jnp.where(missing, jnp.full((), jnp.nan, array.dtype), array)
+        is_nan = jnp.isnan(start).any(tuple(range(1 if alike else 0, start.ndim)))
+        is_nan = is_nan.reshape(is_nan.shape + (1,) * (array.ndim - is_nan.ndim))
+        return jnp.where(is_nan, jnp.full((), jnp.nan, array.dtype), array)
 
     return jax.tree.map(of, relevance)
 

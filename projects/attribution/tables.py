@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config
-from common.runs import provenance
+from common import app, config, publishing
 from kernels import attribution
-from projects.attribution import inputs, methods, pictures, published, zoo
+from projects.attribution import inputs, methods, pictures, zoo
+from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
@@ -25,7 +25,7 @@ REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TablesConfig:
+class TablesConfig(publishing.PageConfig):
     """Which networks, how large."""
 
     networks: tuple[str, ...] = config.field(
@@ -36,34 +36,30 @@ class TablesConfig:
         ),
         f"with --scale=full: run directories of trainings, and {zoo.PUBLISHED}",
     )
-    scale: str = config.field(
-        "small", "small: a minute, on digits; full: the networks named", choices=("small", "full")
-    )
     batch_size: int = config.field(8, "images in a timed call", minimum=1)
-    publish: bool = config.field(False, "put results and the picture into the project's results/ (with --scale=full)")
-    render_readme: bool = config.field(False, "only write the published results into README.md")
 
 
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Measures every network, writes tables and pictures; returns the numbers by network."""
     if settings.render_readme:
-        return {"readme_changed": published.render()}
-    found, stamp = {}, provenance.stamp()  # before the first result makes the checkout differ from its commit
+        return {"readme_changed": page.render()}
+    stamp = page.stamp() if settings.publish else None
+    results = {}
     for network, data in open_networks(settings):
         samples = inputs.gather((), 0, settings.batch_size, data, "label")
         x = samples.inputs(network, np.arange(samples.count))
         run.log(f"{network.name} on {network.data}")
-        found[network.name] = {
+        results[network.name] = {
             "network": network.name, "dataset": network.data, "batch": samples.count, **runtime(network, x),
             "conservation": conservation(network, x),
         }  # fmt: skip
-        path = draw(run, network, samples, x)
-        if settings.publish and settings.scale == "full":
+        picture = draw(run, network, samples, x)
+        if settings.publish and run.is_main:
             may_show = network.data == "digits"  # part of scikit-learn; other images stay out of the repository
-            published.write(network.name, found[network.name], path if may_show else None, stamp)
-    run.table("runtime", *published.runtime_rows(found), "Milliseconds an image")
-    run.table("conservation", *published.conservation_rows(found), "Relevance that does not arrive, of the output")
-    return found
+            page.write(network.name, results[network.name] | {"provenance": stamp}, picture if may_show else None)
+    run.table("runtime", *runtime_table(results), "Milliseconds an image")
+    run.table("conservation", *conservation_table(results), "Relevance that does not arrive, of the output")
+    return results
 
 
 def open_networks(settings: TablesConfig):
@@ -109,7 +105,7 @@ def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
 
 def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
     """Returns by composite, of the explained outputs: what is lost, what biases and epsilon kept, what nobody did."""
-    found = {}
+    shares = {}
     for name in CONSERVING:
         rules = methods.composite(name, network)
         _, _, report = jax.jit(
@@ -118,14 +114,14 @@ def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
             )
         )(network.params, x)
         explained = float(report.explained)
-        found[name] = {
+        shares[name] = {
             "lost": 1 - float(report.arrived) / explained,
             "bias": float(jnp.sum(report.bias)) / explained,
             "epsilon": float(jnp.sum(report.epsilon)) / explained,
             "unexplained": abs(explained - float(report.arrived) - float(jnp.sum(report.bias + report.epsilon)))
             / abs(explained),
         }
-    return found
+    return shares
 
 
 def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
@@ -141,4 +137,4 @@ def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.nd
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, TablesConfig, transient=publishing.only_renders)

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import files
-from common.publishing import readme
+from common.publishing import markdown, origin
 from projects.deepcabac import baselines
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
-BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
 ORDER = ("lenet_300_100", "lenet5", "small_vgg16", "efficientnet_lite0")
 TITLES = {
     "lenet_300_100": "LeNet-300-100",
@@ -82,13 +81,13 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
     results = load(folder)
     if not results:
         return "No results are published yet."
-    parts = [readme.markdown(*summary_rows(results))]
+    parts = [markdown.table(*summary_rows(results))]
     parts.append(
         "Tolerance in points of accuracy on images kept apart, where settings were chosen; accuracies on test images. "
-        "Sizes are whole files, everything in them counted. " + readme.measured_on(results.values())
+        "Sizes are whole files, everything in them counted. " + origin.measured_on(results)
     )
     parts.append("The integers of the first point (first seed), by other coders, in bytes:")
-    parts.append(readme.markdown(*coder_rows(results)))
+    parts.append(markdown.table(*coder_rows(results)))
     parts.append(
         "Tables that a decoder needs are counted for every coder; names and shapes only in our whole file. Each coder "
         "had the better of two orders of axes."
@@ -97,15 +96,6 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         f"![{TITLES.get(name, name)}](results/{name}.png)" for name in results if (folder / f"{name}.png").is_file()
     ]
     return "\n\n".join(parts)
-
-
-def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
-    """Writes the tables into the README; returns whether it changed.
-
-    Raises:
-      ValueError: the markers are not there.
-    """
-    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")
 
 
 def write(name: str, result: Mapping[str, Any], picture: pathlib.Path, folder: pathlib.Path = RESULTS) -> None:

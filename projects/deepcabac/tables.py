@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from common import app, config, files
+from common import app, config, files, publishing
 from common import config as config_lib
 from common.datasets import locate
 from common.runs import provenance, run_directory
@@ -21,6 +21,7 @@ from common.training import checkpoint
 from projects.deepcabac import baselines, compress, evaluation, plots, published, quantization, sensitivity
 from projects.deepcabac.compress import CompressConfig
 from projects.deepcabac.config import TrainConfig
+from projects.deepcabac.page import page
 from projects.deepcabac.search import Candidate, Search
 
 TRAINED = pathlib.Path("runs") / "deepcabac.train"
@@ -106,7 +107,7 @@ def from_flagfile(name: str, seed: int) -> TrainConfig:
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Measures every network that is asked for, writes tables and pictures, and returns the means."""
     if settings.render_readme:
-        return {"readme_changed": published.render()}
+        return {"readme_changed": page.render()}
     measured = {}
     for experiment in experiments(settings):
         piece = run.path / "pieces" / f"{experiment.name}.json"
@@ -337,4 +338,4 @@ def published_weights(run: app.Run) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, TablesConfig, transient=publishing.only_renders)

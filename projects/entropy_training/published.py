@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import files
-from common.publishing import readme
+from common.publishing import markdown, origin
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
-BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
 TITLES = {
     "lenet_300_100": "LeNet-300-100",
     "lenet5": "LeNet5",
@@ -66,7 +65,7 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
         for method, found in result["methods"].items():
             each = "; ".join(_seed_text(row) for row in found["seeds"])
             rows.append([
-                readme.network_of(result, name),
+                network_of(result, name),
                 METHODS[method],
                 f"{found['mean_bytes']:,.0f}",
                 _with_spread(found, "ratio", "{:.0f}", 1),
@@ -75,6 +74,12 @@ def method_rows(results: Mapping[str, Mapping]) -> tuple[list[str], list[list[st
                 each,
             ])  # fmt: skip
     return columns, rows
+
+
+def network_of(result: Mapping, stem: str) -> str:
+    """Returns "LeNet5, MNIST" of a published result, the images named once."""
+    title, dataset = result.get("title", TITLES.get(stem, stem)), result["dataset"]
+    return title if dataset in title else f"{title}, {dataset}"
 
 
 def _with_spread(found: Mapping, name: str, form: str, factor: float) -> str:
@@ -141,14 +146,14 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         return "No results are published yet."
     tolerance = 100 * next(iter(results.values()))["tolerance"]
     parts = [
-        readme.markdown(*method_rows(results)),
+        markdown.table(*method_rows(results)),
         f"Chosen, for each method and seed: the smallest file that loses at most {tolerance:g} points on the images "
         "kept apart; accuracies are on test images, of the decoded weights. Sizes are whole files against 32 bits for "
-        "every value; ± is the deviation over seeds. " + readme.measured_on(results.values()),
+        "every value; ± is the deviation over seeds. " + origin.measured_on(results),
         "ECT over alpha:",
-        readme.markdown(*curve_rows(results)),
+        markdown.table(*curve_rows(results)),
         "The first seed's file by every way to count, in bytes (32 bits for each bias in all but the last):",
-        readme.markdown(*size_rows(results)),
+        markdown.table(*size_rows(results)),
     ]
     if (cost := files.read_json(folder / f"{STEP_COST}.json")) is not None:
         parts.append(step_cost_text(cost))
@@ -157,12 +162,3 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
             if (folder / f"{name}{suffix}.png").is_file():
                 parts.append(f"![{TITLES.get(name, name)}: {caption}](results/{name}{suffix}.png)")
     return "\n\n".join(parts)
-
-
-def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
-    """Writes the tables into the README; returns whether it changed.
-
-    Raises:
-      ValueError: the markers are not there.
-    """
-    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")

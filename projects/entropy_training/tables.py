@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from common import app, config, datasets, files, models
+from common import app, config, datasets, files, models, publishing
 from common import config as config_lib
-from common.publishing import readme
 from common.runs import provenance, run_directory
 from common.training import checkpoint
 from projects.entropy_training import baselines, hardening, plots, pretrain, published, train
 from projects.entropy_training.config import TrainConfig
+from projects.entropy_training.page import page
 from projects.entropy_training.pretrain import PretrainConfig
 
 FLAGS = pathlib.Path(__file__).parent / "flags"
@@ -122,7 +122,7 @@ def from_flagfile(name: str, kind: type) -> Any:
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Measures every network that is asked for, writes tables and pictures, and returns the means."""
     if settings.render_readme:
-        return {"readme_changed": published.render()}
+        return {"readme_changed": page.render()}
     measured = {}
     for experiment in experiments(settings):
         result, pictures = measure(experiment, settings, run)
@@ -176,7 +176,9 @@ def measure(experiment: Experiment, settings: TablesConfig, run: app.Run) -> tup
     first = chosen["ect"][0]
     best = files.read_json(pathlib.Path(first["folder"]) / "result.json")
     figure = plots.trade_off(
-        curve, chosen, readme.network_of({"title": published.TITLES[experiment.name], "dataset": best["dataset"]}, "")
+        curve,
+        chosen,
+        published.network_of({"title": published.TITLES[experiment.name], "dataset": best["dataset"]}, ""),
     )
     picture = run.plot(
         experiment.name, figure, "Size and accuracy on images kept apart, over alpha, and the baselines."
@@ -354,4 +356,4 @@ def _values(rows: list[dict], name: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, TablesConfig, transient=publishing.only_renders)

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 
 from common import files
-from common.publishing import readme
+from common.publishing import markdown, origin
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 MARKS = (200, 500, 1000, 2000, 5000, 10_000)
@@ -151,14 +151,14 @@ def text(results: dict[str, dict]) -> list[str]:
             f"{result['title']} ({100 * result['accuracy']:.2f} % of {result['test_images']:,} test images), ratios to "
             f"alpha = 2 after so many queries, 95 % intervals over {result['images']} images (attacks at {attacked}):"
         )
-        parts.append(readme.markdown(*ratio_rows(result, shown)))
+        parts.append(markdown.table(*ratio_rows(result, shown)))
         rest = tuple((kind, norm) for kind in KINDS for norm in NORM_TITLES if (kind, norm) not in shown)
-        table = readme.markdown(*ratio_rows(result, rest))
+        table = markdown.table(*ratio_rows(result, rest))
         parts.append(f"<details><summary>The other norms, paired and of the medians</summary>\n\n{table}\n\n</details>")
         parts.append("Median L2 distances, and the share of the steps along the boundary that the box left:")
-        parts.append(readme.markdown(*median_rows(result)))
+        parts.append(markdown.table(*median_rows(result)))
         if result["missing"]:
             parts.append(f"Not run: {'; '.join(result['missing'])}.")
         parts.append(f"![{result['title']}: ratios to alpha = 2 over queries](results/effort_{name}.png)")
-    parts.append(readme.measured_on(results.values()))
+    parts.append(origin.measured_on(results))
     return parts

@@ -6,13 +6,12 @@ import shutil
 import numpy as np
 
 from common import files
-from common.publishing import readme
+from common.publishing import markdown, origin
 from projects.levy_attack import effort_page, victims
 from projects.levy_attack.study import MARKS, Law
 
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
-BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
 
 
 def write(name: str, result: dict, picture: pathlib.Path) -> None:
@@ -157,7 +156,7 @@ def bench_text(bench: dict) -> str:
         rows = [[who, f"{value:,.0f}", f"{ours / value:.2f}"] for who, value in bench["steps_per_s"].items()]
         parts += [
             f"Speed at batch {bench['batch']} on the MLP with adaptation, medians of {bench['repeats']} runs in turn:",
-            readme.markdown(["attack", "steps of the batch a second", "ours is times as fast"], rows),
+            markdown.table(["attack", "steps of the batch a second", "ours is times as fast"], rows),
         ]
     if "parts_ms" in bench:
         taken = ", ".join(f"{name} {value:.3f}" for name, value in bench["parts_ms"].items())
@@ -184,7 +183,7 @@ def bench_text(bench: dict) -> str:
             "ratio",
             "paired ratio",
         ]
-        parts += ["Distances from the same starts at equal queries, alpha = 2:", readme.markdown(columns, rows)]
+        parts += ["Distances from the same starts at equal queries, alpha = 2:", markdown.table(columns, rows)]
         parts.append(
             "The first row of a pair has the peers' first steps (delta = eps = 0.01), the second has delta = 0.05, "
             "eps = 0.002; a paired ratio is the median over images, of the means over runs."
@@ -242,27 +241,18 @@ def study_text(results: dict[str, dict]) -> list[str]:
             f"the comparisons. {'; '.join(failed)}."
         )
     parts += ["Median L2 distance after so many queries, and other norms at the end:"]
-    parts += [readme.markdown(*query_rows(results))]
+    parts += [markdown.table(*query_rows(results))]
     parts += [
         "Paired over images, at the full budget; beside it the Boundary Attack's own metric, whose ratio can differ:",
-        readme.markdown(*alpha_rows(results)),
+        markdown.table(*alpha_rows(results)),
     ]
-    parts += ["Paired L2 ratio to alpha = 2 after so many queries:", readme.markdown(*curve_rows(results))]
+    parts += ["Paired L2 ratio to alpha = 2 after so many queries:", markdown.table(*curve_rows(results))]
     missing = [
         f"{victims.TITLES[name]}: {grouped(result['missing'])}" for name, result in results.items() if result["missing"]
     ]
     if missing:
         parts.append("Not run yet: " + "; ".join(missing) + ".")
-    parts.append(readme.measured_on(results.values()))
+    parts.append(origin.measured_on(results))
     for name in results:
         parts.append(f"![{victims.TITLES[name]}: distances over queries, ratios to alpha = 2](results/{name}.png)")
     return parts
-
-
-def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
-    """Writes the tables into the README; returns whether it changed.
-
-    Raises:
-      ValueError: the markers are not there.
-    """
-    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")

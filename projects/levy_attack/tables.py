@@ -8,9 +8,10 @@ killed run goes on. --noattack takes what is there. --publish puts results into 
 import dataclasses
 import pathlib
 
-from common import app, config
+from common import app, config, publishing
 from common.runs import run_directory
 from projects.levy_attack import published, study, train, victims
+from projects.levy_attack.page import page
 from projects.levy_attack.train import TrainConfig
 
 SMALL_VICTIM = TrainConfig(victim="mlp", dataset="digits", epochs=30, batch_size=32, learning_rate=2e-3)
@@ -34,7 +35,7 @@ class TablesConfig:
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Measures what is asked for, writes tables and pictures, and returns the comparisons."""
     if settings.render_readme:
-        return {"readme_changed": published.render()}
+        return {"readme_changed": page.render()}
     results, summary = {}, {}
     if {"queries", "alpha"} & set(settings.table):
         results = _studies(settings, run)
@@ -106,4 +107,4 @@ def _small_victim(run: app.Run) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, TablesConfig, transient=publishing.only_renders)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from common.publishing import readme
+from common.publishing import markdown
 from kernels.autoregressive.reliability import LEVELS
 from projects.van.records import NAMES, UNKNOWN
 
@@ -57,14 +57,14 @@ def parts(result: Mapping) -> list[str]:
         "samples a case, all with exact values. Told: the share of seeds whose status is doubtful or not usable, by "
         "what it knows; bounded: the heaviest weights are equal, so that there is no tail to fit."
     )
-    text = [about, readme.markdown(*told(rows))]
+    text = [about, markdown.table(*told(rows))]
     text.append(
         "One-sigma coverage, of all seeds / of those that are trusted without the exact value (a dash where fewer than "
         f"20 are). 68.3 % is right; with {seeds} seeds two standard deviations are {200 * (0.217 / seeds) ** 0.5:.0f} "
         "points."
     )
     for method, title in METHODS.items():
-        text += [f"{title}:", readme.markdown(*covered(rows, method))]
+        text += [f"{title}:", markdown.table(*covered(rows, method))]
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import files
-from common.publishing import readme
+from common.publishing import markdown, origin
 from common.runs import provenance
 from kernels.autoregressive.reliability import LEVELS
 from projects.van import coverage_tables
@@ -16,7 +16,6 @@ from projects.van.records import NAMES, NOT_RECORDED, UNKNOWN, status_of
 ROOM = pathlib.Path(__file__).parent
 RESULTS = ROOM / "results"
 WITHOUT = " (k-hat not recorded)"
-BEGIN, END = "<!-- results: made by `tables --render_readme` -->", "<!-- end of results -->"
 
 
 def load(folder: pathlib.Path = RESULTS) -> dict[str, dict]:
@@ -139,7 +138,7 @@ def network_parts(results: Mapping[str, Mapping]) -> list[str]:
             "NMCMC", "sigma off",
         ]  # fmt: skip
         rows = [quantity_row(name, values) for name, values in result["estimates"].items()]
-        parts += [described(result), readme.markdown(columns, rows)]
+        parts += [described(result), markdown.table(columns, rows)]
     return parts
 
 
@@ -217,7 +216,7 @@ def figure_parts(result: Mapping) -> list[str]:
                 _, shown, _, _, value, _, far, *_ = quantity_row(key, row["estimates"][key])
                 cells += [shown.removesuffix(" (Swendsen-Wang)"), f"{value} ({far})"]
             rows.append(cells)
-        parts += [f"Figure {result['figure']}, {name}: {result['networks'][name]}.", readme.markdown(columns, rows)]
+        parts += [f"Figure {result['figure']}, {name}: {result['networks'][name]}.", markdown.table(columns, rows)]
     return parts
 
 
@@ -292,29 +291,20 @@ def rendered(folder: pathlib.Path = RESULTS) -> str:
         parts.append(BEFORE_STATUS)
     columns, rows = summary_rows(results)
     if rows:
-        parts.append(readme.markdown(columns, rows))
+        parts.append(markdown.table(columns, rows))
     for result in results.values():
         if result.get("figure") in FIGURE_QUANTITIES:
             parts += figure_parts(result)
     if "figure_4b" in results:
         parts += [
             "Inverse Ising problem, error of the couplings:",
-            readme.markdown(*inverse_rows(results["figure_4b"])),
+            markdown.table(*inverse_rows(results["figure_4b"])),
         ]
     if "coverage" in results:
         parts += coverage_tables.parts(results["coverage"])
-    parts.append(readme.measured_on(results.values()))
+    parts.append(origin.measured_on(results))
     networks = [name for name in results if "network" in results[name]]
     for name, result in results.items():
         shown = result.get("pictures", [])[: 1 if name in networks[1:] else None]
         parts += [f"![{result['title']}](results/{picture})" for picture in shown]
     return "\n\n".join(parts)
-
-
-def render(page: pathlib.Path = ROOM / "README.md", folder: pathlib.Path = RESULTS) -> bool:
-    """Writes the tables into the README; returns whether it changed.
-
-    Raises:
-      ValueError: the markers are not there.
-    """
-    return readme.fill(page, BEGIN, END, f"\n{rendered(folder)}\n")

@@ -9,13 +9,14 @@ import dataclasses
 
 import numpy as np
 
-from common import app, config
+from common import app, config, publishing
 from common.runs import provenance
 from common.training import checkpoint
 from kernels.autoregressive.reliability import LEVELS
 from projects.van import comment, figures, inverse, plots, published, records
 from projects.van.config import network_of
 from projects.van.ladder import Ladder, climb, sigmas_off, summary
+from projects.van.page import page
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class TablesConfig:
 def main(settings: TablesConfig, run: app.Run) -> dict:
     """Makes a figure, and returns its numbers."""
     if settings.render_readme:
-        return {"front_pages_changed": published.refresh_front_pages(), "readme_changed": published.render()}
+        return {"front_pages_changed": published.refresh_front_pages(), "readme_changed": page.render()}
     if settings.figure == "comment":
         result, pictures = comment.make(settings.scale, run)
     elif settings.figure == "4b":
@@ -157,4 +158,4 @@ def overlaps(ladder: Ladder, run: app.Run):
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=lambda flags: flags.render_readme)  # a page is written anew every time
+    app.run(main, TablesConfig, transient=publishing.only_renders)

@@ -79,7 +79,7 @@ def _result(equation: Equation, operands: Sequence[_Numbers | None]) -> _Numbers
         return None
     if equation.call == "entrywise":
         body = body_of(equation)
-        own = {output: made for made in body.equations for output in made.outputs}
+        own = {output: producer for producer in body.equations for output in producer.outputs}
         return _evaluated(body.equations, dict(zip(body.inputs, operands, strict=True)), body.constants, own)
     if equation.primitive == "stop_gradient":
         plain = operands[0].plain
@@ -113,11 +113,11 @@ def _numbers(value: Value, values: dict, constants: Mapping, producer: Mapping) 
         return values[value]
     if value.known is not None:
         return _Numbers(value.known, value.known)
-    made = producer.get(value)
-    if made is not None:
+    source = producer.get(value)
+    if source is not None:
         values[value] = None  # an active one is followed only where it lies between
         if not value.active:
-            values[value] = _result(made, [_numbers(v, values, constants, producer) for v in made.inputs])
+            values[value] = _result(source, [_numbers(v, values, constants, producer) for v in source.inputs])
         return values[value]
     array = constants.get(value)
     if array is None or isinstance(array, jax.core.Tracer) or not 1 <= np.size(array) <= _LARGEST:

@@ -224,12 +224,12 @@ def _axes(core: Equation, position: int) -> tuple[dict[int, int], dict[int, int]
 
 def _along(array, axes: Mapping[int, int], ndim: int):
     """Moves the axes of an array to those of the weight that run along them; the others have size one."""
-    moved = sorted(axes, key=lambda axis: axes[axis])
+    order = sorted(axes, key=lambda axis: axes[axis])
     rest = [axis for axis in range(array.ndim) if axis not in axes]
     shape = [1] * ndim
-    for axis in moved:
+    for axis in order:
         shape[axes[axis]] = array.shape[axis]
-    return jnp.transpose(array, (*rest, *moved)).reshape(shape)
+    return jnp.transpose(array, (*rest, *order)).reshape(shape)
 
 
 def _is_number(x) -> bool:

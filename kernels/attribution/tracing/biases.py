@@ -73,14 +73,14 @@ class Biases:
             if current in self._found:
                 stack.pop()
                 continue
-            made = self.facts.producer.get(current)
-            active = self._linear(made) if made is not None and made not in self.cores else None
+            source = self.facts.producer.get(current)
+            active = self._linear(source) if source is not None and source not in self.cores else None
             waiting = [operand for operand in active or () if operand not in self._found]
             if waiting:
                 stack += waiting
                 continue
-            if made in self.cores:
-                self._found[current] = frozenset((made,))
+            if source in self.cores:
+                self._found[current] = frozenset((source,))
             elif not active or any(self._found[operand] is None for operand in active):
                 self._found[current] = None
             else:

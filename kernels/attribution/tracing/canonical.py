@@ -35,24 +35,24 @@ def canonicalise(graph: Graph, examples: Sequence[Value], registered: Collection
         rewrite(graph, rewriting, registered)
     producer = {output: equation for equation in graph.equations for output in equation.outputs}
     if "mul" not in registered and any(_scaled(equation, producer) is not None for equation in graph.equations):
-        known = dependences(graph, examples)
-        rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, known), registered)
+        dependence = dependences(graph, examples)
+        rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, dependence), registered)
     share(graph)
 
 
 def share(graph: Graph) -> None:
     """Makes one of equations that do the same to the same operands."""
     same: dict[Value, Value] = {}
-    seen: dict[tuple, list[Equation]] = {}
+    representatives: dict[tuple, list[Equation]] = {}
     equations = []
     for equation in graph.equations:
         equation.inputs = tuple(same.get(value, value) for value in equation.inputs)
         key = (equation.primitive, equation.call, equation.regions, equation.inputs)
         twin = None
         if equation.primitive not in _EFFECTS:
-            twin = next((other for other in seen.get(key, ()) if _same_parameters(equation, other)), None)
+            twin = next((other for other in representatives.get(key, ()) if _same_parameters(equation, other)), None)
         if twin is None:
-            seen.setdefault(key, []).append(equation)
+            representatives.setdefault(key, []).append(equation)
             equations.append(equation)
         else:
             same.update(zip(equation.outputs, twin.outputs, strict=True))
@@ -110,10 +110,10 @@ def _padding_of_convolution(graph: Graph, equation: Equation, producer) -> list[
 
 
 def _is_zero(value: Value, producer) -> bool:
-    while value.known is None and (made := producer.get(value)) is not None and len(made.inputs) == 1:
-        if made.primitive not in ("convert_element_type", "broadcast_in_dim", "reshape", "squeeze"):
+    while value.known is None and (source := producer.get(value)) is not None and len(source.inputs) == 1:
+        if source.primitive not in ("convert_element_type", "broadcast_in_dim", "reshape", "squeeze"):
             return False
-        value = made.inputs[0]
+        value = source.inputs[0]
     return value.known == 0
 
 
@@ -121,14 +121,19 @@ def _one_padding(graph: Graph, equation: Equation, producer) -> list[Equation] |
     """The same convolution with the padding that is nearest to it inside."""
     params, value = equation.params, equation.inputs[0]
     view = places(value.shape)
-    while (made := producer.get(value)) is not None and (before := view_before(view, made)) is not None:
-        view, value = before, made.inputs[0]
-    if made is None or made.primitive != "pad" or not _is_zero(made.inputs[1], producer) or not made.inputs[0].active:
+    while (source := producer.get(value)) is not None and (before := view_before(view, source)) is not None:
+        view, value = before, source.inputs[0]
+    if (
+        source is None
+        or source.primitive != "pad"
+        or not _is_zero(source.inputs[1], producer)
+        or not source.inputs[0].active
+    ):
         return None
     spatial = params["dimension_numbers"].lhs_spec[2:]
     padding, spread = [list(pair) for pair in params["padding"]], list(params["lhs_dilation"])
-    data, shape, sizes, labels = made.inputs[0], list(equation.inputs[0].shape), [], []
-    for axis, (low, high, interior) in enumerate(made.params["padding_config"]):
+    data, shape, sizes, labels = source.inputs[0], list(equation.inputs[0].shape), [], []
+    for axis, (low, high, interior) in enumerate(source.params["padding_config"]):
         labels += [part.label for part in view[axis]]
         if not (low or high or interior):
             sizes += [part.size for part in view[axis]]
@@ -189,16 +194,16 @@ def _product_without_sum(graph: Graph, equation: Equation, producer) -> list[Equ
     return written(graph, product, [left, right], equation)
 
 
-def _sum_of_scaled(graph: Graph, equation: Equation, producer, known) -> list[Equation] | None:
+def _sum_of_scaled(graph: Graph, equation: Equation, producer, dependence) -> list[Equation] | None:
     """A sum over entries that parameters scale one by one: a product, as of a dense layer."""
-    made = _scaled(equation, producer)
-    if made is None:
+    source = _scaled(equation, producer)
+    if source is None:
         return None
-    data, factor = sorted(made.inputs, key=lambda value: not value.active)
-    full, summed = made.outputs[0].shape, set(equation.params["axes"])
-    if known[factor].source != PARAMETERS:
+    data, factor = sorted(source.inputs, key=lambda value: not value.active)
+    full, summed = source.outputs[0].shape, set(equation.params["axes"])
+    if dependence[factor].source != PARAMETERS:
         return None
-    by_data, by_factor = ([_varies(known[v].axes[axis]) for axis in range(len(full))] for v in (data, factor))
+    by_data, by_factor = ([_varies(dependence[v].axes[axis]) for axis in range(len(full))] for v in (data, factor))
     if not any(by_data[axis] and by_factor[axis] for axis in summed):
         return None
     dtype = equation.outputs[0].dtype
@@ -207,10 +212,10 @@ def _sum_of_scaled(graph: Graph, equation: Equation, producer, known) -> list[Eq
         x = x[tuple(slice(None) if varies else slice(0, 1) for varies in by_data)]
         w = jnp.broadcast_to(w, full)
         w = jnp.sum(w, [axis for axis in summed if not by_data[axis]], keepdims=True, dtype=dtype)
-        kept = [axis for axis in range(len(full)) if axis not in summed]
-        both = [axis for axis in kept if by_data[axis] and by_factor[axis]]
-        only = [axis for axis in kept if by_data[axis] and not by_factor[axis]]
-        rest = [axis for axis in kept if not by_data[axis]]
+        remaining = [axis for axis in range(len(full)) if axis not in summed]
+        both = [axis for axis in remaining if by_data[axis] and by_factor[axis]]
+        only = [axis for axis in remaining if by_data[axis] and not by_factor[axis]]
+        rest = [axis for axis in remaining if not by_data[axis]]
         over = [axis for axis in summed if by_data[axis]]
         x = jnp.squeeze(x, [axis for axis in range(len(full)) if not by_data[axis]])
         w = w[tuple(slice(0, 1) if axis in only else slice(None) for axis in range(len(full)))]
@@ -225,17 +230,17 @@ def _sum_of_scaled(graph: Graph, equation: Equation, producer, known) -> list[Eq
         )
         y = lax.dot_general(x, w, numbers, preferred_element_type=dtype)
         order = [*both, *[axis for axis in left if axis in only], *[axis for axis in right if axis in rest]]
-        return y.transpose([order.index(axis) for axis in kept]).astype(dtype)
+        return y.transpose([order.index(axis) for axis in remaining]).astype(dtype)
 
     return written(graph, product, [data, factor], equation)
 
 
 def _scaled(equation: Equation, producer) -> Equation | None:
     """The product, of an active value with a constant array, that an equation sums."""
-    made = producer.get(equation.inputs[0]) if equation.primitive == "reduce_sum" else None
-    if made is None or made.primitive != "mul" or not all(value.shape for value in made.inputs):
+    source = producer.get(equation.inputs[0]) if equation.primitive == "reduce_sum" else None
+    if source is None or source.primitive != "mul" or not all(value.shape for value in source.inputs):
         return None
-    return made if [value.active for value in made.inputs].count(True) == 1 else None
+    return source if [value.active for value in source.inputs].count(True) == 1 else None
 
 
 def _varies(axis) -> bool:

@@ -74,11 +74,13 @@ def follow(equation: Equation, operands: Sequence[Dependence]) -> list[Dependenc
     """Returns the dependence of every result of an equation."""
     if equation.call == "opaque":
         body = body_of(equation)
-        known = {value: Dependence(PARAMETERS, varying(value.shape)) for value in body.constants}
-        known.update(zip(body.inputs, operands, strict=True))
+        dependence = {value: Dependence(PARAMETERS, varying(value.shape)) for value in body.constants}
+        dependence.update(zip(body.inputs, operands, strict=True))
         for inner in body.equations:
-            known.update(zip(inner.outputs, follow(inner, [known[value] for value in inner.inputs]), strict=True))
-        return [known[output] for output in body.outputs]
+            dependence.update(
+                zip(inner.outputs, follow(inner, [dependence[value] for value in inner.inputs]), strict=True)
+            )
+        return [dependence[output] for output in body.outputs]
     source = max((operand.source for operand in operands), key=SOURCES.index, default=PARAMETERS)
     function = RULES.get(equation.primitive)
     if function is None and (equation.primitive in ELEMENTWISE | DETACHED or equation.call == "entrywise"):
@@ -209,12 +211,12 @@ def _reduce_window(equation, operands):
 @rule("cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp", "rev", "sort")
 def _along_one_axis(equation, operands):
     params = equation.params
-    moved = params["dimensions"] if equation.primitive == "rev" else [params.get("axis", params.get("dimension"))]
+    axes = params["dimensions"] if equation.primitive == "rev" else [params.get("axis", params.get("dimension"))]
     shape = equation.outputs[0].shape
     columns = [merged([operand.axes[number] for operand in operands]) for number in range(len(shape))]
     if any(column is None for column in columns):
         return None
-    result = _each([_mixed_along(a, shape[i]) if i in moved else a for i, a in enumerate(columns)])
+    result = _each([_mixed_along(a, shape[i]) if i in axes else a for i, a in enumerate(columns)])
     return [result] * len(equation.outputs)
 
 

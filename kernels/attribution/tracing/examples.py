@@ -20,16 +20,18 @@ def dependences(graph: Graph, examples: Sequence[Value]) -> dict[Value, Dependen
     """
     lengths = {value.shape[0] for value in examples if value.shape}
     for batched in (True, False) if len(lengths) == 1 else (False,):
-        known = {value: Dependence(PARAMETERS, varying(value.shape)) for value in (*graph.inputs, *graph.constants)}
+        dependence = {
+            value: Dependence(PARAMETERS, varying(value.shape)) for value in (*graph.inputs, *graph.constants)
+        }
         for value in examples:
             labels = [BATCH if batched and axis == 0 else VARYING for axis in range(len(value.shape))]
-            known[value] = Dependence(EXAMPLE, axes.labelled(value.shape, labels))
+            dependence[value] = Dependence(EXAMPLE, axes.labelled(value.shape, labels))
         for equation in graph.equations:
-            results = follow(equation, [known[value] for value in equation.inputs])
-            known.update(zip(equation.outputs, results, strict=True))
-        if all(_is_by_example(known[output]) for output in graph.outputs):
+            results = follow(equation, [dependence[value] for value in equation.inputs])
+            dependence.update(zip(equation.outputs, results, strict=True))
+        if all(_is_by_example(dependence[output]) for output in graph.outputs):
             break
-    return known
+    return dependence
 
 
 def _is_by_example(dependence: Dependence) -> bool:
@@ -37,16 +39,16 @@ def _is_by_example(dependence: Dependence) -> bool:
     return dependence.source == EXAMPLE and bool(leading) and leading[0].label == BATCH
 
 
-def constants_by_example(graph: Graph, known: dict[Value, Dependence]) -> list[Equation]:
+def constants_by_example(graph: Graph, dependence: dict[Value, Dependence]) -> list[Equation]:
     """Returns equations where a constant meets examples and differs along their axis: it should be a part of x."""
     return [
         equation
         for equation in graph.equations
         for output in equation.outputs[:1]
         if equation.primitive in ELEMENTWISE
-        and known[output].source == EXAMPLE
-        and (axis := known[output].batch_axis) is not None
-        and any(_differs_along(known[value], output, axis, value) for value in equation.inputs)
+        and dependence[output].source == EXAMPLE
+        and (axis := dependence[output].batch_axis) is not None
+        and any(_differs_along(dependence[value], output, axis, value) for value in equation.inputs)
     ]
 
 

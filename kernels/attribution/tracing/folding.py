@@ -42,13 +42,13 @@ def as_step(equation: Equation, data: Value) -> Step | None:
 
 
 def fold_after(
-    affine: Affine, facts: Analysis, paths: Sequence[str], taken: Collection[Equation], everything: bool
+    affine: Affine, facts: Analysis, paths: Sequence[str], folded: Collection[Equation], everything: bool
 ) -> None:
     """Folds the steps that follow the core, up to what is taken; of them only its own bias unless `everything`."""
     value, along = affine.core.outputs[0], affine.output_axes()
     view = places(value.shape)
-    steps, needed = [], 0
-    while (equation := facts.only_consumer(value)) is not None and equation not in taken:
+    steps, depth = [], 0
+    while (equation := facts.only_consumer(value)) is not None and equation not in folded:
         if is_rearrangement(equation):
             step, view = Step(equation, "layout"), view_after(view, equation)
         elif equation.primitive == "rev":
@@ -64,20 +64,20 @@ def fold_after(
         steps.append(step)
         value = equation.outputs[0]
         # What only moves entries at the end stays outside.
-        needed = needed if step.kind == "layout" or (step.kind == "cast" and needed < len(steps) - 1) else len(steps)
+        depth = depth if step.kind == "layout" or (step.kind == "cast" and depth < len(steps) - 1) else len(steps)
         if not everything and step.kind == "add":
             break
-    affine.after += steps[:needed]
+    affine.after += steps[:depth]
 
 
-def fold_before(affine: Affine, facts: Analysis, taken: Collection[Equation]) -> None:
+def fold_before(affine: Affine, facts: Analysis, folded: Collection[Equation]) -> None:
     """Folds the steps that lead to the data of the core, back to the nearest value that something else needs too."""
     value, along = affine.data, affine.data_axes()
     view = places(value.shape)
-    steps, needed = [], 0
+    steps, depth = [], 0
     while facts.only_consumer(value) is not None:
         equation = facts.producer.get(value)
-        if equation is None or equation in taken:
+        if equation is None or equation in folded:
             break
         (data, *more) = [operand for operand in dict.fromkeys(equation.inputs) if operand.active] or [None]
         if data is None or more:
@@ -93,8 +93,8 @@ def fold_before(affine: Affine, facts: Analysis, taken: Collection[Equation]) ->
             break
         steps.append(step)
         value = data
-        needed = needed if step.kind == "layout" or (step.kind == "cast" and needed < len(steps) - 1) else len(steps)
-    affine.before = [*reversed(steps[:needed]), *affine.before]
+        depth = depth if step.kind == "layout" or (step.kind == "cast" and depth < len(steps) - 1) else len(steps)
+    affine.before = [*reversed(steps[:depth]), *affine.before]
 
 
 def located(step: Step, view: Axes, facts: Analysis, along: Collection[int]) -> Step | None:

@@ -53,9 +53,9 @@ def form_of(value: Value, root: Value, facts: Analysis) -> Form | None:
     def form(value: Value) -> Form | None:
         if value not in memo:
             memo[value] = None  # also for what is too long to look through
-            made = facts.producer.get(value)
-            if made is not None and value.active and len(memo) < _LONGEST:
-                memo[value] = _form(made, form, facts)
+            source = facts.producer.get(value)
+            if source is not None and value.active and len(memo) < _LONGEST:
+                memo[value] = _form(source, form, facts)
         return memo[value]
 
     return form(value)
@@ -67,11 +67,11 @@ def is_of(value: Value, root: Value, facts: Analysis) -> bool:
     if form is not None:
         return form.entrywise
     while value is not root:
-        made = facts.producer.get(value)
+        source = facts.producer.get(value)
         if value in facts.dominator:
             value = facts.dominator[value]
-        elif made is not None and is_rearrangement(made):
-            value = made.inputs[0]
+        elif source is not None and is_rearrangement(source):
+            value = source.inputs[0]
         else:
             return False
     return True
@@ -80,20 +80,20 @@ def is_of(value: Value, root: Value, facts: Analysis) -> bool:
 def roots_of(statistic: Value, facts: Analysis) -> list[Value]:
     """Returns what a statistic can be one of: what is summed over, and what that is an entrywise function of."""
     roots: dict[Value, None] = {}
-    stack, seen = [statistic], set()
-    while stack and len(seen) < _LONGEST:
+    stack, visited = [statistic], set()
+    while stack and len(visited) < _LONGEST:
         value = stack.pop()
-        made = facts.producer.get(value)
-        if value in seen or not value.active or made is None:
+        source = facts.producer.get(value)
+        if value in visited or not value.active or source is None:
             continue
-        seen.add(value)
-        sums = made.primitive in _REDUCING and not _is_layer(made, facts)
-        for of in made.inputs if sums or made.primitive in ("slice", "pad", "gather", "rev") else ():
+        visited.add(value)
+        sums = source.primitive in _REDUCING and not _is_layer(source, facts)
+        for of in source.inputs if sums or source.primitive in ("slice", "pad", "gather", "rev") else ():
             while of is not None and of.active and len(roots) < _LONGEST:
                 roots[of] = None
                 of = facts.dominator.get(of) or _moved(of, facts)
-        if sums or made.primitive in ELEMENTWISE | _SAME | _PICKING or is_rearrangement(made):
-            stack += made.inputs
+        if sums or source.primitive in ELEMENTWISE | _SAME | _PICKING or is_rearrangement(source):
+            stack += source.inputs
     return list(roots)
 
 
@@ -106,21 +106,21 @@ def _is_layer(equation: Equation, facts: Analysis) -> bool:
 
 def _moved(value: Value, facts: Analysis) -> Value | None:
     """What a value is a new arrangement of, or a function of pairs of whose entries; None for another value."""
-    made = facts.producer.get(value)
-    if made is not None and (is_rearrangement(made) or made.primitive in _SAME | {"broadcast_in_dim"}):
-        return made.inputs[0]
-    if made is None or made.primitive not in ELEMENTWISE or not all(operand.active for operand in made.inputs):
+    source = facts.producer.get(value)
+    if source is not None and (is_rearrangement(source) or source.primitive in _SAME | {"broadcast_in_dim"}):
+        return source.inputs[0]
+    if source is None or source.primitive not in ELEMENTWISE or not all(operand.active for operand in source.inputs):
         return None
-    sources = {identity_of(operand, facts) for operand in made.inputs}
+    sources = {identity_of(operand, facts) for operand in source.inputs}
     return sources.pop() if len(sources) == 1 else None
 
 
 def identity_of(value: Value, facts: Analysis) -> Value:
     """Returns the value that another one is a cast, a repetition or a rearrangement of."""
-    while value.known is None and (made := facts.producer.get(value)) is not None:
-        if made.primitive not in _SAME | {"broadcast_in_dim", "stop_gradient"} and not is_rearrangement(made):
+    while value.known is None and (source := facts.producer.get(value)) is not None:
+        if source.primitive not in _SAME | {"broadcast_in_dim", "stop_gradient"} and not is_rearrangement(source):
             break
-        value = made.inputs[0]
+        value = source.inputs[0]
     return value
 
 
@@ -180,15 +180,15 @@ def _square_of_product(equation: Equation, operand: Form, facts: Analysis) -> Fo
 
 def _in_order(value: Value, facts: Analysis) -> Value:
     """What a value is a cast or a reshape of, its entries in the same order."""
-    while (made := facts.producer.get(value)) is not None:
-        ordered = made.primitive in ("reshape", "squeeze", "broadcast_in_dim") and is_rearrangement(made)
-        if made.primitive not in _SAME and not ordered:
+    while (source := facts.producer.get(value)) is not None:
+        in_order = source.primitive in ("reshape", "squeeze", "broadcast_in_dim") and is_rearrangement(source)
+        if source.primitive not in _SAME and not in_order:
             break
-        if made.primitive == "broadcast_in_dim" and list(made.params["broadcast_dimensions"]) != sorted(
-            made.params["broadcast_dimensions"]
+        if source.primitive == "broadcast_in_dim" and list(source.params["broadcast_dimensions"]) != sorted(
+            source.params["broadcast_dimensions"]
         ):
             break
-        value = made.inputs[0]
+        value = source.inputs[0]
     return value
 
 

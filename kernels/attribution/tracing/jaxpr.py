@@ -222,15 +222,15 @@ def _whole_call(equation, inputs: Sequence[Value]) -> str:
     """How a call stays whole, see `Equation.call`; "" for one that is opened."""
     name, active = equation.primitive.name, [value.active for value in inputs]
     jaxpr = equation.params[CALLS[name]]
-    named = name in ("jit", "pjit") and _name_of_call(equation) != "call"
-    if sum(active) == 1 and len(equation.outvars) == 1 and (named or name in CUSTOM):
+    is_named = name in ("jit", "pjit") and _name_of_call(equation) != "call"
+    if sum(active) == 1 and len(equation.outvars) == 1 and (is_named or name in CUSTOM):
         (data,) = [value for value in inputs if value.active]
         if data.shape == equation.outvars[0].aval.shape and _is_elementwise(jaxpr, data.shape):
             return "entrywise"
     if name in CUSTOM and any(active):
         # Where the body cuts the way that the call's own derivative takes, the call can only be taken as it is.
-        reached = _reached(jaxpr, active)
-        if not all(r for r, v in zip(reached, equation.outvars, strict=True) if is_float(v.aval.dtype)):
+        equations = _reached(jaxpr, active)
+        if not all(r for r, v in zip(equations, equation.outvars, strict=True) if is_float(v.aval.dtype)):
             return "opaque"
         # A quantiser with a step that hangs on the data: what is inside is not what it stands for.
         names = _primitives(jaxpr)

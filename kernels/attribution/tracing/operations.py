@@ -129,7 +129,7 @@ def program_of(
     """
     canonicalise(graph, examples, registered)
     _rewrite_pools(graph, examples, registered)
-    facts, held = hold_statistics(graph, examples)
+    facts, statistics = hold_statistics(graph, examples)
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts, registered) for equation in graph.equations]
     affines = [affine for affine in affines if affine is not None]
@@ -137,34 +137,34 @@ def program_of(
     kinds = _Kinds(graph, facts, registered, biases)
     relus = {equation: relu for equation in graph.equations if (relu := kinds.relu(equation)) is not None}
     inside = {equation for relu in relus.values() for equation in relu.equations}
-    taken: set[Equation] = set()
+    folded: set[Equation] = set()
     for affine in affines:
         fold_after(affine, facts, paths, inside, everything=fold_norm in (True, "after"))
-        taken.update(step.equation for step in affine.after)
+        folded.update(step.equation for step in affine.after)
     cores = {affine.core for affine in affines}
     for equation in graph.equations:
         sums = equation.primitive in ("reduce_sum", "reduce_window_sum") or _is_weighted_sum(equation, cores)
         if sums and equation.primitive not in registered and equation.outputs[0] in facts.live:
             operation = _sum(equation, facts)
             grouped[operation.equations[-1]] = operation
-            taken.update(operation.equations)
+            folded.update(operation.equations)
     for affine in affines:
         if fold_norm in (True, "before"):
-            fold_before(affine, facts, taken | inside)
-            taken.update(step.equation for step in affine.before)
+            fold_before(affine, facts, folded | inside)
+            folded.update(step.equation for step in affine.before)
         operation = _affine_operation(affine)
         grouped[operation.equations[-1]] = operation
-        taken.update(operation.equations)
+        folded.update(operation.equations)
     grouped |= relus
     operations = []
     for equation in graph.equations:
         if equation in grouped:
             operations.append(grouped[equation])
-        elif equation not in taken and any(value in facts.live for value in equation.outputs):
+        elif equation not in folded and any(value in facts.live for value in equation.outputs):
             operations.append(kinds.operation(equation))
-    operations = _reachable(operations, graph.outputs, held)
+    operations = _reachable(operations, graph.outputs, statistics)
     name_operations(operations, facts, paths)
-    return Program(graph, facts, operations, held)
+    return Program(graph, facts, operations, statistics)
 
 
 def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collection[str]) -> None:
@@ -179,18 +179,18 @@ def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collecti
 
 
 def _reachable(
-    operations: Sequence[Operation], outputs: Sequence[Value], held: Mapping[Equation, Held]
+    operations: Sequence[Operation], outputs: Sequence[Value], statistics: Mapping[Equation, Held]
 ) -> list[Operation]:
     """The operations that relevance can come to: what lies inside of an activation of several equations does not."""
-    reached, result = set(outputs), []
+    live, result = set(outputs), []
     for operation in reversed(operations):
-        if not any(output in reached for output in operation.outputs):
+        if not any(output in live for output in operation.outputs):
             continue
         result.insert(0, operation)
-        reached.update(operation.inputs)
+        live.update(operation.inputs)
         for equation in operation.equations:
-            reached.update(value for region in equation.regions for value in region.inputs)
-            reached.update([held[equation].root] if equation in held else ())
+            live.update(value for region in equation.regions for value in region.inputs)
+            live.update([statistics[equation].root] if equation in statistics else ())
     return result
 
 
@@ -318,15 +318,15 @@ class _Kinds:
 
     def _between(self, root: Value, equation: Equation, longest: float = math.inf) -> tuple[Equation, ...]:
         """The equations that compute an entrywise function of `root`; only some of more than `longest`."""
-        needed, stack = set(), [equation]
-        while stack and len(needed) <= longest:
+        path, stack = set(), [equation]
+        while stack and len(path) <= longest:
             current = stack.pop()
-            needed.add(current)
+            path.add(current)
             for value in current.inputs:
                 producer = self.facts.producer.get(value)
-                if value is not root and value in self.facts.dominator and producer not in needed:
+                if value is not root and value in self.facts.dominator and producer not in path:
                     stack.append(producer)
-        return tuple(sorted(needed, key=self.place.__getitem__))
+        return tuple(sorted(path, key=self.place.__getitem__))
 
     def relu(self, equation: Equation) -> Operation | None:
         """The ReLU that an equation ends, however it is written; None where it ends none."""
@@ -364,12 +364,12 @@ class _Kinds:
 
     def _moved(self, value: Value, primitives: Collection[str]) -> Equation | None:
         """The equation of one of `primitives` that a value is the result of, perhaps moved and cast."""
-        while (made := self.facts.producer.get(value)) is not None:
-            if made.primitive in primitives:
-                return made
-            if made.primitive not in LAYOUT or sum(operand.active for operand in made.inputs) != 1:
+        while (source := self.facts.producer.get(value)) is not None:
+            if source.primitive in primitives:
+                return source
+            if source.primitive not in LAYOUT or sum(operand.active for operand in source.inputs) != 1:
                 return None
-            value = next(operand for operand in made.inputs if operand.active)
+            value = next(operand for operand in source.inputs if operand.active)
         return None
 
     def _is_softmax(self, equation: Equation) -> bool:
@@ -384,32 +384,32 @@ class _Kinds:
 
     def _is_exponential(self, value: Value) -> bool:
         """Whether a value is an exponential, perhaps masked, scaled or moved."""
-        while (made := self.facts.producer.get(value)) is not None:
-            if made.primitive in ("exp", "exp2"):
-                return made.inputs[0].active
-            active = [operand for operand in made.inputs if operand.active]
-            if len(active) != 1 or made.primitive not in LAYOUT | {"mul", "div"}:
+        while (source := self.facts.producer.get(value)) is not None:
+            if source.primitive in ("exp", "exp2"):
+                return source.inputs[0].active
+            active = [operand for operand in source.inputs if operand.active]
+            if len(active) != 1 or source.primitive not in LAYOUT | {"mul", "div"}:
                 return False
             value = active[0]
         return False
 
     def _sum_of_exponentials(self, value: Value) -> bool:
         """Whether a value is an entrywise function, or a new arrangement, of a sum of exponentials."""
-        while (made := self.facts.producer.get(value)) is not None:
-            if made.primitive in ("reduce_sum", "cumsum", "dot_general"):
-                return any(self._is_exponential(operand) for operand in made.inputs if operand.active)
-            active = [operand for operand in made.inputs if operand.active]
-            if len(active) != 1 or made.primitive not in LAYOUT | ELEMENTWISE:
+        while (source := self.facts.producer.get(value)) is not None:
+            if source.primitive in ("reduce_sum", "cumsum", "dot_general"):
+                return any(self._is_exponential(operand) for operand in source.inputs if operand.active)
+            active = [operand for operand in source.inputs if operand.active]
+            if len(active) != 1 or source.primitive not in LAYOUT | ELEMENTWISE:
                 return False
             value = active[0]
         return False
 
     def _comes_from_softmax(self, value: Value) -> bool:
-        while (made := self.facts.producer.get(value)) is not None:
-            if self._is_softmax(made):
+        while (source := self.facts.producer.get(value)) is not None:
+            if self._is_softmax(source):
                 return True
-            active = [operand for operand in made.inputs if operand.active]
-            if len(active) != 1 or made.primitive not in LAYOUT | {"mul", "div"}:
+            active = [operand for operand in source.inputs if operand.active]
+            if len(active) != 1 or source.primitive not in LAYOUT | {"mul", "div"}:
                 return False
             value = active[0]
         return False

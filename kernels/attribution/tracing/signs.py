@@ -18,9 +18,9 @@ UNKNOWN: frozenset[int] = frozenset()
 NOT_NEGATIVE = frozenset([1])
 
 
-def signs_of(graph: Graph, known: Mapping[Value, frozenset[int]] | None = None) -> dict[Value, frozenset[int]]:
+def signs_of(graph: Graph, assumed: Mapping[Value, frozenset[int]] | None = None) -> dict[Value, frozenset[int]]:
     """Returns the sign of every value of which something is known, some perhaps `known` before."""
-    signs: dict[Value, frozenset[int]] = dict(known or {})
+    signs: dict[Value, frozenset[int]] = dict(assumed or {})
     for value in graph.constants:
         if value.known is not None:
             signs[value] = frozenset(sign for sign in (1, -1) if value.known * sign >= 0)

@@ -48,32 +48,32 @@ def reduced_stack(graph: Graph, equation: Equation, producer: Mapping[Value, Equ
 
 def _arrays(value: Value, axis: int, producer: Mapping[Value, Equation]) -> list[Value] | None:
     """The arrays that a value is a stack of along an axis, perhaps cast."""
-    made = producer.get(value)
-    while made is not None and made.primitive in ("convert_element_type", "copy"):
+    source = producer.get(value)
+    while source is not None and source.primitive in ("convert_element_type", "copy"):
         # A cast to fewer values could make entries equal.
-        if made.primitive != "copy" and made.inputs[0].dtype != np.bool_:
+        if source.primitive != "copy" and source.inputs[0].dtype != np.bool_:
             return None
-        made = producer.get(made.inputs[0])
-    if made is None:
+        source = producer.get(source.inputs[0])
+    if source is None:
         return None
-    if made.primitive == "stack" and made.params["axis"] == axis:
-        return list(made.inputs)
-    if made.primitive == "concatenate" and made.params["dimension"] == axis:
-        fits = all(array.shape[axis] == 1 for array in made.inputs)
-        return [_without_axis(array, axis, producer) for array in made.inputs] if fits else None
+    if source.primitive == "stack" and source.params["axis"] == axis:
+        return list(source.inputs)
+    if source.primitive == "concatenate" and source.params["dimension"] == axis:
+        fits = all(array.shape[axis] == 1 for array in source.inputs)
+        return [_without_axis(array, axis, producer) for array in source.inputs] if fits else None
     return None
 
 
 def _without_axis(array: Value, axis: int, producer: Mapping[Value, Equation]) -> Value:
     """The array that an axis of length one was put into, the array itself where there was none."""
-    made = producer.get(array)
-    if made is None or made.primitive not in ("reshape", "broadcast_in_dim") or len(made.inputs) != 1:
+    source = producer.get(array)
+    if source is None or source.primitive not in ("reshape", "broadcast_in_dim") or len(source.inputs) != 1:
         return array
     others = tuple(number for number in range(len(array.shape)) if number != axis)
-    if made.inputs[0].shape != tuple(array.shape[number] for number in others):
+    if source.inputs[0].shape != tuple(array.shape[number] for number in others):
         return array
-    in_order = made.primitive == "reshape" or tuple(made.params["broadcast_dimensions"]) == others
-    return made.inputs[0] if in_order else array
+    in_order = source.primitive == "reshape" or tuple(source.params["broadcast_dimensions"]) == others
+    return source.inputs[0] if in_order else array
 
 
 def _place(beats, dtype, arrays):

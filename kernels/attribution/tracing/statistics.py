@@ -36,7 +36,7 @@ class Held:
 
 def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, dict[Equation, Held]]:
     """Makes statistics constants where they normalise; returns the facts, and the equations that hold some."""
-    facts, held = analyse(graph, examples), {}
+    facts, statistics = analyse(graph, examples), {}
     over_batch: Equation | None = None
     while True:
         matches = [(equation, match) for equation in graph.equations if (match := _normalises(equation, facts))]
@@ -46,10 +46,10 @@ def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, 
             if facts.depends[equation.inputs[side]].source == STATISTIC:
                 over_batch = over_batch or equation
             equation, hold = _hold(graph, facts, equation, side, root)
-            held[equation] = hold
+            statistics[equation] = hold
         facts = analyse(graph, examples)
     # What varies along channels alone, as a statistic of the batch does, is folded with what it is one of.
-    own = [hold.root for equation, hold in held.items() if not _reads_shared(equation, facts)]
+    own = [hold.root for equation, hold in statistics.items() if not _reads_shared(equation, facts)]
     facts = dataclasses.replace(facts, pinned=frozenset(own))
     if over_batch is not None:
         warnings.warn(
@@ -57,7 +57,7 @@ def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, 
             "samples share them. Explain the network in evaluation mode, with running statistics.",
             stacklevel=6,
         )
-    return facts, held
+    return facts, statistics
 
 
 def _reads_shared(equation: Equation, facts: Analysis) -> bool:
@@ -149,32 +149,32 @@ def _hold(graph: Graph, facts: Analysis, equation: Equation, side: int, root: Va
 
 def _parameter_in(statistic: Value, facts: Analysis, additive: bool) -> tuple[Value, int, Value, int] | None:
     """Returns (the rest, its sign or exponent, parameter, its sign or exponent) of a statistic with a parameter."""
-    made = facts.producer.get(statistic)
-    if made is None or made.primitive not in (("add", "add_any", "sub") if additive else ("mul", "div")):
+    source = facts.producer.get(statistic)
+    if source is None or source.primitive not in (("add", "add_any", "sub") if additive else ("mul", "div")):
         return None
-    active = [position for position, operand in enumerate(made.inputs) if operand.active]
+    active = [position for position, operand in enumerate(source.inputs) if operand.active]
     if len(active) != 1:
         return None
     (position,) = active
-    parameter, powers = made.inputs[1 - position], (1, -1 if made.primitive in ("sub", "div") else 1)
+    parameter, powers = source.inputs[1 - position], (1, -1 if source.primitive in ("sub", "div") else 1)
     if facts.depends[parameter].source != PARAMETERS or not parameter.shape:
         return None
-    return made.inputs[position], powers[position], parameter, powers[1 - position]
+    return source.inputs[position], powers[position], parameter, powers[1 - position]
 
 
 def _between(root: Value, value: Value, graph: Graph) -> tuple[Equation, ...]:
     """What computes a value from another one, through constants that are held on the way, too."""
-    reached, between = {root}, []
+    visited, between = {root}, []
     for equation in graph.equations:
         stops = equation.primitive == "stop_gradient" and equation.original is not None
-        if not stops and any(operand in reached for operand in equation.inputs):
-            reached.update(equation.outputs)
+        if not stops and any(operand in visited for operand in equation.inputs):
+            visited.update(equation.outputs)
             between.append(equation)
-    needed = {value}
+    sources = {value}
     for equation in reversed(between):
-        if any(output in needed for output in equation.outputs):
-            needed.update(equation.inputs)
-    return tuple(equation for equation in between if any(output in needed for output in equation.outputs))
+        if any(output in sources for output in equation.outputs):
+            sources.update(equation.inputs)
+    return tuple(equation for equation in between if any(output in sources for output in equation.outputs))
 
 
 def _replace(graph: Graph, equation: Equation, others: list[Equation]) -> None:

@@ -3,7 +3,6 @@
 Those of Equinox and Haiku run in their own environment, see tests/peers/test_public_networks_live.py.
 """
 
-import pathlib
 import re
 
 import jax
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from projects.attribution import published
+from projects.attribution.page import page
 
-README = pathlib.Path(published.__file__).parent / "README.md"
+README = page.folder / "README.md"
 ALL_BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 BLOCKS = [block for block in ALL_BLOCKS if "equinox" not in block and "haiku" not in block]
 
@@ -38,7 +37,7 @@ class Module(linen.Module):
 
 
 @pytest.fixture(scope="module")
-def given():
+def surroundings():
     """What the blocks take from their surroundings."""
     draw = np.random.default_rng(0)
     params = {"first": draw.normal(size=(48, 8)).astype("f"), "second": draw.normal(size=(8, 3)).astype("f")}
@@ -56,19 +55,19 @@ def test_the_ways_that_are_shown():
         assert len(code) <= 5
 
 
-def test_they_run_and_agree(given):
-    found = []
+def test_they_run_and_agree(surroundings):
+    maps = []
     for block in BLOCKS:
-        names = dict(given)
+        names = dict(surroundings)
         exec(compile(block, str(README), "exec"), names)
-        found.append(np.asarray(names["relevance"]))
+        maps.append(np.asarray(names["relevance"]))
         if "picture" in names:
             assert names["picture"].shape == (4, 4, 3) and names["picture"].dtype == np.uint8
-    assert np.abs(found[0]).max() > 0 and found[0].shape == (2, 4, 4, 3)
-    for other in found[1:]:
-        np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(maps[0]).max() > 0 and maps[0].shape == (2, 4, 4, 3)
+    for other in maps[1:]:
+        np.testing.assert_allclose(other, maps[0], rtol=1e-5, atol=1e-6)
 
 
 def test_the_tables_are_those_of_the_results():
     text = README.read_text()
-    assert published.rendered(text) == text, "python -m projects.attribution.tables --render_readme"
+    assert page.rendered(text) == text, "python -m projects.attribution.tables --render_readme"

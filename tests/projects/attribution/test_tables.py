@@ -3,7 +3,7 @@
 import pytest
 
 from common.runs import run_directory
-from projects.attribution import published, tables
+from projects.attribution import page, tables
 
 RESULT = {
     "network": "lenet5", "dataset": "MNIST", "batch": 4,
@@ -13,32 +13,23 @@ RESULT = {
 
 
 def test_runtime_by_hand():
-    columns, rows = published.runtime_rows({"lenet5": RESULT})
+    columns, rows = page.runtime_table({"lenet5": RESULT})
     assert columns == ["method", "LeNet5, MNIST"]
     assert rows == [["gradient", "5 ms (1.00)"], ["epsilon_plus_flat", "7.5 ms (1.50)"]]
 
 
 def test_conservation_by_hand():
-    _, rows = published.conservation_rows({"lenet5": RESULT})
+    _, rows = page.conservation_table({"lenet5": RESULT})
     assert rows == [["LeNet5, MNIST", "epsilon_plus_flat", "25 %", "20 %", "5 %", "1e-07"]]
 
 
-def test_the_front_page_has_a_line():
-    (line,) = published.front_page(RESULT)["front_page"]
-    assert (
-        line["what"].endswith("LeNet5, MNIST")
-        and line["result"] == "7.5 ms an image, 1.5 gradients; conserved to 1e-07"
+def test_the_front_page_says_what_biases_keep():
+    row = page.headline({"lenet5": RESULT, "other": RESULT | {"network": "other", "batch": 8}})
+    assert row.what == "relevance (EpsilonPlusFlat) of LeNet5, MNIST; other, MNIST"
+    assert row.result == (
+        "7.5, 3.8 ms an image: 1.5, 1.5 gradients; biases keep 20, 20 % of the output, at most 1e-07 is not accounted "
+        "for"
     )
-
-
-def test_results_are_written_with_their_origin(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "FOLDER", tmp_path)
-    (tmp_path / "a.png").write_bytes(b"picture")
-    published.write("lenet5", RESULT, tmp_path / "a.png", {"device": "cpu", "date": "2026-01-02", "commit": "c"})
-    assert published.read()["lenet5"]["provenance"]["commit"] == "c"
-    assert (tmp_path / "results" / "lenet5.png").read_bytes() == b"picture"
-    text = "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("runtime", "conservation", "bench"))
-    assert "LeNet5, MNIST | epsilon_plus_flat | 25 %" in published.rendered(text)
 
 
 def test_the_benchmark_by_hand():
@@ -50,15 +41,15 @@ def test_the_benchmark_by_hand():
         {"name": "plus, difference to zennit", "ours_to_float64": 2e-6, "zennit_to_float64": 3e-5},
         {"name": "gradient, batch 4", "work": 4, "median_s": {"ours": 0.4, "torch": 0.3}},
     ]
-    _, table = published.bench_rows(rows)
+    _, table = page.bench_table(rows)
     assert table == [["plus, batch 4", "8.0", "4.0", "2.00", "1.25", "0.50", "1.2 s", "2.0e-06", "3.0e-05"]]
 
 
 @pytest.mark.slow
 def test_small_tables(tmp_path):
-    found = tables.main(tables.TablesConfig(batch_size=2), run_directory.open_for_test(tmp_path))
-    (network,) = found
-    assert set(found[network]["seconds"]) == {"gradient", *tables.TIMED}
-    assert all(kept["unexplained"] < 1e-4 for kept in found[network]["conservation"].values())
+    results = tables.main(tables.TablesConfig(batch_size=2), run_directory.open_for_test(tmp_path))
+    (network,) = results
+    assert set(results[network]["seconds"]) == {"gradient", *tables.TIMED}
+    assert all(shares["unexplained"] < 1e-4 for shares in results[network]["conservation"].values())
     assert (tmp_path / "plots" / f"methods_{network}.png").is_file()
     assert {path.stem for path in (tmp_path / "tables").glob("*.json")} == {"runtime", "conservation"}

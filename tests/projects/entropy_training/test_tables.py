@@ -8,6 +8,7 @@ import pytest
 
 from common.runs import run_directory
 from projects.entropy_training import baselines, published, tables, train
+from projects.entropy_training.page import page
 from projects.entropy_training.tables import TablesConfig
 
 ROOM = pathlib.Path(published.__file__).parent
@@ -78,15 +79,11 @@ def test_candidates_are_chosen_by_size():
 
 def test_the_page_shows_what_is_published():
     text = (ROOM / "README.md").read_text()
-    shown = text.split(published.BEGIN, 1)[1].split(published.END, 1)[0].strip()
-    assert shown == published.rendered()
+    assert page.rendered(text) == text, "python -m projects.entropy_training.tables --render_readme"
 
 
-def test_rendering_needs_its_place(tmp_path):
-    page = tmp_path / "README.md"
-    page.write_text("nothing")
-    with pytest.raises(ValueError, match="has no place for results"):
-        published.render(page, tmp_path)
-    page.write_text(f"{published.BEGIN}\n{published.END}\n")
-    assert published.render(page, tmp_path) and not published.render(page, tmp_path)
-    assert "No results are published yet." in page.read_text()
+def test_a_network_names_its_images_once():
+    assert published.network_of({"dataset": "MNIST"}, "lenet5") == "LeNet5, MNIST"
+    assert published.network_of({"dataset": "MNIST"}, "other") == "other, MNIST"
+    fashion = {"title": "LeNet5, Fashion-MNIST", "dataset": "Fashion-MNIST"}
+    assert published.network_of(fashion, "lenet5_fashion") == "LeNet5, Fashion-MNIST"
