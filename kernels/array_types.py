@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING or "jax" in sys.modules:
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+else:
+    ArrayLike = DTypeLike = object  # whatever `numpy.asarray` and `numpy.dtype` take: a check would be theirs again
+
+_is_checked = TYPE_CHECKING or sys.modules.get("jaxtyping") is not None
+
+if TYPE_CHECKING or _is_checked or "jax" in sys.modules:
     from jax import Array
 else:
     Array = object  # JAX is not imported for the name of its arrays
 
-if TYPE_CHECKING or "jaxtyping" in sys.modules:
+if TYPE_CHECKING or _is_checked:
     from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Int64, Integer, Key, Num, Real, Shaped, UInt8
 else:
 
@@ -33,8 +40,10 @@ Buffer = bytes | bytearray | memoryview  # what holds a file or a codeword
 __all__ = [
     "AnyArray",
     "Array",
+    "ArrayLike",
     "Bool",
     "Buffer",
+    "DTypeLike",
     "Float",
     "Float32",
     "Float64",

@@ -4,9 +4,8 @@ import operator
 import os
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..array_types import Float, Float64
+from ..array_types import ArrayLike, Float, Float64
 from .core.constants import MAX_ABS_LEVEL
 
 

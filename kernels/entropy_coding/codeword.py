@@ -9,9 +9,8 @@ import operator
 from typing import SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..array_types import Int32, Integer, UInt8
+from ..array_types import ArrayLike, Int32, Int64, Integer, UInt8
 from .core import constants
 from .core.constants import MAX_ABS_LEVEL
 
@@ -19,42 +18,63 @@ _RUN, _RUNS = 1 << 14, 8  # a sample of a very large tensor: so many runs of so 
 _BLOCK_SIDES = (0, 8, 16, 32, 64)  # by scan
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of one codeword, checked, with what follows from them and the shape of the matrix.
+    """Options of one codeword, with what follows from them and the shape of its matrix; from `make_options`.
 
     Attributes: n_unary, dq, scan, profile, as `encode_tensor` takes them; height and width of the matrix, one long row
     where row ends do not matter; block, the side of its blocks or 0; skips_rows, whether all-zero rows are left out.
     """
 
-    n_unary: SupportsIndex
+    n_unary: int
     dq: bool
-    scan: SupportsIndex
-    profile: SupportsIndex
+    scan: int
+    profile: int
     height: int
     width: int
+    block: int
+    skips_rows: bool
 
-    def __post_init__(self):
-        for name in ("n_unary", "scan", "profile"):
-            setattr(self, name, operator.index(getattr(self, name)))
-        self.dq = bool(self.dq)
-        if not 1 <= self.n_unary <= constants.MAX_UNARY:
-            raise ValueError(f"n_unary={self.n_unary} is not between 1 and {constants.MAX_UNARY}")
-        if not 0 <= self.scan < len(_BLOCK_SIDES):
-            raise ValueError(f"scan={self.scan} is not 0 (row by row) or 1 to 4 (blocks of side 8, 16, 32, 64)")
-        if self.profile not in (0, 1):
-            raise ValueError(f"profile={self.profile} is not 0 or 1")
-        is_matrix = self.height > 1 and self.width > 1
-        self.block: int = _BLOCK_SIDES[self.scan] if is_matrix else 0
-        self.skips_rows: bool = self.profile == 1 and is_matrix
-        if not (self.block or self.skips_rows):  # row ends do not matter, and one long row is coded fastest
-            self.height, self.width = 1, self.height * self.width
-        self.order = constants.signalled_contexts(self.n_unary, self.dq)
-        self.num_contexts: int = constants.num_contexts(self.n_unary)
+    @property
+    def order(self) -> Int64[np.ndarray, " contexts"]:
+        """Contexts whose presets the header signals."""
+        return constants.signalled_contexts(self.n_unary, self.dq)
+
+    @property
+    def num_contexts(self) -> int:
+        """How many contexts there are, those of the syntax included."""
+        return constants.num_contexts(self.n_unary)
 
     def no_presets(self) -> UInt8[np.ndarray, " contexts"]:
         """The neutral preset for every context."""
         return np.zeros(self.num_contexts, np.uint8)
+
+
+def make_options(
+    shape: tuple[int, ...],
+    n_unary: SupportsIndex,
+    dq: bool = False,
+    scan: SupportsIndex = 0,
+    profile: SupportsIndex = 0,
+) -> Options:
+    """Options for a tensor of a shape.
+
+    Raises:
+      ValueError: an option is unknown.
+    """
+    n_unary, scan, profile = operator.index(n_unary), operator.index(scan), operator.index(profile)
+    if not 1 <= n_unary <= constants.MAX_UNARY:
+        raise ValueError(f"n_unary={n_unary} is not between 1 and {constants.MAX_UNARY}")
+    if not 0 <= scan < len(_BLOCK_SIDES):
+        raise ValueError(f"scan={scan} is not 0 (row by row) or 1 to 4 (blocks of side 8, 16, 32, 64)")
+    if profile not in (0, 1):
+        raise ValueError(f"profile={profile} is not 0 or 1")
+    height, width = matrix_shape(shape)
+    is_matrix = height > 1 and width > 1
+    block, skips_rows = _BLOCK_SIDES[scan] if is_matrix else 0, profile == 1 and is_matrix
+    if not (block or skips_rows):  # row ends do not matter, and one long row is coded fastest
+        height, width = 1, height * width
+    return Options(n_unary, bool(dq), scan, profile, height, width, block, skips_rows)
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -73,8 +93,8 @@ def checked_levels(
         low, high = int(q.min()), int(q.max())
         if max(-low, high) > MAX_ABS_LEVEL:
             raise ValueError(f"level {high if high > -low else low} is beyond the legal range |q| <= {MAX_ABS_LEVEL}")
-    options = Options(n_unary, dq, scan, profile, *matrix_shape(q.shape))
-    levels = np.require(q, np.int32, "CA").reshape(options.height, options.width)
+    options = make_options(q.shape, n_unary, dq, scan, profile)
+    levels = np.require(q, np.int32, ("C", "A")).reshape(options.height, options.width)
     if options.dq:
         _check_parities(levels, options)
     return levels, options
@@ -97,7 +117,7 @@ def skipped_rows(levels: Integer[np.ndarray, "rows columns"], options: Options) 
     """1 for the rows that the codeword skips."""
     if not options.skips_rows:
         return np.zeros(levels.shape[0], np.uint8)
-    return (~levels.any(axis=1)).astype(np.uint8)
+    return np.logical_not(levels.any(axis=1)).astype(np.uint8)
 
 
 def skip_bits(skipped: UInt8[np.ndarray, " rows"]) -> float:

@@ -5,20 +5,19 @@ rate-distortion quantisation) with the coder's own live contexts as the rate; th
 Divisions are in float64 and ties round away from zero, so that the integers do not depend on the weights' dtype.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..array_types import Int32, Int64
+from ..array_types import ArrayLike, Int32, Int64
 from .checks import checked_importance, checked_jobs, checked_weights
-from .codeword import Options, choose_presets, matrix_shape
+from .codeword import Options, choose_presets, make_options
 from .steps import PIECE, real
 
 Levels = Int32[np.ndarray, "..."]
-Many = list | tuple  # of tensors
+Many = list | tuple  # of tensors; one tensor has one step, rate_weight and importance, several have one each or share
 
 
 def quantize_uniform(w: ArrayLike, step: float) -> Levels:
@@ -43,16 +42,16 @@ def quantize_uniform(w: ArrayLike, step: float) -> Levels:
 
 
 def quantize_rdo(
-    w: ArrayLike | Sequence[ArrayLike],
-    step: float | Sequence[float],
-    rate_weight: float | Sequence[float],
+    w: ArrayLike | Many,
+    step: Any,
+    rate_weight: Any,
     *,
-    importance: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    importance: Any = None,
     n_unary: SupportsIndex = 11,
     scan: SupportsIndex = 0,
     profile: SupportsIndex = 0,
     jobs: int | None = None,
-) -> Levels | list[Levels]:
+) -> Any:
     """int32 levels that lower sum F (w / step - q)^2 + rate_weight * bits, decided greedily in coding order.
 
     Each weight chooses among 0, the nearest level and the one below it in magnitude, at the price that the coder's
@@ -73,18 +72,18 @@ def quantize_rdo(
       ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value.
     """
     if isinstance(w, Many):
-        options = {"n_unary": n_unary, "scan": scan, "profile": profile}
-        return _many(quantize_rdo, w, step, rate_weight, importance, jobs, options)
+        coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
+        return _many(quantize_rdo, w, step, rate_weight, importance, jobs, coder)
     w, step = checked_weights(w, step)
     importance = checked_importance(w, rate_weight, importance)
-    options = Options(n_unary, False, scan, profile, *matrix_shape(w.shape))
+    options = make_options(w.shape, n_unary, False, scan, profile)
     if rate_weight == 0:
         return quantize_uniform(w, step)
     from .core import greedy
 
     matrix = (options.height, options.width)
     values = real(w).reshape(matrix)
-    weights = np.ones((1, 1)) if importance is None else np.require(importance, None, "CA").reshape(matrix)
+    weights = np.ones((1, 1)) if importance is None else np.require(importance, None, ("C", "A")).reshape(matrix)
 
     def decide(presets, end=None, rows=slice(None)):
         own = weights[rows, :end] if weights.size > 1 else weights
@@ -103,16 +102,16 @@ def quantize_rdo(
 
 
 def quantize_trellis(
-    w: ArrayLike | Sequence[ArrayLike],
-    step: float | Sequence[float],
-    rate_weight: float | Sequence[float] = 0.0,
+    w: ArrayLike | Many,
+    step: Any,
+    rate_weight: Any = 0.0,
     *,
-    importance: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    importance: Any = None,
     n_unary: SupportsIndex = 11,
     scan: SupportsIndex = 0,
     profile: SupportsIndex = 0,
     jobs: int | None = None,
-) -> Levels | list[Levels]:
+) -> Any:
     """int32 grid integers of dependent quantisation, w ~ step * x, for `encode_tensor(x, dq=True)`.
 
     Viterbi over the eight states of the trellis for the least sum of F (w / step - x)^2 + rate_weight * bits; every
@@ -132,14 +131,14 @@ def quantize_trellis(
       ValueError: as `quantize_rdo`.
     """
     if isinstance(w, Many):
-        options = {"n_unary": n_unary, "scan": scan, "profile": profile}
-        return _many(quantize_trellis, w, step, rate_weight, importance, jobs, options)
+        coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
+        return _many(quantize_trellis, w, step, rate_weight, importance, jobs, coder)
     w, step = checked_weights(w, step, 2)  # its candidates lie up to two steps further out
     importance = checked_importance(w, rate_weight, importance)
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
-    options = Options(n_unary, True, scan, profile, *matrix_shape(w.shape))
-    weights = np.ones(1) if importance is None else np.require(importance, None, "CA").reshape(-1)
+    options = make_options(w.shape, n_unary, True, scan, profile)
+    weights = np.ones(1) if importance is None else np.require(importance, None, ("C", "A")).reshape(-1)
     scale = float(weights.max(initial=0)) or 1.0  # costs of any unit stay far from overflow
     if not np.isfinite(rate_weight / scale):
         raise ValueError(f"rate_weight is beyond what importances of at most {scale} can be weighed against")

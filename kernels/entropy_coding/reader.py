@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..array_types import Integer
-from .codeword import Options, matrix_shape
+from .codeword import make_options
 from .core.constants import MAX_ABS_LEVEL, MAX_BINS_PER_BIT
 
 
@@ -28,7 +28,7 @@ class Reader:
 
         self._decoder = decoder
         self._data = np.frombuffer(data, np.uint8)
-        self._options = options = Options(n_unary, dq, scan, profile, *matrix_shape(shape))
+        self._options = options = make_options(shape, n_unary, dq, scan, profile)
         self.height, self.width, self.edge = options.height, options.width, options.block or 1
         values = options.height if options.skips_rows else options.height * options.width
         # A short codeword cannot hold a large tensor, unless it skips rows.

@@ -6,9 +6,8 @@ Uniform reconstruction is w = step * q, in float64 and rounded once to the dtype
 import operator
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
 
-from ..array_types import Float, Integer
+from ..array_types import ArrayLike, DTypeLike, Float, Integer
 from .checks import checked_importance, checked_weights
 from .core.constants import MAX_ABS_LEVEL
 
@@ -84,7 +83,7 @@ def sum_of_squares(w: Float[np.ndarray, "*shape"]) -> float:
 
 def real(w: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Weights as a C-ordered float32 or float64 array, unchanged in value."""
-    return np.require(w, np.float64 if w.dtype.itemsize == 8 else np.float32, "CA")
+    return np.require(w, np.float64 if w.dtype.itemsize == 8 else np.float32, ("C", "A"))
 
 
 def _sums(w: np.ndarray, q: np.ndarray, importance: np.ndarray | None) -> list[float]:
@@ -92,6 +91,6 @@ def _sums(w: np.ndarray, q: np.ndarray, importance: np.ndarray | None) -> list[f
     from .core import fitting
 
     sums = np.empty(2)
-    weights = np.ones(1) if importance is None else np.require(importance, None, "CA").reshape(-1)
-    fitting.sums(real(w).reshape(-1), np.require(q, np.int32, "CA").reshape(-1), weights, sums)
+    weights = np.ones(1) if importance is None else np.require(importance, None, ("C", "A")).reshape(-1)
+    fitting.sums(real(w).reshape(-1), np.require(q, np.int32, ("C", "A")).reshape(-1), weights, sums)
     return sums.tolist()

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
 
-from ..array_types import Buffer, Integer
+from ..array_types import ArrayLike, Buffer, DTypeLike, Integer
 from .codeword import checked_levels, choose_presets, codeword_bits, encode_levels
 from .reader import Reader
 
@@ -83,13 +82,13 @@ def decode_tensor(
     Raises:
       ValueError: the data are no codeword of that shape and these options.
     """
-    shape = tuple(operator.index(n) for n in shape)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"shape {shape} has a negative axis")
+    sizes = tuple(operator.index(n) for n in shape)
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"shape {sizes} has a negative axis")
     if np.dtype(dtype) not in (np.int8, np.int16, np.int32):
         raise ValueError(f"dtype {np.dtype(dtype)} is not one of int8, int16, int32")
-    reader = Reader(data, shape, n_unary=n_unary, dq=dq, scan=scan, profile=profile)
+    reader = Reader(data, sizes, n_unary=n_unary, dq=dq, scan=scan, profile=profile)
     levels = np.empty((reader.height, reader.width), dtype)
     reader.read(levels)
     reader.finish()
-    return levels.reshape(shape)
+    return levels.reshape(sizes)

@@ -124,6 +124,7 @@ def static_bits(counts: Float[AnyArray, "3 k"]) -> Float[Array, ""]:
 
 def with_prior(counts: Float[AnyArray, "contexts k"], prior: float) -> Float[Array, "contexts k"]:
     """Counts with `prior` times their sum as further zeros, which make a zero cheaper for all others."""
+    counts = jnp.asarray(counts)
     if prior == 0:
         return counts
     zeros = prior * jax.lax.stop_gradient(counts.sum(axis=1))

@@ -6,9 +6,8 @@ n weights share K centroids, one of them exactly 0; a label is the index of a ce
 import heapq
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..array_types import Float32, Float64, Int32, Int64
+from ..array_types import ArrayLike, Float32, Float64, Int32, Int64
 from .labels import symmetric_grid
 
 LN2 = float(np.log(2.0))
@@ -83,10 +82,10 @@ def ecsq(
         raise ValueError(f"group {name!r}: rate_weight={rate_weight} must be a finite number >= 0")
     centroids = _first_centroids(weights, levels, centroids, name)
     flat = weights.reshape(-1).astype(np.float64)
-    labels, shares = None, np.ones(len(centroids)) / len(centroids)
+    labels, shares = np.full(flat.shape, -1, np.int32), np.ones(len(centroids)) / len(centroids)
     for _ in range(max(iterations, 1)):
         new = assign(flat, centroids, shares, rate_weight)
-        if labels is not None and np.array_equal(new, labels):
+        if np.array_equal(new, labels):
             break
         labels = new
         counts = np.bincount(labels, minlength=len(centroids))

@@ -30,7 +30,7 @@ def beta_of(centroids: Float[AnyArray, " k"], sharpness: Float[AnyArray, ""] | f
     No gradient flows through it.
     """
     gap = (jnp.max(centroids) - jnp.min(centroids)) / (centroids.shape[0] - 1)
-    return jax.lax.stop_gradient(2 * sharpness / jnp.square(jnp.maximum(gap, 1e-12)))
+    return jnp.asarray(jax.lax.stop_gradient(2 * sharpness / jnp.square(jnp.maximum(gap, 1e-12))))
 
 
 def soft_assign(
@@ -58,5 +58,5 @@ def moments(
     probabilities: Float[AnyArray, "*shape k"], centroids: Float[AnyArray, " k"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Mean and variance of the centroid that soft labels draw; the variance is never below 0."""
-    mean = probabilities @ centroids
+    mean = jnp.asarray(probabilities) @ centroids
     return mean, jnp.sum(probabilities * jnp.square(centroids - mean[..., None]), axis=-1)

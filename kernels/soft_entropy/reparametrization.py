@@ -6,6 +6,7 @@ arXiv:1506.02557.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ def draw_weights(
     mean: Float[AnyArray, "*shape"], variance: Float[AnyArray, "*shape"], key: Key[Array, ""]
 ) -> Float[Array, "*shape"]:
     """One draw of every weight: noise on the weights themselves, the same for all examples."""
-    return mean + jnp.sqrt(variance + TINY) * jax.random.normal(key, mean.shape)
+    return jnp.asarray(mean) + jnp.sqrt(variance + TINY) * jax.random.normal(key, mean.shape)
 
 
 def dense(
@@ -37,7 +38,7 @@ def dense(
       bias: None for none.
       key: of the noise, one draw an output; None for the mean.
     """
-    return _noisy(x @ mean, lambda: jnp.square(x) @ variance, bias, key)
+    return _noisy(x @ mean, lambda: jnp.square(x) @ jnp.asarray(variance), bias, key)
 
 
 def convolution(
@@ -49,7 +50,7 @@ def convolution(
     *,
     strides: Sequence[int] = (1, 1),
     padding: str | Sequence[tuple[int, int]] = "VALID",
-    convolve: Callable[[Array, Array], Array] | None = None,
+    convolve: Callable[[Any, Any], Array] | None = None,
 ) -> Float[Array, "..."]:
     """Noisy outputs [batch, height, width, out] of a convolution, noise drawn for every position.
 
@@ -65,7 +66,7 @@ def convolution(
     """
     if convolve is None:
 
-        def convolve(inputs, weights):
+        def convolve(inputs: Any, weights: Any) -> Array:
             numbers = ("NHWC", "HWIO", "NHWC")
             return jax.lax.conv_general_dilated(inputs, weights, strides, padding, dimension_numbers=numbers)
 

@@ -32,7 +32,7 @@ class SoftTable(NamedTuple):
 class Place(NamedTuple):
     """Where weights stand in a table. Attributes: index, of the place below; fraction of the way to the next."""
 
-    index: Int32[Array, "*shape"]
+    index: Int32[Array, "*shape"]  # type: ignore[assignment]  # a tuple has a method of this name
     fraction: Float[Array, "*shape"]
 
 

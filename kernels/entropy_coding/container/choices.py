@@ -7,7 +7,7 @@ magnitudes that charge every context the entropy of its bins (as `rate_static` d
 import numpy as np
 
 from ...array_types import Float64, Int32
-from ..codeword import Options, matrix_shape, skip_bits, skipped_rows
+from ..codeword import Options, make_options, matrix_shape, skip_bits, skipped_rows
 from ..core.constants import COST_UNIT, MAX_UNARY
 from ..quantize import quantize_uniform
 
@@ -27,9 +27,9 @@ def coded_matrix(
 ) -> tuple[Int32[np.ndarray, "rows columns"], Options]:
     """Levels in the matrix of their options, with row skip where a row is all zero."""
     height, width = matrix_shape(levels.shape)
-    matrix = np.require(levels, np.int32, "CA").reshape(height, width)
+    matrix = np.require(levels, np.int32, ("C", "A")).reshape(height, width)
     skip = height > 1 and width > 1 and not matrix.any(axis=1).all() and not (dq and scan)
-    options = Options(n_unary, dq, scan, int(skip), height, width)
+    options = make_options((height, width), n_unary, dq, scan, int(skip))
     return matrix.reshape(options.height, options.width), options
 
 
@@ -122,7 +122,7 @@ def share(histograms: list[np.ndarray]) -> list[list[int]]:
     for place, counts in enumerate(histograms):
         mean = float(counts @ size) / max(float(counts.sum()), 1.0)
         groups.setdefault(int(np.frexp(mean)[1]), []).append(place)
-    parts = [(places, sum(histograms[place] for place in places)) for _, places in sorted(groups.items())]
+    parts = [(places, np.sum([histograms[place] for place in places], axis=0)) for _, places in sorted(groups.items())]
     bits = [unary_flags(counts)[1] for _, counts in parts]
     while len(parts) > 1:
         unions = [unary_flags(a[1] + b[1])[1] for a, b in zip(parts, parts[1:], strict=False)]

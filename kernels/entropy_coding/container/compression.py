@@ -133,10 +133,12 @@ def _check(data: bytes, items: list[Item], jobs: int) -> None:
         elif isinstance(leaf, Quantized):
             same = leaf.step == entry.step and leaf.dtype == entry.dtype and np.array_equal(leaf.q, item.levels)
         elif isinstance(leaf, Codebook):
-            same = np.array_equal(leaf.labels, item.levels) and leaf.values.tobytes() == entry.values.tobytes()
+            same = (
+                np.array_equal(leaf.labels, item.levels) and np.asarray(leaf.values).tobytes() == entry.values.tobytes()
+            )
         elif entry.coding == ZERO:
             same = not leaf.any() and leaf.shape == entry.shape and leaf.dtype == entry.dtype
-            same = same and (item.levels is None or not item.levels.any())
+            same = same and not item.levels.any()
         else:
             same = leaf.dtype == entry.dtype and leaf.shape == entry.shape and leaf.tobytes() == item.array.tobytes()
         if not same:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..codeword import Options
+from ..codeword import make_options
 from ..steps import qp_to_step
 from .tree import named_leaves
 
@@ -60,7 +60,7 @@ def checked_config(
     if quantizer == "uniform" and rate_weight > 0:
         raise ValueError(f"quantizer='uniform' knows no rate_weight={rate_weight}: take 'rdo' or 'trellis'")
     quantizer = quantizer or ("rdo" if rate_weight > 0 else "uniform")
-    Options(DEFAULT_UNARY if n_unary is None else n_unary, False, scan, 0, 1, 1)  # refuses options that do not exist
+    make_options((), DEFAULT_UNARY if n_unary is None else n_unary, False, scan)  # refuses what does not exist
     fit_steps = quantizer != "uniform" if fit_steps is None else fit_steps
     if has_importance and not (rate_weight or quantizer == "trellis" or fit_steps):
         raise ValueError(
@@ -90,7 +90,7 @@ def _either(step, qp, label: str, expected: str):
         raise ValueError(f"give {label} or {label.replace('step', 'qp')}, not both")
     step = qp_to_step(qp) if qp is not None else step
     step = float(step) if getattr(step, "ndim", None) == 0 else step
-    if isinstance(step, str | bytes) or getattr(step, "ndim", 0):
+    if isinstance(step, str | bytes) or getattr(step, "ndim", None):
         raise ValueError(f"{label}={step!r:.100}; expected {expected}")
     if isinstance(step, int | float | np.number) and not 0 < step < math.inf:
         raise ValueError(f"{label}={step} must be a finite number > 0")

@@ -193,7 +193,8 @@ class _Fields:
         return streams
 
     def entries(self, streams, max_output_bytes) -> list[Entry]:
-        entries, path, paths, declared = [], (), set(), 0
+        path: tuple = ()
+        entries, paths, declared = [], set(), 0
         for _ in range(self.varint("number of tensors", len(self.view))):
             path = path[: self.varint("path", len(path))]
             path += tuple(self.element() for _ in range(self.varint("path", MAX_DEPTH - len(path))))
@@ -226,7 +227,7 @@ class _Fields:
     def entry(self, path, streams) -> Entry:
         code = self.byte()
         if code in EMPTY_CODES:
-            return Entry(path, None, empty=EMPTY_CODES[code])
+            return Entry(path, empty=EMPTY_CODES[code])
         if code >= len(DTYPES):
             raise ValueError(f"tensor {path_name(path)!r} is of unknown dtype {code}")
         shape = tuple(self.varint("axis") for _ in range(self.varint("number of axes", MAX_AXES)))

@@ -21,11 +21,11 @@ class Item:
     """A tensor on its way into the file: its entry, and the array that is still to be quantised or coded."""
 
     entry: Entry
-    array: np.ndarray | None = None  # weights for UNIFORM (unless `quantized`), integers, or the values of a raw tensor
+    array: np.ndarray  # weights for UNIFORM (unless `quantized`), integers, or the values of a raw tensor
     quantized: bool = False
     importance: np.ndarray | None = None
     path: int | None = None  # of `Quantized`
-    levels: np.ndarray | None = None  # as they were coded, in the shape of the tensor
+    levels: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  # as coded, in the tensor's shape
 
     @property
     def is_integers(self) -> bool:
@@ -36,11 +36,13 @@ class Item:
 def make_item(path: tuple, name: str, leaf, steps: Steps, importance=None) -> Item:
     """The item of a leaf of the tree; importance: of the leaf, or None."""
     if isinstance(leaf, Empty):
-        return Item(Entry(path, None, empty=leaf.kind))
-    if isinstance(leaf, Quantized | Codebook):
-        if steps.names(name):
-            raise ValueError(f"tensor {name!r} is quantised already: leave it out of step")
-        return (_quantized_item if isinstance(leaf, Quantized) else _codebook_item)(path, name, leaf)
+        return Item(Entry(path, empty=leaf.kind), np.empty(0))
+    if isinstance(leaf, Quantized | Codebook) and steps.names(name):
+        raise ValueError(f"tensor {name!r} is quantised already: leave it out of step")
+    if isinstance(leaf, Quantized):
+        return _quantized_item(path, name, leaf)
+    if isinstance(leaf, Codebook):
+        return _codebook_item(path, name, leaf)
     return _array_item(path, name, leaf, steps, importance)
 
 

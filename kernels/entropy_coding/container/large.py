@@ -25,7 +25,7 @@ def encode_alone(item: Item, config: Config) -> Stream | None:
         return _along_its_path(item, orders, config)
     if has_orders:
         step = None if item.is_integers else entry.step * (2 if dq else 1)
-        entry.axes, saved = with_name(item, lambda: choices.axis_order(item.array, step, config.flags, config.scan))
+        entry.axes, saved = with_name(item, choices.axis_order, item.array, step, config.flags, config.scan)
     if dq and entry.axes is not None and config.rate_weight == 0 and item.importance is None:
         levels = _no_less_exact(item, saved, config)
     else:

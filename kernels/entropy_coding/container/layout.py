@@ -30,6 +30,10 @@ MOST_INFLATED = 64  # times its stored length, that a header may grow to
 PARAMETERS = {2.0 ** (qp // 4) * (1 + qp % 4 / 4): qp for qp in range(-1000, 1000)}
 
 
+def _no_values() -> np.ndarray:
+    return np.empty(0, np.float32)
+
+
 @dataclasses.dataclass(slots=True)
 class Stream:
     """One stored run of bytes: raw tensors end to end, or one codeword of the arithmetic coder."""
@@ -47,14 +51,14 @@ class Entry:
     """One tensor (or empty container) of the tree. `axes` is the order in which its axes are coded, None as stored."""
 
     path: tuple
-    dtype: np.dtype | None  # None for an empty container
+    dtype: np.dtype = np.dtype(bool)  # as for an empty container, whose `empty` says of which kind
     shape: tuple[int, ...] = ()
     coding: int = RAW
     step: float = 0.0
     stream: int = -1
     axes: tuple[int, ...] | None = None
     empty: str | None = None
-    values: np.ndarray | None = None  # of a codebook, in the entry's dtype
+    values: np.ndarray = dataclasses.field(default_factory=_no_values)  # of a codebook, in the entry's dtype
     zero: int = 0  # the place of label 0 among them
 
     @property
@@ -68,7 +72,7 @@ class Entry:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor once decoded."""
-        return self.size * self.dtype.itemsize if self.dtype is not None else 0
+        return self.size * self.dtype.itemsize if self.empty is None else 0
 
     @property
     def coded_shape(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ small.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def decode(
     entries: list[Entry], selection: list[Entry], streams: list[Stream], quantized: bool, jobs: int | None
 ) -> list[tuple]:
     """(path, leaf) of a selection of the entries; streams that hold none of them are not decoded."""
-    leaves = {}
+    leaves: dict[int, Any] = {}
     for entry in selection:
         if entry.empty is not None:
             leaves[id(entry)] = Empty(entry.empty)
@@ -87,7 +88,7 @@ def decode(
     tasks = [(streams[i], group) for i, group in members_of(entries).items() if i in streams_read]
     tasks.sort(key=lambda task: -len(task[0].data))
     with ThreadPoolExecutor(checked_jobs(jobs)) as pool:
-        for members in list(pool.map(lambda task: _decode_stream(*task, quantized), tasks)):
+        for members in list(pool.map(lambda task: _decode_stream(task[0], task[1], quantized), tasks)):
             leaves |= members
     return [(entry.path, leaves[id(entry)]) for entry in selection]
 
@@ -157,7 +158,7 @@ def _read_member(reader: Reader, entry: Entry, quantized: bool):
     # The same values in coding order: a matrix, or where axes were moved, a view whose elements come in that order.
     if entry.axes is None:
         height, width = (1, entry.size) if flat else (reader.height, reader.width)
-        target = out.reshape(height, width)
+        target: np.ndarray = out.reshape(height, width)
     else:
         height, width = matrix_shape(entry.coded_shape)
         target = out.transpose(entry.axes)

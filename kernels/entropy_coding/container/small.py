@@ -19,7 +19,7 @@ def encode_small(items: list[Item], config: Config) -> list[Stream]:
     small = _share_paths(small, config, streams)
     if config.quantizer == "trellis":
         weights = [item for item in small if not item.quantized]
-        nearest = [with_name(i, lambda i=i: quantize_uniform(i.array, i.entry.step)) for i in weights]
+        nearest = [with_name(item, quantize_uniform, item.array, item.entry.step) for item in weights]
         for places in choices.share([choices.magnitudes(levels, True) for levels in nearest]):
             _share_trellis([weights[place] for place in places], config, streams)
         small = [item for item in small if item.quantized]
@@ -63,7 +63,7 @@ def _share_trellis(items: list[Item], config: Config, streams: list[Stream]) -> 
         return
     scaled = []
     for item in items:
-        with_name(item, lambda item=item: checked_weights(item.array, item.entry.step, 2))
+        with_name(item, checked_weights, item.array, item.entry.step, 2)
         scaled.append(item.array.reshape(-1).astype(np.float64) / item.entry.step)
     weights = None
     if any(item.importance is not None for item in items):

@@ -1,6 +1,7 @@
 """Levels of tensors and the streams that carry them: what large and small tensors have in common."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,10 @@ def in_order(array: np.ndarray, order) -> np.ndarray:
     return array if order is None else np.ascontiguousarray(array.transpose(order))
 
 
-def with_name(item: Item, compute: Callable[[], np.ndarray]):
-    """What compute() returns; its ValueError with the tensor's name."""
+def with_name(item: Item, function: Callable, *arguments, **options) -> Any:
+    """What a function of an item returns; its ValueError with the tensor's name."""
     try:
-        return compute()
+        return function(*arguments, **options)
     except ValueError as error:
         raise ValueError(f"tensor {item.entry.name!r}: {error}") from None
 
@@ -31,11 +32,11 @@ def decide(item: Item, array: np.ndarray, config: Config) -> np.ndarray:
     entry = item.entry
     importance = None if item.importance is None else in_order(item.importance, entry.axes)
     if config.quantizer == "uniform" or (config.quantizer == "rdo" and config.rate_weight == 0):
-        levels = with_name(item, lambda: quantize.quantize_uniform(array, entry.step))
+        levels = with_name(item, quantize.quantize_uniform, array, entry.step)
     else:
         quantizer = quantize.quantize_trellis if config.quantizer == "trellis" else quantize.quantize_rdo
         options = {"importance": importance, "n_unary": config.flags, "scan": config.scan, "jobs": config.jobs}
-        levels = with_name(item, lambda: quantizer(array, entry.step, config.rate_weight, **options))
+        levels = with_name(item, quantizer, array, entry.step, config.rate_weight, **options)
     fit(item, array, levels, config, importance)
     return levels
 
@@ -63,7 +64,7 @@ def codeword(levels: np.ndarray, config: Config, scan: int, dq: bool = False) ->
     n_unary = config.n_unary or choices.unary_flags(choices.magnitudes(levels, dq))[0]
     matrix, options = choices.coded_matrix(levels, n_unary, scan, dq)
     data = encode_levels(matrix, options, choose_presets(matrix, options, sampled=True))
-    return Stream(CABAC_STREAM, data, n_unary, scan, options.profile, dq)
+    return Stream(CABAC_STREAM, data, options.n_unary, scan, options.profile, dq)
 
 
 def follows_a_path(levels: np.ndarray, scan: int) -> bool:

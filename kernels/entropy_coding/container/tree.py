@@ -7,10 +7,13 @@ own.
 
 import dataclasses
 import sys
+from typing import Any
 
 import numpy as np
 
-EMPTY = {"none": None, "dict": {}, "list": [], "tuple": ()}
+from ...array_types import ArrayLike, DTypeLike
+
+EMPTY: dict[str, Any] = {"none": None, "dict": {}, "list": [], "tuple": ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Quantized:
     order of the tree. Integers that no path allows (any more) are coded as those of a uniform quantiser.
     """
 
-    q: np.ndarray
+    q: ArrayLike
     step: float
-    dtype: np.dtype = np.dtype(np.float32)
+    dtype: DTypeLike = np.dtype(np.float32)
     path: int | None = None
 
 
@@ -48,9 +51,9 @@ class Codebook:
     in the dtype of the tensor; zero, the place of label 0 among them, by default that of the value 0.0.
     """
 
-    labels: np.ndarray
-    values: np.ndarray
-    zero: int | None = None
+    labels: ArrayLike
+    values: ArrayLike
+    zero: int = None  # type: ignore[assignment]  # filled in below
 
     def __post_init__(self):
         values = np.asarray(self.values)
@@ -68,7 +71,7 @@ class Codebook:
 def flatten(tree) -> list[tuple[tuple, object]]:
     """(path, leaf) in a fixed order: dicts by sorted key, sequences by index. Leaves: arrays, scalars, Quantized,
     Codebook, Empty."""
-    leaves = []
+    leaves: list[tuple[tuple, object]] = []
     _walk(tree, (), leaves)
     return leaves
 

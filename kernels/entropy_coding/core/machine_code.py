@@ -143,7 +143,7 @@ def _fingerprint() -> str:
     for source in sorted(HERE.glob("*.py")):
         digest.update(source.read_bytes())
     numba = importlib.util.find_spec("numba")
-    version = pathlib.Path(numba.origin).parent / "_version.py" if numba else None
+    version = pathlib.Path(numba.origin).parent / "_version.py" if numba and numba.origin else None
     digest.update(version.read_bytes() if version and version.is_file() else b"")
     digest.update(repr((llvmlite.__version__, sys.implementation.cache_tag, _engine().processor)).encode())
     return digest.hexdigest()

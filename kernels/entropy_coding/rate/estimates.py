@@ -9,12 +9,11 @@ low. Headers (9 bytes a codeword, three bits more for every preset) are not coun
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ...array_types import Array, Float64
+from ...array_types import Array, ArrayLike, Float64
 from ..checks import checked_jobs
 from ..codeword import checked_levels, choose_presets, skip_bits, skipped_rows
 from ..core.constants import COST_UNIT, MAX_UNARY
@@ -64,12 +63,12 @@ def rate_exact(
             )
         return _bits_by_scan(q, n_unary, max_level)
     options = n_unary, dq, scan, profile
-    if not isinstance(q, list | tuple):
-        return _compiled_bits(q, options, presets)
-    if is_plain:
-        return _plain_bits(q, n_unary, checked_jobs(jobs))
-    with ThreadPoolExecutor(checked_jobs(jobs)) as pool:
-        return np.array(list(pool.map(lambda one: _compiled_bits(one, options, presets), q)))
+    if isinstance(q, list | tuple):
+        if is_plain:
+            return _plain_bits(q, n_unary, checked_jobs(jobs))
+        with ThreadPoolExecutor(checked_jobs(jobs)) as pool:
+            return np.array(list(pool.map(lambda one: _compiled_bits(one, options, presets), q)))
+    return _compiled_bits(q, options, presets)
 
 
 def _bits_by_scan(q, n_unary, max_level):
@@ -163,7 +162,7 @@ def _plain_bits(tensors, n_unary, jobs) -> np.ndarray:
     return bits * COST_UNIT
 
 
-def _compiled_bits(q: ArrayLike, coder_options: tuple, presets: bool) -> float:
+def _compiled_bits(q: Any, coder_options: tuple, presets: bool) -> float:
     from ..core import rate
 
     levels, options = checked_levels(q, *coder_options)
