@@ -35,7 +35,8 @@ else:
     Bool = Float = Float32 = Float64 = Int = Int32 = Int64 = Integer = Key = Num = Real = UInt8 = Shaped
 
 AnyArray = Array | np.ndarray  # what a function of JAX arrays takes
-Buffer = bytes | bytearray | memoryview  # what holds a file or a codeword
+Scalar = float | np.number | Float[AnyArray, ""]  # one real number
+Buffer = bytes | bytearray | memoryview | np.ndarray  # what holds a file or a codeword
 
 __all__ = [
     "AnyArray",
@@ -54,6 +55,7 @@ __all__ = [
     "Key",
     "Num",
     "Real",
+    "Scalar",
     "Shaped",
     "UInt8",
 ]

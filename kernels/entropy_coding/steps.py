@@ -4,6 +4,7 @@ Uniform reconstruction is w = step * q, in float64 and rounded once to the dtype
 """
 
 import operator
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -15,7 +16,7 @@ QP_RANGE = -1000, 999
 PIECE = 1 << 16  # values at a time: no float64 copy of a large tensor is made
 
 
-def qp_to_step(qp: int, density: int = 2) -> float:
+def qp_to_step(qp: SupportsIndex, density: int = 2) -> float:
     """Quantisation step of an NNC quantisation parameter: (K + qp mod K) * 2^(floor(qp / K) - log2 K), K = 2^density.
 
     With density 2, every 4 of qp double the step: qp 0 is 1.0, qp -32 is 2^-8.

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import AnyArray, Array, Float, Float32
+from ..array_types import AnyArray, Array, Float, Float32, Scalar
 from .labels import soft_assign
 
 CONTEXTS = {"entropy": 1, "conditional": 2, "static": 3}
@@ -135,7 +135,7 @@ def with_prior(counts: Float[AnyArray, "contexts k"], prior: float) -> Float[Arr
 def relaxed_bits_chunked(
     latent: Float[AnyArray, "*shape"],
     centroids: Float[AnyArray, " k"],
-    beta: Float[AnyArray, ""] | float,
+    beta: Scalar,
     chunk: int = 1 << 16,
 ) -> Float[Array, ""]:
     """`relaxed_bits(soft_assign(latent, centroids, beta))` in the memory of one chunk; backwards P is computed again.

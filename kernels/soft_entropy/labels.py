@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import AnyArray, Array, Float, Float64
+from ..array_types import AnyArray, Array, Float, Float64, Scalar
 
 
 def symmetric_grid(largest: float, levels: int) -> Float64[np.ndarray, " levels"]:
@@ -24,7 +24,7 @@ def symmetric_grid(largest: float, levels: int) -> Float64[np.ndarray, " levels"
     return np.concatenate([-half[::-1], [0.0], half])
 
 
-def beta_of(centroids: Float[AnyArray, " k"], sharpness: Float[AnyArray, ""] | float) -> Float[Array, ""]:
+def beta_of(centroids: Float[AnyArray, " k"], sharpness: Scalar) -> Float[Array, ""]:
     """The inverse squared width beta at which beta d^2 / 2 is a sharpness, d the mean gap between neighbours.
 
     No gradient flows through it.
@@ -34,7 +34,7 @@ def beta_of(centroids: Float[AnyArray, " k"], sharpness: Float[AnyArray, ""] | f
 
 
 def soft_assign(
-    latent: Float[AnyArray, "*shape"], centroids: Float[AnyArray, " k"], beta: Float[AnyArray, ""] | float
+    latent: Float[AnyArray, "*shape"], centroids: Float[AnyArray, " k"], beta: Scalar
 ) -> Float[Array, "*shape k"]:
     """Probabilities of every centroid for every weight: softmax over k of -(beta / 2) (latent - centroid_k)^2.
 

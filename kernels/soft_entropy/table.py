@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..array_types import AnyArray, Array, Float, Int32
+from ..array_types import AnyArray, Array, Float, Int32, Scalar
 from .bits import following
 from .labels import moments, soft_assign
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     fraction: Float[Array, "*shape"]
 
 
-def tabulate(centroids: Float[AnyArray, " k"], beta: Float[AnyArray, ""] | float, points: int = POINTS) -> SoftTable:
+def tabulate(centroids: Float[AnyArray, " k"], beta: Scalar, points: int = POINTS) -> SoftTable:
     """Returns the table of soft labels over the range of the centroids.
 
     Args:

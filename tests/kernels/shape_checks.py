@@ -24,4 +24,4 @@ def install() -> None:
         import jaxtyping
     except ImportError:
         return
-    jaxtyping.install_import_hook(modules(), "beartype.beartype")
+    jaxtyping.install_import_hook(modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

@@ -6,9 +6,11 @@ in parallel on CPU threads; small ones share a codeword; everything else is stor
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from typing import SupportsIndex
 
 import numpy as np
 
+from ...array_types import Scalar
 from ..checks import checked_jobs
 from . import file
 from .config import Config, StepRule, checked_config, checked_names, checked_steps
@@ -24,11 +26,11 @@ def compress(
     tree,
     *,
     step: StepRule | None = None,
-    small_step: float | None = None,
-    qp: int | None = None,
-    small_qp: int | None = None,
+    small_step: Scalar | None = None,
+    qp: SupportsIndex | None = None,
+    small_qp: SupportsIndex | None = None,
     quantizer: str | None = None,
-    rate_weight: float = 0.0,
+    rate_weight: Scalar = 0.0,
     importance=None,
     fit_steps: bool | None = None,
     n_unary: int | None = None,

@@ -3,14 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
+from ...array_types import Scalar
 from ..codeword import make_options
 from ..steps import qp_to_step
 from .tree import named_leaves
 
-StepRule = float | Mapping[str, float | None] | Callable[[str, np.ndarray], float | None]
+StepRule = Scalar | Mapping[str, Any] | Callable[[str, np.ndarray], Scalar | None]
 QUANTIZERS = ("uniform", "rdo", "trellis")
 DEFAULT_UNARY = 11  # flags that decisions reckon with where the number is chosen afterwards
 
@@ -38,7 +40,7 @@ class Steps:
     """The step of each float tensor. Attributes: of, (name, array) -> step, None for lossless; by_name, the steps of a
     mapping, None for other rules."""
 
-    of: Callable[[str, np.ndarray], float | None]
+    of: Callable[[str, np.ndarray], Any]
     by_name: Mapping[str, float | None] | None = None
 
     def names(self, name: str) -> bool:
@@ -47,7 +49,7 @@ class Steps:
 
 
 def checked_config(
-    quantizer: str | None, rate_weight: float, has_importance: bool, fit_steps: bool | None,
+    quantizer: str | None, rate_weight: Scalar, has_importance: bool, fit_steps: bool | None,
     n_unary: int | None, scan: int, axes: str,
 ) -> Config:  # fmt: skip
     """The options of `compress`, defaults filled in; ValueError for those that make no sense."""

@@ -76,6 +76,7 @@ def test_the_trellis_takes_the_order_of_axes_by_bits_and_errors():
         assert sizes[1] < 0.9 * sizes[0] and errors[1] <= errors[0] * (1 + 1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -106,6 +106,7 @@ def test_memory_layout_does_not_matter():
         np.testing.assert_array_equal(entropy_coding.decode_tensor(data, q.shape), q)
 
 
+@pytest.mark.usefixtures("unchecked")  # an option as a bool of NumPy's
 def test_the_core_is_compiled_once():
     """Another owner, layout or width of the same values must not cost ten seconds of compilation."""
     from kernels.entropy_coding.core import decoder, encoder, presets
