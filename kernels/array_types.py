@@ -36,7 +36,10 @@ else:
 
 AnyArray = Array | np.ndarray  # what a function of JAX arrays takes
 Scalar = float | np.number | Float[AnyArray, ""]  # one real number
-Buffer = bytes | bytearray | memoryview | np.ndarray  # what holds a file or a codeword
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+else:
+    Buffer = bytes | bytearray | memoryview | np.ndarray  # what holds a file or a codeword
 
 __all__ = [
     "AnyArray",

@@ -17,6 +17,8 @@ from kernels.entropy_coding import Codebook, Quantized
 from kernels.entropy_coding.container import file, layout
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # time and memory are bounded here, and checks take both
+
 LIMIT = 1 << 20  # max_output_bytes of the damaged files
 SLACK = 3 << 20  # pieces in flight, the interpreter
 
