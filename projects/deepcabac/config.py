@@ -8,7 +8,7 @@ from common import config
 from common.models import zoo
 from common.training.config import SupervisedConfig
 from kernels import entropy_coding
-from kernels.entropy_coding.reading import DEFAULT_MAX_OUTPUT_BYTES
+from kernels.entropy_coding import DEFAULT_MAX_OUTPUT_BYTES
 from projects.deepcabac.judge import VIEWS
 
 FLAGS = pathlib.Path(__file__).parent / "flags"

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import zstandard
 
-from kernels import entropy, entropy_coding, peers
-from kernels.entropy_coding import Quantized
-from kernels.entropy_coding.coding import SHARED_SIZE
+from kernels import entropy_coding, peers, soft_entropy
+from kernels.entropy_coding import SHARED_SIZE, Quantized
 
 FLOAT32, ENTROPY, HUFFMAN, BZ2, ZSTD = "float32", "zero-order entropy (bound)", "scalar Huffman", "bz2", "zstd-19"
 RANGE, NNCODEC, STREAMS, FILE = "static range coder", "nncodec", "ours, streams", "ours, whole file"
@@ -124,7 +123,7 @@ def huffman_bytes(q: np.ndarray) -> int:
     if q.size == 0:
         return 0
     symbols, counts = np.unique(q, return_counts=True)
-    lengths = entropy.huffman_lengths(counts)
+    lengths = soft_entropy.huffman_lengths(counts)
     pairs = np.concatenate([symbols.astype("<i4").view(np.uint8), lengths.astype(np.uint8)]).tobytes()
     tables = [pairs, zlib.compress(pairs, 9)]
     width = _alphabet(symbols)
