@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning: which weights stay, and when they are chosen anew.
+"""Gradual magnitude pruning: which weights stay, when they are chosen anew, and a training that does it.
 
 Zhu, Gupta, arXiv:1710.01878. Trees have one array for each weight kernel.
 """
@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 from common import models
+from common.models import zoo
+from common.runs.run_directory import Run
+from common.training import augmentation, classifier, step
+from common.training.config import SupervisedConfig
 
 TINY = 1e-8  # keeps the magnitudes of a layer of zeros finite
 LEAST_SHARE = 1000  # one weight in so many stays in every layer, and one at the least
@@ -91,3 +96,47 @@ def nonzero_share(tree: Any) -> float:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     size = sum(leaf.size for leaf in leaves)
     return float(sum(np.count_nonzero(leaf) for leaf in leaves) / size) if size else 0.0
+
+
+def prune(
+    settings: SupervisedConfig,
+    run: Run,
+    network: zoo.Network,
+    weights: Mapping,
+    schedule: Schedule,
+    optimizer: optax.GradientTransformation,
+) -> dict:
+    """Returns weights that are pruned by magnitude while they train on.
+
+    Args:
+      settings: epochs, batch size, seed, shifts of the images.
+      run: where checkpoints and metrics go.
+      network: its module and training images.
+      weights: tree to start from.
+      schedule: how many weights stay, and when they are chosen.
+      optimizer: of all parameters.
+    """
+    steps = settings.epochs * (len(network.train.images) // settings.batch_size)
+    merge, state = step.initial_state(models.from_tree(network.module, weights), optimizer, settings.seed)
+
+    def masked(state: step.State) -> nnx.Module:
+        module = merge(state.parameters, state.statistics)
+        apply_masks(module, state.extra)
+        return module
+
+    def kernels(state: step.State) -> dict[str, jax.Array]:
+        return {name: layer.kernel[...] for name, layer in models.weight_layers(masked(state)).items()}
+
+    def choose(state: step.State) -> step.State:
+        return state._replace(extra=update_masks(state.extra, kernels(state), schedule, state.done, steps))
+
+    def forward(module: nnx.Module, x: jax.Array, key: None, state: step.State):
+        apply_masks(module, state.extra)
+        share = sum(m.sum() for m in state.extra.values()) / sum(m.size for m in state.extra.values())
+        return module(x), 0.0, {"nonzero": share}
+
+    state = state._replace(extra=jax.tree.map(jnp.ones_like, kernels(state._replace(extra={}))))
+    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
+    advance = step.make_step(merge, optimizer, inputs, forward=forward, before=choose)
+    state = classifier.fit(settings, run, network, advance, state, description=f"prune to {schedule.density:.3g}")
+    return models.to_tree(masked(state))

@@ -19,7 +19,7 @@ from .bits import (
     static_bits,
     with_prior,
 )
-from .hard_labels import LN2, assign, ecsq, empirical_bits, huffman_lengths, labels_to_levels
+from .hard_labels import LN2, assign, ecsq, empirical_bits, gap_bits, huffman_lengths, labels_to_levels
 from .labels import beta_of, moments, soft_assign, symmetric_grid
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "context_members",
     "ecsq",
     "empirical_bits",
+    "gap_bits",
     "hard_labels",
     "huffman_lengths",
     "labels",

@@ -11,6 +11,7 @@ from ..array_types import ArrayLike, Float32, Float64, Int32, Int64
 from .labels import symmetric_grid
 
 LN2 = float(np.log(2.0))
+GAP_BITS = range(2, 17)  # widths of the words of `gap_bits`
 _PIECE = 1 << 17  # weights labelled at a time: bounds arrays [n, K]
 
 
@@ -188,3 +189,20 @@ def labels_to_levels(
         own = centroids[members]
         values = [own[::-1], *values] if sign < 0 else [*values, own]
     return ranks[labels], np.concatenate(values)
+
+
+def gap_bits(nonzero: ArrayLike, symbols: int) -> float:
+    """Bits of nonzero labels as gaps between them and an index each: a sparse row without an entropy coder.
+
+    Gaps are words of the best width of 2 to 16 bits; a gap that is wider than a word takes further words as fillers.
+
+    Args:
+      nonzero: where labels are not the zero, in storage order.
+      symbols: how many labels beside the zero occur; an index takes the bits that tell them apart.
+    """
+    places = np.flatnonzero(nonzero)
+    gaps = np.diff(places, prepend=-1) - 1
+    index = max(int(symbols) - 1, 0).bit_length()
+    if not len(gaps):
+        return 0.0
+    return float(min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS))

@@ -9,15 +9,12 @@ loses at most --tolerance on images kept apart becomes `model.dcb`; test images 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from common import app, files, models, weight_files
 from common.models import zoo
-from common.training import augmentation, classifier, optimizers, pruning, step
+from common.training import classifier, optimizers, pruning
 from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training import coding
@@ -28,7 +25,7 @@ RATE_WEIGHTS = (0.0, 0.03, 0.1, 0.2, 0.4)  # squared steps a bit
 LLOYD_PRICES = 10.0 ** np.arange(-5, 1.01, 0.125)  # squared weights a bit, over the variance of the layer's weights
 LLOYD_LEVELS = 33
 REST_STEP = 0.125  # of biases and norms, in root mean squares
-PRUNING = {"start": 0.1, "end": 0.6, "interval": 50}  # shares of its epochs, and steps between two choices of weights
+PRUNING = {"start": 0.1, "end": 0.6, "interval": 50}  # see `pruning.Schedule`
 
 
 class Candidate(NamedTuple):
@@ -52,7 +49,12 @@ def main(settings: BaselineConfig, run: app.Run) -> dict:
 
     before = accuracy(weights)
     least = before - settings.tolerance
-    start = prune(weights, settings, network, run) if settings.method == "magnitude" else weights
+    start = weights
+    if settings.method == "magnitude":
+        schedule = pruning.Schedule(settings.density, **PRUNING)
+        steps = settings.epochs * (len(network.train.images) // settings.batch_size)
+        rate = optimizers.schedule(steps, settings.learning_rate, decay_start=settings.decay_start)
+        start = pruning.prune(settings, run, network, weights, schedule, optax.adam(rate))
     candidates = (lloyd if settings.method == "lloyd" else uniform)(start, accuracy, least)
     best = smallest(candidates, least)
     if run.is_main:
@@ -148,37 +150,6 @@ def smallest(candidates: list[Candidate], least: float) -> Candidate:
     """Returns the smallest file of at least that accuracy, or the most accurate where none has it."""
     fitting = [candidate for candidate in candidates if is_enough(candidate.accuracy, least)]
     return min(fitting, key=lambda c: c.bytes) if fitting else max(candidates, key=lambda c: c.accuracy)
-
-
-def prune(weights: Mapping, settings: BaselineConfig, network: zoo.Network, run: app.Run) -> dict:
-    """Returns the weights after gradual magnitude pruning to `density` over the epochs of a config."""
-    steps = settings.epochs * (len(network.train.images) // settings.batch_size)
-    rate = optimizers.schedule(steps, settings.learning_rate, decay_start=settings.decay_start)
-    optimizer = optax.adam(rate)
-    schedule = pruning.Schedule(settings.density, **PRUNING)
-    merge, state = step.initial_state(models.from_tree(network.module, weights), optimizer, settings.seed)
-
-    def masked(state: step.State) -> nnx.Module:
-        module = merge(state.parameters, state.statistics)
-        pruning.apply_masks(module, state.extra)
-        return module
-
-    def kernels(state: step.State) -> dict[str, jax.Array]:
-        return {name: layer.kernel[...] for name, layer in models.weight_layers(masked(state)).items()}
-
-    def choose(state: step.State) -> step.State:
-        return state._replace(extra=pruning.update_masks(state.extra, kernels(state), schedule, state.done, steps))
-
-    def forward(module: nnx.Module, x: jax.Array, key: None, state: step.State):
-        pruning.apply_masks(module, state.extra)
-        share = sum(m.sum() for m in state.extra.values()) / sum(m.size for m in state.extra.values())
-        return module(x), 0.0, {"nonzero": share}
-
-    state = state._replace(extra=jax.tree.map(jnp.ones_like, kernels(state._replace(extra={}))))
-    inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
-    advance = step.make_step(merge, optimizer, inputs, forward=forward, before=choose)
-    state = classifier.fit(settings, run, network, advance, state, description=f"prune to {settings.density:.3g}")
-    return models.to_tree(masked(state))
 
 
 if __name__ == "__main__":

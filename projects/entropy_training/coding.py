@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from common import weight_files
+from common.models import batch_norm
 from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training.hardening import Labelled
@@ -17,26 +18,6 @@ FLOAT_BITS = 32
 SMALL_STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)  # of biases and norms, in root mean squares
 EPSILON = 1e-5  # of common.models.layers.BatchNorm
 DEAD_VARIANCE = 1e-8  # a channel that varies less is constant: all its weights are 0
-GAP_BITS = range(2, 17)
-
-
-def fold_statistics(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns biases and norms with running statistics in their scale and bias: mean 0 and variance 1 - epsilon stay.
-
-    Two vectors of a norm are then enough, and its outputs the same up to rounding. A channel that is constant gives the
-    bias alone: the large factor that it does not need would set the grid of all others.
-    """
-    folded = dict(rest)
-    for path, variance in rest.items():
-        if path.endswith("/var"):
-            norm = path.removesuffix("/var")
-            factor = rest[f"{norm}/scale"].astype(np.float64) / np.sqrt(variance.astype(np.float64) + EPSILON)
-            factor = np.where(variance < DEAD_VARIANCE, 0.0, factor)
-            folded[f"{norm}/scale"] = factor.astype(np.float32)
-            folded[f"{norm}/bias"] = (rest[f"{norm}/bias"] - factor * rest[f"{norm}/mean"]).astype(np.float32)
-            folded[f"{norm}/mean"] = np.zeros_like(variance)
-            folded[path] = np.full_like(variance, 1 - EPSILON)
-    return folded
 
 
 def kernel_leaves(labelled: Labelled) -> dict[str, Codebook]:
@@ -55,7 +36,10 @@ def rest_leaves(rest: Mapping[str, np.ndarray], relative_step: float | None) -> 
       relative_step: of the grid, in units of the root mean square of each; None keeps floats, and running statistics.
     """
     leaves: dict[str, object] = {}
-    for path, values in (rest if relative_step is None else fold_statistics(rest)).items():
+    if relative_step is not None:
+        folded = batch_norm.fold_statistics(weight_files.nest(rest), EPSILON, 1 - EPSILON, DEAD_VARIANCE)
+        rest = weight_files.flatten(folded)
+    for path, values in rest.items():
         if np.ptp(values) == 0:
             leaves[path] = Codebook(np.zeros(values.shape, np.int32), values.reshape(-1)[:1].astype(np.float32), 0)
         elif relative_step is None:
@@ -129,19 +113,9 @@ def measure(labelled: Labelled, data: bytes) -> dict[str, float]:
         bits["entropy"] += soft_entropy.empirical_bits(labels, len(counts)) + grid
         bits["huffman"] += float(counts @ soft_entropy.huffman_lengths(counts)) + grid + 8 * used
         bits["cabac"] += 8 * streams[name] + grid
-        bits["csr"] += csr_bits(labels != len(counts) // 2, used - 1) + grid
+        bits["csr"] += soft_entropy.gap_bits(labels != len(counts) // 2, used - 1) + grid
     values = excluded + sum(labels.size for labels in labelled.labels.values())
     return {"values": values, **bits, "file": 8.0 * len(data)}
-
-
-def csr_bits(nonzero: np.ndarray, symbols: int) -> float:
-    """Bits of positions as gaps in words of fixed width, with a filler where one is too wide, and of an index each."""
-    places = np.flatnonzero(nonzero)
-    gaps = np.diff(places, prepend=-1) - 1
-    index = max(int(symbols) - 1, 0).bit_length()
-    if not len(gaps):
-        return 0.0
-    return float(min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS))
 
 
 def layer_bits(labelled: Labelled) -> list[dict]:

@@ -73,7 +73,7 @@ def harden(
             nearest = np.asarray(jnp.argmax(layer.logits[...], axis=-1), np.int32)
         else:
             weight = 0.0 if settings.parametrisation == "ste" else factor * settings.harden_weight
-            price = weight * 2 * soft_entropy.LN2 / float(relaxation.beta_of(jnp.asarray(grid), sharpness))
+            price = weight * 2 * soft_entropy.LN2 / float(soft_entropy.beta_of(jnp.asarray(grid), sharpness))
             nearest, grid = _cheapest(kernel, grid, price, iterations, name)
         labels[name], centroids[name] = nearest, grid
     return Labelled(labels, centroids, flat)

@@ -4,11 +4,10 @@ import numpy as np
 
 from common import app
 from common.publishing import curves
-from common.publishing.curves import plt
+from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED
 from common.runs import metrics
 from projects.entropy_training.hardening import Labelled
 
-BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#8a8a8a"
 ACCURACIES = {
     "train_accuracy": ("soft (training images)", GREY),
     "hard_accuracy": ("hard (images kept apart)", RED),
@@ -21,9 +20,9 @@ SIZES = {
 PREDICTIONS = {"entropy": ("zero-order entropy", GREY), "static": ("static rate", BLUE), "exact": ("exact rate", RED)}
 METHODS = {
     "ect": ("ECT over alpha", RED, "o"),
-    "ste": ("straight-through", "#7a4fa3", "s"),
+    "ste": ("straight-through", PURPLE, "s"),
     "magnitude": ("magnitude pruning + DC-v2", BLUE, "^"),
-    "lloyd": ("weighted Lloyd", "#3f8f5b", "v"),
+    "lloyd": ("weighted Lloyd", GREEN, "v"),
     "uniform": ("uniform (DC-v2)", GREY, "."),
 }
 
@@ -36,77 +35,65 @@ def draw(run: app.Run, labelled: Labelled, rows: list[dict]) -> None:
       labelled: the hard network.
       rows: of coding.layer_bits.
     """
-    counts = metrics.read(run.metrics.path)[1]
-    streams = "Error and size during entropy-constrained training; the streams are really coded."
-    centroids = "Weights at each centroid (grey: zero), and how many of a layer are not zero."
-    bits = "Bits of each layer's labels by three predictions, over those of its codeword."
-    run.plot("training", draw_curves(counts), streams)
-    run.plot("centroids", draw_centroids(labelled), centroids)
-    run.plot("bits", draw_bits(rows), bits)
-    plt.close("all")
+    draw_curves(run, metrics.read(run.metrics.path)[1])
+    draw_centroids(run, labelled)
+    draw_bits(run, rows)
 
 
-def draw_curves(rows: list[dict[str, str]]) -> plt.Figure:
-    """Returns errors of soft and hard network above, size by three counts below, over steps of metrics.csv."""
-    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained")
-    for name, (label, colour) in ACCURACIES.items():
-        steps, values = curves.series(rows, name)
-        above.plot(steps, 100 * (1 - values), color=colour, marker=".", label=label)
-    for name, (label, colour) in SIZES.items():
-        steps, values = curves.series(rows, name)
-        below.plot(steps, values / 8000, color=colour, marker=".", label=label)
-    for axis, label in ((above, "error (%)"), (below, "weights (kB)")):
-        curves.set_log(axis)
-        axis.set_ylabel(label)
+def draw_curves(run: app.Run, rows: list[dict[str, str]]) -> None:
+    """Errors of soft and hard network above, size by three counts below, over steps of metrics.csv."""
+    caption = "Error and size during entropy-constrained training; the streams are really coded."
+    with curves.picture(run, "training", caption, 2, 1, figsize=(6, 5), sharex=True) as (above, below):
+        for name, (label, colour) in ACCURACIES.items():
+            steps, values = curves.series(rows, name)
+            above.plot(steps, 100 * (1 - values), color=colour, marker=".", label=label)
+        for name, (label, colour) in SIZES.items():
+            steps, values = curves.series(rows, name)
+            below.plot(steps, values / 8000, color=colour, marker=".", label=label)
+        for axis, label in ((above, "error (%)"), (below, "weights (kB)")):
+            curves.set_log(axis)
+            axis.set_ylabel(label)
+            axis.legend(fontsize=8)
+        below.set_xlabel("step")
+
+
+def draw_centroids(run: app.Run, labelled: Labelled) -> None:
+    """How many weights take each centroid, layer by layer."""
+    caption = "Weights at each centroid (grey: zero), and how many of a layer are not zero."
+    layers = {name: (labelled.centroids[name], labels) for name, labels in labelled.labels.items()}
+    titles = [f"{name}: {np.sum(grid[q] != 0):,} of {q.size:,}" for name, (grid, q) in layers.items()]
+    with curves.panels(run, "centroids", caption, titles) as axes:
+        for axis, (grid, labels) in zip(axes, layers.values(), strict=True):
+            counts = np.bincount(labels.reshape(-1), minlength=len(grid))
+            used = counts > 0
+            colours = [GREY if value == 0 else BLUE for value in grid[used]]
+            width = 0.5 * np.min(np.diff(np.sort(grid[used]))) if used.sum() > 1 else 0.1
+            axis.bar(grid[used], counts[used], width=max(width, 0.01 * np.ptp(grid)), color=colours)
+            axis.set_yscale("log")
+
+
+def draw_bits(run: app.Run, rows: list[dict]) -> None:
+    """Predicted over true bits of each layer."""
+    caption = "Bits of each layer's labels by three predictions, over those of its codeword."
+    with curves.picture(run, "bits", caption, figsize=(1.6 + 0.9 * max(len(rows), 3), 3.2)) as axis:
+        places = np.arange(len(rows))
+        for shift, (name, (label, colour)) in enumerate(PREDICTIONS.items()):
+            ratios = [row[name] / row["codeword"] if row["codeword"] else 1.0 for row in rows]
+            axis.plot(places + 0.12 * (shift - 1), ratios, "o", color=colour, label=label)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_xticks(places, [f"{row['layer']}\n{row['codeword'] // 8:,} B" for row in rows], fontsize=7)
+        axis.set_ylabel("predicted / true bits")
         axis.legend(fontsize=8)
-    below.set_xlabel("step")
-    return figure
 
 
-def draw_centroids(labelled: Labelled) -> plt.Figure:
-    """Returns how many weights take each centroid, layer by layer."""
-    count = len(labelled.labels)
-    columns = min(4, count)
-    height = -(-count // columns)
-    size = (2.7 * columns, 2.2 * height)
-    figure, axes = plt.subplots(height, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat[count:]:
-        axis.set_axis_off()
-    for axis, (name, labels) in zip(axes.flat, labelled.labels.items(), strict=False):
-        grid = labelled.centroids[name]
-        counts = np.bincount(labels.reshape(-1), minlength=len(grid))
-        used = counts > 0
-        colours = [GREY if value == 0 else BLUE for value in grid[used]]
-        width = 0.5 * np.min(np.diff(np.sort(grid[used]))) if used.sum() > 1 else 0.1
-        axis.bar(grid[used], counts[used], width=max(width, 0.01 * np.ptp(grid)), color=colours)
-        axis.set_yscale("log")
-        axis.set_title(f"{name}: {counts[grid != 0].sum():,} of {labels.size:,}", fontsize=8)
-        axis.tick_params(labelsize=7)
-    return figure
-
-
-def draw_bits(rows: list[dict]) -> plt.Figure:
-    """Returns predicted over true bits of each layer."""
-    figure, axis = plt.subplots(figsize=(1.6 + 0.9 * max(len(rows), 3), 3.2), layout="constrained")
-    places = np.arange(len(rows))
-    for shift, (name, (label, colour)) in enumerate(PREDICTIONS.items()):
-        ratios = [row[name] / row["codeword"] if row["codeword"] else 1.0 for row in rows]
-        axis.plot(places + 0.12 * (shift - 1), ratios, "o", color=colour, label=label)
-    axis.axhline(1, color="black", linewidth=0.8)
-    axis.set_xticks(places, [f"{row['layer']}\n{row['codeword'] // 8:,} B" for row in rows], fontsize=7)
-    axis.set_ylabel("predicted / true bits")
-    axis.legend(fontsize=8)
-    return figure
-
-
-def draw_trade_off(result: dict, title: str) -> plt.Figure:
-    """Returns sizes and accuracies on images kept apart, a colour a method; files of the tables are filled.
+def draw_trade_off(axis, result: dict, title: str) -> None:
+    """Draws sizes and accuracies on images kept apart, a colour a method; files of the tables are filled.
 
     Args:
+      axis: to draw into.
       result: with "curve", rows of all files, and "methods", those of the tables.
       title: of the picture.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for method, (label, colour, marker) in METHODS.items():
         rows = [row for row in result["curve"] if row["method"] == method]
         style = {"marker": marker, "color": colour}
@@ -126,7 +113,6 @@ def draw_trade_off(result: dict, title: str) -> plt.Figure:
     axis.set(xlabel="file (kB)", ylabel="accuracy, images kept apart (%)")
     axis.set_title(f"{title}: line = float, filled = in the tables")
     axis.legend(fontsize=8)
-    return figure
 
 
 def point_of(row: dict) -> tuple[float, float]:

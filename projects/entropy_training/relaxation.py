@@ -14,8 +14,8 @@ from flax import nnx
 
 from common import datasets, models, weight_files
 from common.models import layers, zoo
-from kernels import local_reparametrization, soft_entropy, soft_table
-from projects.entropy_training import rates
+from kernels import soft_entropy
+from kernels.soft_entropy import reparametrization, table
 from projects.entropy_training.config import TrainConfig
 
 
@@ -39,7 +39,7 @@ class CodedLinear(layers.Linear):
             return super().__call__(x)
         mean, variance, key = self.drawn
         bias = None if self.bias is None else self.bias[...]
-        return local_reparametrization.dense(x, mean, variance, bias, key)
+        return reparametrization.dense(x, mean, variance, bias, key)
 
 
 class CodedConv(layers.Conv):
@@ -55,7 +55,7 @@ class CodedConv(layers.Conv):
         mean, variance, key = self.drawn
         bias = None if self.bias is None else layers.per_channel(self.bias[...], layout)
         convolve = functools.partial(layers.conv2d, stride=self.stride, padding=self.padding, layout=layout)
-        return local_reparametrization.convolution(x, mean, variance, bias, key, convolve=convolve)
+        return reparametrization.convolution(x, mean, variance, bias, key, convolve=convolve)
 
 
 def _add_labels(layer: nnx.Module, levels: int, has_logits: bool) -> None:
@@ -94,12 +94,6 @@ def coded_layers(network: nnx.Module) -> dict[str, nnx.Module]:
     return {name: layer for name, layer in every.items() if isinstance(layer, (CodedLinear, CodedConv))}
 
 
-def beta_of(centroids: jax.Array, sharpness: jax.Array | float) -> jax.Array:
-    """Returns beta for a sharpness beta d^2 / 2, d the mean gap between neighbouring centroids."""
-    gap = (jnp.max(centroids) - jnp.min(centroids)) / (centroids.shape[0] - 1)
-    return jax.lax.stop_gradient(2 * sharpness / jnp.square(jnp.maximum(gap, 1e-12)))
-
-
 def soften(network: nnx.Module, settings: TrainConfig, sharpness: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
     """Gives every coded layer the weights of one step; returns name -> bits of its labels.
 
@@ -120,9 +114,9 @@ def soften(network: nnx.Module, settings: TrainConfig, sharpness: jax.Array, key
             noise_key = jax.random.fold_in(key, index)
             layer.drawn = (mean, variance, noise_key)
             if noise == "weights":
-                deviation = jnp.sqrt(variance + local_reparametrization.TINY)
-                layer.drawn = (mean + deviation * jax.random.normal(noise_key, mean.shape), None, None)
-        bits[name] = rates.bits(settings.rate, rates.with_prior(counts, settings.sparsity_prior))
+                layer.drawn = (reparametrization.draw_weights(mean, variance, noise_key), None, None)
+        counts = soft_entropy.with_prior(counts, settings.sparsity_prior)
+        bits[name] = soft_entropy.context_bits(settings.rate, counts)
     return bits
 
 
@@ -135,33 +129,17 @@ def make_plain(network: nnx.Module) -> None:
 def _labels(layer, settings: TrainConfig, sharpness):
     """Returns mean, variance (None for ste) of the weights, and expected counts [contexts, K] of the labels."""
     kernel, centroids = layer.kernel[...], layer.centroids[...]
-    levels = centroids.shape[0]
-    members = jnp.asarray(rates.context_members(settings.rate, levels))
+    members = jnp.asarray(soft_entropy.context_members(settings.rate, settings.levels))
     if settings.parametrisation == "theta":
         soft = jax.nn.softmax(layer.logits[...], axis=-1)
-        flat = soft.reshape(-1, levels)
-        before = _shifted(flat @ members.T)
-        return *soft_entropy.moments(soft, centroids), before.T @ flat
-    table = soft_table.tabulate(centroids, beta_of(centroids, sharpness), settings.table_points)
-    place = soft_table.locate(table, kernel)
-    if len(members) == 1:
-        counts = soft_table.expected_counts(table, place)[None]
-    else:
-        context = [soft_table.lookup(table.probabilities @ row, place).reshape(-1) for row in members]
-        before = _shifted(jnp.stack(context, axis=1))
-        counts = jnp.stack([soft_table.expected_counts(table, place, before[:, s]) for s in range(len(members))])
+        counts = soft_entropy.context_counts(soft.reshape(-1, settings.levels), members)
+        return *soft_entropy.moments(soft, centroids), counts
+    soft = table.tabulate(centroids, soft_entropy.beta_of(centroids, sharpness), settings.table_points)
+    place = table.locate(soft, kernel)
+    counts = table.context_counts(soft, place, members)
     if settings.parametrisation == "ste":
-        nearest = jnp.argmax(table.probabilities, axis=1)
-        index = place.index + (jax.lax.stop_gradient(place.fraction) > 0.5)
-        hard = centroids[nearest.at[index].get(mode="promise_in_bounds")]
-        return hard + kernel - jax.lax.stop_gradient(kernel), None, counts
-    mean, variance = soft_table.lookup_moments(table, place)
-    return mean, variance, counts
-
-
-def _shifted(context: jax.Array) -> jax.Array:
-    """Contexts [n, S] of the weights from those that they give to the next; the first weight comes after a zero."""
-    return jnp.concatenate([jnp.zeros((1, context.shape[1]), context.dtype).at[0, 0].set(1), context[:-1]])
+        return table.straight_through(soft, place, kernel, centroids), None, counts
+    return *table.lookup_moments(soft, place), counts
 
 
 def stored_trees(network: nnx.Module) -> tuple[dict, dict[str, np.ndarray]]:

@@ -11,6 +11,7 @@ import pathlib
 from typing import Any
 
 from common import app, config, publishing
+from common.publishing import curves
 from common.runs import provenance
 from common.study import pieces
 from common.study.pieces import Gathered, Piece
@@ -162,10 +163,10 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         networks[name] = result = result_of(name, row, gathered) | {"provenance": stamp}
         folder = pathlib.Path(result["methods"]["ect"]["seeds"][0]["folder"]) / "plots"
         parts = {suffix: folder / f"{suffix[1:]}.png" for suffix in PICTURES if suffix}
-        figure = pictures.draw_trade_off(result, page_lib.network_of(result, name))
         caption = "Size and accuracy on images kept apart, over alpha, and the baselines."
-        parts[""] = run.plot(name, figure, caption)
-        pictures.plt.close(figure)
+        with curves.picture(run, name, caption, figsize=(6.4, 4)) as axis:
+            pictures.draw_trade_off(axis, result, page_lib.network_of(result, name))
+        parts[""] = run.plots / f"{name}.png"
         if settings.publish and run.is_main:
             page.write(name, result, parts)
     run.table("methods", *page_lib.methods_table(networks), "Smallest files within the tolerance")

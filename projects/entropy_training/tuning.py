@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 
 from common import app, models
-from common.models import layers, zoo
+from common.models import batch_norm, zoo
 from common.study import parts
 from common.training import augmentation, classifier, step
 from projects.entropy_training.config import TrainConfig
@@ -116,30 +116,8 @@ def _make_optimizer(settings: TrainConfig, steps: int) -> optax.GradientTransfor
     return optax.chain(optax.adam(optax.linear_schedule(1.0, 0.0, steps)), optax.stateless(scaled))
 
 
-def fresh_statistics(
-    labelled: Labelled, settings: TrainConfig, network: zoo.Network, images: np.ndarray, batch_size: int = 250
-) -> Labelled:
+def fresh_statistics(labelled: Labelled, settings: TrainConfig, network: zoo.Network, images: np.ndarray) -> Labelled:
     """Returns the network with running statistics measured anew, with hard weights, over images as in training."""
     module = models.from_tree(nnx.clone(network.module), labelled.tree())
-    norms = [norm for _, norm in nnx.iter_modules(module) if isinstance(norm, layers.BatchNorm)]
-    if not norms:
-        return labelled
-    for norm in norms:
-        norm.momentum = 0.0  # the statistics are then the batch's own
-    graph, parameters, statistics = nnx.split(module, nnx.Param, ...)
     inputs = augmentation.inputs_of(network.preprocess, settings.shift, settings.flip)
-
-    @jax.jit
-    def measure(parameters, statistics, batch, start):
-        module = nnx.merge(graph, parameters, statistics, copy=True)
-        module.train()
-        key = jax.random.fold_in(jax.random.key(settings.seed + 2), start)
-        module(inputs(key, batch))
-        return nnx.split(module, nnx.Param, ...)[2]
-
-    batches = [
-        jax.device_get(measure(parameters, statistics, images[start : start + batch_size], start))
-        for start in range(0, len(images) // batch_size * batch_size, batch_size)
-    ]
-    mean = jax.tree.map(lambda *values: np.mean(values, axis=0, dtype=np.float64).astype(np.float32), *batches)
-    return labelled.with_rest_of(models.to_tree(nnx.merge(graph, parameters, mean)))
+    return labelled.with_rest_of(batch_norm.measured_statistics(module, inputs, images, settings.seed + 2))

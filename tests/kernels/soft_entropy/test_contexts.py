@@ -37,6 +37,10 @@ def test_static_bits_are_the_rate_of_the_coder():
     levels = list(range(-3, 4))
     expected = entropy_coding.rate_static_soft(SOFT, levels)
     np.testing.assert_allclose(soft_entropy.static_bits(counts_of("static")), expected, rtol=1e-5)
+    logits = jnp.log(SOFT + 1e-6)
+    ours = jax.grad(lambda x: soft_entropy.static_bits(counts_of("static", jax.nn.softmax(x))))(logits)
+    theirs = jax.grad(lambda x: entropy_coding.rate_static_soft(jax.nn.softmax(x), levels))(logits)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
     q = np.random.default_rng(1).integers(-3, 4, 200)
     hard = jnp.asarray(np.eye(7, dtype=np.float32)[q + 3])
     bits = soft_entropy.static_bits(counts_of("static", hard))
@@ -54,6 +58,17 @@ def test_a_prior_makes_zeros_cheaper():
     counts = jnp.asarray([[2.0, 5.0, 1.0]])
     assert soft_entropy.with_prior(counts, 0.0) is counts
     np.testing.assert_allclose(soft_entropy.with_prior(counts, 0.5), [[2.0, 9.0, 1.0]])
+    price = jax.grad(lambda c: soft_entropy.bits_of_counts(soft_entropy.with_prior(c, 0.5)))(counts)[0]
+    plain = jax.grad(soft_entropy.bits_of_counts)(counts)[0]
+    assert price[1] < plain[1] and price[0] > plain[0]
+
+
+def test_wide_gaps_take_fillers():
+    nonzero = np.zeros(100, bool)
+    nonzero[[0, 99]] = True
+    # Gaps 0 and 98, one value each, no index. 2 bits: 32 fillers; 7 bits: none; 5 bits: 3 fillers of 31.
+    assert soft_entropy.gap_bits(nonzero, 1) == min(2 * 34, 7 * 2, 6 * 3, 5 * 5)
+    assert soft_entropy.gap_bits(np.zeros(5, bool), 0) == 0
 
 
 def test_straight_through_takes_the_nearest_centroid_and_passes_the_gradient():

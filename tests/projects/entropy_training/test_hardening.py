@@ -51,14 +51,6 @@ def test_sizes_by_hand():
     np.testing.assert_array_equal(decoded["fc1"]["bias"], tree.rest["fc1/bias"])
 
 
-def test_wide_gaps_take_fillers():
-    nonzero = np.zeros(100, bool)
-    nonzero[[0, 99]] = True
-    # Gaps 0 and 98, one value each, no index. 2 bits: 32 fillers; 7 bits: none; 5 bits: 3 fillers of 31.
-    assert coding.csr_bits(nonzero, 1) == min(2 * 34, 7 * 2, 6 * 3, 5 * 5)
-    assert coding.csr_bits(np.zeros(5, bool), 0) == 0
-
-
 def test_the_coarsest_biases_that_lose_nothing_are_taken():
     tree = labelled()
     exact = coding.encode(tree, None)[1]["fc1"]["bias"]
@@ -125,11 +117,3 @@ def test_a_file_with_another_codebook_is_noticed(monkeypatch):
     monkeypatch.setattr(entropy_coding, "decompress", damaged)
     with pytest.raises(RuntimeError, match="fc1/kernel does not decode"):
         coding.encode(labelled(), None)
-
-
-def test_a_constant_channel_folds_to_its_bias():
-    rest = {"norm/scale": [2.0, 2.0], "norm/bias": [0.5, 0.5], "norm/mean": [3.0, 1.0], "norm/var": [0.0, 4.0 - 1e-5]}
-    folded = coding.fold_statistics({path: np.float32(values) for path, values in rest.items()})
-    np.testing.assert_allclose(folded["norm/scale"], [0.0, 1.0], rtol=1e-6)
-    np.testing.assert_allclose(folded["norm/bias"], [0.5, -0.5], rtol=1e-5)
-    assert not folded["norm/mean"].any() and np.ptp(folded["norm/var"]) == 0

@@ -4,16 +4,14 @@ import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from common import app, datasets, models, weight_files
 from common.models import zoo
 from common.runs import metrics, run_directory
 from kernels import entropy_coding
-from projects.entropy_training import coding, description_length, hardening, relaxation, train, tuning
+from projects.entropy_training import description_length, hardening, relaxation, train, tuning
 from projects.entropy_training.config import TrainConfig
 
 TINY = TrainConfig(
@@ -145,22 +143,6 @@ def test_the_zero_centroid_stays_zero():
     assert set(tree) == {"fc1", "fc2", "fc3"} and set(tree["fc1"]) == {"kernel", "bias"}
     assert float(info["alpha"]) == pytest.approx(TINY.alpha * 2 / 20)
     assert float(info["sharpness"]) == pytest.approx(2.5)
-
-
-def test_folded_statistics_give_the_same_outputs():
-    network = models.create("small_vgg16", rngs=nnx.Rngs(0), width=0.05)
-    generator = np.random.default_rng(0)
-    flat = weight_files.flatten(models.to_tree(network))
-    for path in flat:
-        if path.endswith(("/mean", "/bias")):
-            flat[path] = generator.normal(0, 0.5, flat[path].shape).astype(np.float32)
-        if path.endswith(("/var", "/scale")):
-            flat[path] = generator.uniform(0.5, 2, flat[path].shape).astype(np.float32)
-    images = jnp.asarray(generator.normal(size=(2, 32, 32, 3)), jnp.float32)
-    apply = models.apply_function(network)
-    expected = apply(weight_files.nest(flat), images)
-    folded = apply(weight_files.nest(coding.fold_statistics(flat)), images)
-    np.testing.assert_allclose(folded, expected, rtol=2e-3, atol=2e-3)
 
 
 def test_a_collapse_stops_with_a_sentence(finished, tmp_path, monkeypatch):
