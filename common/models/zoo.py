@@ -240,6 +240,18 @@ def flags_of(source: str | os.PathLike) -> dict[str, Any]:
     return config.read_flagfile(path, NetworkConfig) if path.is_file() else {}
 
 
+def network_of(source: str | os.PathLike, **flags: Any) -> Network | None:
+    """Returns the untrained network that a source is for, with its images; None where nobody says which ones.
+
+    It judges other weights of the same network. `flags`, such as model and dataset, go before those of a run directory,
+    but where they are None.
+    """
+    flags = flags_of(source) | {name: value for name, value in flags.items() if value is not None}
+    if flags.get("model") is None or flags.get("dataset") is None:
+        return None
+    return untrained(NetworkConfig(**flags))
+
+
 def published_file(name: str) -> pathlib.Path:
     """Returns where the published weights of a network lie, in the data folder or the cache.
 

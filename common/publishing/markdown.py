@@ -26,6 +26,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Returns a table for a terminal: the first `texts` columns stand to the left, numbers to the right."""
+    lines = [columns, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    pad = [str.ljust] * texts + [str.rjust] * (len(columns) - texts)
+    cells = ["  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([cells[0], "-" * max(map(len, cells)), *cells[1:]])
+
+
 def text_of(content: str | Table | Sequence[str | Table]) -> str:
     """Returns the Markdown of a text, of a tuple (columns, rows), or of a list of these as paragraphs.
 

@@ -5,14 +5,15 @@ such a quality; --search=dc_v1 or dc_v2 for the smallest file whose accuracy, on
 --tolerance. The file is decoded again and compared before it gets its name.
 """
 
+import dataclasses
 import pathlib
 
 from common import app, files
+from common.datasets import imagenet_samples, views
 from common.models import zoo
 from projects.deepcabac import outcomes, quantization, search, targets
 from projects.deepcabac.candidates import Candidates
 from projects.deepcabac.config import SMALL, CompressConfig
-from projects.deepcabac.judge import open_judge
 from projects.deepcabac.network import Network, load_network
 from projects.deepcabac.outcomes import Outcome
 from projects.deepcabac.quantization import Rule
@@ -44,8 +45,17 @@ def main(settings: CompressConfig, run: app.Run) -> dict:
 
 
 def judge_of(settings: CompressConfig) -> zoo.Network | None:
-    """Returns the network and images that judge files; None where nobody says which."""
-    return open_judge(settings.checkpoint, settings.model, settings.dataset, settings.width, settings.views)
+    """Returns the network and images that judge files: those kept apart to choose settings, test images once, at the
+    end. None where nobody says which ones."""
+    options = {name: getattr(settings, name) for name in ("model", "dataset", "width")}
+    judge = zoo.network_of(settings.checkpoint, **options)
+    if judge is None or settings.views == 1:
+        return judge
+    if judge.validation.images.shape[1:3] != (imagenet_samples.SIZE, imagenet_samples.SIZE):
+        raise ValueError(
+            f"--views={settings.views}: only imagenet_samples can be moved; {judge.data.name} has one view"
+        )
+    return dataclasses.replace(judge, validation=views.seen_from(judge.validation, settings.views))
 
 
 def choose_rule(

@@ -5,11 +5,11 @@ import math
 import pathlib
 
 from common import config
+from common.datasets.views import VIEWS
 from common.models import zoo
 from common.training.config import SupervisedConfig
 from kernels import entropy_coding
 from kernels.entropy_coding import DEFAULT_MAX_OUTPUT_BYTES
-from projects.deepcabac.judge import VIEWS
 
 FLAGS = pathlib.Path(__file__).parent / "flags"
 MODELS = ("lenet_300_100", "lenet5", "small_vgg16")

@@ -9,7 +9,8 @@ import dataclasses
 import pathlib
 
 from common import app, config, weight_files
-from common.publishing import report
+from common.models import zoo
+from common.publishing import markdown, report
 from common.runs import provenance
 from common.study import pieces
 from common.study.pieces import Piece
@@ -17,7 +18,6 @@ from kernels import entropy_coding
 from projects.deepcabac import inspect
 from projects.deepcabac.config import FLAGS, CompressConfig, training_of
 from projects.deepcabac.decompress import DecompressConfig
-from projects.deepcabac.judge import open_judge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,12 @@ def main(settings: DemoConfig, run: app.Run) -> dict:
     finished = pieces.complete([decompress], run)
 
     summary = entropy_coding.inspect(file.read_bytes())
-    print(inspect.as_text(inspect.tensor_rows(summary)), inspect.total_line(summary), sep="\n")
-    judge = open_judge(str(train.path))
+    print(
+        markdown.aligned(inspect.COLUMNS, inspect.tensor_rows(summary), inspect.TEXTS),
+        inspect.total_line(summary),
+        sep="\n",
+    )
+    judge = zoo.network_of(train.path)
     before, after = (
         judge.accuracy(weight_files.load_tree(path), judge.test) for path in (train.path, weights)
     )  # fmt: skip

@@ -4,9 +4,9 @@ Looks only: nothing is written unless --run_dir is given, which keeps the table 
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 from common import app, config
+from common.publishing import markdown
 from kernels import entropy_coding
 from kernels.entropy_coding import Summary
 from projects.deepcabac import decompress, plots
@@ -32,7 +32,7 @@ def main(settings: InspectConfig, run: app.Run) -> dict:
         tensors = sorted(summary.tensors, key=lambda tensor: -tensor.stored_bytes)
         summary = dataclasses.replace(summary, tensors=tuple(tensors))
     rows, totals = tensor_rows(summary), total_line(summary)
-    print(as_text(rows))
+    print(markdown.aligned(COLUMNS, rows, TEXTS))
     print(totals)
     run.table("tensors", COLUMNS, rows, "Tensors of the file", totals)
     plots.draw_bits(run, summary)
@@ -72,15 +72,6 @@ def total_line(summary: Summary) -> str:
     if any(tensor.shares_stream for tensor in summary.tensors):
         text += " (* its part, by size, of a stream that small tensors share)"
     return text
-
-
-def as_text(rows: Sequence[Sequence[str]]) -> str:
-    """Returns an aligned table: texts to the left, numbers to the right."""
-    lines = [COLUMNS, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    pad = [str.ljust] * TEXTS + [str.rjust] * (len(COLUMNS) - TEXTS)
-    texts = ["  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """What is to be compressed: the tensors of a checkpoint, with the steps and importances that files say of them."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from common import app, weight_files
-from common.models import zoo
+from common.models import batch_norm, training_state, zoo
 from kernels import entropy_coding
-from projects.deepcabac import layer_steps, training_state
+from kernels.entropy_coding import layer_steps
 from projects.deepcabac.config import CompressConfig
 
 TREE_BYTES = 1 << 16  # of the place of a tensor in a tree, at most
@@ -109,7 +108,7 @@ def importance_file(settings: CompressConfig) -> pathlib.Path | None:
 def with_importance(settings: CompressConfig, tree: dict, importance: pathlib.Path | None) -> Network:
     """Returns a tree with the steps and importances that follow from a file, as the settings mean it."""
     if settings.fold_batch_norm is not None:
-        tree = fold_batch_norm(tree, settings.fold_batch_norm)
+        tree = batch_norm.fold_statistics(tree, settings.fold_batch_norm)
     network = Network(tree, scan=settings.scan, jobs=settings.jobs, quantizer=settings.quantizer)
     if importance is None:
         return network
@@ -134,27 +133,3 @@ def check_names(tensors: Mapping[str, np.ndarray], values: Mapping[str, np.ndarr
         shape, own = list(np.shape(array)), list(tensors[name].shape)
         if shape != own:
             raise ValueError(f"{source}: {name!r} has shape {shape}, in the checkpoint it is {own}")
-
-
-def fold_batch_norm(tree: Mapping, epsilon: float) -> dict:
-    """Returns a tree of the same function in evaluation mode whose running means and variances are all zero.
-
-    Normalisation by (0, epsilon) then leaves y = x scale' / sqrt(epsilon) + bias', so that only two vectors a layer
-    need bits: scale' = scale sqrt(epsilon / (var + epsilon)), bias' = bias - mean scale / sqrt(var + epsilon).
-
-    Args:
-      tree: with `scale`, `bias`, `mean` and `var` side by side for each batch normalisation.
-      epsilon: the one that the network adds to its variances.
-    """
-    folded = {}
-    for name, node in tree.items():
-        if isinstance(node, Mapping) and set(node) == {"scale", "bias", "mean", "var"}:
-            wide = {key: np.asarray(value, np.float64) for key, value in node.items()}
-            gain = wide["scale"] / np.sqrt(wide["var"] + epsilon)
-            zero = np.zeros_like(node["mean"])
-            scale = (gain * math.sqrt(epsilon)).astype(node["scale"].dtype)
-            bias = (wide["bias"] - wide["mean"] * gain).astype(node["bias"].dtype)
-            folded[name] = {"scale": scale, "bias": bias, "mean": zero, "var": zero.astype(node["var"].dtype)}
-        else:
-            folded[name] = fold_batch_norm(node, epsilon) if isinstance(node, Mapping) else node
-    return folded

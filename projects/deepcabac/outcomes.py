@@ -5,13 +5,14 @@ import math
 from collections.abc import Mapping
 
 from common import app, weight_files
-from common.models import zoo
-from common.study import statistics
+from common.models import training_state, zoo
+from common.study import other_coders, statistics
 from kernels import entropy_coding
-from projects.deepcabac import quantization, training_state
+from kernels.entropy_coding import layer_steps
+from kernels.entropy_coding.layer_steps import is_float, is_weight
+from projects.deepcabac import quantization
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
-from projects.deepcabac.layer_steps import is_float, is_weight
 from projects.deepcabac.network import Network
 from projects.deepcabac.quantization import Rule
 from projects.deepcabac.search import SLACK
@@ -44,7 +45,8 @@ def describe(settings: CompressConfig, outcome: Outcome, judge: zoo.Network | No
     exact = {name: array for name, array in network.flat.items() if name in network.exact}
     tensors = weight_files.flatten(outcome.original) | exact
     original_bytes = sum(array.nbytes for array in tensors.values())
-    snr = quantization.weight_snr(network.tree, outcome.decoded)
+    decoded = weight_files.flatten(outcome.decoded)
+    snr = layer_steps.weight_snr(network.flat, decoded)
     result = {
         "bytes": len(outcome.data),
         "original_bytes": original_bytes,
@@ -52,7 +54,7 @@ def describe(settings: CompressConfig, outcome: Outcome, judge: zoo.Network | No
         "weight_snr_db": snr if math.isfinite(snr) else str(snr),
         "rule": dataclasses.asdict(rule) if rule else "lossless",
     }
-    result |= worst_tensor(network.flat, weight_files.flatten(outcome.decoded))  # folded statistics are zero by design
+    result |= worst_tensor(network.flat, decoded)  # folded statistics are zero by design
     if judge is None and "zeroed" in result:  # accuracies would tell
         reason = f"nothing but zeros is left of {len(result['zeroed'])} tensors, see zeroed; no accuracy was measured"
         result["status"] = {"level": "doubtful", "reasons": [reason]}
@@ -106,7 +108,7 @@ def worst_tensor(before: Mapping, after: Mapping) -> dict:
             if not after[name].any():
                 zeroed.append(name)
             if is_weight(array):
-                ratios[name] = quantization.weight_snr({name: array}, {name: after[name]})
+                ratios[name] = layer_steps.weight_snr({name: array}, {name: after[name]})
     result: dict = {"zeroed": zeroed} if zeroed else {}
     if ratios and math.isfinite(lowest := min(ratios.values())):
         result["lowest_snr_db"] = {"tensor": min(ratios, key=ratios.__getitem__), "db": lowest}
@@ -124,7 +126,7 @@ def warn(result: Mapping, run: app.Run) -> None:
 
 def draw(settings: CompressConfig, outcome: Outcome, run: app.Run) -> None:
     """Leaves tables and pictures of an outcome for the report."""
-    from projects.deepcabac import inspect, other_coders, plots  # matplotlib takes a second to import
+    from projects.deepcabac import inspect, plots  # matplotlib takes a second to import
 
     network, candidates = outcome.network, outcome.candidates
     summary = entropy_coding.inspect(outcome.data, **network.limits)

@@ -6,7 +6,7 @@ from typing import Any
 from common.publishing import Headline, Page, origin
 from common.publishing.markdown import Table
 from common.publishing.origin import Results
-from projects.deepcabac.other_coders import MISSING
+from common.study.other_coders import MISSING
 
 TITLES = {
     "lenet_300_100": "LeNet-300-100",

@@ -1,31 +1,20 @@
 """Pictures of a training (curves, sparsity) and of a compression (rate, bits, weights, other coders)."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from common import app
 from common.publishing import curves
-from common.publishing.curves import plt
+from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED, plt
+from common.study import other_coders
 from kernels.entropy_coding import Summary
-from projects.deepcabac import other_coders
+from kernels.entropy_coding.layer_steps import is_weight
 from projects.deepcabac.candidates import Candidate, Candidates
-from projects.deepcabac.layer_steps import is_weight
 
-BLUE, RED, GREY = "#1f5f8b", "#c8553d", "#9aa5ad"
-STARS = (RED, "#7a4fa3", "#3f7d4e")  # points of a search
+STARS = (RED, PURPLE, GREEN)  # points of a search
 MOST_BARS, MOST_HISTOGRAMS = 24, 12  # layers in one picture; the others are left out, and the caption says so
-
-
-@contextlib.contextmanager
-def picture(run: app.Run, name: str, caption: str, *grid: int, **options) -> Iterator[np.ndarray | plt.Axes]:
-    """Yields the axes of a figure, which becomes `plots/NAME.png` with its caption."""
-    figure, axes = plt.subplots(*grid, layout="constrained", **options)
-    yield axes
-    run.plot(name, figure, caption)
-    plt.close(figure)
 
 
 def draw_training(run: app.Run, rows: Sequence[Mapping[str, str]], layers: Sequence[str]) -> None:
@@ -37,7 +26,7 @@ def draw_training(run: app.Run, rows: Sequence[Mapping[str, str]], layers: Seque
       layers: their names.
     """
     caption = "Training loss (with noise, if any) and validation error of the pruned network."
-    with picture(run, "training", caption, figsize=(6, 3.4)) as axis:
+    with curves.picture(run, "training", caption, figsize=(6, 3.4)) as axis:
         axis.plot(*curves.series(rows, "cross_entropy"), color=BLUE, linewidth=1)
         axis.set_xlabel("step")
         curves.set_log(axis)
@@ -47,7 +36,8 @@ def draw_training(run: app.Run, rows: Sequence[Mapping[str, str]], layers: Seque
         errors.plot(steps, 100 * (1 - accuracies), color=RED, marker=".", linewidth=1)
         errors.set_ylim(0)
         errors.set_ylabel("validation error (%)", color=RED)
-    with picture(run, "sparsity", "Nonzero weights of each layer during the training.", figsize=(6, 3.4)) as axis:
+    caption = "Nonzero weights of each layer during the training."
+    with curves.picture(run, "sparsity", caption, figsize=(6, 3.4)) as axis:
         colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
         for name, colour in zip(layers, colours, strict=True):
             steps, shares = curves.series(rows, f"nonzero/{name}")
@@ -70,13 +60,10 @@ def draw_weights(run: app.Run, before: Mapping[str, np.ndarray], after: Mapping[
         return
     caption = "Weights that are not zero, before (grey, in 61 bins) and after (red: how many take each value)."
     caption += f" The {MOST_HISTOGRAMS} largest layers." if len(layers) < len(finite) else ""
-    columns = min(4, len(layers))
-    grid = (-(-len(layers) // columns), columns)
-    size = (2.7 * columns, 2.2 * grid[0])
-    with picture(run, "weights_before_after", caption, *grid, figsize=size, squeeze=False) as axes:
-        for axis in axes.flat[len(layers) :]:
-            axis.set_axis_off()
-        for axis, (name, array) in zip(axes.flat, layers.items(), strict=False):
+    counts = {name: (np.count_nonzero(array), np.count_nonzero(after[name])) for name, array in layers.items()}
+    titles = [f"{name.removesuffix('/kernel')}\n{old:,} \u2192 {new:,} nonzero" for name, (old, new) in counts.items()]
+    with curves.panels(run, "weights_before_after", caption, titles) as axes:
+        for axis, (name, array) in zip(axes, layers.items(), strict=True):
             old, new = (values[values != 0] for values in (array, after[name].astype(np.float64)))
             limit = max(np.abs(old).max(initial=0), np.abs(new).max(initial=0)) or 1.0
             bins = np.linspace(-limit, limit, 62)
@@ -87,12 +74,10 @@ def draw_weights(run: app.Run, before: Mapping[str, np.ndarray], after: Mapping[
             else:
                 axis.hist(new, bins=bins, histtype="step", color=RED, label="after")
             axis.set_yscale("log")
-            axis.tick_params(labelsize=7)
-            axis.set_title(f"{name.removesuffix('/kernel')}\n{old.size:,} \u2192 {new.size:,} nonzero", fontsize=8)
-            _tidy(axis)
-        axes.flat[0].figure.supxlabel("weight", fontsize=9)
-        axes.flat[0].figure.supylabel("how many", fontsize=9)
-        axes.flat[0].legend(fontsize=7, frameon=False)
+            curves.tidy(axis)
+        axes[0].figure.supxlabel("weight", fontsize=9)
+        axes[0].figure.supylabel("how many", fontsize=9)
+        axes[0].legend(fontsize=7, frameon=False)
 
 
 def draw_bits(run: app.Run, summary: Summary) -> None:
@@ -109,28 +94,17 @@ def draw_bits(run: app.Run, summary: Summary) -> None:
     size = (7.6, 0.9 + 0.24 * max(len(weights), 3))
     kilobytes = [tensor.stored_bytes / 1000 for tensor in weights]
     zeros = [f"{100 * tensor.sparsity:.0f} %" for tensor in weights]
-    with picture(run, "bits", caption, 1, 2, figsize=size, sharey=True) as (left, right):
+    with curves.picture(run, "bits", caption, 1, 2, figsize=size, sharey=True) as (left, right):
         names = [tensor.name.removesuffix("/kernel") for tensor in weights]
-        _bars(left, names, [tensor.bits_per_weight for tensor in weights], BLUE)
+        curves.bars(left, names, [tensor.bits_per_weight for tensor in weights], BLUE)
         left.set_xlabel("bits a weight")
-        _bars(right, names, kilobytes, RED, zeros)
+        curves.bars(right, names, kilobytes, RED, zeros)
         right.set(xlabel="kB in the file (zeros in %)", xlim=(0, 1.22 * max(kilobytes) or 1))
-
-
-def _bars(axis, names: Sequence[str], values: Sequence[float], colours, texts: Sequence[str] = ()) -> None:
-    """Horizontal bars from top to bottom, a text behind each."""
-    rows = range(len(names))
-    axis.barh(rows, values, color=colours, height=0.7)
-    axis.set(yticks=list(rows), ylim=(len(names) - 0.4, -0.6))
-    axis.set_yticklabels(names, fontsize=8)
-    for row, (value, text) in enumerate(zip(values, texts, strict=False)):
-        axis.annotate(text, (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    _tidy(axis)
 
 
 def draw_rate_accuracy(run: app.Run, candidates: Candidates, best: Candidate, original_bytes: int, caption: str):
     """Every evaluated candidate, the front, the network as it came, and the best candidate."""
-    with picture(run, "rate_accuracy", caption, figsize=(6.2, 3.8)) as axis:
+    with curves.picture(run, "rate_accuracy", caption, figsize=(6.2, 3.8)) as axis:
         rate_accuracy(axis, candidates, {"chosen": best}, original_bytes)
 
 
@@ -163,13 +137,13 @@ def rate_accuracy(axis, candidates: Candidates, points: Mapping[str, Candidate],
         ylim=(lowest - 0.1, reference + 0.35), ylabel="accuracy on images kept apart (%)",
     )  # fmt: skip
     axis.legend(fontsize=8, loc="lower right", frameon=False)
-    _tidy(axis)
+    curves.tidy(axis)
 
 
 def draw_coders(run: app.Run, coders: other_coders.Sizes) -> None:
     """Bytes of every coder on the same integers, ours marked; float32 is named, not drawn."""
     caption = "The same integers by several coders; the whole file has names and check sums too."
-    with picture(run, "baselines", caption, figsize=(6.2, 3.4)) as axis:
+    with curves.picture(run, "baselines", caption, figsize=(6.2, 3.4)) as axis:
         coder_bars(axis, coders)
 
 
@@ -184,7 +158,7 @@ def coder_bars(axis, coders: other_coders.Sizes) -> None:
     scale, unit = (1e6, "MB") if max(sizes.values()) >= 1e6 else (1e3, "kB")
     values = [size / scale for size in sizes.values()]
     texts = [f"{size:,} B, {100 * size / float32:.3g} %" for size in sizes.values()]
-    _bars(axis, list(sizes), values, colours, texts)
+    curves.bars(axis, list(sizes), values, colours, texts)
     axis.set(xlim=(0, 1.45 * max(values)), xlabel=f"size ({unit}; per cent of {float32:,} B as float32)")
 
 
@@ -207,13 +181,7 @@ class Drawing(NamedTuple):
 def draw_result(run: app.Run, name: str, title: str, drawing: Drawing) -> None:
     """Leaves the picture of a published result: rate and accuracy on the left, other coders on the right."""
     caption = f"Rate and accuracy of {title}; the same integers by other coders."
-    with picture(run, name, caption, 1, 2, figsize=(11.4, 3.9)) as (left, right):
+    with curves.picture(run, name, caption, 1, 2, figsize=(11.4, 3.9)) as (left, right):
         rate_accuracy(left, drawing.candidates, drawing.points, drawing.original_bytes)
         coder_bars(right, drawing.coders)
         left.figure.suptitle(title, fontsize=11)
-
-
-def _tidy(axis) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="x", color="#000000", alpha=0.08, linewidth=0.6)
-    axis.set_axisbelow(True)

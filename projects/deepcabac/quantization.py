@@ -8,13 +8,8 @@ import numpy as np
 
 from common import weight_files
 from kernels import entropy_coding
-from projects.deepcabac.layer_steps import (
-    is_float,
-    is_weight,
-    largest_magnitude,
-    relative_precision,
-    root_mean_square,
-)
+from kernels.entropy_coding import layer_steps
+from kernels.entropy_coding.layer_steps import is_float, is_weight, largest_magnitude, relative_precision
 from projects.deepcabac.network import Network
 
 LARGEST_LEVEL = (1 << 31) - 16
@@ -55,7 +50,9 @@ def encode(network: Network, rule: Rule | None, check: bool = False) -> bytes:
         return entropy_coding.compress(network.tree, **options)
     steps = tensor_steps(network, rule)
     if network.importance and has_decisions(network, rule):
-        options["importance"] = weight_files.nest(scaled_importance(network, steps))
+        options["importance"] = weight_files.nest(
+            layer_steps.scaled_importance(network.flat, network.importance, steps)
+        )
     options |= {"quantizer": network.quantizer, "rate_weight": rule.rate_weight}
     return entropy_coding.compress(network.tree, step=steps, **options)
 
@@ -83,7 +80,7 @@ def rule_steps(network: Network, rule: Rule) -> dict[str, float]:
         elif is_float(array) and rule.small_step is not None:
             steps[name] = rule.small_step
         elif is_float(array) and rule.small_relative_step is not None and array.any():
-            steps[name] = rule.small_relative_step * root_mean_square(array)
+            steps[name] = rule.small_relative_step * layer_steps.root_mean_square(array)
     return steps
 
 
@@ -103,35 +100,6 @@ def unquantised(network: Network, steps: Mapping[str, float]) -> dict[str, str]:
         elif largest / step > LARGEST_LEVEL and step < largest * relative_precision(tensors[name].dtype):
             reasons[name] = f"its largest value, {largest:.6g}, is beyond all levels of step {step:.3g}"
     return reasons
-
-
-def scaled_importance(network: Network, steps: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Returns importances for errors in steps, with mean 1 over the weights that are not zero.
-
-    The mean makes `rate_weight` mean the same whatever unit the importances have.
-    """
-    tensors = network.flat
-    scaled = {name: values * steps[name] ** 2 for name, values in network.importance.items() if name in steps}
-    total = sum(float(values[tensors[name] != 0].sum()) for name, values in scaled.items())
-    count = sum(int(np.count_nonzero(tensors[name])) for name in scaled)
-    mean = total / count if count else 0.0
-    if not (math.isfinite(mean) and mean > 0):
-        raise ValueError(f"the mean importance of the nonzero weights is {mean}; expected a finite number > 0")
-    return {name: values / mean for name, values in scaled.items()}
-
-
-def weight_snr(tree: Mapping, decoded: Mapping) -> float:
-    """Signal-to-noise ratio of the tensors with two or more axes, in dB; infinite when they are equal."""
-    before, after = weight_files.flatten(tree), weight_files.flatten(decoded)
-    signal = noise = 0.0
-    for name, array in before.items():
-        if is_weight(array) and math.isfinite(largest_magnitude(array)):  # a mask is stored to the bit
-            wide = array.astype(np.float64)
-            signal += float(np.vdot(wide, wide))
-            noise += float(((wide - after[name].astype(np.float64)) ** 2).sum())
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
 def verify(network: Network, rule: Rule | None, data: bytes) -> dict:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 
 from common import app
+from kernels.entropy_coding.layer_steps import is_weight
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
-from projects.deepcabac.layer_steps import is_weight
 from projects.deepcabac.network import Network
 from projects.deepcabac.quantization import Rule
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from common import app, config, files, publishing, weight_files
 from common.runs import provenance
-from common.study import parts, pieces, statistics
+from common.study import other_coders, parts, pieces, statistics
 from common.study.pieces import Gathered, Piece
-from projects.deepcabac import compress, other_coders, plots, quantization, search
+from projects.deepcabac import compress, plots, quantization, search
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import FLAGS, CompressConfig, TrainConfig, training_of
 from projects.deepcabac.network import load_network

@@ -4,8 +4,10 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from common import weight_files
+from kernels.entropy_coding import layer_steps
+from kernels.entropy_coding.layer_steps import is_weight, largest_magnitude
 from projects.deepcabac import quantization
-from projects.deepcabac.layer_steps import is_weight, largest_magnitude
 from projects.deepcabac.network import Network
 from projects.deepcabac.quantization import Rule
 
@@ -59,7 +61,7 @@ def reach_snr(network: Network, rule: Rule, target: float, log: Callable[[str], 
 
     def excess(step: float) -> float:
         data = quantization.encode(network, dataclasses.replace(rule, step=step))
-        ratio = quantization.weight_snr(network.tree, network.decode(data))
+        ratio = layer_steps.weight_snr(network.flat, weight_files.flatten(network.decode(data)))
         log(f"step {step:.6g}: {ratio:.3f} dB, {len(data)} bytes")
         return ratio - target
 

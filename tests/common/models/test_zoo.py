@@ -128,3 +128,10 @@ def test_published_weights_are_opened_by_their_name(tmp_path, monkeypatch):
     np.testing.assert_array_equal(opened.validation.labels, [0, 2, 4])
     np.testing.assert_array_equal(opened.test.labels, [1, 3])
     assert opened.input_shape == (224, 224, 3) and np.all(opened.preprocess(opened.test.images) == 0)
+
+
+def test_who_judges_other_weights_of_a_network(source):
+    assert zoo.network_of(source) is None and zoo.network_of(source, model="mlp") is None
+    (source / "flags.txt").write_text("--model=mlp\n--dataset=digits\n--width=0.3\n")
+    judge = zoo.network_of(source, model=None, width=0.5)
+    assert judge.name == "mlp" and judge.params["fc1"]["kernel"].shape[1] == 64

@@ -31,3 +31,8 @@ def test_a_page_is_written_where_it_changes(tmp_path):
     path = tmp_path / "page.md"
     path.write_text("old")
     assert markdown.rewrite(path, "new") and not markdown.rewrite(path, "new") and path.read_text() == "new"
+
+
+def test_a_table_for_a_terminal_is_aligned():
+    text = markdown.aligned(("name", "bytes"), [["a", "1,000"], ["long name", "7"]])
+    assert text.split("\n") == ["name       bytes", "-" * 16, "a          1,000", "long name      7"]

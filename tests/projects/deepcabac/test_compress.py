@@ -14,7 +14,7 @@ import pytest
 from common import app, weight_files
 from common.runs import run_directory
 from kernels import entropy_coding
-from projects.deepcabac import compress, decompress, demo, inspect, quantization, sensitivity, study, training_state
+from projects.deepcabac import compress, decompress, demo, inspect, quantization, sensitivity, study
 from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.network import Network
 from projects.deepcabac.quantization import Rule
@@ -434,14 +434,6 @@ def test_the_state_of_an_optimiser_is_no_network(run, tmp_path):
         else:
             assert not any("opt_state" in name for name in decoded)
     assert sizes["exact"] - sizes["leave_out"] == 2 * 4 * 60 * 80 + 4
-    assert training_state.names({"params": weights, "mu": moments["mu"], "nu": moments["nu"]}) == [
-        "mu/fc1/kernel", "nu/fc1/kernel",
-    ]  # fmt: skip
-    assert (
-        training_state.names({"encoder": {"mu": {"kernel": np.ones((3, 2))}, "logvar": {"kernel": np.ones((3, 2))}}})
-        == []
-    )
-    assert training_state.names({"opt": {"w": np.ones((3, 2))}}) == []  # there is nothing beside it
 
 
 def test_nothing_to_compress_is_said(run, tmp_path):
@@ -469,17 +461,6 @@ def test_a_layer_that_is_lost_beside_large_ones_is_named(run, tmp_path, capfd):
     assert result["weight_snr_db"] >= 30 and result["zeroed"] == ["w1"]
     assert result["lowest_snr_db"] == {"tensor": "w1", "db": pytest.approx(0.0)}
     assert "nothing but zeros is left of w1" in capfd.readouterr().err and result["status"]["level"] == "doubtful"
-
-
-def test_moments_under_the_names_of_pytorch():
-    moments = {f"state.{i}.{name}": np.ones((4, 3)) for i in range(2) for name in ("exp_avg", "exp_avg_sq")}
-    assert training_state.names({"fc.weight": np.ones((4, 3)), **moments}) == list(moments)
-
-
-def test_norms_and_heads_with_names_of_moments_are_of_the_network():
-    statistics = {name: np.ones(5) for name in ("m", "v", "g", "b")}
-    heads = {name: {"kernel": np.ones((7, 2))} for name in ("mu", "nu")}
-    assert training_state.names({"fc": {"kernel": np.ones((4, 5))}, "bn": statistics, **heads}) == []
 
 
 def test_folded_statistics_are_not_lost(run, tmp_path):

@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from common import datasets
 from common.runs import run_directory
 from kernels import entropy_coding
-from projects.deepcabac import judge, quantization, search
+from projects.deepcabac import quantization, search
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.network import Network
@@ -167,18 +166,6 @@ def test_views_of_an_image_are_one_observation(tmp_path):
     best = smallest(make(once), caution=1.0)
     doubled = make(twice, lambda trees: np.tile(correct_many(trees), (1, 2)), views=2)
     assert smallest(doubled, caution=1.0).rule == best.rule
-
-
-def test_views_of_photographs():
-    images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
-    photographs = judge.seen_from(datasets.Split(images, np.array([3, 5])), 3)
-    assert photographs.labels.tolist() == [3, 5] * 3
-    np.testing.assert_array_equal(photographs.images[:2], images)
-    np.testing.assert_array_equal(photographs.images[2:4], images[:, :, ::-1])
-    # The centre crop of a moved view is another crop of the same photograph, without what wraps around.
-    np.testing.assert_array_equal(photographs.images[4:, 16:240, 16:240], images[:, :224, :224])
-    with pytest.raises(ValueError, match="views=7: choose 1 to 6"):
-        judge.seen_from(datasets.Split(images, np.array([3, 5])), 7)
 
 
 @pytest.mark.parametrize("at_once", [2, 5])

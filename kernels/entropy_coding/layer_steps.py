@@ -1,7 +1,7 @@
 """A step for each layer: from the posterior deviations of its weights (DC-v1), or from how much they matter.
 
 DC-v1 (arXiv:1907.11900) also weighs squared errors by 1 / sigma^2; DC-v2 has one step for all and needs nothing of
-this. Everything here goes from and to name -> array or number.
+this. Everything here goes from and to name -> array or number; a result is what `compress` takes as step, importance.
 """
 
 import math
@@ -29,7 +29,7 @@ def largest_magnitude(array: np.ndarray) -> float:
     return float(np.maximum(array.max(), -array.min())) if array.size else 0.0
 
 
-def relative_precision(dtype) -> float:
+def relative_precision(dtype: np.dtype) -> float:
     """Returns the distance of 1 to the next number of a dtype of floats."""
     return float(ml_dtypes.finfo(dtype).eps)
 
@@ -44,8 +44,8 @@ def dc_v1(
 ) -> dict[str, float]:
     """Returns name -> Delta = 2 max(|w| + sigma / 2) / (ceil(range / min sigma) + S) of every tensor with a sigma.
 
-    Maximum, range and minimum are over the weights that are not zero. A `Rule.step` of 1 is the paper's Delta at S = 0;
-    larger factors give the coarser steps that pruned networks bear.
+    Maximum, range and minimum are over the weights that are not zero. Pruned networks bear coarser steps: multiples of
+    the paper's Delta at S = 0.
 
     Args:
       weights: name -> tensor.
@@ -108,3 +108,37 @@ def equal_price(weights: Mapping[str, np.ndarray], importance: Mapping[str, np.n
                 logs.append(math.log(root_mean_square(array) / steps[name]))
     scale = math.exp(sum(logs) / len(logs)) if logs else 1.0
     return {name: step * scale for name, step in steps.items()}
+
+
+def scaled_importance(
+    weights: Mapping[str, np.ndarray], importance: Mapping[str, np.ndarray], steps: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Returns importances for errors in steps, with mean 1 over the weights that are not zero.
+
+    The mean makes the price of a bit mean the same whatever unit the importances have.
+
+    Args:
+      weights: name -> tensor.
+      importance: name -> weights of the squared errors, in the unit of the weights.
+      steps: name -> step; tensors without one are left out.
+    """
+    scaled = {name: values * steps[name] ** 2 for name, values in importance.items() if name in steps}
+    total = sum(float(values[weights[name] != 0].sum()) for name, values in scaled.items())
+    count = sum(int(np.count_nonzero(weights[name])) for name in scaled)
+    mean = total / count if count else 0.0
+    if not (math.isfinite(mean) and mean > 0):
+        raise ValueError(f"the mean importance of the nonzero weights is {mean}; expected a finite number > 0")
+    return {name: values / mean for name, values in scaled.items()}
+
+
+def weight_snr(weights: Mapping[str, np.ndarray], decoded: Mapping[str, np.ndarray]) -> float:
+    """Signal-to-noise ratio of the tensors with two or more axes, in dB; infinite when they are equal."""
+    signal = noise = 0.0
+    for name, array in weights.items():
+        if is_weight(array) and math.isfinite(largest_magnitude(array)):  # a mask is stored to the bit
+            wide = array.astype(np.float64)
+            signal += float(np.vdot(wide, wide))
+            noise += float(((wide - decoded[name].astype(np.float64)) ** 2).sum())
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf

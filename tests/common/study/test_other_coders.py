@@ -1,11 +1,10 @@
-"""Other coders' sizes against bounds and by hand; the published tables against their files."""
+"""Other coders' sizes against bounds and by hand."""
 
 import numpy as np
 import pytest
 
+from common.study import other_coders
 from kernels import entropy_coding, peers
-from projects.deepcabac import other_coders
-from projects.deepcabac.page import page
 
 
 def test_a_huffman_code_by_hand():
@@ -62,20 +61,6 @@ def test_nncodec_makes_the_same_streams(table):
     assert coders.bytes[other_coders.NNCODEC] == shortest + 4 * 150
     # Our order of axes is chosen by an estimate of the bits, which may miss a near tie.
     assert coders.bytes[other_coders.STREAMS] <= 1.005 * coders.bytes[other_coders.NNCODEC]
-
-
-def test_the_readme_shows_what_the_result_files_say():
-    text = (page.folder / "README.md").read_text()
-    assert page.rendered(text) == text, "run: python -m projects.deepcabac.study --render_readme"
-
-
-def test_results_name_their_origin_and_are_within_their_own_bounds():
-    for name, result in page.read().items():
-        assert {"commit", "device", "versions", "date"} <= set(result["provenance"]), name
-        assert (page.results / f"{name}.png").is_file()
-        for point in result["points"].values():
-            for row in point["seeds"]:
-                assert row["percent"] == pytest.approx(100 * row["bytes"] / result["float32_bytes"], rel=1e-6)
 
 
 def test_steps_too_fine_for_a_static_coder_leave_it_out(tmp_path):
