@@ -180,16 +180,17 @@ def nest(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for name, array in flat.items():
         *parents, last = name.split("/")
         if not last or not all(parents):
-            raise ValueError(f"name {name!r} has an empty part between its slashes")
+            raise ValueError(f"name {name!r} has an empty part between its slashes; rename that array in its file")
         if len(parents) > LARGEST_DEPTH:
             raise ValueError(f"name {name[:80]!r}... is nested more than {LARGEST_DEPTH} levels deep")
         node = tree
-        for part in parents:
+        for depth, part in enumerate(parents, 1):
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
-                raise ValueError(f"name {name!r} collides with the array {name[: name.index(part) + len(part)]!r}")
+                array_name = "/".join(parents[:depth])
+                raise ValueError(f"name {name!r} collides with the array {array_name!r}; rename one of them")
         if last in node:
-            raise ValueError(f"name {name!r} is both an array and a group of arrays")
+            raise ValueError(f"name {name!r} is both an array and a group of arrays; rename one of them")
         node[last] = array
     return tree
 

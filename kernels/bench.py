@@ -107,8 +107,8 @@ def provenance() -> dict:
     """Where and on what a result was measured."""
 
     def git(*arguments) -> str:
-        done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else "unknown"
+        process = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
+        return process.stdout.strip() if process.returncode == 0 else "unknown"
 
     packages = ("jax", "jaxlib", "numpy", "numba")
     versions = {name: importlib.metadata.version(name) for name in packages}

@@ -81,14 +81,14 @@ def evaluate_many(
             f"evaluate_many needs trees, images and one label each; found {len(trees)} trees, {len(images)} images and "
             f"labels of shape {labels.shape}."
         )
-    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *map(dict, trees))
+    stack = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *map(dict, trees))
     if len(jax.devices()) > 1 and len(trees) % len(jax.devices()) == 0:
         mesh = jax.make_mesh((len(jax.devices()),), ("trees",), axis_types=(jax.sharding.AxisType.Auto,))
-        stacked = jax.device_put(stacked, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("trees")))
+        stack = jax.device_put(stack, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("trees")))
     else:
-        stacked = jax.device_put(stacked)
+        stack = jax.device_put(stack)
     batches = _batches(images, labels, batch_size)
-    verdicts = [_correct_many(apply, preprocess, top, stacked, batch, truth) for batch, truth in batches]
+    verdicts = [_correct_many(apply, preprocess, top, stack, batch, truth) for batch, truth in batches]
     return np.concatenate([np.asarray(verdict) for verdict in verdicts], axis=1)[:, : len(images)]
 
 

@@ -96,9 +96,9 @@ class Checkpointer:
         for step in reversed(self.steps()):
             path = self.directory / f"{step:08d}"
             try:
-                stored = orbax_files.load(path)
-                leaves = orbax_files.unmark_empty(stored["leaves"])
-                if int(stored["checksum"]) != _checksum(leaves) or int(stored["step"]) != step:
+                content = orbax_files.load(path)
+                leaves = orbax_files.unmark_empty(content["leaves"])
+                if int(content["checksum"]) != _checksum(leaves) or int(content["step"]) != step:
                     raise ValueError("its checksum does not fit its content")
             except MemoryError:
                 raise
@@ -195,20 +195,20 @@ def _like(template: Any, leaves: Mapping[str, np.ndarray], path: pathlib.Path) -
     return jax.tree.unflatten(jax.tree.structure(template), values)
 
 
-def _placed(leaf: Any, stored: np.ndarray, is_key: bool) -> Any:
+def _placed(leaf: Any, array: np.ndarray, is_key: bool) -> Any:
     """Returns a stored array as the kind of thing that the template's leaf is."""
     import jax
 
     if isinstance(leaf, (bool, int, float, complex)):
-        return type(leaf)(stored.item())
+        return type(leaf)(array.item())
     if isinstance(leaf, (np.ndarray, np.generic)):
-        return stored if isinstance(leaf, np.ndarray) else stored[()]
+        return array if isinstance(leaf, np.ndarray) else array[()]
     if is_key:
         spans = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
-        data = mesh.place(stored, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(stored)
+        data = mesh.place(array, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(array)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     sharding = getattr(leaf, "sharding", None)
     if sharding is not None and not sharding.is_fully_addressable:
-        return mesh.place(stored, sharding)
+        return mesh.place(array, sharding)
     # A copy: the host array must not be shared with a buffer that a training step donates.
-    return jax.device_put(stored, sharding, may_alias=False) if sharding else jax.numpy.array(stored)
+    return jax.device_put(array, sharding, may_alias=False) if sharding else jax.numpy.array(array)

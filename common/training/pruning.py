@@ -35,8 +35,8 @@ def scheduled_density(progress: jax.Array | float, start: float, end: float, fin
       start, end: between which it falls.
       final: share of weights that stay.
     """
-    done = jnp.clip((progress - start) / max(end - start, 1e-9), 0.0, 1.0)
-    return final + (1.0 - final) * (1.0 - done) ** 3
+    progressed = jnp.clip((progress - start) / max(end - start, 1e-9), 0.0, 1.0)
+    return final + (1.0 - final) * (1.0 - progressed) ** 3
 
 
 def magnitude_masks(kernels: Any, density: jax.Array | float) -> Any:

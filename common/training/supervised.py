@@ -93,11 +93,11 @@ def train(
         mesh.check_split(batch_size, batch_sharding)
     advance, totals = _make_advance(step, state, arrays, batch_size, batch_sharding)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
-    state, counted, first = _strong(state), 0, 0
+    state, row_steps, first = _strong(state), 0, 0
     if not alone:
         state, totals = mesh.replicate((state, totals), batch_sharding.mesh)
-    if restored := checkpointer.restore_latest((state, totals, counted)):
-        first, (state, totals, counted) = restored
+    if restored := checkpointer.restore_latest((state, totals, row_steps)):
+        first, (state, totals, row_steps) = restored
         run.log(f"resumed after step {first} of {total}")
 
     saved, saved_at = first, time.monotonic()
@@ -108,14 +108,14 @@ def train(
             if epoch != order_epoch:
                 order, order_epoch = permutation(seed, epoch, size), epoch
             state, totals = advance(state, totals, order[position * batch_size : (position + 1) * batch_size])
-            counted += 1
+            row_steps += 1
             progress.update(1)
 
             ends_epoch = position == epoch_steps - 1
             has_row = done % log_every == 0 or ends_epoch
             if has_row:
-                means = {name: float(value) / counted for name, value in jax.device_get(totals).items()}
-                totals, counted = jax.tree.map(jax.numpy.zeros_like, totals), 0
+                means = {name: float(value) / row_steps for name, value in jax.device_get(totals).items()}
+                totals, row_steps = jax.tree.map(jax.numpy.zeros_like, totals), 0
                 if ends_epoch and evaluate is not None and ((epoch + 1) % evaluate_every == 0 or done == total):
                     means |= {name: np.asarray(value) for name, value in evaluate(mesh.to_local(state)).items()}
                 run.metrics.write(done, **means)
@@ -128,7 +128,7 @@ def train(
             is_step = checkpoint_steps is not None and done % checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
-                checkpointer.save(done, (state, totals, counted))
+                checkpointer.save(done, (state, totals, row_steps))
                 saved, saved_at = done, time.monotonic()
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")

@@ -14,7 +14,7 @@ import numpy as np
 from common import app, config, files
 from common.models import zoo
 from common.publishing import explorer_files
-from projects.attribution import inputs, methods, pictures, pieces
+from projects.attribution import batches, inputs, methods, pictures
 
 FORMATS = ("png", "npy", "hdf5")
 
@@ -68,15 +68,15 @@ def main(settings: ExplainConfig, run: app.Run) -> dict:
     samples = inputs.gather(settings.images, settings.first, settings.count, network.data, settings.target)
     paths = explain_all(settings, run, network, samples)
     output = pathlib.Path(settings.output) if settings.output else run.path / "heatmaps"
-    written = write(settings, output, paths, samples, network)
-    facts = pieces.summarise(paths, samples.labels is not None)
+    outputs = write(settings, output, paths, samples, network)
+    facts = batches.summarise(paths, samples.labels is not None)
     pictures.draw(run, settings, paths, samples, network)
     if settings.output:
-        run.outputs(*written)
+        run.outputs(*outputs)
     return {
         "network": network.name, "dataset": network.data.name, "method": settings.method, "images": samples.count,
         **facts, **doubts(settings.method, facts["constant_maps"], samples.count),
-        "written": [str(path) for path in written[:8]],
+        "written": [str(path) for path in outputs[:8]],
     }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Sa
             y, relevance = explain(params, x, target, keys_of(settings.seed, number))
             check_finite(relevance, samples.index[number])
             labels = np.argmax(np.asarray(y), -1) if labels is None else labels  # ViRelAy wants one
-            pieces.save(
+            batches.save(
                 path, x=x, relevance=relevance, prediction=y, target=target, label=labels, index=samples.index[number]
             )
             progress.update(1)
@@ -156,24 +156,24 @@ def predict(fn, params, x):
 def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, network) -> list[pathlib.Path]:
     """Writes what was asked for; returns the files."""
     output.mkdir(parents=True, exist_ok=True)
-    written = []
+    outputs = []
     if "hdf5" in settings.formats:
         about = {"network": network.name, "method": settings.method, "target": settings.target}
         about |= {} if samples.labels is not None else {"labels": "there are none: the predicted classes"}
         path = output / "attribution.h5"
-        explorer_files.write_attribution(path, pieces.numbered(paths), samples.count, **about)
-        written.append(path)
+        explorer_files.write_attribution(path, batches.numbered(paths), samples.count, **about)
+        outputs.append(path)
         if samples.images is not None:
-            written.append(output / "dataset.h5")
-            labels = np.concatenate([pieces.load(path)["label"] for path in paths])
-            explorer_files.write_dataset(written[-1], samples.images, labels, name=network.data.name)
+            outputs.append(output / "dataset.h5")
+            labels = np.concatenate([batches.load(path)["label"] for path in paths])
+            explorer_files.write_dataset(outputs[-1], samples.images, labels, name=network.data.name)
     if "npy" in settings.formats:
-        written.append(output / "relevance.npy")
-        with files.beside(written[-1]) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate([pieces.load(path)["relevance"] for path in paths]))
+        outputs.append(output / "relevance.npy")
+        with files.beside(outputs[-1]) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate([batches.load(path)["relevance"] for path in paths]))
     if "png" in settings.formats and settings.pictures:
-        written += pictures.save_heatmaps(output, paths, settings)
-    return written
+        outputs += pictures.save_heatmaps(output, paths, settings)
+    return outputs
 
 
 if __name__ == "__main__":

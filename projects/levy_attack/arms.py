@@ -4,6 +4,7 @@ An arm and a seed are an attack of their own, a piece `runs/<folder>/<victim>_<n
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -49,14 +50,8 @@ NULL = Arm("isotropic", 1.0)
 RADIUS = Arm("radius", 1.0)  # is it the jumps alone, without heavy-tailed directions?
 ALPHAS = tuple(Arm("coordinatewise", alpha) for alpha in (2.0, 1.0, 0.5, 1.5, 0.8, 1.2, 1.8))
 LENGTHS = (
-    BASELINE,
-    Arm("length", 1.0),
-    Arm("coordinatewise", 1.0),
-    Arm("length", 1.5),
-    Arm("coordinatewise", 1.5),
-    Arm("length", 2.0),
-    STEPS_CONTROL,
-    RADIUS,
+    *(BASELINE, Arm("length", 1.0), Arm("coordinatewise", 1.0), Arm("length", 1.5), Arm("coordinatewise", 1.5)),
+    *(Arm("length", 2.0), STEPS_CONTROL, RADIUS),
     Arm("length", 1.0, has_short_steps=True),  # once the first steps are those that a small budget can afford
 )
 
@@ -94,22 +89,17 @@ class Study:
         if self.training:
             training = training_piece(self.training, runs)
             attack = dataclasses.replace(attack, checkpoint=str(training.path))
-            if not (training.path / "result.json").exists():  # one that was trained in another way is attacked as it is
-                needs = (training,)
-        return {
-            (arm, seed): Piece(
-                f"{attack.victim}_{arm.name}_seed{seed}",
-                "levy_attack.attack",
-                dataclasses.replace(
-                    attack, noise=arm.noise, alpha=arm.alpha, seed=seed, **(SHORT if arm.has_short_steps else {})
-                ),
-                needs=needs,
-                runs=runs,
-                folder=self.folder,
-            )
-            for seed in seeds
-            for arm in self.arms
-        }
+            # A victim that is there is attacked as it is, however it was trained.
+            needs = () if (training.path / "result.json").exists() else (training,)
+        pieces = {}
+        for seed, arm in itertools.product(seeds, self.arms):
+            steps = SHORT if arm.has_short_steps else {}
+            settings = dataclasses.replace(attack, noise=arm.noise, alpha=arm.alpha, seed=seed, **steps)
+            name = f"{attack.victim}_{arm.name}_seed{seed}"
+            pieces[arm, seed] = Piece(
+                name, "levy_attack.attack", settings, needs=needs, runs=runs, folder=self.folder
+            )  # fmt: skip
+        return pieces
 
 
 def training_piece(name: str, runs: str = "runs") -> Piece:
@@ -120,31 +110,25 @@ def training_piece(name: str, runs: str = "runs") -> Piece:
 
 def _effort(victim: str) -> Study:
     """At equal effort: small victims, 10,000 queries, every arm."""
-    attack = VerbConfig(
-        victim=victim, width=0.25, images=12, per_class=2, budget=10_000, batch_size=12, gallery=0
-    )  # fmt: skip
-    return Study(attack, LENGTHS, f"{victim}_quarter", "levy_attack.effort")
+    options = {"width": 0.25, "images": 12, "per_class": 2, "budget": 10_000, "batch_size": 12, "gallery": 0}
+    return Study(VerbConfig(victim=victim, **options), LENGTHS, f"{victim}_quarter", "levy_attack.effort")
 
 
 def _cifar(victim: str, training: str | None = None, **changes) -> Study:
-    attack = VerbConfig(victim=victim, images=100, per_class=10, budget=2000, batch_size=100, **SHORT, **changes)
+    attack = VerbConfig(victim=victim, images=100, per_class=10, budget=2000, **SHORT, **changes)
     return Study(attack, ALPHAS[:3], training)
 
 
+VGG16 = {"checkpoint": "runs/deepcabac.train/small_vgg16_quarter_seed0", "width": 0.25}
+LITE0 = {"images": 50, "per_class": None, "budget": 1000, "batch_size": 52, "chunk": 20, **SHORT}
+MNIST_CNN = VerbConfig(victim="mnist_cnn", budget=5000, batch_size=200)
 STUDIES = {
     "mlp": Study(VerbConfig(victim="mlp", budget=25_000), (BASELINE, NULL, *ALPHAS[1:], RADIUS), "mlp"),
-    "mnist_cnn": Study(
-        VerbConfig(victim="mnist_cnn", budget=5000, batch_size=200), (*ALPHAS[:2], NULL, *ALPHAS[2:]), "mnist_cnn"
-    ),
+    "mnist_cnn": Study(MNIST_CNN, (*ALPHAS[:2], NULL, *ALPHAS[2:]), "mnist_cnn"),
     "cifar_cnn": _cifar("cifar_cnn", "cifar_cnn"),
     "resnet20": _cifar("resnet20", "resnet20"),
-    "small_vgg16": _cifar("small_vgg16", checkpoint="runs/deepcabac.train/small_vgg16_quarter_seed0", width=0.25),
-    "efficientnet_lite0": Study(
-        VerbConfig(
-            victim="efficientnet_lite0", images=50, per_class=None, budget=1000, batch_size=52, chunk=20, **SHORT
-        ),
-        ALPHAS[:2],
-    ),
+    "small_vgg16": _cifar("small_vgg16", **VGG16),
+    "efficientnet_lite0": Study(VerbConfig(victim="efficientnet_lite0", **LITE0), ALPHAS[:2]),
     "effort_mnist_cnn": _effort("mnist_cnn"),
     "effort_cifar_cnn": _effort("cifar_cnn"),
 }

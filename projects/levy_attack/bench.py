@@ -17,7 +17,7 @@ from common.models import zoo
 from common.study import parts
 from common.training import checkpoint
 from kernels import boundary_attack, peers, timing
-from kernels.alpha_stable import words
+from kernels.alpha_stable import random_bits
 from kernels.boundary_attack import AttackConfig, device_loop
 from projects.levy_attack import victims
 from projects.levy_attack.arms import SHORT
@@ -96,20 +96,16 @@ class Problem:
 
     def ours(self, alpha: float, budget: int, seed: int = 0, **first_steps: float) -> boundary_attack.Result:
         """Returns the result of our attack."""
-        settings = AttackConfig(
-            alpha=alpha, budget=budget, bisections=0, batch_size=len(self.images), chunk=1000, **first_steps
-        )  # fmt: skip
-        return boundary_attack.attack(
-            self.victim.predict, self.images, self.labels, settings, seed, starts=self.starts, on_device=True
-        )
+        options = {"bisections": 0, "batch_size": len(self.images), "chunk": 1000, **first_steps}
+        settings = AttackConfig(alpha=alpha, budget=budget, **options)
+        x, labels, starts = self.images, self.labels, self.starts
+        return boundary_attack.attack(self.victim.predict, x, labels, settings, seed, starts=starts, on_device=True)
 
     def theirs(self, command: str, **options) -> dict:
         """Returns the answer of a peer's attack, and "distances", float64 [images]."""
         answer = self.peer.ask(command, **self.files, **options)
-        difference = self.peer.get("output.npy").reshape(len(self.images), -1) - self.images.reshape(
-            len(self.images), -1
-        )
-        return answer | {"distances": np.linalg.norm(difference.astype(np.float64), axis=1)}
+        difference = (self.peer.get("output.npy") - self.images).astype(np.float64)
+        return answer | {"distances": np.linalg.norm(difference.reshape(len(difference), -1), axis=1)}
 
 
 def make_problem(checkpoints: str, name: str, count: int, peer: peers.Peer, dataset: str = "mnist") -> Problem:
@@ -125,10 +121,9 @@ def make_problem(checkpoints: str, name: str, count: int, peer: peers.Peer, data
     has_start = np.flatnonzero(np.isfinite(starts).reshape(len(starts), -1).all(1))[:count]
     x, labels, starts = x[has_start], labels[has_start], starts[has_start]
     starts = np.clip(x + OUTSIDE * (starts - x), 0, 1).astype(np.float32)
-    weights = weight_files.flatten(checkpoint.load_tree(folder))
-    network = {"mean": np.float32(data.mean), "std": np.float32(data.std), **weights}
+    network = {"mean": np.float32(data.mean), "std": np.float32(data.std)}
     files = {
-        "network": peer.put_many("network", network),
+        "network": peer.put_many("network", network | weight_files.flatten(checkpoint.load_tree(folder))),
         "problem": peer.put_many("problem", {"images": x, "labels": labels, "starts": starts}),
         "output": str(peer.folder / "output.npy"),
     }
@@ -167,7 +162,7 @@ def costs(settings: BenchConfig, peer: peers.Peer, queries_per_s: float) -> dict
     def hashes(keys):
         data = jax.random.key_data(keys)[..., None]
         counter = jnp.broadcast_to(jnp.arange(size, dtype=jnp.uint32), (*keys.shape, size))
-        first, second = words.threefry((data[..., 0, :], data[..., 1, :]), (jnp.zeros_like(counter), counter))
+        first, second = random_bits.threefry((data[..., 0, :], data[..., 1, :]), (jnp.zeros_like(counter), counter))
         return first ^ second
 
     def noise(keys):

@@ -39,6 +39,19 @@ CONTROLS = (  # words, the arm, and the kind of its ratios
         "same_steps",
     ),
 )
+SECTIONS = {
+    "At equal effort, over queries": ("effort_*",),
+    "Every step rescaled, each victim's full budget": tuple(TITLES),
+}
+COUNTS = (
+    "Test images that the victims get right.",
+    "Images and seeds for which no start was found: infinitely far in the medians, and equal to each other in the "
+    "comparisons.",
+    "Not run yet:",
+)
+COMPARISON = (
+    "Paired over images, at the full budget; beside it the Boundary Attack's own metric, whose ratio can differ:"
+)
 
 
 def title(result: Mapping) -> str:
@@ -94,27 +107,23 @@ def interval(values: tuple[float, float, float] | None) -> str:
     return f"{ratio} ({low} to {high})"
 
 
-def marks_of(results: Sequence[Mapping], first: int = MARKS[0]) -> list[int]:
-    """Returns the queries that tables of these studies show."""
-    budget = max(result["budget"] for result in results)
-    return [mark for mark in MARKS if first <= mark <= budget]
-
-
-def headings(marks: Sequence[int]) -> list[str]:
-    """Returns numbers of queries as columns."""
-    return [f"{mark:,}" for mark in marks]
+def marks_of(results: Results) -> dict[str, int]:
+    """Returns the queries that tables of these studies show, by their columns."""
+    budget = max(result["budget"] for result in results.values())
+    return {f"{mark:,}": mark for mark in MARKS if mark <= budget}
 
 
 def distance_table(results: Results) -> Table:
-    """Returns the median L2 distance over queries, and the other norms at the end."""
-    marks, rows = marks_of(results.values()), []
+    """Returns the median L2 distance over queries, other norms at the end, and how much of its steps the box left."""
+    marks, rows = marks_of(results), []
     for result in results.values():
-        places = [place(result, mark) for mark in marks]
+        places = [place(result, mark) for mark in marks.values()]
         for row in arms(result):
             cells = ["" if index is None else number(row["median"]["l2"][index]) for index in places]
-            norms = [number(row["median"][norm][-1]) for norm in ("l1", "linf", "squared_l2_per_pixel")]
-            rows.append([title(result), row["title"], len(row["seeds"]), *cells, *norms])
-    return ["victim", "noise", "seeds", *headings(marks), "L1", "Linf", "L2²/pixel"], rows
+            cells += [number(row["median"][norm][-1]) for norm in ("l1", "linf", "squared_l2_per_pixel")]
+            length = f"{float(row['realised']):.3f}" if "realised" in row else ""
+            rows.append([title(result), row["title"], len(row["seeds"]), *cells, length])
+    return ["victim", "noise", "seeds", *marks, "L1", "Linf", "L2²/pixel", "realised steps"], rows
 
 
 def comparison_table(results: Results) -> Table:
@@ -135,45 +144,28 @@ def comparison_table(results: Results) -> Table:
     return [*columns, "ratio of median L2²/pixel"], rows
 
 
-def curve_table(results: Results) -> Table:
-    """Returns the paired L2 ratios over queries, with their intervals: the end is one point of a curve."""
-    marks = marks_of(results.values())
-    rows = [
-        [title(result), row["title"], *(interval(ratio_at(result, row, "paired", "l2", mark)) for mark in marks)]
-        for result in results.values()
-        for row in arms(result)
-        if "paired" in row
-    ]
-    return ["victim", "noise", *headings(marks)], rows
-
-
-def ratio_table(result: Mapping, ratios: Sequence[tuple[str, str]] = ALL_RATIOS) -> Table:
-    """Returns the ratios of one study over queries: a row for each of some pairs (kind, norm) and each arm."""
-    marks = marks_of([result], first=200)
+def ratio_table(results: Results, ratios: Sequence[tuple[str, str]] = ALL_RATIOS) -> Table:
+    """Returns the ratios over queries: a row for each of some pairs (kind, norm), each study and each arm."""
+    marks = marks_of(results)
     rows = [
         [
-            f"{NORMS[norm]}, {KINDS[kind]}", row["title"], len(row["compared_seeds"]),
-            *(interval(ratio_at(result, row, kind, norm, mark)) for mark in marks),
+            title(result), f"{NORMS[norm]}, {KINDS[kind]}", row["title"], len(row["compared_seeds"]),
+            *(interval(ratio_at(result, row, kind, norm, mark)) for mark in marks.values()),
         ]
         for kind, norm in ratios
+        for result in results.values()
         for row in arms(result)
-        if kind in row
+        if norm in row.get(kind, ())
     ]  # fmt: skip
-    return ["ratio", "arm", "seeds", *headings(marks)], rows
+    return ["victim", "ratio", "noise", "seeds", *marks], rows
 
 
-def median_table(result: Mapping) -> Table:
-    """Returns median L2 distances over queries, and how much of their steps the box left."""
-    marks, rows = marks_of([result], first=200), []
-    for row in arms(result):
-        cells = [f"{float(row['median']['l2'][place(result, mark)]):.3g}" for mark in marks]
-        rows.append([row["title"], *cells, f"{float(row['realised']):.3f}"])
-    return ["arm", *headings(marks), "realised steps"], rows
-
-
-def findings(name: str, result: Mapping) -> list[str]:
+def finding_text(name: str, result: Mapping) -> str:
     """Returns what a study shows, in sentences that follow from its numbers alone."""
-    return effort_findings(result) if name.startswith("effort_") else [direction_finding(result)]
+    if not name.startswith("effort_"):
+        return f"- {direction_finding(result)}"
+    heading = f"{title(result)}, {result['images']} images, paired L2 ratios to alpha = 2 in first steps of 0.01:"
+    return "\n".join([heading, "", *(f"- {sentence}" for sentence in effort_findings(result))])
 
 
 def effort_findings(result: Mapping) -> list[str]:
@@ -232,68 +224,49 @@ def headline(results: Results) -> Headline:
 
 def tables(results: Results) -> list:
     """Returns everything between the markers."""
-    efforts, directions = select(results, "effort_*"), select(results, *TITLES)
-    parts = ["### At equal effort, over queries", *effort_text(efforts)] if efforts else []
-    parts += ["### Every step rescaled, each victim's full budget", *direction_text(directions)] if directions else []
+    parts = []
+    for heading, names in SECTIONS.items():
+        if studies := select(results, *names):
+            parts += [f"### {heading}", *study_text(studies)]
     return parts + (["### Beside other attacks", *bench_text(results["bench"])] if "bench" in results else [])
 
 
-def effort_text(results: Results) -> list[str | Table]:
-    """Returns findings, tables and pictures of the comparison at equal effort."""
-    parts = []
-    for result in results.values():
-        what = f"{title(result)}, {result['images']} images, paired L2 ratios to alpha = 2 in first steps of 0.01:\n"
-        parts.append("\n".join([what, *(f"- {sentence}" for sentence in effort_findings(result))]))
+def study_text(results: Results) -> list[str | Table]:
+    """Returns findings, tables and pictures of some studies."""
     others = [pair for pair in ALL_RATIOS if pair not in MAIN_RATIOS]
-    for name, result in results.items():
-        details = markdown.table(*ratio_table(result, others))
-        parts += [
-            f"{title(result)} ({100 * result['accuracy']:.2f} % of {result['test_images']:,} test images), ratios to "
-            f"alpha = 2 after so many queries, 95 % intervals over {result['images']} images (attacks at "
-            f"{', '.join(result['attacked_at'])}):",
-            ratio_table(result, MAIN_RATIOS),
-            f"<details><summary>The other norms, paired and of the medians</summary>\n\n{details}\n\n</details>",
-            "Median L2 distances, and the share of the steps along the boundary that the box left:",
-            median_table(result),
-            f"Not run: {'; '.join(result['missing'])}." if result["missing"] else "",
-            page.picture(name, f"{title(result)}: ratios to alpha = 2 over queries"),
-        ]
-    return [*parts, origin.measured_on(results)]
-
-
-def direction_text(results: Results) -> list[str | Table]:
-    """Returns findings, tables and pictures of the studies at each victim's full budget."""
-    right = [
-        f"{title(result)}: {100 * result['accuracy']:.2f} % of {result['test_images']:,}"
-        for result in results.values()
-        if "accuracy" in result
-    ]
-    failures = [
-        f"{title(result)}: {spread([row['failures'] for row in arms(result)])} of "
-        f"{result['images'] * max(len(row['seeds']) for row in arms(result))} with every law"
-        for result in results.values()
-        if any(row["failures"] for row in arms(result))
-    ]
-    missing = [f"{title(result)}: {', '.join(result['missing'])}" for result in results.values() if result["missing"]]
+    comparison, ratios = comparison_table(results), ratio_table(results, others)
+    details = f"<details><summary>The other norms, paired and of the medians</summary>\n\n{markdown.table(*ratios)}"
     return [
-        "\n".join(f"- {direction_finding(result)}" for result in results.values()),
-        f"Test images that the victims get right. {'; '.join(right)}." if right else "",
-        "Images and seeds for which no start was found: infinitely far in the medians, and equal to each other in "
-        f"the comparisons. {'; '.join(failures)}."
-        if failures
-        else "",
-        "Median L2 distance after so many queries, and other norms at the end:",
+        *(finding_text(name, result) for name, result in results.items()),
+        *counts_text(results),
+        "Median L2 distance after so many queries, other norms at the end, and the share of their steps along the "
+        "boundary that the box left:",
         distance_table(results),
-        "Paired over images, at the full budget; beside it the Boundary Attack's own metric, whose ratio can differ:",
-        comparison_table(results),
-        "Paired L2 ratio to alpha = 2 after so many queries:",
-        curve_table(results),
-        f"Not run yet: {'; '.join(missing)}." if missing else "",
+        "Ratios to alpha = 2 after so many queries, with 95 % intervals over images:",
+        ratio_table(results, MAIN_RATIOS),
+        f"{details}\n\n</details>" if ratios[1] else "",
+        *([COMPARISON, comparison] if comparison[1] else []),
         origin.measured_on(results),
-        *(
-            page.picture(name, f"{title(one)}: distances over queries, ratios to alpha = 2")
-            for name, one in results.items()
-        ),
+        *(page.picture(name, f"{title(one)}: over queries, beside alpha = 2") for name, one in results.items()),
+    ]
+
+
+def counts_text(results: Results) -> list[str]:
+    """Returns how often victims are right, where no start was found, and which attacks have not run."""
+    right, failures, missing = [], [], []
+    for result in results.values():
+        rows = arms(result)
+        commits = f" (attacks at {', '.join(result['attacked_at'])})" if "attacked_at" in result else ""
+        if "accuracy" in result:
+            share = f"{100 * result['accuracy']:.2f} % of {result['test_images']:,}"
+            right.append(f"{title(result)}: {share}{commits}")
+        if any(row["failures"] for row in rows):
+            total = result["images"] * max(len(row["seeds"]) for row in rows)
+            failures.append(f"{title(result)}: {spread([row['failures'] for row in rows])} of {total} with every law")
+        if result["missing"]:
+            missing.append(f"{title(result)}: {', '.join(result['missing'])}")
+    return [
+        f"{text} {'; '.join(parts)}." for text, parts in zip(COUNTS, (right, failures, missing), strict=True) if parts
     ]
 
 

@@ -16,8 +16,10 @@ from kernels import alpha_stable
 ALPHAS = (0.2, 0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0)
 PANELS = (0.5, 1.0, 1.5, 1.8, 2.0)
 PLACES = (0.1, 0.5, 1.0, 2.0, 5.0)
-COLUMNS = ("alpha", "mean ln|X|, sigmas off", "Var ln|X|, % off", "cf, largest error x sqrt(n)", "signs, sigmas off")
-COLUMNS += ("tail beyond 1e-3, % off", "alpha by likelihood of 10,000")
+COLUMNS = (
+    *("alpha", "mean ln|X|, sigmas off", "Var ln|X|, % off", "cf, largest error x sqrt(n)", "signs, sigmas off"),
+    *("tail beyond 1e-3, % off", "alpha by likelihood of 10,000"),
+)
 log_pdf, log_survival = jax.jit(alpha_stable.sas_log_pdf), jax.jit(alpha_stable.sas_log_survival)
 
 

@@ -11,7 +11,7 @@ from common import app, config, publishing
 from common.study import pieces
 from projects.levy_attack import comparison, victims
 from projects.levy_attack.arms import SMALL, STUDIES, Study
-from projects.levy_attack.page import comparison_table, distance_table, findings, page, ratio_table
+from projects.levy_attack.page import comparison_table, distance_table, finding_text, page, ratio_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,17 +46,16 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
             run.log(f"{name}: no attack with alpha = 2 has finished")
             continue
         results[name] = result
-        sentences = findings(name, result)
-        print("\n".join(sentences))
+        print(finding_text(name, result))
         summary[name] = {row["title"]: row["comparison"] for row in result["arms"] if "comparison" in row}
-        run.table(f"{name}_ratios", *ratio_table(result), f"{result['title']}: ratios to alpha = 2 over queries")
-        picture = draw(run, name, result, " ".join(sentences))
+        picture = draw(run, name, result, finding_text(name, result))
         if settings.publish and run.is_main:
             page.write(name, result | _accuracy(study, by_arm) | {"provenance": stamp}, picture)
     if results:
         run.table(
             "distances", *distance_table(results), "Median L2 distance after so many queries, other norms at the end"
         )
+        run.table("ratios", *ratio_table(results), "Ratios to alpha = 2 after so many queries")
         run.table("comparison", *comparison_table(results), "Paired over images with alpha = 2, at the full budget")
     return summary | gathered.summary()
 

@@ -71,9 +71,8 @@ def open_victim(name: str, checkpoint: str | None, dataset: str | None = None, w
     network = zoo.open_network(checkpoint or name, model=name, width=width, dataset=data)
     data = network.data
     if is_published:
-        batch_size = network.batch_size if jax.default_backend() == "cpu" else None
-        predict = functools.partial(_labels_lite0, network.fn, batch_size)
-        predict = jax.tree_util.Partial(predict, jax.device_put(network.params))
+        labels = functools.partial(_labels_lite0, network.fn, network.batch_size)
+        predict = jax.tree_util.Partial(labels, jax.device_put(network.params))
     else:
         is_plain = name in NARROW or (name in NARROWED and width <= NARROW_WIDTH)
         predict = make_predict(network.module, network.params, data.mean, data.std, is_plain)
@@ -108,13 +107,13 @@ def _apply_plainly(apply, weights, inputs):
 
 
 def _labels_lite0(apply, batch_size, weights, images):
-    """Labels of EfficientNet-Lite0; a few images at a time, which a CPU's caches like."""
+    """Labels of EfficientNet-Lite0; on a CPU a few images at a time, which its caches like."""
     inputs = (images * 255.0 - 127.0) / 128.0
 
     def classify(part):
         return jnp.argmax(apply(weights, part), axis=-1).astype(jnp.int32)
 
-    if batch_size is None or len(images) <= batch_size or len(images) % batch_size:
+    if len(images) <= batch_size or len(images) % batch_size:
         return classify(inputs)
     parts = inputs.reshape(-1, batch_size, *inputs.shape[1:])
     return jax.lax.map(classify, parts).reshape(-1)

@@ -94,7 +94,7 @@ def test_heatmaps_are_enlarged_pictures(explained):
 def test_a_killed_run_goes_on(explained, tmp_path, monkeypatch):
     """The second batch fails; the same command then explains only what is missing, to the same numbers."""
     folder, _, settings = explained
-    original, calls = explain.pieces.save, []
+    original, calls = explain.batches.save, []
 
     def save(path, **arrays):
         calls.append(path.name)
@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on(explained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         original(path, **arrays)
 
-    monkeypatch.setattr(explain.pieces, "save", save)
+    monkeypatch.setattr(explain.batches, "save", save)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     assert not (tmp_path / "heatmaps").exists()

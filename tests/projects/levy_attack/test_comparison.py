@@ -103,7 +103,7 @@ def test_pages_and_pictures(attacks):
     assert "longer first steps to 0.20" in headline(results).result
     text = markdown.text_of(tables(results))
     assert "results/effort_mnist_cnn.png" in text and "L2²/pixel, of the medians" in text
-    columns, rows = ratio_table(result)
+    columns, rows = ratio_table(results)
     assert all(len(row) == len(columns) for row in rows) and len(rows) == 8 * (len(LENGTHS) - 1) + 4
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from kernels import autoregressive
@@ -74,24 +75,24 @@ def steps_in_all(settings: TrainConfig) -> int:
     return -(-settings.steps // period) * period
 
 
+def annealing(settings: TrainConfig, step, xp=jnp):
+    """Returns the share of the final beta at a step, counted from 1, by JAX or (`xp`) NumPy."""
+    if settings.anneal == 0:
+        return 1.0
+    if settings.anneal is not None:
+        return -xp.expm1(step * math.log(settings.anneal))
+    share = ANNEAL_SHARE if settings.anneal_share is None else settings.anneal_share
+    return xp.minimum(step / max(share * settings.steps, 1.0), 1.0)
+
+
 def beta_at(settings: TrainConfig, beta, done) -> jax.Array:
     """Returns the inverse temperature of the step after `done` steps towards `beta`."""
-    if settings.anneal == 0:
-        return beta
-    if settings.anneal is not None:
-        return beta * -jnp.expm1((done + 1.0) * math.log(settings.anneal))
-    share = ANNEAL_SHARE if settings.anneal_share is None else settings.anneal_share
-    return beta * jnp.minimum((done + 1.0) / max(share * settings.steps, 1.0), 1.0)
+    return beta * annealing(settings, done + 1.0)
 
 
-def final_beta(settings: TrainConfig, steps: int) -> float:
-    """Returns the inverse temperature of the last of so many steps."""
-    if settings.anneal == 0:
-        return settings.beta
-    if settings.anneal is not None:
-        return settings.beta * -math.expm1(steps * math.log(settings.anneal))
-    share = ANNEAL_SHARE if settings.anneal_share is None else settings.anneal_share
-    return settings.beta * min(steps / max(share * settings.steps, 1.0), 1.0)
+def final_beta(settings: TrainConfig) -> float:
+    """Returns the inverse temperature of the last step of a training by `train`."""
+    return float(settings.beta * annealing(settings, steps_in_all(settings), np))
 
 
 def rate_at(settings: TrainConfig, plateau: Plateau, done) -> jax.Array:
@@ -158,7 +159,7 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
             "forbidden": forbidden.mean(dtype=jnp.float32),
         }  # fmt: skip
         plateau = next_plateau(settings, state.plateau, metrics["loss"])
-        wider = on_the_way(settings, state, mean if settings.averaging else parameters)
+        wider = wider_networks(settings, state, mean if settings.averaging else parameters)
         return State(parameters, mean, moments, plateau, state.key, state.done + 1, wider), metrics
 
     return step
@@ -176,7 +177,7 @@ def mean_allowed(energies: jax.Array) -> jax.Array:
     return jnp.where(allowed, energies, 0.0).sum() / jnp.maximum(allowed.sum(), 1)
 
 
-def on_the_way(settings: TrainConfig, state: State, parameters: dict) -> tuple:
+def wider_networks(settings: TrainConfig, state: State, parameters: dict) -> tuple:
     """Returns the networks of WIDER shares of beta: each is that of the first step at or beyond it."""
     if not settings.defended:
         return ()

@@ -23,22 +23,22 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def first(paths: Sequence[pathlib.Path], count: int) -> dict[str, np.ndarray]:
     """Returns the first `count` samples of all batches as one, fewer where there are fewer."""
-    found, total = [], 0
+    parts, total = [], 0
     for path in paths:
-        found.append(load(path))
-        total += len(found[-1]["index"])
+        parts.append(load(path))
+        total += len(parts[-1]["index"])
         if total >= count:
             break
-    return {name: np.concatenate([piece[name] for piece in found])[:count] for name in found[0]}
+    return {name: np.concatenate([piece[name] for piece in parts])[:count] for name in parts[0]}
 
 
 def numbered(paths: Sequence[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
     """Yields all batches with `index` counted from 0: the numbers of the samples in a data set of these alone."""
-    done = 0
+    start = 0
     for path in paths:
         piece = load(path)
-        yield piece | {"index": np.arange(done, done + len(piece["index"]))}
-        done += len(piece["index"])
+        yield piece | {"index": np.arange(start, start + len(piece["index"]))}
+        start += len(piece["index"])
 
 
 def explained_outputs(piece: dict[str, np.ndarray]) -> np.ndarray:
