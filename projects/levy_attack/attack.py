@@ -6,14 +6,14 @@ alpha-stable noise. The method itself is `kernels.boundary_attack`.
 
 import contextlib
 import pathlib
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from common import app, weight_files
+from common.training import supervised
 from kernels import boundary_attack
 from kernels.boundary_attack import ENDINGS, AttackConfig, Progress, Result
 from projects.levy_attack import state_file, victims
@@ -64,19 +64,19 @@ def main(settings: VerbConfig, run: app.Run) -> dict:
     indices = victims.choose_images(victim, settings.images, settings.per_class)
     x0, labels = victim.images[indices], victim.labels[indices]
     targets, starts = _targets_and_starts(victim, labels) if settings.targeted else (None, None)
-    began = time.monotonic()
-    with _Watch(run, settings, x0.shape[1:]) as watch:
+    began, gallery = time.monotonic(), run.path / "gallery.npz"
+    with _watch(run, settings, gallery) as on_chunk:
         result = attack(
             victim.predict, x0, labels, settings.attack(), settings.seed,
             targets=targets, starts=starts, ids=indices, on_device=True,
-            on_chunk=watch, checkpoint=run.path / "state.npz", checkpoint_seconds=settings.checkpoint_seconds,
+            on_chunk=on_chunk, checkpoint=run.path / "state.npz", checkpoint_seconds=settings.checkpoint_seconds,
         )  # fmt: skip
     run.log(f"attacked in {time.monotonic() - began:.0f} s")
     if run.is_main:
         save(run.path / "attack.npz", result, indices)
         from projects.levy_attack import plots  # matplotlib takes seconds to import
 
-        plots.draw_attack(run, result, victim, x0[: settings.gallery], watch.gallery)
+        plots.draw_attack(run, result, victim, x0[: settings.gallery], gallery)
     medians = {name: np.median(values[:, -1]) for name, values in result.traces.items()}
     lengths = result.traces["realised"][:, -1]
     medians["realised"] = np.median(lengths[np.isfinite(lengths)]) if np.isfinite(lengths).any() else None
@@ -111,43 +111,26 @@ def _targets_and_starts(victim: victims.Victim, labels: np.ndarray) -> tuple[np.
     return targets, victim.images[[first[int(target)] for target in targets]]
 
 
-class _Watch:
-    """Shows progress after every chunk, keeps pictures for the gallery, and ends the attack on SIGTERM."""
+@contextlib.contextmanager
+def _watch(run: app.Run, settings: VerbConfig, gallery: pathlib.Path) -> Iterator[Callable[[Progress], None]]:
+    """Yields what is called after every chunk: it shows progress, adds first images to the gallery, ends on SIGTERM."""
+    count, bar = min(settings.gallery, settings.images), None
+    with supervised.Termination(alone=True) as termination, contextlib.ExitStack() as contexts:
 
-    def __init__(self, run: app.Run, settings: VerbConfig, shape: tuple[int, ...]):
-        self.run, self.settings, self.shape, self.must_end = run, settings, shape, False
-        self.path = run.path / "gallery.npz"
-        arrays = weight_files.load_npz(self.path) if self.path.exists() else {}
-        self.gallery = {int(queries): images for queries, images in arrays.items()}
+        def on_chunk(progress: Progress) -> None:
+            nonlocal bar
+            if bar is None:  # what a killed attack had asked already is no part of the rate
+                total, title = settings.images * settings.budget, f"{settings.victim} alpha {settings.alpha:g}"
+                bar = contexts.enter_context(run.progress(total, title, progress.queries))
+            bar.update(progress.queries - bar.done, median=np.median(progress.distances))
+            queries = set(np.asarray(progress.state.queries)[:count].tolist())
+            if run.is_main and len(queries) == 1 and queries <= set(GALLERY_QUERIES):
+                images = {str(queries.pop()): np.asarray(progress.state.x[:count])}
+                weight_files.save_npz(gallery, images | (weight_files.load_npz(gallery) if gallery.exists() else {}))
+            if termination.after(progress.queries):
+                raise app.Preempted(f"SIGTERM: state written after {progress.queries} queries")
 
-    def __enter__(self):
-        self._previous = signal.signal(signal.SIGTERM, self._note)
-        self._progress, self._contexts = None, contextlib.ExitStack()
-        return self
-
-    def __exit__(self, *exception):
-        signal.signal(signal.SIGTERM, self._previous)
-        self._contexts.close()
-
-    def _note(self, number, frame):
-        self.must_end = True
-
-    def __call__(self, progress: Progress) -> None:
-        if self._progress is None:  # what a killed attack had asked already is no part of the rate
-            total, title = (
-                self.settings.images * self.settings.budget,
-                f"{self.settings.victim} alpha {self.settings.alpha:g}",
-            )
-            self._progress = self._contexts.enter_context(self.run.progress(total, title, progress.queries))
-        self._progress.update(progress.queries - self._progress.done, median=np.median(progress.distances))
-        count = min(self.settings.gallery, self.settings.images)
-        queries = set(np.asarray(progress.state.queries)[:count].tolist())
-        if self.run.is_main and len(queries) == 1 and queries <= set(GALLERY_QUERIES):
-            images = np.asarray(progress.state.x[:count]).reshape(count, *self.shape)
-            self.gallery.setdefault(queries.pop(), images)
-            weight_files.save_npz(self.path, {str(queries): images for queries, images in self.gallery.items()})
-        if self.must_end:
-            raise app.Preempted(f"SIGTERM: state written after {progress.queries} queries")
+        yield on_chunk
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def compare(attacks: Mapping[tuple[Arm, int], Finished]) -> dict | None:
         traces.setdefault(arm, {})[seed] = content["traces"]
     if BASELINE not in traces:
         return None
-    rows = [_row(arm, by_seed, traces) for arm, by_seed in traces.items()]
+    rows = [_row(arm, traces[arm], traces) for arm in sorted(traces, key=lambda arm: arm != BASELINE)]  # that first
     tests = [row["comparison"] for row in rows if row["noise"] == BASELINE.noise and "comparison" in row]
     for test, p_value in zip(tests, statistics.holm([test["p_value"] for test in tests]), strict=True):
         test["p_holm"] = p_value

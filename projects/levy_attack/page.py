@@ -297,18 +297,7 @@ def bench_text(bench: Mapping) -> list[str | Table]:
 
 def quality_table(comparisons: Iterable[Mapping]) -> Table:
     """Returns our distances beside a peer's: a row for each comparison and each of our settings."""
-    columns = [
-        "victim",
-        "peer",
-        "ours",
-        "images",
-        "runs",
-        "queries",
-        "our median L2",
-        "theirs",
-        "ratio",
-        "paired ratio",
-    ]
+    columns = "victim, peer, ours, images, runs, queries, our median L2, theirs, ratio, paired ratio".split(", ")
     rows = [
         [
             one["victim"], one["beside"], who, one["images"], one["runs"], f"{one['queries']:,}",

@@ -1,10 +1,11 @@
 """Pictures of attacks for the reports, and of studies."""
 
+import pathlib
 from typing import Any
 
 import numpy as np
 
-from common import app
+from common import app, weight_files
 from common.publishing import curves
 from common.publishing.curves import plt
 from kernels.boundary_attack import Result
@@ -21,9 +22,7 @@ PANELS = (
 DASHES = {"length": "-", "coordinatewise": "--", "radius": ":", "isotropic": "-."}
 
 
-def draw_attack(
-    run: app.Run, result: Result, victim: victims.Victim, clean: np.ndarray, gallery: dict[int, np.ndarray]
-) -> None:
+def draw_attack(run: app.Run, result: Result, victim: victims.Victim, clean: np.ndarray, gallery: pathlib.Path) -> None:
     """Distances and step sizes over queries, and the images themselves at several numbers of queries."""
     norms = {
         "L1": (GREEN, result.traces["l1"]),
@@ -39,8 +38,12 @@ def draw_attack(
     }
     caption = "Step sizes in units of the distance: median and quartiles over images still walking."
     _draw_quartiles(run, "step_sizes", result.grid, steps, "step size / distance", caption)
-    if len(clean) and gallery:
-        _draw_gallery(run, victim, clean, gallery)
+    if gallery.exists():
+        arrays = weight_files.load_npz(gallery)
+        images = {int(queries): array.reshape(-1, *clean.shape[1:]) for queries, array in arrays.items()}
+        count = min(len(clean), *map(len, images.values()))  # --gallery may be another one since
+        if count:
+            _draw_gallery(run, victim, clean[:count], {queries: array[:count] for queries, array in images.items()})
 
 
 def _draw_quartiles(run: app.Run, name: str, grid: np.ndarray, lines: dict, label: str, caption: str) -> None:

@@ -38,14 +38,14 @@ def attacks(tmp_path, monkeypatch):
     return pieces
 
 
-def measured(attacks, missing=()):
+def result_of(attacks, missing=()):
     """The result of a study of which some attacks are missing."""
     finished = {piece: Finished(piece.path) for key, piece in attacks.items() if key not in missing}
     return measure(STUDY, attacks, finished)
 
 
 def test_ratios_are_those_of_the_distances(attacks):
-    result = measured(attacks)
+    result = result_of(attacks)
     assert result["missing"] == [] and result["attacked_at"] == ["0123456789"]
     for row in result["arms"]:
         arm = Arm(row["noise"], row["alpha"], row["has_short_steps"])
@@ -69,12 +69,14 @@ def test_ratios_are_those_of_the_distances(attacks):
 
 
 def test_seeds_that_are_missing_are_named_and_left_out(attacks):
-    result = measured(attacks, missing=[(Arm("length", 1.0), 1)])
+    result = result_of(attacks, missing=[(Arm("length", 1.0), 1)])
     assert result["missing"] == ["length of the draw, alpha = 1, seed 1"]
     row = next(row for row in result["arms"] if (row["noise"], row["alpha"]) == ("length", 1.0))
     assert row["compared_seeds"] == [0]
-    assert measured(attacks, missing=list(attacks)) is None
-    assert measured(attacks, missing=[(BASELINE, 0), (BASELINE, 1)]) is None
+    first = result_of(attacks, missing=[(BASELINE, 0)])["arms"][0]
+    assert (first["noise"], first["alpha"], first["seeds"]) == ("coordinatewise", 2.0, [1])
+    assert result_of(attacks, missing=list(attacks)) is None
+    assert result_of(attacks, missing=[(BASELINE, 0), (BASELINE, 1)]) is None
 
 
 def test_attacks_of_different_images_are_refused(attacks):
@@ -82,12 +84,12 @@ def test_attacks_of_different_images_are_refused(attacks):
     arrays = weight_files.load_npz(piece.path / "attack.npz")
     weight_files.save_npz(piece.path / "attack.npz", arrays | {"images": np.arange(1, IMAGES + 1)})
     with pytest.raises(ValueError, match="different images; remove those of an older victim"):
-        measured(attacks)
+        result_of(attacks)
 
 
 def test_pages_and_pictures(attacks):
     provenance = {"device": "cpu", "date": "2026-11-28T00:00:00Z", "commit": "0123456789abcdef", "dirty": False}
-    result = measured(attacks) | {"accuracy": 0.98, "test_images": 10_000, "provenance": provenance}
+    result = result_of(attacks) | {"accuracy": 0.98, "test_images": 10_000, "provenance": provenance}
     figure = plots.draw_study(result)
     assert [len(axis.lines) for axis in figure.axes] == [
         9,

@@ -9,6 +9,7 @@ from common import app, weight_files
 from common.publishing import markdown, origin
 from common.runs import run_directory
 from common.study import pieces
+from common.training import supervised
 from projects.levy_attack import arms, attack, study
 from projects.levy_attack.arms import ALPHAS, BASELINE, NULL, SMALL, STUDIES, Arm
 from projects.levy_attack.page import direction_finding, page, tables
@@ -22,7 +23,7 @@ def small(tmp_path_factory):
     return run, study.main(StudyConfig(), run)
 
 
-def taken(run, seeds=(0,)):
+def what_there_is(run, seeds=(0,)):
     """What there is of the small study: (its pieces, Gathered)."""
     attacks = SMALL.pieces(seeds, str(run.path / "runs"))
     return attacks, pieces.take(attacks.values())
@@ -59,15 +60,15 @@ def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypa
     monkeypatch.setattr(study, "page", dataclasses.replace(page, folder=tmp_path))
     monkeypatch.setattr(origin, "require_clean_tree", lambda folder: None)
     (tmp_path / "results").mkdir()
-    trained = json.loads((run.path / "runs" / "levy_attack.train" / "digits" / "result.json").read_text())
+    training = json.loads((run.path / "runs" / "levy_attack.train" / "digits" / "result.json").read_text())
     settings = StudyConfig(
         scale="full", studies=("mlp",), seeds=(0,), runs=str(run.path / "runs"), pieces="take", publish=True
     )
     assert study.main(settings, run)["mlp"] == result["mlp"]
     published = study.page.read()["mlp"]
-    assert published["accuracy"] == pytest.approx(trained["test_accuracy"], abs=1e-9)
+    assert published["accuracy"] == pytest.approx(training["test_accuracy"], abs=1e-9)
     assert (tmp_path / "results" / "mlp.png").is_file() and published["provenance"]["dirty"] is False
-    share = f"MLP 784-128-10: {100 * trained['test_accuracy']:.2f} % of {trained['test_images']:,}"
+    share = f"MLP 784-128-10: {100 * training['test_accuracy']:.2f} % of {training['test_images']:,}"
     assert share in markdown.text_of(tables({"mlp": published}))
     for failures, words in (((0, 0, 0), None), ((0, 2, 1), "0 to 2"), ((3, 3, 3), "3")):
         for row, count in zip(published["arms"], failures, strict=True):
@@ -78,7 +79,7 @@ def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypa
 
 
 def test_what_has_not_run_is_named(small):
-    attacks, gathered = taken(small[0], seeds=(0, 1))
+    attacks, gathered = what_there_is(small[0], seeds=(0, 1))
     result = study.measure(SMALL, attacks, gathered)
     assert result["missing"] == [f"{arm.title}, seed 1" for arm in SMALL.arms]
     text = direction_finding(result)
@@ -125,20 +126,13 @@ def test_studies_have_the_baseline_first():
 
 def test_an_attack_that_is_told_to_end_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch):
     run, _ = small
-    settings = taken(run)[0][Arm("coordinatewise", 1.0), 0].settings
+    settings = what_there_is(run)[0][Arm("coordinatewise", 1.0), 0].settings
     again = run_directory.open_for_test(tmp_path / "again")
-    watch_chunk = attack._Watch.__call__
-
-    def tell(watch, progress):
-        watch.must_end = progress.queries > 4000
-        watch_chunk(watch, progress)
-
     starts, progress = [], run_directory.Run.progress
     monkeypatch.setattr(run_directory.Run, "progress", lambda *a: starts.append(a[3]) or progress(*a))
-    monkeypatch.setattr(attack._Watch, "__call__", tell)
-    with pytest.raises(app.Preempted):
+    with monkeypatch.context() as patch, pytest.raises(app.Preempted):
+        patch.setattr(supervised.Termination, "after", lambda _, queries: queries > 4000)
         attack.main(settings, again)
-    monkeypatch.setattr(attack._Watch, "__call__", watch_chunk)
     attack.main(settings, again)
     assert starts[0] == 0 and starts[1] > 4000  # the rate that is shown is of this process
     piece = run.path / "runs" / "levy_attack.attack" / "mlp_coordinatewise_1_seed0"
