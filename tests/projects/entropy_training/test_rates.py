@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kernels import entropy, entropy_coding
-from projects.entropy_training import model, rates
+from projects.entropy_training import rates, relaxation
 
 GRID = jnp.asarray(entropy.symmetric_grid(0.4, 7), jnp.float32)
 SOFT = entropy.soft_assign(jnp.asarray(np.random.default_rng(0).laplace(0, 0.1, 60), jnp.float32), GRID, 300.0)
@@ -14,7 +14,7 @@ SOFT = entropy.soft_assign(jnp.asarray(np.random.default_rng(0).laplace(0, 0.1, 
 
 def counts_of(rate, soft):
     members = jnp.asarray(rates.context_members(rate, soft.shape[1]))
-    return model._shifted(soft @ members.T).T @ soft
+    return relaxation._shifted(soft @ members.T).T @ soft
 
 
 def test_entropy_and_conditional_are_the_kernels():
