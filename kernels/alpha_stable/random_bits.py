@@ -64,7 +64,7 @@ def draw(key: jax.Array, shape: tuple[int, ...], blocks: int = 1) -> list[jax.Ar
         return list(jax.random.bits(key, (2 * blocks, *shape), jnp.uint32))
     data = jax.random.key_data(key)
     index = flat_index(shape)
-    bits = []
+    bits: list[jax.Array] = []
     for first in (0, SECOND_BLOCK)[:blocks]:
         bits += threefry((data[0], data[1]), (jnp.full(shape, first, jnp.uint32), index))
     return bits

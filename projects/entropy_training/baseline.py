@@ -18,7 +18,7 @@ from flax import nnx
 from common import app, files, models, weight_files
 from common.models import zoo
 from common.training import augmentation, classifier, optimizers, pruning, step
-from kernels import entropy, entropy_coding
+from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training import coding
 from projects.entropy_training.config import BaselineConfig
@@ -107,10 +107,10 @@ def lloyd(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> 
     def make(price: float) -> Candidate:
         leaves = dict(rest)
         for path, kernel in kernels.items():
-            labels, centroids, _ = entropy.ecsq(
+            labels, centroids, _ = soft_entropy.ecsq(
                 kernel, LLOYD_LEVELS, float(price * kernel.var()), iterations=15, name=path
             )
-            leaves[path] = Codebook(*entropy.labels_to_levels(labels, centroids))
+            leaves[path] = Codebook(*soft_entropy.labels_to_levels(labels, centroids))
         return _candidate(leaves, accuracy, {"price": float(price)})
 
     return _bisect(LLOYD_PRICES, make, least)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from common import weight_files
-from kernels import entropy, entropy_coding
+from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training.hardening import Labelled
 
@@ -42,7 +42,7 @@ def fold_statistics(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def kernel_leaves(labelled: Labelled) -> dict[str, Codebook]:
     """Returns path -> codebook of every kernel."""
     return {
-        f"{name}/kernel": Codebook(*entropy.labels_to_levels(labels, labelled.centroids[name]))
+        f"{name}/kernel": Codebook(*soft_entropy.labels_to_levels(labels, labelled.centroids[name]))
         for name, labels in labelled.labels.items()
     }
 
@@ -126,8 +126,8 @@ def measure(labelled: Labelled, data: bytes) -> dict[str, float]:
         counts = np.bincount(labels.reshape(-1), minlength=len(labelled.centroids[name]))
         used = int(np.count_nonzero(counts))
         grid = FLOAT_BITS * used
-        bits["entropy"] += entropy.empirical_bits(labels, len(counts)) + grid
-        bits["huffman"] += float(counts @ entropy.huffman_lengths(counts)) + grid + 8 * used
+        bits["entropy"] += soft_entropy.empirical_bits(labels, len(counts)) + grid
+        bits["huffman"] += float(counts @ soft_entropy.huffman_lengths(counts)) + grid + 8 * used
         bits["cabac"] += 8 * streams[name] + grid
         bits["csr"] += csr_bits(labels != len(counts) // 2, used - 1) + grid
     values = excluded + sum(labels.size for labels in labelled.labels.values())
@@ -148,13 +148,13 @@ def layer_bits(labelled: Labelled) -> list[dict]:
     """Returns a row a layer: its bits by the entropy, by the rate estimates of the coder, and in its true codeword."""
     rows = []
     for name, labels in labelled.labels.items():
-        levels, values = entropy.labels_to_levels(labels, labelled.centroids[name])
+        levels, values = soft_entropy.labels_to_levels(labels, labelled.centroids[name])
         rows.append({
             "layer": name,
             "weights": int(labels.size),
             "nonzero": int(np.count_nonzero(levels)),
             "centroids": len(values),
-            "entropy": entropy.empirical_bits(labels),
+            "entropy": soft_entropy.empirical_bits(labels),
             "static": float(entropy_coding.rate_static(levels)),
             "exact": float(entropy_coding.rate_exact(levels, presets=True)),
             "codeword": 8 * entropy_coding.stream_length(levels),

@@ -13,7 +13,7 @@ from flax import nnx
 
 from common.models import zoo
 from common.training import augmentation, optimizers, step
-from kernels.entropy import LN2
+from kernels.soft_entropy import LN2
 from projects.entropy_training import relaxation
 from projects.entropy_training.config import TrainConfig
 

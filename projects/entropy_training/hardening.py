@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from common import weight_files
-from kernels import entropy
+from kernels import soft_entropy
 from projects.entropy_training import relaxation
 from projects.entropy_training.config import TrainConfig
 
@@ -73,7 +73,7 @@ def harden(
             nearest = np.asarray(jnp.argmax(layer.logits[...], axis=-1), np.int32)
         else:
             weight = 0.0 if settings.parametrisation == "ste" else factor * settings.harden_weight
-            price = weight * 2 * entropy.LN2 / float(relaxation.beta_of(jnp.asarray(grid), sharpness))
+            price = weight * 2 * soft_entropy.LN2 / float(relaxation.beta_of(jnp.asarray(grid), sharpness))
             nearest, grid = _cheapest(kernel, grid, price, iterations, name)
         labels[name], centroids[name] = nearest, grid
     return Labelled(labels, centroids, flat)
@@ -82,12 +82,12 @@ def harden(
 def _cheapest(kernel: np.ndarray, grid: np.ndarray, price: float, iterations: int, name: str):
     """Returns labels of a kernel at a price of a bit in squared weights, and the grid, moved where `ecsq` iterates."""
     levels = len(grid)
-    shares = np.bincount(entropy.assign(kernel, grid, np.ones(levels), 0.0).reshape(-1), minlength=levels)
-    labels = entropy.assign(kernel, grid, shares / kernel.size, price)
+    shares = np.bincount(soft_entropy.assign(kernel, grid, np.ones(levels), 0.0).reshape(-1), minlength=levels)
+    labels = soft_entropy.assign(kernel, grid, shares / kernel.size, price)
     if not iterations or price == 0:
         return labels, grid
     used, grid = np.union1d(np.unique(labels), levels // 2), grid.copy()
-    ranks, grid[used], _ = entropy.ecsq(
+    ranks, grid[used], _ = soft_entropy.ecsq(
         grid[labels], rate_weight=price, iterations=iterations, centroids=grid[used], name=name
     )
     return used[ranks].astype(np.int32), grid

@@ -14,7 +14,7 @@ from flax import nnx
 
 from common import datasets, models, weight_files
 from common.models import layers, zoo
-from kernels import entropy, local_reparametrization, soft_table
+from kernels import local_reparametrization, soft_entropy, soft_table
 from projects.entropy_training import rates
 from projects.entropy_training.config import TrainConfig
 
@@ -80,7 +80,7 @@ def create_network(settings: TrainConfig, data: datasets.Dataset, weights: Mappi
         kernel = flat.get(f"{name}/kernel")
         if kernel is None or not np.isfinite(kernel).all() or not np.any(kernel):
             raise ValueError(f"{name}/kernel must be there, finite and not all zero, to lay a grid over its values")
-        grid = entropy.symmetric_grid(float(np.abs(kernel).max()), settings.levels).astype(np.float32)
+        grid = soft_entropy.symmetric_grid(float(np.abs(kernel).max()), settings.levels).astype(np.float32)
         flat[f"{name}/centroids"] = grid
         if hasattr(layer, "logits"):
             distance = (kernel[..., None] - grid) / (grid[1] - grid[0])
@@ -141,7 +141,7 @@ def _labels(layer, settings: TrainConfig, sharpness):
         soft = jax.nn.softmax(layer.logits[...], axis=-1)
         flat = soft.reshape(-1, levels)
         before = _shifted(flat @ members.T)
-        return *entropy.moments(soft, centroids), before.T @ flat
+        return *soft_entropy.moments(soft, centroids), before.T @ flat
     table = soft_table.tabulate(centroids, beta_of(centroids, sharpness), settings.table_points)
     place = soft_table.locate(table, kernel)
     if len(members) == 1:

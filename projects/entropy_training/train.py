@@ -13,7 +13,7 @@ from common import app, files, weight_files
 from common.models import zoo
 from common.study import parts
 from common.training import classifier, step
-from kernels import entropy
+from kernels import soft_entropy
 from projects.entropy_training import coding, description_length, hardening, pictures, pretrain, relaxation, tuning
 from projects.entropy_training import config as config_lib
 from projects.entropy_training.config import TrainConfig
@@ -96,7 +96,7 @@ def constrain(settings: TrainConfig, run: app.Run, network: zoo.Network, weights
         fresh = tuning.fresh_statistics(labelled, settings, network, network.train.images[:FEW])
         return {
             "hard_accuracy": network.accuracy(fresh.tree(), network.validation),
-            "entropy_bits": sum(entropy.empirical_bits(labels) for labels in labelled.labels.values()),
+            "entropy_bits": sum(soft_entropy.empirical_bits(labels) for labels in labelled.labels.values()),
             "stream_bits": 8 * sum(coding.label_streams(labelled).values()),
             "nonzero": labelled.nonzero_share,
         }
