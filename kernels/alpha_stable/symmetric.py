@@ -9,6 +9,7 @@ special case, and a traced alpha works.
 
 import numbers
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def _sas(key, alpha, shape, compute, dtype):
     return _signed(sign, size).astype(dtype)
 
 
-def sas_parts(key: jax.Array, alpha, shape: tuple[int, ...], dtype) -> tuple[jax.Array, jax.Array]:
+def sas_parts(key: jax.Array, alpha, shape: tuple[Any, ...], dtype) -> tuple[jax.Array, jax.Array]:
     """Returns (m, e), X = m 2^e: the draws of `sas`, in a form that no alpha takes out of the range of the dtype.
 
     Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
