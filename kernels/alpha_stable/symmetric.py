@@ -168,7 +168,7 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     return _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
 
 
-def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) -> jax.Array:
+def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) -> jax.Array:
     """Returns isotropic alpha-stable vectors [*shape, dim], E exp(i t.X) = exp(-||t||_2^alpha).
 
     X = sqrt(A) G with one positive stable A of index alpha/2 for each vector and G ~ N(0, 2 I); every component is
