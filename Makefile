@@ -31,7 +31,7 @@ ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements
 help:
 	@echo "make setup     environment in .venv, nothing else"
 	@echo "make demo      compress a trained network and see the report (minutes)"
-	@echo "make test      the tests, under 20 minutes on two cores"
+	@echo "make test      the tests, a quarter of an hour on two cores"
 	@echo "make test-all  the long ones too"
 	@echo "make bench     kernels against their peers"
 	@echo "make bench-device SECONDS=480 OUT=folder   kernels on an accelerator, in a time box"
@@ -132,7 +132,7 @@ define install_by_pip
 endef
 
 $(READY):
-	@echo "setting up .venv (about 700 MB, a minute or two)"
+	@echo "setting up .venv (about 1.2 GB, some minutes)"
 	@$(call environment,.venv,11,99,$(CANDIDATES))
 	@$(call install,.venv,-r requirements.txt)
 	@rm -f .venv/.ready-* && touch $@

@@ -10,6 +10,7 @@ flags of absl and JAX stay out of the way. `flags_text` writes a config as a fla
         jobs: int = config.field(1, "worker threads", minimum=1, identity=False)
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -52,17 +53,21 @@ def field(
     exclusive_maximum: float | None = None,
     check: Callable[[Any], str | None] | None = None,
     identity: bool = True,
+    formerly: str | None = None,
 ) -> Any:
     """Returns a dataclass field that is also a flag.
 
+    A subclass may give it another default alone (`epochs: int = 5`); the rest stays as it is here.
+
     Args:
-        default: the value when the flag is not given; `REQUIRED` obliges the user to; None needs an Optional type.
-        help: one sentence for `--help`, with units.
-        choices: the allowed values (of each element, for a tuple).
-        minimum, maximum: inclusive bounds of a number (of each element).
-        exclusive_minimum, exclusive_maximum: bounds that are themselves refused.
-        check: called with the value; returns what was expected when the value will not do, else None.
-        identity: False for what does not change the result (threads, paths of output): left out of `config_hash`.
+      default: the value when the flag is not given; `REQUIRED` obliges the user to; None needs an Optional type.
+      help: one sentence for `--help`, with units.
+      choices: the allowed values (of each element, for a tuple).
+      minimum, maximum: inclusive bounds of a number (of each element).
+      exclusive_minimum, exclusive_maximum: bounds that are themselves refused.
+      check: called with the value; returns what was expected when the value will not do, else None.
+      identity: False for what does not change the result (threads, paths of output): left out of `config_hash`.
+      formerly: an earlier name of the flag, which command lines and flagfiles may still use.
     """
     choices = None if choices is None else tuple(choices)
     spec = {
@@ -72,6 +77,7 @@ def field(
         "maximum": maximum,
         "check": check,
         "identity": identity,
+        "formerly": formerly,
     }
     spec |= {"exclusive_minimum": exclusive_minimum, "exclusive_maximum": exclusive_maximum}
     if default is REQUIRED:
@@ -92,10 +98,23 @@ def fields(config_class: type) -> dict[str, tuple[dataclasses.Field, Kind]]:
     """Returns name -> (dataclass field, kind) in order of definition.
 
     Raises:
-        TypeError: a field's type is not int, float, str, bool, a tuple of one of them, or Optional of these.
+      TypeError: a field's type is not int, float, str, bool, a tuple of one of them, or Optional of these.
     """
     hints = typing.get_type_hints(config_class)
-    return {item.name: (item, _kind(item.name, hints[item.name])) for item in dataclasses.fields(config_class)}
+    items = [_described(config_class, item) for item in dataclasses.fields(config_class)]
+    return {item.name: (item, _kind(item.name, hints[item.name])) for item in items}
+
+
+def _described(config_class: type, item: dataclasses.Field) -> dataclasses.Field:
+    """Returns a field with the help and bounds of its base class's, where it has only a default of its own."""
+    if not item.metadata:
+        for base in config_class.__mro__[1:]:
+            described = getattr(base, "__dataclass_fields__", {}).get(item.name)
+            if described is not None and described.metadata:
+                item = copy.copy(item)
+                item.metadata = described.metadata
+                break
+    return item
 
 
 def _kind(name: str, hint: Any) -> Kind:
@@ -135,7 +154,7 @@ def checked(item: dataclasses.Field, kind: Kind, value: Any) -> Any:
     """Returns `value` (a text from the command line or a Python value) as the field's type.
 
     Raises:
-        ValueError: says what was expected.
+      ValueError: says what was expected.
     """
     if kind.optional and (value is None or (isinstance(value, str) and value.strip().lower() == "none")):
         return None
@@ -187,7 +206,7 @@ def validate(config: Any) -> Any:
     """Returns `config` with every value checked and as its type (an int for a float field becomes a float).
 
     Raises:
-        FlagError: names the field, its value and what is allowed.
+      FlagError: names the field, its value and what is allowed.
     """
     values = {}
     for name, (item, kind) in fields(type(config)).items():
@@ -216,7 +235,7 @@ def define_flags(config_class: type, flag_values: flags.FlagValues) -> None:
     """Defines one flag for each field of `config_class` in `flag_values`.
 
     Raises:
-        flags.Error: a name is taken, or a default breaks its own bounds.
+      flags.Error: a name is taken, or a default breaks its own bounds.
     """
     for name, (item, kind) in fields(config_class).items():
         default = None if item.default is dataclasses.MISSING else item.default
@@ -225,13 +244,15 @@ def define_flags(config_class: type, flag_values: flags.FlagValues) -> None:
         words = item.metadata.get("help")
         flag = flags.Flag(_Parser(item, kind), None, name, default, words, boolean=kind.base is bool)
         flags.DEFINE_flag(flag, flag_values, module_name=config_class.__module__)
+        if former := item.metadata.get("formerly"):
+            flags.DEFINE_alias(former, name, flag_values, config_class.__module__)
 
 
 def from_flags(config_class: type, flag_values: flags.FlagValues) -> Any:
     """Returns a `config_class` with the values of parsed flags.
 
     Raises:
-        FlagError: an obligatory flag is missing, or the class's own `__post_init__` refuses the combination.
+      FlagError: an obligatory flag is missing, or the class's own `__post_init__` refuses the combination.
     """
     values = {name: flag_values[name].value for name in fields(config_class)}
     for name, (item, _) in fields(config_class).items():
@@ -247,7 +268,7 @@ def parse(argv: Sequence[str], *config_classes: type) -> tuple[Any, ...]:
     """Returns one config for each class from a command line; `argv[0]` is the program.
 
     Raises:
-        FlagError: an unknown flag, a bad value, a missing flag or flagfile, an argument that is no flag.
+      FlagError: an unknown flag, a bad value, a missing flag or flagfile, an argument that is no flag.
     """
     flag_values = flags.FlagValues()
     for config_class in config_classes:
@@ -263,20 +284,50 @@ def parse(argv: Sequence[str], *config_classes: type) -> tuple[Any, ...]:
     return tuple(from_flags(config_class, flag_values) for config_class in config_classes)
 
 
+def read_flagfile(path: str | os.PathLike, config_class: type) -> dict[str, Any]:
+    """Returns name -> value for those fields of `config_class` that a flagfile sets; its other flags are passed over.
+
+    Raises:
+      FlagError: a value that the field does not take, or the file cannot be read.
+    """
+    flag_values = flags.FlagValues()
+    define_flags(config_class, flag_values)
+    try:
+        flag_values(["", f"--flagfile={path}"], known_only=True)
+    except (flags.Error, ValueError, OSError) as error:
+        raise FlagError(f"{path}: {' '.join(str(error).removeprefix('ERROR:: ').split())}") from None
+    return {name: flag_values[name].value for name in fields(config_class) if flag_values[name].present}
+
+
 def to_texts(config: Any, *, identity_only: bool = False) -> dict[str, str]:
     """Returns name -> value as it is written on a command line, for every field (or those that make the identity)."""
     config = validate(config)
     texts = {}
     for name, (item, _) in fields(type(config)).items():
-        value = getattr(config, name)
-        if identity_only and not item.metadata.get("identity", True):
-            continue
-        if isinstance(value, bool):
-            value = "true" if value else "false"
-        elif isinstance(value, tuple):
-            value = ",".join(map(str, value))
-        texts[name] = "none" if value is None else str(value)
+        if not identity_only or item.metadata.get("identity", True):
+            texts[name] = _text(getattr(config, name))
     return texts
+
+
+def current_texts(config_class: type, texts: Mapping[str, str]) -> dict[str, str]:
+    """Returns the texts of an earlier config under the names of today; a flag that did not exist has its default."""
+    current = {}
+    for name, (item, kind) in fields(config_class).items():
+        former = item.metadata.get("formerly")
+        if name not in texts and former in texts:
+            texts = {name if key == former else key: text for key, text in texts.items()}
+        if name not in texts and item.default is not REQUIRED:
+            current[name] = _text(checked(item, kind, item.default))
+    return current | dict(texts)
+
+
+def _text(value: Any) -> str:
+    """Returns a value as it is written on a command line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def flags_text(config: Any, command: str = "") -> str:

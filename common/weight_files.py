@@ -1,13 +1,16 @@
-"""Weights as files of flat names: `.safetensors` and `.npz`, read without ever unpickling.
+"""Weights on disk: `load_tree` and `save_tree` read and write them by what the path is.
 
-A nested tree is flattened with "/" between the keys and nested again on reading; a name with dots and no slash stays
-as it is. `.npz` has no bfloat16 and its like: such an array is stored as its bits, under "name:bfloat16" (uint16) or
-"name:float8_e4m3fn" (uint8), and so on. What these files cannot hold, or say wrongly, is a `ValueError`.
+`.safetensors` and `.npz` hold flat names and are read without ever unpickling: a nested tree is flattened with "/"
+between the keys and nested again on reading; a name with dots and no slash stays as it is. `.npz` has no bfloat16 and
+its like: such an array is stored as its bits, under "name:bfloat16" (uint16) or "name:float8_e4m3fn" (uint8), and so
+on. What these files cannot hold, or say wrongly, is a `ValueError`. A directory is Orbax's, or that of a run.
 """
 
 import io
+import logging
 import os
 import pathlib
+import shutil
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from common import files
+from common import files, orbax_files
 
 LARGEST_DEPTH = 64  # nested levels of a tree
 SAFETENSORS_DTYPES = {
@@ -28,11 +31,121 @@ BIT_TYPES = {1: np.uint8, 2: np.uint16}  # bytes of an element -> what holds its
 EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2")  # types beyond NumPy's own
 
 
+def load_tree(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns weights as a nested dict of NumPy arrays.
+
+    Args:
+      path: an Orbax directory (also one with numbered steps: the newest; also a `Checkpointer`'s), a `.safetensors`
+        or `.npz` file, or a run directory with `model.safetensors`.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      ValueError: an unknown suffix, a damaged file, arrays of objects, or names that collide.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a .safetensors or .npz file, or a directory")
+    if path.is_dir():
+        if (path / "model.safetensors").is_file():
+            return load_safetensors(path / "model.safetensors")
+        if (path / "flags.txt").is_file() and (path / "meta.json").is_file():
+            raise ValueError(f"{path} is a run directory without model.safetensors: its training has not finished")
+        return _load_orbax(path)
+    loaders = {".safetensors": load_safetensors, ".npz": load_npz}
+    if path.suffix not in loaders:
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz or an Orbax directory")
+    return loaders[path.suffix](path)
+
+
+def save_tree(path: str | os.PathLike, tree: Mapping) -> None:
+    """Writes a nested dict of arrays, whole or not at all, in the form that `load_tree` reads.
+
+    Args:
+      path: `NAME.safetensors`, `NAME.npz`, or a name without suffix (or ending in `.orbax`): an Orbax directory.
+      tree: nested dict of arrays; keys are joined with "/".
+
+    Raises:
+      ValueError: an unknown suffix, arrays of objects, names that collide, a directory that holds something else.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".safetensors":
+        save_safetensors(path, tree)
+    elif path.suffix == ".npz":
+        save_npz(path, tree)
+    elif path.suffix in ("", ".orbax"):
+        _save_orbax(path, tree)
+    else:
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz, or none (Orbax)")
+
+
+def is_weights_path(path: str | os.PathLike) -> bool:
+    """Returns whether `save_tree` knows what to write under this name."""
+    return pathlib.Path(path).suffix in (".safetensors", ".npz", "", ".orbax")
+
+
+def _load_orbax(path: pathlib.Path) -> dict[str, Any]:
+    directory = orbax_files.arrays_directory(path)
+    if directory is None:
+        raise ValueError(f"{path} is neither an Orbax checkpoint nor a run directory")
+    try:
+        tree = orbax_files.load(directory)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is a damaged Orbax checkpoint: {' '.join(str(error).split())[:300]}") from None
+    if isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}:
+        raise ValueError(f"{path} is a training state, not weights; give the run directory or its model.safetensors")
+    texts: list[str] = []
+    tree = _without_texts(tree, "", texts)
+    if texts:
+        names = ", ".join(map(repr, texts[:4])) + (" ..." if len(texts) > 4 else "")
+        logging.getLogger(__name__).warning("%s: texts are no weights and are left out: %s", path, names)
+    try:
+        flat = flatten(tree)
+        return nest(orbax_files.unmark_empty(flat))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _without_texts(node: Any, prefix: str, texts: list[str]) -> Any:
+    """Returns a tree without the texts among its leaves, whose names go to `texts`."""
+    if isinstance(node, Mapping):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = [(str(index), item) for index, item in enumerate(node)]
+    else:
+        return node
+    rest = {}
+    for key, item in items:
+        name = f"{prefix}/{key}" if prefix else str(key)
+        if isinstance(item, str):
+            texts.append(name)
+        else:
+            rest[key] = _without_texts(item, name, texts)
+    return rest if texts or isinstance(node, Mapping) else node
+
+
+def _save_orbax(path: pathlib.Path, tree: Mapping) -> None:
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and orbax_files.arrays_directory(path) is None):
+        raise ValueError(f"{path} exists and is not an Orbax checkpoint; it is left as it is: choose another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
+    old = fresh.with_name(fresh.name + ".old")
+    try:
+        orbax_files.save(fresh, nest(orbax_files.mark_empty(flatten(tree))))
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def flatten(tree: Mapping) -> dict[str, np.ndarray]:
     """Returns "a/b" -> array for a nested dict of arrays (lists count as dicts of "0", "1", ...).
 
     Raises:
-        ValueError: two leaves get one name, a name is a part of another ("a" and "a/b"), an empty key, or no numbers.
+      ValueError: two leaves get one name, a name is a part of another ("a" and "a/b"), an empty key, or no numbers.
     """
     flat: dict[str, np.ndarray] = {}
     stack = [("", tree, 0)]
@@ -61,22 +174,23 @@ def nest(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns the nested dict that `flatten` turns into `flat`.
 
     Raises:
-        ValueError: an empty part in a name, too many parts, or a name that is a part of another.
+      ValueError: an empty part in a name, too many parts, or a name that is a part of another.
     """
     tree: dict[str, Any] = {}
     for name, array in flat.items():
         *parents, last = name.split("/")
         if not last or not all(parents):
-            raise ValueError(f"name {name!r} has an empty part between its slashes")
+            raise ValueError(f"name {name!r} has an empty part between its slashes; rename that array in its file")
         if len(parents) > LARGEST_DEPTH:
             raise ValueError(f"name {name[:80]!r}... is nested more than {LARGEST_DEPTH} levels deep")
         node = tree
-        for part in parents:
+        for depth, part in enumerate(parents, 1):
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
-                raise ValueError(f"name {name!r} collides with the array {name[: name.index(part) + len(part)]!r}")
+                array_name = "/".join(parents[:depth])
+                raise ValueError(f"name {name!r} collides with the array {array_name!r}; rename one of them")
         if last in node:
-            raise ValueError(f"name {name!r} is both an array and a group of arrays")
+            raise ValueError(f"name {name!r} is both an array and a group of arrays; rename one of them")
         node[last] = array
     return tree
 
@@ -85,7 +199,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     """Returns `value` as a little-endian C-ordered array of numbers, its dtype and shape (also []) kept.
 
     Raises:
-        ValueError: it holds objects or texts.
+      ValueError: it holds objects or texts.
     """
     array = np.asarray(value, order="C")
     if array.dtype.kind not in "biufc" and array.dtype.name not in EXTENDED:
@@ -108,7 +222,7 @@ def load_safetensors(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the tree of a `.safetensors` file, names sorted.
 
     Raises:
-        ValueError: not such a file, damaged, or with a type that NumPy lacks.
+      ValueError: not such a file, damaged, or with a type that NumPy lacks.
     """
     import safetensors
 
@@ -146,7 +260,7 @@ def load_npz(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the tree of an `.npz` file, in the order of the file.
 
     Raises:
-        ValueError: not such a file, damaged, or with an array of objects.
+      ValueError: not such a file, damaged, or with an array of objects.
     """
     flat = {}
     try:

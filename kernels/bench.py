@@ -16,11 +16,11 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+
+from . import peers, timing
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOMS = sorted(
@@ -42,19 +42,12 @@ class Bench:
 
         Args:
           name: of the row.
-          contestants: callables by name, ours first; each returns None and is timed here, or its own seconds.
+          contestants: callables by name, ours first; each is timed as `timing.in_turn` does.
           work: amount of work in one call, in `unit`s; throughput is quoted in millions of units a second.
           facts: whatever else belongs in the row (a floor in seconds as `floor_s`, the setting, sizes).
         """
-        seconds: dict[str, list[float]] = {who: [] for who in contestants}
-        for i in range(self.repeats + 1):
-            for who, call in contestants.items():
-                start = time.perf_counter()
-                own = call()
-                elapsed = time.perf_counter() - start if own is None else own
-                if i:
-                    seconds[who].append(elapsed)
-        medians = {who: statistics.median(times) for who, times in seconds.items()}
+        timings = timing.in_turn(contestants, repeats=self.repeats)
+        medians, seconds = timing.medians(timings), {who: one.seconds for who, one in timings.items()}
         first = next(iter(contestants))
         row = {"name": name, "unit": unit, "work": work, "median_s": medians, "seconds": seconds, **facts}
         row["millions_per_s"] = {who: work / median / 1e6 for who, median in medians.items()}
@@ -72,15 +65,12 @@ class Bench:
     @staticmethod
     @contextlib.contextmanager
     def peer(name: str):
-        """Yields a running peer of `tests/peers`, or None where this is no checkout or it has not been built."""
-        with contextlib.ExitStack() as stack:
-            try:
-                from tests.peers import client
-
-                running = stack.enter_context(client.open_peer(name))
-            except (ImportError, FileNotFoundError) as missing:
-                print(f"{name} is left out: {missing}", file=sys.stderr)
-                running = None
+        """Yields a running peer, or None, and says so, where this is no checkout or it has not been built."""
+        if (reason := peers.missing(name)) is not None:
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+            yield None
+            return
+        with peers.start(name) as running:
             yield running
 
     @staticmethod

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TESTS = tuple(
     f"tests/kernels/{name}"
     for name in (
-        "autoregressive", "alpha_stable", "attribution", "ising", "soft_entropy", "test_boundary_step.py",
+        "autoregressive", "alpha_stable", "attribution", "ising", "boundary_attack", "soft_entropy",
         "entropy_coding/test_rate.py",
     )
 )  # fmt: skip

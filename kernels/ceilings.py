@@ -3,12 +3,12 @@
 A kernel's floor is the larger of its bytes over the one and its operations over the other.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+
+from . import timing
 
 COPY_BYTES = {"cpu": 1 << 27, "other": 1 << 30}
 SIDES = {"cpu": 1024, "other": 8192}  # of the matrices
@@ -23,13 +23,7 @@ def size_for(sizes: dict, platform: str | None = None) -> int:
 
 def seconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
     """Returns the median time of a call whose arrays are waited for, after one that is not counted."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return timing.of(call, repeats=repeats).median
 
 
 def bandwidth() -> float:

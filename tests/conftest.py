@@ -69,6 +69,31 @@ def data_dir() -> pathlib.Path:
     return pathlib.Path(folder)
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    """The built wheel; one for all processes of a test run."""
+    from common import locking
+    from tests import wheel as wheels
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "wheel"
+    lock = locking.acquire(folder.with_suffix(".lock"), timeout=600)
+    try:
+        if not (folder / "built").exists():
+            built = wheels.build(folder)
+            wheels.install(built, folder / "environment")
+            (folder / "built").write_text(str(built))
+    finally:
+        lock.release()
+    return pathlib.Path((folder / "built").read_text())
+
+
+@pytest.fixture(scope="session")
+def installed(wheel) -> pathlib.Path:
+    """The interpreter of an environment with the wheel installed."""
+    return wheel.parents[2] / "environment" / "bin" / "python"
+
+
 NO_FLOCK = """
 #include <errno.h>
 #include <stdlib.h>

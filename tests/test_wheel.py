@@ -5,20 +5,14 @@ dependencies (jax, numpy, numba, ml_dtypes) in this one through a .pth file.
 """
 
 import email
-import os
 import pathlib
 import re
-import shutil
-import subprocess
-import sys
-import sysconfig
 import tomllib
 import zipfile
 
-import pytest
+from tests.wheel import run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BUILT_FROM = ("kernels", "pyproject.toml", "README.md", "LICENSE")
 
 FIVE_LINES = """
 import numpy as np
@@ -47,51 +41,6 @@ for name in ("kernels", "common", "projects", "tests"):
 assert "flax" not in sys.modules and "absl" not in sys.modules, "a kernel imports Flax or absl"
 print("imported", len(sys.argv) - 1)
 """
-
-
-def run(*command, cwd, timeout=240) -> str:
-    """Runs a command without this checkout on its path; returns what it prints or fails with its errors."""
-    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    command = [str(part) for part in command]
-    result = subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, timeout=timeout, check=False)
-    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-    return result.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> pathlib.Path:
-    """The wheel, built from a copy so that the checkout stays clean."""
-    source = tmp_path_factory.mktemp("source")
-    for name in BUILT_FROM:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
-    run(sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('dist')", cwd=source)
-    (built,) = (source / "dist").glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory) -> pathlib.Path:
-    """The interpreter of a fresh environment with the wheel installed and this environment's packages behind it."""
-    folder = tmp_path_factory.mktemp("fresh") / "environment"
-    # Interpreters without ensurepip (some distributions') get the wheel unpacked, which for pure Python is the same.
-    made = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, timeout=240, check=False)
-    pip = made.returncode == 0
-    if not pip:
-        shutil.rmtree(folder, ignore_errors=True)
-        run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
-    python = folder / "bin" / "python"
-    packages = pathlib.Path(
-        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
-    )
-    if pip:
-        run(python, "-m", "pip", "install", "--no-index", "--no-deps", "--disable-pip-version-check", wheel, cwd=folder)
-    else:
-        zipfile.ZipFile(wheel).extractall(packages)
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python
 
 
 def kernel_modules() -> list[str]:
@@ -127,17 +76,6 @@ def test_wheel_needs_what_the_kernels_import(wheel):
 
 def test_five_lines_compress_a_network(installed, tmp_path):
     assert "compressed to" in run(installed, "-c", FIVE_LINES + CHECKS, cwd=tmp_path)
-
-
-def test_the_lines_in_the_readme_run(installed, tmp_path):
-    """Every Python block of README.md that imports havel runs as it stands, and is five lines or fewer."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    blocks = [block for block in blocks if "from havel.kernels import" in block]
-    assert blocks, "README.md shows no `from havel.kernels import ...` block"
-    for block in blocks:
-        lines = [line for line in block.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        assert len(lines) <= 5, block
-        run(installed, "-c", block, cwd=tmp_path)
 
 
 def test_every_kernel_imports(installed, tmp_path):

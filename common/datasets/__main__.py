@@ -1,22 +1,22 @@
-"""`python -m common.datasets [NAME...]`: finds or fetches data sets and prints what and where they are."""
+"""`python -m common.datasets [NAME...]`: says what data sets are where; `--fetch` downloads those that are missing."""
 
 import argparse
 import sys
 
 from . import NAMES, load
 
-DESCRIPTION = "Finds or fetches data sets and prints what and where they are."
+DESCRIPTION = "Says what data sets are where, in $DATA_DIR and in the user's cache; downloads nothing unless asked to."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints a paragraph a data set; returns 0 when all of them are there, else 1."""
     parser = argparse.ArgumentParser(prog="python -m common.datasets", description=DESCRIPTION)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default: all)")
-    parser.add_argument("--offline", action="store_true", help="look in DATA_DIR and the cache only")
+    parser.add_argument("--fetch", action="store_true", help="download into the cache, and check, what is missing")
     options = parser.parse_args(arguments)
     missing = 0
     for name in options.names or NAMES:
-        places = {"allow_download": False} if options.offline and name != "digits" else {}
+        places = {} if name == "digits" else {"allow_download": options.fetch}
         if name == "imagenet_samples":
             places["indices"] = range(0, 1000, 100)  # decoding ten is enough to see that it is there
         try:

@@ -1,9 +1,12 @@
 """One photograph for each of the 1,000 ImageNet classes, 256x256: to compare a network with itself before and after.
 
 They are probably from the training images, so accuracies on them are not ImageNet accuracies and never quoted as such.
+The file may not be passed on. Who has photographs puts a folder in its place, one JPEG file a class, named by its WNID.
 """
 
-from collections.abc import Iterator, Sequence
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,10 @@ def check(path: Path) -> None:
         raise DamagedDataError(f"{path}: wrong checksum: SHA-256 {digest}, published is {PUBLISHED}")
 
 
-# It has no official address; a mirror of one's own may serve it.
+# It has no official address; a mirror of one's own may serve it. The file was packed from these photographs.
+PHOTOGRAPHS = "https://github.com/EliSchwartz/imagenet-sample-images, its 1,000 JPEG files in the folder will do"
+CLASSES = 1000
+QUALITY = 85  # of the JPEG files in the published form
 RESOURCE = download.Resource("imagenet_samples", "imagenet_samples_256.npz", check, max_bytes=40_000_000)
 
 
@@ -40,11 +46,15 @@ def load(*, indices: Sequence[int] | None = None, crop: int | None = None, **pla
     """
     progress = places.get("progress")
     path = find(**places)
-    arrays, indices = _open(path, indices, crop)
-    images = packed_jpeg.decode(_stream(arrays, path), indices, SIZE, path, crop=crop, progress=progress)
+    arrays, stream, indices = _open(path, indices, crop)
+    images = packed_jpeg.decode(stream, indices, SIZE, path, crop=crop, progress=progress)
     side = images.shape[1]
-    published = content.sha256(path, RESOURCE.max_bytes) == PUBLISHED
-    notice = "" if published else f"checksum of {path.name} differs from the published one: used as it is"
+    if path.is_dir():
+        notice = f"photographs of the folder {path}: numbers on them are not those on the published file"
+    elif content.sha256(path, RESOURCE.max_bytes) != PUBLISHED:
+        notice = f"checksum of {path.name} differs from the published one: used as it is"
+    else:
+        notice = ""
     return make(
         "ImageNet samples",
         Split(np.zeros((0, side, side, 3), np.uint8), np.zeros(0, np.int32)),
@@ -70,32 +80,45 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: must be 1 or more")
     path = find(**places)
-    arrays, indices = _open(path, indices, crop)
-    stream = _stream(arrays, path)
+    _, stream, indices = _open(path, indices, crop)
     for start in range(0, len(indices), batch_size):
         numbers = indices[start : start + batch_size]
         yield packed_jpeg.decode(stream, numbers, SIZE, path, crop=crop), np.asarray(numbers, np.int32)
 
 
 def find(*, data_dir=None, cache_dir=None, mirror=None, allow_download=True, progress=None, policy=None) -> Path:
-    """Path of the file, in the data folder, the cache, or fetched from a mirror."""
+    """Path of the file, in the data folder, the cache, or fetched from a mirror; or of a folder of photographs."""
     root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
     here = locate.first_file([root / RESOURCE.folder, root] if root else [], [RESOURCE.filename])
     cached = cache / RESOURCE.folder / RESOURCE.filename
     if here is not None or (cached.is_file() and not allow_download):
         return here or cached
+    for folder in (root / RESOURCE.folder if root else None, cached.parent):
+        if folder and not (folder / RESOURCE.filename).is_file() and photographs(folder):
+            return folder
     try:
         if not allow_download:
             raise download.DownloadError("downloading was not allowed")
         return download.fetch(RESOURCE, cache, mirror=mirror, progress=progress, policy=policy or download.Policy())
     except download.DownloadError as error:
-        address = next(iter(download.addresses(RESOURCE, mirror)), "")
+        address = next(iter(download.addresses(RESOURCE, mirror)), PHOTOGRAPHS)
         raise locate.not_found("ImageNet samples", root, cached.parent, RESOURCE.filename, address, error) from error
 
 
-def _open(path: Path, indices, crop) -> tuple[dict[str, np.ndarray], list[int]]:
-    """The arrays of the file, checked against each other, and the checked indices."""
-    arrays = packed_jpeg.read_npz(path, ["jpeg", "length", "wnid", "name"])
+def photographs(folder: Path) -> list[Path]:
+    """The JPEG files named by a WNID in a folder, such as n01440764_tench.JPEG, in the order of the classes."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if re.fullmatch(r"n\d{8}(_.*)?\.jpe?g", path.name, re.IGNORECASE))
+
+
+def _open(path: Path, indices, crop) -> tuple[dict[str, np.ndarray], Callable[[int], bytes], list[int]]:
+    """WNIDs and names, what gives the JPEG file of an index, and the checked indices."""
+    if path.is_dir():
+        arrays, stream = _open_folder(path)
+    else:
+        arrays = packed_jpeg.read_npz(path, ["jpeg", "length", "wnid", "name"])
+        stream = _stream(arrays, path)
     count = len(arrays["length"])
     if len(arrays["wnid"]) != count or len(arrays["name"]) != count:
         raise DamagedDataError(f"{path}: {count} images with {len(arrays['wnid'])} WNIDs, {len(arrays['name'])} names")
@@ -104,7 +127,42 @@ def _open(path: Path, indices, crop) -> tuple[dict[str, np.ndarray], list[int]]:
         raise ValueError(f"image index {wrong[0]}: choose 0 to {count - 1}")
     if crop is not None and not 1 <= crop <= SIZE:
         raise ValueError(f"crop={crop}: choose 1 to {SIZE} pixels")
-    return arrays, indices
+    return arrays, stream, indices
+
+
+def _open_folder(folder: Path) -> tuple[dict[str, np.ndarray], Callable[[int], bytes]]:
+    """WNIDs and names of a folder of photographs, and what gives each in the form of the published file.
+
+    Raises:
+      DamagedDataError: not one photograph for each class, whose numbers their order then says.
+    """
+    paths = photographs(folder)
+    wnids = [path.stem[:9] for path in paths]
+    if len(set(wnids)) != CLASSES or len(paths) != CLASSES:
+        raise DamagedDataError(
+            f"{folder}: {len(paths)} photographs of {len(set(wnids))} classes; expected one JPEG file for each of the "
+            f"{CLASSES} classes, named by its WNID"
+        )
+    names = [path.stem[10:] or path.stem for path in paths]  # n01440764_tench: tench
+    return {"length": np.zeros(CLASSES), "wnid": np.array(wnids), "name": np.array(names)}, lambda i: _small(paths[i])
+
+
+def _small(path: Path) -> bytes:
+    """A photograph as the published file has it: the shorter side scaled to 256 pixels, the centre cut out, JPEG."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["JPEG"]) as photograph:
+            photograph = photograph.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DamagedDataError(f"{path}: not a whole JPEG ({error})") from error
+    scale = SIZE / min(photograph.size)
+    width, height = (max(SIZE, round(side * scale)) for side in photograph.size)
+    left, top = (width - SIZE) // 2, (height - SIZE) // 2
+    photograph = photograph.resize((width, height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    photograph.crop((left, top, left + SIZE, top + SIZE)).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
 
 
 def _stream(arrays: dict[str, np.ndarray], path: Path):

@@ -15,7 +15,7 @@ from common.models.evaluation import Evaluation, evaluate, evaluate_many, standa
 from common.models.lenet import LeNet5, LeNet300100
 from common.models.resnet import ResNet20
 from common.models.small_cnn import MLP, CifarCNN, SmallCNN
-from common.models.trees import apply_function, count, from_tree, to_tree
+from common.models.trees import apply_function, count, from_tree, to_tree, weight_layers
 from common.models.vgg import SmallVGG16
 
 # name -> (class, classes by default, image [height, width, channels] by default)
@@ -43,6 +43,7 @@ __all__ = [
     "input_shape",
     "standardise",
     "to_tree",
+    "weight_layers",
 ]
 
 
@@ -58,16 +59,16 @@ def create(
     """Returns an untrained network, in training mode; it maps images `[batch, *input_shape]` to logits.
 
     Args:
-        name: one of NAMES.
-        rngs: for the initial weights.
-        num_classes: number of outputs; 10, or 1,000 for efficientnet_lite0, when None.
-        width: factor of the channels of every layer between input and output.
-        input_shape: [height, width, channels] of one image; the data set's own when None: 28x28x1 for the LeNets,
-            32x32x3 for small_vgg16, 224x224x3 for efficientnet_lite0. Weights of dense layers after maps depend on it.
-        **options: further arguments of the class, such as `linear` and `conv` (see `lenet.LeNet5`).
+      name: one of NAMES.
+      rngs: for the initial weights.
+      num_classes: number of outputs; 10, or 1,000 for efficientnet_lite0, when None.
+      width: factor of the channels of every layer between input and output.
+      input_shape: [height, width, channels] of one image; the data set's own when None: 28x28x1 for the LeNets,
+        32x32x3 for small_vgg16, 224x224x3 for efficientnet_lite0. Weights of dense layers after maps depend on it.
+      **options: further arguments of the class, such as `linear` and `conv` (see `lenet.LeNet5`).
 
     Raises:
-        ValueError: for an unknown name or an impossible value.
+      ValueError: for an unknown name or an impossible value.
     """
     kind, classes, shape = _entry(name)
     if num_classes is not None and num_classes < 1:

@@ -124,7 +124,7 @@ def convert_published(arrays: Mapping[str, np.ndarray]) -> dict:
     Values and dtypes stay as they are; only names and axes change. `from_tree` then checks shapes and variances.
 
     Raises:
-        ValueError: for a missing or an unexpected name, or a wrong number of axes.
+      ValueError: for a missing or an unexpected name, or a wrong number of axes.
     """
     arrays = dict(arrays)
     names = published_names()
@@ -150,7 +150,7 @@ def to_published(tree: Mapping) -> dict[str, np.ndarray]:
     """Returns the arrays in published names and layouts: the inverse of `convert_published`.
 
     Raises:
-        ValueError: for a path that is missing.
+      ValueError: for a path that is missing.
     """
     arrays = {}
     for name, (path, _, back) in published_names().items():

@@ -35,20 +35,20 @@ def evaluate(
     """Classifies `images` with the weights `tree` and compares with `labels`.
 
     Args:
-        apply: `(tree, inputs) -> logits [batch, classes]`, as `trees.apply_function` returns it. Pass the same object
-            again to reuse its compilation.
-        tree: nested dict of arrays.
-        images: `[images, height, width, channels]`, for example uint8; sent to the device a batch at a time.
-        labels: integers `[images]`.
-        preprocess: images to inputs, traced into the same compiled function (see `standardise`); None for a plain cast
-            to float32. Pass the same object again, too.
-        batch_size: images at a time; the last batch is filled up with zeros that are not counted. Small batches suit
-            large networks on CPU (efficientnet.CPU_BATCH).
-        top: an image is correct when its label is among the `top` largest logits (ties: the lower class first).
-            Logits that are not finite are wrong.
+      apply: `(tree, inputs) -> logits [batch, classes]`, as `trees.apply_function` returns it. Pass the same object
+        again to reuse its compilation.
+      tree: nested dict of arrays.
+      images: `[images, height, width, channels]`, for example uint8; sent to the device a batch at a time.
+      labels: integers `[images]`.
+      preprocess: images to inputs, traced into the same compiled function (see `standardise`); None for a plain cast
+        to float32. Pass the same object again, too.
+      batch_size: images at a time; the last batch is filled up with zeros that are not counted. Small batches suit
+        large networks on CPU (efficientnet.CPU_BATCH).
+      top: an image is correct when its label is among the `top` largest logits (ties: the lower class first).
+        Logits that are not finite are wrong.
 
     Raises:
-        ValueError: when there are no images, or not one label an image.
+      ValueError: when there are no images, or not one label an image.
     """
     labels = np.asarray(labels)
     if len(images) == 0 or labels.shape != (len(images),):
@@ -81,14 +81,14 @@ def evaluate_many(
             f"evaluate_many needs trees, images and one label each; found {len(trees)} trees, {len(images)} images and "
             f"labels of shape {labels.shape}."
         )
-    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *map(dict, trees))
+    stack = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *map(dict, trees))
     if len(jax.devices()) > 1 and len(trees) % len(jax.devices()) == 0:
         mesh = jax.make_mesh((len(jax.devices()),), ("trees",), axis_types=(jax.sharding.AxisType.Auto,))
-        stacked = jax.device_put(stacked, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("trees")))
+        stack = jax.device_put(stack, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("trees")))
     else:
-        stacked = jax.device_put(stacked)
+        stack = jax.device_put(stack)
     batches = _batches(images, labels, batch_size)
-    verdicts = [_correct_many(apply, preprocess, top, stacked, batch, truth) for batch, truth in batches]
+    verdicts = [_correct_many(apply, preprocess, top, stack, batch, truth) for batch, truth in batches]
     return np.concatenate([np.asarray(verdict) for verdict in verdicts], axis=1)[:, : len(images)]
 
 

@@ -63,21 +63,21 @@ def conv2d(
     """Returns the two-dimensional convolution (cross-correlation, as in every network library).
 
     Args:
-        x: `[batch, height, width, in_channels]`, or `[in_channels, height, width, batch]` with layout="CHWN".
-        kernel: `[kernel_height, kernel_width, in_channels, out_channels]` in both layouts; cast to the dtype of `x`.
-        stride: output step in pixels, one number or (vertical, horizontal).
-        padding: "VALID", "SAME" (TensorFlow's: an odd pixel goes right and below) or ((top, bottom), (left, right))
-            in pixels, not negative.
-        dilation: distance between kernel taps in pixels.
-        layout: "NHWC" or "CHWN"; of `x` and of the result.
-        implementation: "im2col" (patches and one matrix product; reverse-mode gradients only), "xla"
-            (`lax.conv_general_dilated`), or None: im2col on CPU, xla elsewhere.
+      x: `[batch, height, width, in_channels]`, or `[in_channels, height, width, batch]` with layout="CHWN".
+      kernel: `[kernel_height, kernel_width, in_channels, out_channels]` in both layouts; cast to the dtype of `x`.
+      stride: output step in pixels, one number or (vertical, horizontal).
+      padding: "VALID", "SAME" (TensorFlow's: an odd pixel goes right and below) or ((top, bottom), (left, right))
+        in pixels, not negative.
+      dilation: distance between kernel taps in pixels.
+      layout: "NHWC" or "CHWN"; of `x` and of the result.
+      implementation: "im2col" (patches and one matrix product; reverse-mode gradients only), "xla"
+        (`lax.conv_general_dilated`), or None: im2col on CPU, xla elsewhere.
 
     Returns:
-        The maps in the layout and the dtype of `x`.
+      The maps in the layout and the dtype of `x`.
 
     Raises:
-        ValueError: for an unknown layout, padding or implementation, or a kernel that does not fit `x`.
+      ValueError: for an unknown layout, padding or implementation, or a kernel that does not fit `x`.
     """
     stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
     channels = x.shape[0 if _is_chwn(layout) else -1]
@@ -110,12 +110,12 @@ def depthwise_conv2d(
     """Returns every channel convolved with a kernel of its own.
 
     Args:
-        x, stride, padding, layout: as for `conv2d`.
-        kernel: `[kernel_height, kernel_width, 1, channels]`.
-        implementation: "shifted" (one multiply-add a tap), "xla", or None: shifted on CPU, xla elsewhere.
+      x, stride, padding, layout: as for `conv2d`.
+      kernel: `[kernel_height, kernel_width, 1, channels]`.
+      implementation: "shifted" (one multiply-add a tap), "xla", or None: shifted on CPU, xla elsewhere.
 
     Raises:
-        ValueError: as `conv2d`.
+      ValueError: as `conv2d`.
     """
     stride = _pair(stride, "stride")
     channels = x.shape[0 if _is_chwn(layout) else -1]
@@ -148,13 +148,13 @@ def max_pool(
     that holds a NaN gives NaN.
 
     Args:
-        x: four axes in `layout`.
-        window: window height and width in pixels.
-        stride: step in pixels, by default the window.
-        layout: "NHWC" or "CHWN".
+      x: four axes in `layout`.
+      window: window height and width in pixels.
+      stride: step in pixels, by default the window.
+      layout: "NHWC" or "CHWN".
 
     Raises:
-        ValueError: for an unknown layout, or maps smaller than the window.
+      ValueError: for an unknown layout, or maps smaller than the window.
     """
     _is_chwn(layout)
     window = _pair(window, "window")

@@ -74,10 +74,10 @@ class LeNet5(nnx.Module):
         if min(height, columns) < 16:
             raise ValueError(f"LeNet5 needs images of at least 16 x 16 pixels, input_shape is {tuple(input_shape)}.")
         first, second, hidden = scaled(20, width), scaled(50, width), scaled(500, width)
-        left = [((side - 4) // 2 - 4) // 2 for side in (height, columns)]  # each 5x5 takes 4 pixels, each pool halves
+        sides = [((side - 4) // 2 - 4) // 2 for side in (height, columns)]  # each 5x5 takes 4 pixels, each pool halves
         self.conv1 = conv(channels, first, 5, padding="VALID", rngs=rngs)
         self.conv2 = conv(first, second, 5, padding="VALID", rngs=rngs)
-        self.fc1 = linear(left[0] * left[1] * second, hidden, rngs=rngs)
+        self.fc1 = linear(sides[0] * sides[1] * second, hidden, rngs=rngs)
         self.fc2 = linear(hidden, num_classes, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

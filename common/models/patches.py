@@ -149,11 +149,11 @@ def _max_pool_forward(x, window, stride):
 
 def _max_pool_backward(window, stride, saved, gradient):
     x, largest = saved
-    taken = jnp.zeros(largest.shape, bool)
+    claimed = jnp.zeros(largest.shape, bool)
     total = jnp.zeros((), gradient.dtype)
     for index, candidate in enumerate(_pool_slices(x, window, stride)):
-        first = (candidate == largest) & ~taken
-        taken = taken | first
+        first = (candidate == largest) & ~claimed
+        claimed = claimed | first
         part = jnp.where(first, gradient, jnp.zeros((), gradient.dtype))
         total = total + _spread(part, x.shape[1:3], divmod(index, window[1]), stride)
     return (total,)

@@ -49,8 +49,8 @@ class SmallCNN(nnx.Module):
     choose their statistics.
 
     Args:
-        features: channels of the first and of the second pair of convolutions.
-        hidden: units of the two hidden dense layers.
+      features: channels of the first and of the second pair of convolutions.
+      hidden: units of the two hidden dense layers.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class SmallCNN(nnx.Module):
             setattr(self, f"conv{index}", conv(channels, outputs, 3, padding="VALID", rngs=rngs))
             setattr(self, f"norm{index}", layers.BatchNorm(outputs, rngs=rngs) if normalised else None)
             channels = outputs
-        left = [((side - 4) // 2 - 4) // 2 for side in (height, columns)]  # two 3x3 take 4 pixels, each pool halves
-        self.fc1 = linear(left[0] * left[1] * second, hidden, rngs=rngs)
+        sides = [((side - 4) // 2 - 4) // 2 for side in (height, columns)]  # two 3x3 take 4 pixels, each pool halves
+        self.fc1 = linear(sides[0] * sides[1] * second, hidden, rngs=rngs)
         self.fc2 = linear(hidden, hidden, rngs=rngs)
         self.fc3 = linear(hidden, num_classes, rngs=rngs)
 

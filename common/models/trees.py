@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from common.models import layers
+
 STORED = (nnx.Param, nnx.BatchStat)
 
 
@@ -27,12 +29,12 @@ def from_tree(module: nnx.Module, tree: Mapping) -> nnx.Module:
     """Puts the arrays of `tree` into `module`, cast to the dtypes that are there, and returns the module.
 
     Args:
-        module: any module; changed in place, and only when the whole tree fits.
-        tree: nested dicts of arrays (NumPy or JAX, also bfloat16), as `to_tree` returns them.
+      module: any module; changed in place, and only when the whole tree fits.
+      tree: nested dicts of arrays (NumPy or JAX, also bfloat16), as `to_tree` returns them.
 
     Raises:
-        ValueError: for a missing or unexpected name, another shape, values that are not numbers, or a running variance
-            below zero; the message has the path, what was expected and what was found.
+      ValueError: for a missing or unexpected name, another shape, values that are not numbers, or a running variance
+        below zero; the message has the path, what was expected and what was found.
     """
     variables = _variables(module)
     arrays = {path: np.asarray(value) for path, value in _flatten(tree).items()}
@@ -71,6 +73,16 @@ def apply_function(module: nnx.Module) -> Callable[[Mapping, jax.Array], jax.Arr
         return nnx.merge(graph, nnx.from_flat_state(leaves))(images)
 
     return apply
+
+
+def weight_layers(module: nnx.Module) -> dict[str, nnx.Module]:
+    """Returns name -> layer for every dense layer and convolution, the name as in a tree of weights: "block0/conv1"."""
+    named = {
+        _name(path): layer
+        for path, layer in nnx.iter_modules(module)
+        if isinstance(layer, (layers.Linear, layers.Conv))
+    }
+    return dict(sorted(named.items()))
 
 
 def count(tree: Mapping) -> int:

@@ -1,7 +1,16 @@
 """Training images moved and mirrored at random, inside a jitted step."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def inputs_of(preprocess: Callable[[jax.Array], jax.Array], shift: int = 0, flip: bool = False) -> Augment:
+    """Returns `(key, uint8 images) -> inputs`: augmented as `augment` does, then preprocessed."""
+    return lambda key, images: preprocess(augment(key, images, shift, flip))
 
 
 def augment(key: jax.Array, images: jax.Array, shift: int, flip: bool) -> jax.Array:

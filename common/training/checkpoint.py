@@ -1,9 +1,6 @@
-"""Checkpoints of a run, and weights on disk. The one file that touches Orbax.
+"""The last states of a training run, each whole or not there; the newest whole one comes back to the bit.
 
-`Checkpointer` keeps the last states of a training run, each whole or not there, and gives back the newest whole one to
-the bit; of several processes the first writes, and tells the others what it reads. `load_tree` and `save_tree` read and
-write weights by what the path is: a directory (Orbax), `.safetensors`, `.npz` (see `weight_files`), or a run directory,
-whose `model.safetensors` it is.
+Of several processes the first writes, and tells the others what it reads.
 """
 
 import json
@@ -12,17 +9,18 @@ import math
 import os
 import pathlib
 import re
-import shutil
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from common import files, mesh, weight_files
+from common import files, mesh, orbax_files, weight_files
+from common.weight_files import is_weights_path, load_tree, save_tree  # where they were before
+
+__all__ = ["Checkpointer", "is_weights_path", "load_tree", "save_tree"]
 
 KEEP = 2  # checkpoints: the newest, and one more in case it is damaged
-EMPTY_MARK = ":empty:"  # Orbax cannot hold arrays without elements: "name:empty:float32" holds the shape instead
 
 
 class Checkpointer:
@@ -45,7 +43,7 @@ class Checkpointer:
         call it after the same step.
 
         Raises:
-            ValueError: a leaf is not made of numbers.
+          ValueError: a leaf is not made of numbers.
         """
         if self.metrics is not None:
             self.metrics.flush()
@@ -58,8 +56,13 @@ class Checkpointer:
         path = self.directory / f"{step:08d}"
         if path.exists():
             files.remove(path)
-        _orbax_save(
-            path, {"leaves": _mark_empty(leaves), "checksum": np.uint32(_checksum(leaves)), "step": np.int64(step)}
+        orbax_files.save(
+            path,
+            {
+                "leaves": orbax_files.mark_empty(leaves),
+                "checksum": np.uint32(_checksum(leaves)),
+                "step": np.int64(step),
+            },
         )
         for old in self.steps()[: -self.keep]:
             files.remove(self.directory / f"{old:08d}")
@@ -68,21 +71,21 @@ class Checkpointer:
         """Returns (step, state) of the newest whole checkpoint, or None; cuts the metrics back to it.
 
         Args:
-            template: a pytree of the state's structure; its leaves give shape, dtype and sharding (arrays or
-                `jax.ShapeDtypeStruct`), or are keys of the same kind.
+          template: a pytree of the state's structure; its leaves give shape, dtype and sharding (arrays or
+            `jax.ShapeDtypeStruct`), or are keys of the same kind.
 
         Raises:
-            ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.
+          ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.
         """
         if mesh.is_single_process():
-            found = self._newest()
+            newest = self._newest()
         else:
-            found = self._agreed()
-        if found is None:
+            newest = self._agreed()
+        if newest is None:
             if self.metrics is not None:
                 self.metrics.cut_back(-1)
             return None
-        step, leaves, path = found
+        step, leaves, path = newest
         state = _like(template, leaves, path)
         if self.metrics is not None:
             self.metrics.cut_back(step)
@@ -93,9 +96,9 @@ class Checkpointer:
         for step in reversed(self.steps()):
             path = self.directory / f"{step:08d}"
             try:
-                stored = _orbax_load(path)
-                leaves = _unmark_empty(stored["leaves"])
-                if int(stored["checksum"]) != _checksum(leaves) or int(stored["step"]) != step:
+                content = orbax_files.load(path)
+                leaves = orbax_files.unmark_empty(content["leaves"])
+                if int(content["checksum"]) != _checksum(leaves) or int(content["step"]) != step:
                     raise ValueError("its checksum does not fit its content")
             except MemoryError:
                 raise
@@ -108,8 +111,8 @@ class Checkpointer:
 
     def _agreed(self) -> tuple[int, dict[str, np.ndarray], pathlib.Path] | None:
         """Returns what process 0 finds, on every process: the others may not see its disk, or see it late."""
-        found = self._newest() if mesh.is_first_process() else None
-        step, leaves, path = found or (-1, {}, self.directory)
+        newest = self._newest() if mesh.is_first_process() else None
+        step, leaves, path = newest or (-1, {}, self.directory)
         kinds = [(name, array.dtype.name, array.shape) for name, array in leaves.items()]
         step, path, kinds = json.loads(mesh.broadcast_bytes(json.dumps([step, str(path), kinds]).encode()))
         data = mesh.broadcast_bytes(b"".join(array.tobytes() for array in leaves.values()))
@@ -173,225 +176,39 @@ def _like(template: Any, leaves: Mapping[str, np.ndarray], path: pathlib.Path) -
     """Returns the template's structure with the stored values."""
     import jax
 
-    wanted = _named_leaves(template)
+    expected = _named_leaves(template)
     advice = "the code or the config has changed since: --overwrite starts afresh"
-    if missing := [name for name in (*wanted, *leaves) if name not in wanted or name not in leaves]:
-        place = "is not in" if missing[0] in wanted else "is only in"
+    if missing := [name for name in (*expected, *leaves) if name not in expected or name not in leaves]:
+        place = "is not in" if missing[0] in expected else "is only in"
         raise ValueError(f"state{missing[0]} {place} the checkpoint {path}; {advice}")
     values = []
-    for name, leaf in wanted.items():
-        found = leaves[name]
+    for name, leaf in expected.items():
+        stored = leaves[name]
         is_key = _is_key(leaf)
         target = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
-        shape, dtype = np.shape(target), getattr(target, "dtype", found.dtype)
-        if found.shape != shape or found.dtype != dtype:
+        shape, dtype = np.shape(target), getattr(target, "dtype", stored.dtype)
+        if stored.shape != shape or stored.dtype != dtype:
             raise ValueError(
-                f"state{name} is {dtype} {list(shape)}, but {found.dtype} {list(found.shape)} in {path}; {advice}"
+                f"state{name} is {dtype} {list(shape)}, but {stored.dtype} {list(stored.shape)} in {path}; {advice}"
             )
-        values.append(_placed(leaf, found, is_key))
+        values.append(_placed(leaf, stored, is_key))
     return jax.tree.unflatten(jax.tree.structure(template), values)
 
 
-def _placed(leaf: Any, found: np.ndarray, is_key: bool) -> Any:
+def _placed(leaf: Any, array: np.ndarray, is_key: bool) -> Any:
     """Returns a stored array as the kind of thing that the template's leaf is."""
     import jax
 
     if isinstance(leaf, (bool, int, float, complex)):
-        return type(leaf)(found.item())
+        return type(leaf)(array.item())
     if isinstance(leaf, (np.ndarray, np.generic)):
-        return found if isinstance(leaf, np.ndarray) else found[()]
+        return array if isinstance(leaf, np.ndarray) else array[()]
     if is_key:
         spans = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
-        data = mesh.place(found, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(found)
+        data = mesh.place(array, jax.random.key_data(leaf).sharding) if spans else jax.numpy.array(array)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     sharding = getattr(leaf, "sharding", None)
     if sharding is not None and not sharding.is_fully_addressable:
-        return mesh.place(found, sharding)
+        return mesh.place(array, sharding)
     # A copy: the host array must not be shared with a buffer that a training step donates.
-    return jax.device_put(found, sharding, may_alias=False) if sharding else jax.numpy.array(found)
-
-
-def load_tree(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns weights as a nested dict of NumPy arrays.
-
-    Args:
-        path: an Orbax directory (also one with numbered steps: the newest; also a `Checkpointer`'s), a `.safetensors`
-            or `.npz` file, or a run directory with `model.safetensors`.
-
-    Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: an unknown suffix, a damaged file, arrays of objects, or names that collide.
-    """
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a .safetensors or .npz file, or a directory")
-    if path.is_dir():
-        if (path / "model.safetensors").is_file():
-            return weight_files.load_safetensors(path / "model.safetensors")
-        if (path / "flags.txt").is_file() and (path / "meta.json").is_file():
-            raise ValueError(f"{path} is a run directory without model.safetensors: its training has not finished")
-        return _load_orbax(path)
-    loaders = {".safetensors": weight_files.load_safetensors, ".npz": weight_files.load_npz}
-    if path.suffix not in loaders:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz or an Orbax directory")
-    return loaders[path.suffix](path)
-
-
-def save_tree(path: str | os.PathLike, tree: Mapping) -> None:
-    """Writes a nested dict of arrays, whole or not at all, in the form that `load_tree` reads.
-
-    Args:
-        path: `NAME.safetensors`, `NAME.npz`, or a name without suffix (or ending in `.orbax`): an Orbax directory.
-        tree: nested dict of arrays; keys are joined with "/".
-
-    Raises:
-        ValueError: an unknown suffix, arrays of objects, names that collide, a directory that holds something else.
-    """
-    path = pathlib.Path(path)
-    if path.suffix == ".safetensors":
-        weight_files.save_safetensors(path, tree)
-    elif path.suffix == ".npz":
-        weight_files.save_npz(path, tree)
-    elif path.suffix in ("", ".orbax"):
-        _save_orbax(path, tree)
-    else:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz, or none (Orbax)")
-
-
-def is_weights_path(path: str | os.PathLike) -> bool:
-    """Returns whether `save_tree` knows what to write under this name."""
-    return pathlib.Path(path).suffix in (".safetensors", ".npz", "", ".orbax")
-
-
-def _load_orbax(path: pathlib.Path) -> dict[str, Any]:
-    found = _find_orbax(path)
-    if found is None:
-        raise ValueError(f"{path} is neither an Orbax checkpoint nor a run directory")
-    try:
-        tree = _orbax_load(found)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is a damaged Orbax checkpoint: {' '.join(str(error).split())[:300]}") from None
-    if isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}:
-        raise ValueError(f"{path} is a training state, not weights; give the run directory or its model.safetensors")
-    texts: list[str] = []
-    tree = _without_texts(tree, "", texts)
-    if texts:
-        names = ", ".join(map(repr, texts[:4])) + (" ..." if len(texts) > 4 else "")
-        logging.getLogger(__name__).warning("%s: texts are no weights and are left out: %s", path, names)
-    try:
-        flat = weight_files.flatten(tree)
-        return weight_files.nest(_unmark_empty(flat))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _without_texts(node: Any, prefix: str, texts: list[str]) -> Any:
-    """Returns a tree without the texts among its leaves, whose names go to `texts`."""
-    if isinstance(node, Mapping):
-        items = node.items()
-    elif isinstance(node, (list, tuple)):
-        items = [(str(index), item) for index, item in enumerate(node)]
-    else:
-        return node
-    kept = {}
-    for key, item in items:
-        name = f"{prefix}/{key}" if prefix else str(key)
-        if isinstance(item, str):
-            texts.append(name)
-        else:
-            kept[key] = _without_texts(item, name, texts)
-    return kept if texts or isinstance(node, Mapping) else node
-
-
-def _find_orbax(path: pathlib.Path) -> pathlib.Path | None:
-    """Returns the directory with the arrays: this one, the newest numbered step in it, or a step's only item."""
-    for _ in range(3):
-        if (path / "_METADATA").is_file() or (path / "manifest.ocdbt").is_file():
-            return path
-        folders = [item for item in path.iterdir() if item.is_dir() and "orbax-checkpoint-tmp" not in item.name]
-        steps = [item for item in folders if re.fullmatch(r"(\w+_)?\d+", item.name)]
-        items = [item for item in folders if (item / "_METADATA").is_file()]
-        if steps:
-            path = max(steps, key=lambda item: int(item.name.rpartition("_")[2]))
-        elif len(items) == 1:
-            path = items[0]
-        else:
-            return None
-    return None
-
-
-def _save_orbax(path: pathlib.Path, tree: Mapping) -> None:
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and _find_orbax(path) is None):
-        raise ValueError(f"{path} exists and is not an Orbax checkpoint; it is left as it is: choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
-    old = fresh.with_name(fresh.name + ".old")
-    try:
-        _orbax_save(fresh, weight_files.nest(_mark_empty(weight_files.flatten(tree))))
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _mark_empty(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    full = {name: array for name, array in flat.items() if array.size}
-    return full | {f"{name}{EMPTY_MARK}{a.dtype.name}": np.array(a.shape) for name, a in flat.items() if not a.size}
-
-
-def _unmark_empty(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    unmarked = {}
-    for name, array in flat.items():
-        plain, mark, dtype = name.partition(EMPTY_MARK)
-        if mark and (array.ndim != 1 or array.all()):
-            raise ValueError(f"{name!r} should hold the shape of an array without elements")
-        unmarked[plain] = np.zeros(array, dtype) if mark else array
-    return unmarked
-
-
-def _orbax() -> Any:
-    """Returns `orbax.checkpoint`, imported when first needed (it takes a second), quiet below warnings."""
-    import orbax.checkpoint
-
-    logging.getLogger("absl").setLevel(max(logging.getLogger("absl").level, logging.WARNING))
-    return orbax.checkpoint
-
-
-def _orbax_save(path: pathlib.Path, tree: Mapping) -> None:
-    ocp = _orbax()
-    with _checkpointer(ocp) as checkpointer:
-        checkpointer.save(path.resolve(), tree)
-
-
-def _checkpointer(ocp: Any) -> Any:
-    """Returns an Orbax checkpointer that concerns this process alone, whichever of several it is."""
-    if mesh.is_single_process():
-        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    import jax
-
-    index = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
-    )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-    return ocp.Checkpointer(handler, multiprocessing_options=options)
-
-
-def _orbax_load(path: pathlib.Path) -> Any:
-    """Returns the stored tree with NumPy arrays as leaves, whatever devices it was written on."""
-    import jax
-
-    ocp = _orbax()
-    with _checkpointer(ocp) as checkpointer:
-        metadata = checkpointer.metadata(path.resolve()).item_metadata
-        kinds = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=_kind_of(leaf)), metadata.tree)
-        return checkpointer.restore(path.resolve(), restore_args=kinds)
-
-
-def _kind_of(metadata: Any) -> type:
-    """What a leaf is restored as: an array, or a text where its metadata says so."""
-    return str if type(metadata).__name__ == "StringMetadata" else np.ndarray
+    return jax.device_put(array, sharding, may_alias=False) if sharding else jax.numpy.array(array)

@@ -54,27 +54,27 @@ def train(
     Random numbers in a step are those of one process with JAX's default keys; for "rbg" keys JAX does not promise it.
 
     Args:
-        run: where checkpoints and metrics go.
-        step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
-            the state, or are folded from a counter in it.
-        state: the state to begin with, a pytree of arrays and keys.
-        arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one
-            process they fit on its device; several leave them on the host (memory-mapped, if they are large).
-        epochs, batch_size: counts of at least 1.
-        seed: decides the order of the examples.
-        evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
-            scalars get a row.
-        log_every: steps between rows, also at the end of an epoch.
-        checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row
-            is written); the end of the training writes one too.
-        checkpoint_steps: also after every so many steps.
-        batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
-            processes all of theirs. The state as it comes, or copied to all devices of several processes.
-        description: the word beside the progress.
+      run: where checkpoints and metrics go.
+      step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
+        the state, or are folded from a counter in it.
+      state: the state to begin with, a pytree of arrays and keys.
+      arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one
+        process they fit on its device; several leave them on the host (memory-mapped, if they are large).
+      epochs, batch_size: counts of at least 1.
+      seed: decides the order of the examples.
+      evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
+        scalars get a row.
+      log_every: steps between rows, also at the end of an epoch.
+      checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row
+        is written); the end of the training writes one too.
+      checkpoint_steps: also after every so many steps.
+      batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
+        processes all of theirs. The state as it comes, or copied to all devices of several processes.
+      description: the word beside the progress.
 
     Raises:
-        Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
-        ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
+      Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
+      ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
     """
     import jax
 
@@ -93,11 +93,11 @@ def train(
         mesh.check_split(batch_size, batch_sharding)
     advance, totals = _make_advance(step, state, arrays, batch_size, batch_sharding)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
-    state, counted, first = _strong(state), 0, 0
+    state, row_steps, first = _strong(state), 0, 0
     if not alone:
         state, totals = mesh.replicate((state, totals), batch_sharding.mesh)
-    if restored := checkpointer.restore_latest((state, totals, counted)):
-        first, (state, totals, counted) = restored
+    if restored := checkpointer.restore_latest((state, totals, row_steps)):
+        first, (state, totals, row_steps) = restored
         run.log(f"resumed after step {first} of {total}")
 
     saved, saved_at = first, time.monotonic()
@@ -108,14 +108,14 @@ def train(
             if epoch != order_epoch:
                 order, order_epoch = permutation(seed, epoch, size), epoch
             state, totals = advance(state, totals, order[position * batch_size : (position + 1) * batch_size])
-            counted += 1
+            row_steps += 1
             progress.update(1)
 
             ends_epoch = position == epoch_steps - 1
             has_row = done % log_every == 0 or ends_epoch
             if has_row:
-                means = {name: float(value) / counted for name, value in jax.device_get(totals).items()}
-                totals, counted = jax.tree.map(jax.numpy.zeros_like, totals), 0
+                means = {name: float(value) / row_steps for name, value in jax.device_get(totals).items()}
+                totals, row_steps = jax.tree.map(jax.numpy.zeros_like, totals), 0
                 if ends_epoch and evaluate is not None and ((epoch + 1) % evaluate_every == 0 or done == total):
                     means |= {name: np.asarray(value) for name, value in evaluate(mesh.to_local(state)).items()}
                 run.metrics.write(done, **means)
@@ -128,7 +128,7 @@ def train(
             is_step = checkpoint_steps is not None and done % checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
-                checkpointer.save(done, (state, totals, counted))
+                checkpointer.save(done, (state, totals, row_steps))
                 saved, saved_at = done, time.monotonic()
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
@@ -210,11 +210,11 @@ class Termination:
     """
 
     def __init__(self, alone: bool):
-        self.asked, self._alone = False, alone
+        self.is_due, self._alone = False, alone
 
     def after(self, step: int) -> bool:
         """Returns whether the loop stops after this step; ask once after each."""
-        return self.asked if self._alone else mesh.reached_stop(step)
+        return self.is_due if self._alone else mesh.reached_stop(step)
 
     def __enter__(self):
         self._is_main_thread = self._alone and threading.current_thread() is threading.main_thread()
@@ -223,7 +223,7 @@ class Termination:
         return self
 
     def _note(self, number, frame):
-        self.asked = True
+        self.is_due = True
 
     def __exit__(self, *exception):
         if self._is_main_thread:

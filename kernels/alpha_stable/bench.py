@@ -5,13 +5,13 @@
 Peers and ours alternate in one run on the same two cores; JAX uses both, NumPy and scipy one, as their users get them.
 """
 
-import time
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import alpha_stable
+from .. import alpha_stable, timing
 
 COUNT = 2_000_000
 PEER_COUNT = 500_000  # scipy is slow; its time is scaled to COUNT
@@ -27,24 +27,10 @@ def textbook(rng: np.random.Generator, alpha: float, count: int) -> np.ndarray:
     return np.sin(alpha * u) / np.cos(u) ** (1 / alpha) * (np.cos((1 - alpha) * u) / w) ** ((1 - alpha) / alpha)
 
 
-def ready(call):
-    """A call that waits for its result and gives it back to nobody."""
-
-    def waited():
-        jax.block_until_ready(call())
-
-    return waited
-
-
 def scaled(call, share: float):
     """A timer of a slow peer: the seconds of a call that does a share of the work, divided by it."""
 
-    def timed() -> float:
-        start = time.perf_counter()
-        call()
-        return (time.perf_counter() - start) / share
-
-    return timed
+    return lambda: timing.seconds_of(call) / share
 
 
 def run(bench) -> None:
@@ -56,10 +42,9 @@ def run(bench) -> None:
         print("scipy is missing: its rows are left out")
     rng = np.random.default_rng(0)
     key, shape = jax.random.key(0), (COUNT,)
-    draw_normal = jax.jit(lambda key: jax.random.normal(key, shape))
-    normal = ready(lambda: draw_normal(key))
+    normal = functools.partial(jax.jit(lambda key: jax.random.normal(key, shape)), key)
     for alpha in ALPHAS:
-        contestants = {"ours": ready(lambda alpha=alpha: alpha_stable.sas(key, alpha, shape))}
+        contestants = {"ours": lambda alpha=alpha: alpha_stable.sas(key, alpha, shape)}
         if stats:
             law = stats.levy_stable(alpha, 0)
             contestants["scipy"] = scaled(
@@ -79,8 +64,8 @@ def run(bench) -> None:
         ),
     }
     for name, call in others.items():
-        bench.compare(name, {"ours": ready(call), "jax.random.normal": normal}, work=COUNT, unit="draw")
-    contestants = {"ours": ready(lambda: alpha_stable.stable(key, 1.5, 0.7, shape))}
+        bench.compare(name, {"ours": call, "jax.random.normal": normal}, work=COUNT, unit="draw")
+    contestants = {"ours": lambda: alpha_stable.stable(key, 1.5, 0.7, shape)}
     if stats:
         skewed = stats.levy_stable(1.5, 0.7)
         contestants["scipy"] = scaled(lambda: skewed.rvs(size=PEER_COUNT, random_state=rng), PEER_COUNT / COUNT)
@@ -88,7 +73,7 @@ def run(bench) -> None:
     x = alpha_stable.sas(key, 1.5, (LIKELIHOODS,))
     for alpha in (0.8, 1.5):
         density = jax.jit(lambda x, alpha: alpha_stable.sas_log_pdf(x, alpha))
-        contestants = {"ours": ready(lambda alpha=alpha, density=density: density(x, jnp.float32(alpha)))}
+        contestants = {"ours": lambda alpha=alpha, density=density: density(x, jnp.float32(alpha))}
         if stats:
             few, law = np.asarray(x[:100], np.float64), stats.levy_stable(alpha, 0)
             contestants["scipy"] = scaled(lambda law=law, few=few: law.logpdf(few), few.size / LIKELIHOODS)

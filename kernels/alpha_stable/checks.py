@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .words import joined_shape
+from .random_bits import joined_shape
 
 PARAMETRIZATIONS = ("S0", "S1")
 SMALLEST_E = 1e-12  # stands for 1 - alpha = 0; far below what float64 notices

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import elementary, words
+from . import elementary, random_bits
 from .checks import SMALLEST_E, check_law, float_types, or_nan
-from .words import HALF_TURN, UNIT, angle_and_exponential
+from .random_bits import HALF_TURN, UNIT, angle_and_exponential
 
 LARGE_Z = 0.5
 
@@ -106,5 +106,5 @@ def stable(
     """
     dtype, compute = float_types(dtype)
     check_law(alpha, beta, scale, loc, parametrization)
-    shape = words.joined_shape(shape, alpha=alpha, beta=beta, scale=scale, loc=loc)
-    return _stable(words.typed_key(key), alpha, beta, scale, loc, shape, parametrization, compute, dtype)
+    shape = random_bits.joined_shape(shape, alpha=alpha, beta=beta, scale=scale, loc=loc)
+    return _stable(random_bits.typed_key(key), alpha, beta, scale, loc, shape, parametrization, compute, dtype)

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import elementary, words
+from . import elementary, random_bits
 from .checks import check_alpha, check_ranges, float_types, or_nan
-from .words import HALF_TURN, UNIT, angle_and_exponential
+from .random_bits import HALF_TURN, UNIT, angle_and_exponential
 
 
 def _sas_parts(key, alpha, shape, dtype):
@@ -123,8 +123,8 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
-    shape = words.joined_shape(shape, alpha=alpha)
-    sign, log_abs = _sas_log(words.typed_key(key), alpha, shape, compute)
+    shape = random_bits.joined_shape(shape, alpha=alpha)
+    sign, log_abs = _sas_log(random_bits.typed_key(key), alpha, shape, compute)
     return sign.astype(dtype), log_abs.astype(dtype)
 
 
@@ -145,7 +145,7 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
-    return _sas(words.typed_key(key), alpha, words.joined_shape(shape, alpha=alpha), compute, dtype)
+    return _sas(random_bits.typed_key(key), alpha, random_bits.joined_shape(shape, alpha=alpha), compute, dtype)
 
 
 def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
@@ -165,7 +165,8 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     """
     dtype, compute = float_types(dtype)
     check_ranges(c=c)
-    return _positive_stable_log(words.typed_key(key), c, words.joined_shape(shape, c=c), compute).astype(dtype)
+    common = random_bits.joined_shape(shape, c=c)
+    return _positive_stable_log(random_bits.typed_key(key), c, common, compute).astype(dtype)
 
 
 def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) -> jax.Array:
@@ -189,8 +190,8 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) ->
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
-    shape = words.joined_shape(shape, alpha=alpha)
+    shape = random_bits.joined_shape(shape, alpha=alpha)
     if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
         raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
-    *_, dim = words.checked_shape((*shape, dim))
-    return _sub_gaussian(words.typed_key(key), alpha, shape, dim, compute, dtype)
+    *_, dim = random_bits.checked_shape((*shape, dim))
+    return _sub_gaussian(random_bits.typed_key(key), alpha, shape, dim, compute, dtype)

@@ -7,13 +7,15 @@ Peer: `make peers-zennit`.
 """
 
 import functools
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import timing
 from . import attribute, composites
+from . import bench_networks as networks
+from . import bench_plans as plans
 
 BATCH, SMALL_BATCH = 32, 8
 SIDE = 64
@@ -29,8 +31,6 @@ OPTIONS = {"epsilon_gamma_box": {"low": -6.0, "high": 6.0}}
 
 def run(bench) -> None:
     """Every comparison of this room."""
-    from tests.kernels.attribution import networks, plans
-
     plan = plans.vgg11()
     values = plans.parameters(plan, seed=0)
     fn, params = networks.function(plan), jax.device_put(networks.from_torch(values, np.float32))
@@ -45,9 +45,9 @@ def run(bench) -> None:
             calls = {name: call_of(fn, name) for name in dict.fromkeys((*names, "gradient"))}
             compiled = {name: compile_call(bench, f"{name}, batch {batch}", c, problem) for name, c in calls.items()}
             for name in names:
-                contestants = {"ours": functools.partial(wait, compiled[name], problem)}
+                contestants = {"ours": functools.partial(compiled[name], *problem)}
                 if name not in ("gradient", "forward"):
-                    contestants["own gradient"] = functools.partial(wait, compiled["gradient"], problem)
+                    contestants["own gradient"] = functools.partial(compiled["gradient"], *problem)
                 if peer is not None:
                     contestants["zennit" if len(contestants) > 1 else "torch"] = peer.timer(name, images[:batch])
                 facts = {"network": "VGG11, 64 x 64"}
@@ -64,13 +64,7 @@ def matmul_peak(side: int = 2048) -> float:
     """Returns the floating-point operations a second of a large float32 matrix product, the best of five."""
     matrix = jnp.ones((side, side), jnp.float32)
     product = jax.jit(jnp.matmul)
-    wait(product, (matrix, matrix))
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        wait(product, (matrix, matrix))
-        seconds.append(time.perf_counter() - start)
-    return 2 * side**3 / min(seconds)
+    return 2 * side**3 / timing.of(lambda: product(matrix, matrix)).best
 
 
 def multiplications(fn, params, x) -> float:
@@ -88,11 +82,6 @@ def call_of(fn, name: str):
     if name == "forward":
         return lambda params, x, target: fn(params, x)
     return gradient_of(fn) if name == "gradient" else relevance_of(fn, name)
-
-
-def wait(call, arguments) -> None:
-    """Calls and waits for the result."""
-    call(*arguments).block_until_ready()
 
 
 def composite(name: str):
@@ -118,22 +107,10 @@ def gradient_of(fn):
 
 def compile_call(bench, name: str, call, arguments):
     """Returns the compiled call; records seconds of tracing and compiling, and bytes of temporary arrays."""
-    cached = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        start = time.perf_counter()
-        lowered = jax.jit(call).lower(*arguments)
-        traced = time.perf_counter()
-        compiled = lowered.compile()
-        end = time.perf_counter()
-    finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
-    memory = compiled.memory_analysis()
-    bench.record(
-        f"{name}, compiling", trace_s=traced - start, compile_s=end - traced,
-        temporary_bytes=None if memory is None else memory.temp_size_in_bytes,
-    )  # fmt: skip
-    return compiled
+    program = timing.compile_call(call, *arguments)
+    facts = {"trace_s": program.trace_s, "compile_s": program.compile_s, "temporary_bytes": program.temporary_bytes}
+    bench.record(f"{name}, compiling", **facts)
+    return program.call
 
 
 def conservation(bench, fn, params, x, target) -> None:
@@ -175,9 +152,8 @@ class Zennit:
     """The peer with the network loaded."""
 
     def __init__(self, server, plan, values):
-        path = server.folder / "parameters.npz"
-        np.savez(path, **values)
-        self.server, self.settings = server, server.ask("build", plan=plan, parameters=str(path), dtype="float32")
+        parameters = server.put_many("parameters", values)
+        self.server, self.settings = server, server.ask("build", plan=plan, parameters=parameters, dtype="float32")
 
     def timer(self, name: str, images: np.ndarray):
         """Returns a function that has one call made in the peer's process and returns its seconds."""
@@ -188,9 +164,8 @@ class Zennit:
     def relevance(self, name: str) -> np.ndarray:
         """Returns the peer's relevance, channels last, of the images that were timed last."""
         answer = self.server.folder / "answer.npz"
-        self.server.ask("attribute", answer=str(answer), **self._composite(name), **self.settings)
-        with np.load(answer, allow_pickle=False) as arrays:
-            return arrays["relevance"].transpose(0, 2, 3, 1)
+        self.server.ask("attribute", answer=answer, **self._composite(name), **self.settings)
+        return self.server.get("answer.npz")["relevance"].transpose(0, 2, 3, 1)
 
     def _composite(self, name: str) -> dict:
         return {"composite": name, "options": {key: [[[[value]]]] for key, value in OPTIONS.get(name, {}).items()}}

@@ -16,7 +16,7 @@ from .backward import Step, backward
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite, check_rule
 from .precision import widened
-from .report import Report
+from .report import Report, warn_of_constant_maps
 from .target import marked, starting_relevance
 from .tracing.dependence import EXAMPLE
 from .tracing.examples import constants_by_example
@@ -82,7 +82,8 @@ def attribute(
         NotImplementedError: for a primitive without a rule; the message has its place and the remedy.
 
     Warns:
-        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample.
+        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
+            that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
     """
     if semantics not in SEMANTICS:
         raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
@@ -120,6 +121,8 @@ def attribute(
             part(value) if value in by_value else not_relevant(leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
+        if at is None:
+            warn_of_constant_maps(relevance, stacklevel=2)
         result = relevance if at is None else _at(program, by_value, part, relevance, at)
         results.append((result, Report.of(steps, start, relevance) if return_report else None))
     relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])

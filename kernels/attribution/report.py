@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 COLUMNS = ("received", "passed", "bias", "epsilon", "constant", "other")
 SHORTEST = 28  # the width of the column of names
+SAME = 1e-5  # of the largest relevance of a sample: a map that spreads less is constant but for rounding
 
 
 @dataclasses.dataclass
@@ -25,6 +27,7 @@ class Report:
             a maximum or of a choice, `[operations]`.
         other: the rest of it: gradients, and rules that promise no conservation, `[operations]`.
         explained: relevance at the output. arrived: at the inputs.
+        constant_maps: samples whose inputs all have the same relevance, so that their map tells nothing.
     """
 
     names: tuple[str, ...]
@@ -38,6 +41,7 @@ class Report:
     other: jax.Array
     explained: jax.Array
     arrived: jax.Array
+    constant_maps: jax.Array | int = 0
 
     @classmethod
     def of(cls, steps: Sequence, start: jax.Array, relevance) -> Report:
@@ -57,7 +61,7 @@ class Report:
             tuple(step.operation.kinds[0] for step in steps),
             tuple(type(step.rule).__name__ for step in steps),
             received, passed, bias, epsilon, constant, rest - constant, jnp.sum(start),
-            sum(jnp.sum(leaf) for leaf in jax.tree.leaves(relevance)),
+            sum(jnp.sum(leaf) for leaf in jax.tree.leaves(relevance)), jnp.sum(constant_maps(relevance)),
         )  # fmt: skip
 
     def __str__(self) -> str:
@@ -70,7 +74,39 @@ class Report:
             numbers = " ".join(f"{column[index]:>11.4g}" for column in columns)
             rows.append(f"{short[name]:<{width}} {kind:<12} {numbers}")
         rows.append(f"explained {float(self.explained):.6g}, arrived {float(self.arrived):.6g}")
+        if self.constant_maps:
+            rows.append(f"constant maps: {int(self.constant_maps)}, where every input has the same relevance")
         return "\n".join(rows)
+
+
+def constant_maps(relevance) -> jax.Array:
+    """Returns whether all inputs of a sample have the same relevance, bool `[batch]`; `[0]` where there are no maps.
+
+    Flat gives such maps to a first layer that sees all inputs at once. One input alone is no map.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(relevance) if leaf.ndim and jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if len({leaf.shape[0] for leaf in leaves}) != 1 or sum(leaf[0].size for leaf in leaves) < 2:
+        return jnp.zeros(0, bool)
+    largest, least = (
+        jnp.stack([kind(leaf.reshape(len(leaf), -1), axis=1) for leaf in leaves if leaf.size])
+        for kind in (jnp.max, jnp.min)
+    )
+    largest, least = largest.max(0), least.min(0)
+    return largest - least <= SAME * jnp.maximum(jnp.abs(largest), jnp.abs(least))
+
+
+def warn_of_constant_maps(relevance, stacklevel: int) -> None:
+    """Warns where every map of a batch is constant and not zero; in a `jax.jit` nothing can be looked at."""
+    constant = constant_maps(relevance)
+    if isinstance(constant, jax.core.Tracer) or not constant.size or not constant.all():
+        return
+    if any(np.asarray(leaf).any() for leaf in jax.tree.leaves(relevance)):
+        warnings.warn(
+            "every input has the same relevance: the map is constant and does not tell which of them matter. The Flat "
+            "rule does this to a first layer that sees all inputs at once, such as a dense one: take a composite "
+            "without it, epsilon_plus for one.",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _shortened(names: Sequence[str]) -> dict[str, str]:
@@ -90,6 +126,6 @@ def _reaches_constants(operation) -> bool:
 
 jax.tree_util.register_dataclass(
     Report,
-    data_fields=[*COLUMNS, "explained", "arrived"],
+    data_fields=[*COLUMNS, "explained", "arrived", "constant_maps"],
     meta_fields=["names", "kinds", "rules"],
 )

@@ -6,13 +6,13 @@ network of ours: three passes are timed and taken times the number of sites. Pee
 """
 
 import dataclasses
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import timing
 from .convolution import full_precision
 from .forward import prelu
 from .networks import MADE, PixelCNN, init, layers, open_weights, sites
@@ -42,13 +42,9 @@ def against_peers(bench, peer, name: str, batch: int, torch_too: bool, flops: fl
     """Samples with their log-probabilities: ours, NetKet's, and one full pass a site."""
     cfg = NETWORKS[name]
     params = init(cfg, jax.random.key(0))
-    start = time.perf_counter()
-    draw(params, cfg, batch)
-    first = time.perf_counter() - start
-    start = time.perf_counter()
-    draw(params, cfg, batch)
-    compile_s = {"ours": first - (time.perf_counter() - start)}
     contestants = {"ours": lambda: draw(params, cfg, batch)}
+    first, second = (timing.seconds_of(contestants["ours"]) for _ in range(2))
+    compile_s = {"ours": first - second}
     if peer is not None:
         settings = {"length": 16, "depth": cfg.depth, "channels": cfg.channels, "half_width": cfg.half_width}
 
@@ -73,12 +69,11 @@ def against_peers(bench, peer, name: str, batch: int, torch_too: bool, flops: fl
 
 def full_forward(peer, params, cfg, batch: int):
     """A call that times some passes of the torch network and returns the seconds of one a site."""
-    weights = peer.folder / "weights.npz"
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    np.savez(weights, **{"/".join(part.key for part in path): np.asarray(leaf) for path, leaf in leaves})
+    weights = peer.put_many("weights", {"/".join(part.key for part in path): np.asarray(leaf) for path, leaf in leaves})
     spins = peer.put("spins", np.ones((batch, cfg.rows, cfg.columns), np.int8))
     network = {"kind": type(cfg).__name__, **dataclasses.asdict(cfg)}
-    request = {"weights": str(weights), "spins": spins, "out": str(peer.folder / "out.npy"), "network": network}
+    request = {"weights": weights, "spins": spins, "out": peer.folder / "out.npy", "network": network}
     return lambda: float(np.mean(peer.ask("log_prob", repeats=PASSES, **request)["seconds"])) * sites(cfg)
 
 
@@ -149,13 +144,7 @@ def peak() -> float:
     """Operations a second of large float32 matrix products, the best of five."""
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(2048, 2048)), jnp.float32)
     product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
-    _wait(product(matrix))
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        _wait(product(matrix))
-        times.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(times)
+    return 2 * 2048**3 / timing.of(lambda: product(matrix)).best
 
 
 def _log_prob_by_xla(params, cfg, spins):

@@ -30,10 +30,10 @@ def sample_blocks(params, cfg, bits):
     local = [_by_block(_site_values(params[name]), blocks, block) for name in names]
     bits = _by_block(bits.reshape(count, n), blocks, block)
 
-    def fill(seen, xs):
+    def fill(features, xs):
         b, local, bits = xs
         terms, diagonals = [], []
-        for layer, matrix, u, entry in zip(layers(cfg), matrices, seen, local, strict=True):
+        for layer, matrix, u, entry in zip(layers(cfg), matrices, features, local, strict=True):
             rows = lax.dynamic_slice_in_dim(matrix, b * block, block)
             term = (rows.reshape(block * layer.outputs, -1) @ u.reshape(-1, n)).reshape(block, layer.outputs, n)
             terms.append(term + entry["bias"][..., None] if "bias" in entry else term)
@@ -56,13 +56,15 @@ def sample_blocks(params, cfg, bits):
             return own, (spin, a)
 
         empty = [jnp.zeros((block, layer.inputs, n), dtype) for layer in layers(cfg)]
-        own, found = lax.scan(site, empty, (jnp.arange(block), terms, diagonals, local, bits))
-        seen = [lax.dynamic_update_slice_in_dim(old, new, b * block, 0) for old, new in zip(seen, own, strict=True)]
-        return seen, found
+        own, outputs = lax.scan(site, empty, (jnp.arange(block), terms, diagonals, local, bits))
+        features = [
+            lax.dynamic_update_slice_in_dim(old, new, b * block, 0) for old, new in zip(features, own, strict=True)
+        ]
+        return features, outputs
 
     nothing = [jnp.zeros((blocks * block, layer.inputs, n), dtype) for layer in layers(cfg)]
-    _, found = lax.scan(fill, nothing, (jnp.arange(blocks), local, bits))
-    return tuple(values.reshape(-1, n)[:count].reshape(cfg.rows, cfg.columns, n) for values in found)
+    _, outputs = lax.scan(fill, nothing, (jnp.arange(blocks), local, bits))
+    return tuple(values.reshape(-1, n)[:count].reshape(cfg.rows, cfg.columns, n) for values in outputs)
 
 
 def _matrix(cfg, layer, kernel, padded: int):

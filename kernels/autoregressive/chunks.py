@@ -24,9 +24,9 @@ def usual_size(params, cfg, platform: str | None = None) -> int:
     """Returns the samples whose rows (of MADE: whole features) fit the memory that a chunk should stay in."""
     lines = 1 if isinstance(cfg, MADE) else 3 * cfg.half_width + 1
     places = sites(cfg) if isinstance(cfg, MADE) else cfg.columns
-    held = sum(lines * places * layer.inputs for layer in layers(cfg)) * dtype_of(params).itemsize
+    bytes_each = sum(lines * places * layer.inputs for layer in layers(cfg)) * dtype_of(params).itemsize
     room = CACHE_BYTES if (platform or jax.default_backend()) == "cpu" else ACCELERATOR_BYTES
-    return max(LEAST, room // held)
+    return max(LEAST, room // bytes_each)
 
 
 def workers_for(n: int, devices) -> int:
@@ -53,8 +53,8 @@ def run(start_chunk, starts, workers: int) -> list:
         # Modes are a thread's own. One thread compiles, the others wait for it; what was started runs without the lock.
         with jax.enable_x64(wide):
             with _compiling:
-                found = start_chunk(start)
-            return jax.block_until_ready(found)
+                result = start_chunk(start)
+            return jax.block_until_ready(result)
 
     if workers == 1:
         return [one(start) for start in starts]

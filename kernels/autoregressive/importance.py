@@ -306,10 +306,10 @@ def _jackknife(state: stream.State, quantities: Mapping[str, Derived], whole: Ma
       whole: name to the estimate from all samples.
     """
     used = state.count > 0
-    left, remaining = _sums_without_each(state.first[used]), int(state.n) - state.count[used]
+    others, remaining = _sums_without_each(state.first[used]), int(state.n) - state.count[used]
     with np.errstate(all="ignore"):
-        ln_z = state.shift + np.log(left[:, 0] / remaining)
-        means = (left[:, 1:] / left[:, :1] + state.origin).T
+        ln_z = state.shift + np.log(others[:, 0] / remaining)
+        means = (others[:, 1:] / others[:, :1] + state.origin).T
         each = [
             quantity.value(ln_z, means)
             if quantity.elementwise
@@ -318,7 +318,7 @@ def _jackknife(state: stream.State, quantities: Mapping[str, Derived], whole: Ma
         ]
         each = np.array([*each, ln_z])
         centre = np.array([whole[name] for name in (*quantities, "ln_z")])
-        blocks = len(left)
+        blocks = len(others)
         mean = each.mean(axis=1)
         biases = (blocks - 1) * (mean - centre)
         errors = np.sqrt((blocks - 1) * np.mean(np.square(each - mean[:, None]), axis=1))

@@ -215,19 +215,19 @@ def check_parameters(params, cfg: Network) -> None:
     They would not always fail by themselves: samples could have another law than their log-probabilities.
     """
     check_network(cfg)
-    wanted = _shapes(cfg)
-    for path, shape in wanted.items():
+    shapes = _shapes(cfg)
+    for path, shape in shapes.items():
         node = params
         for key in path:
             node = node[key] if isinstance(node, Mapping) and key in node else None
         if node is None or np.shape(node) != shape:
-            found = "missing" if node is None else f"of shape {list(np.shape(node))}"
+            problem = "missing" if node is None else f"of shape {list(np.shape(node))}"
             raise ValueError(
-                f"params: {'/'.join(path)} is {found}, cfg has {list(shape)}; parameters are those of init(cfg, key)"
+                f"params: {'/'.join(path)} is {problem}, cfg has {list(shape)}; parameters are those of init(cfg, key)"
             )
-    if len(leaves := jax.tree_util.tree_leaves_with_path(params)) > len(wanted):
+    if len(leaves := jax.tree_util.tree_leaves_with_path(params)) > len(shapes):
         names = {tuple(str(part.key) for part in path) for path, _ in leaves}
-        more = ", ".join(sorted("/".join(path) for path in names - set(wanted)))
+        more = ", ".join(sorted("/".join(path) for path in names - set(shapes)))
         raise ValueError(f"params hold {more}, which cfg does not have; parameters are those of init(cfg, key)")
 
 

@@ -160,16 +160,16 @@ def _sum(terms):
     """Sum over the first axis: in float64 where there is one, else in pairs that keep what each addition loses."""
     if jax.config.jax_enable_x64:
         return jnp.sum(terms, axis=0, dtype=jnp.float64)
-    lost = jnp.zeros_like(terms)
+    remainder = jnp.zeros_like(terms)
     while terms.shape[0] > 1:
         if terms.shape[0] % 2:
-            terms, lost = (jnp.concatenate([x, jnp.zeros_like(x[:1])]) for x in (terms, lost))
+            terms, remainder = (jnp.concatenate([x, jnp.zeros_like(x[:1])]) for x in (terms, remainder))
         a, b = terms[0::2], terms[1::2]
         total = a + b
         part = total - a
-        lost = lost[0::2] + lost[1::2] + ((a - (total - part)) + (b - part))
+        remainder = remainder[0::2] + remainder[1::2] + ((a - (total - part)) + (b - part))
         terms = total
-    return terms[0] + lost[0]
+    return terms[0] + remainder[0]
 
 
 @_sum.defjvp

@@ -40,13 +40,13 @@ def sample_rows(params, cfg, bits):
 
         def site(rings, xs):
             terms, site_bits, j = xs
-            rings, x, seen = list(rings), None, []
+            rings, x, features = list(rings), None, []
             for k, layer in enumerate(layers(cfg)):
                 entry, places = params[layer.name], turned[k].shape[0]
                 if layer.inclusive:
                     u = before(layer, entry, x)
                     rings[k] = lax.dynamic_update_index_in_dim(rings[k], u, j % places, 0)
-                    seen.append(u)
+                    features.append(u)
                 y = terms[k] + turned[k][j % places] @ rings[k].reshape(-1, n)
                 x = x + y if layer.residual else y
             a = (end(params, x) if has_final(cfg) else x)[0]
@@ -54,15 +54,15 @@ def sample_rows(params, cfg, bits):
                 a = jnp.where((i == 0) & (j == 0), 0, a)
             spin = draw(cfg, a, site_bits)
             rings[0] = lax.dynamic_update_index_in_dim(rings[0], spin[None], j % rings[0].shape[0], 0)
-            return rings, ([spin[None], *seen], a)
+            return rings, ([spin[None], *features], a)
 
-        _, (seen, a) = lax.scan(site, rings, (terms, row_bits, jnp.arange(cfg.columns)))
-        above = [jnp.concatenate([old[1:], new.swapaxes(0, 1)[None]]) for old, new in zip(above, seen, strict=True)]
-        return above, (seen[0][:, 0], a)
+        _, (features, a) = lax.scan(site, rings, (terms, row_bits, jnp.arange(cfg.columns)))
+        above = [jnp.concatenate([old[1:], new.swapaxes(0, 1)[None]]) for old, new in zip(above, features, strict=True)]
+        return above, (features[0][:, 0], a)
 
     start = [jnp.zeros((cfg.half_width, layer.inputs, cfg.columns, n), dtype) for layer in layers(cfg)]
-    _, found = lax.scan(row, start, (bits, jnp.arange(cfg.rows)))
-    return found
+    _, outputs = lax.scan(row, start, (bits, jnp.arange(cfg.rows)))
+    return outputs
 
 
 def rotations(beside, places: int, inclusive: bool):

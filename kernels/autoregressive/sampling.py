@@ -58,13 +58,13 @@ def sample(
         devices, parameters of another network.
     """
     check_parameters(params, cfg)
-    chosen = _check(cfg, n, chunk, first, implementation)
+    implementation = _check(cfg, n, chunk, first, implementation)
     if devices is None and chunks.is_traced((params, key)):
-        return _loop(params, cfg, key, n, first, chunk or chunks.usual_size(params, cfg), chosen)
+        return _loop(params, cfg, key, n, first, chunk or chunks.usual_size(params, cfg), implementation)
     devices = tuple(jax.local_devices() if devices is None else devices)
     if not devices:
         raise ValueError("devices=[]: give at least one, or None for all")
-    chosen = chosen or _fast(cfg, devices[0].platform)
+    implementation = implementation or _fast(cfg, devices[0].platform)
     workers = chunks.workers_for(n, devices)
     most = chunk or chunks.usual_size(params, cfg, devices[0].platform)
     step = chunks.equal_size(n, most, workers * len(devices)) * len(devices)
@@ -72,7 +72,7 @@ def sample(
 
     def start_chunk(start):
         numbers = np.arange(first + start, first + start + step, dtype=np.uint64).astype(np.uint32)
-        return _sample_on(params, key, numbers, devices, mesh, cfg, chosen)
+        return _sample_on(params, key, numbers, devices, mesh, cfg, implementation)
 
     parts = chunks.run(start_chunk, range(0, n, step), workers)
     return tuple(chunks.joined(part, n) for part in zip(*parts, strict=True))
@@ -86,9 +86,9 @@ def _check(cfg, n, chunk, first, implementation):
             raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
     if first + n > 1 << 32:
         raise ValueError(f"first={first}, n={n}: sample numbers end at 2**32 - 1; go on with another key")
-    known = ("row_split",) if isinstance(cfg, MADE) else ("row_split", "wavefront")
-    if implementation not in (None, *known):
-        raise ValueError(f"implementation={implementation!r}: {type(cfg).__name__} has {', '.join(known)}")
+    names = ("row_split",) if isinstance(cfg, MADE) else ("row_split", "wavefront")
+    if implementation not in (None, *names):
+        raise ValueError(f"implementation={implementation!r}: {type(cfg).__name__} has {', '.join(names)}")
     return implementation
 
 
@@ -104,8 +104,8 @@ def _loop(params, cfg, key, n, first, most, implementation):
     size = math.ceil(n / rounds)
     numbers = jnp.uint32(first) + jnp.arange(rounds * size, dtype=jnp.uint32).reshape(rounds, size)
     draw = functools.partial(_sample_numbers, params, key, cfg=cfg, implementation=implementation)
-    found = jax.lax.map(draw, numbers) if rounds > 1 else draw(numbers[0])
-    return tuple(values.reshape(rounds * size, *values.shape[1 + (rounds > 1) :])[:n] for values in found)
+    samples = jax.lax.map(draw, numbers) if rounds > 1 else draw(numbers[0])
+    return tuple(values.reshape(rounds * size, *values.shape[1 + (rounds > 1) :])[:n] for values in samples)
 
 
 def _sample_on(params, key, numbers, devices, mesh, cfg, implementation):

@@ -181,12 +181,12 @@ def merge(a: State, b: State) -> State:
     of_a, of_b = _scale(a.shift, shift), _scale(b.shift, shift)
     turn = int(a.n) % len(a.count)  # sample i of b is sample a.n + i now, and goes to that one's block
     count, first = np.roll(b.count, turn), np.roll(b.first, turn, axis=0)
-    begun = b.samples[: min(int(b.n), len(b.samples))]
+    head = b.samples[: min(int(b.n), len(b.samples))]
     return State(
         a.n + b.n, a.count + count, shift, a.first * of_a + first * of_b, a.second * of_a**2 + b.second * of_b**2,
         a.log_sum + b.log_sum, a.origin, a.zeros + b.zeros,
         _largest(a.tail, int(a.n), b.tail[max(len(b.tail) - int(b.n), 0) :]),
-        _filled(a.samples, int(a.n), begun[:, 0], begun[:, 1:].T),
+        _filled(a.samples, int(a.n), head[:, 0], head[:, 1:].T),
     )  # fmt: skip
 
 
@@ -231,9 +231,12 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
       beta: inverse temperature.
 
     Raises:
-      ValueError: an energy or ln q of nan or of the wrong infinity, named.
+      ValueError: an energy or ln q of nan or of the wrong infinity, named; two shapes that only broadcasting joins.
     """
     log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)
+    if log_q.shape != energy.shape:
+        shapes = f"log_q of shape {list(log_q.shape)} and energy of shape {list(energy.shape)}"
+        raise ValueError(f"{shapes}: expected one number a sample in both; reshape one of them")
     for name, values in (("energy", energy), ("log_q", -log_q)):
         if (wrong := np.isnan(values) | np.isneginf(values)).any():
             where = np.unravel_index(int(np.argmax(wrong)), wrong.shape)

@@ -15,6 +15,7 @@ from .importance import Derived, Estimates, entropy_of, finalise
 from .reliability import Evidence
 
 SPINS = ("energy", "energy_squared", "abs_m", "m_squared", "m_fourth")
+QUANTITIES = ("free_energy", "u", "entropy", "c_v", "abs_m_site", "m_squared_site", "chi", "binder")  # that follow
 
 
 def spin_numbers(energy, magnetisation) -> np.ndarray:

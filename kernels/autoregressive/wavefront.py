@@ -32,7 +32,7 @@ def sample_wavefront(params, cfg, bits):
     matrices = [_matrix(params[layer.name]["kernel"], taps[layer.inclusive]) for layer in layers(cfg)]
 
     def step(s, carry):
-        seen, logits = list(carry[0]), carry[1]
+        features, logits = list(carry[0]), carry[1]
         # The first row that is not finished, ceil((s - columns + 1) / (h + 1)), and those below it.
         i = jnp.maximum((s - cfg.columns + 1 + half) // (half + 1), 0) + jnp.arange(active)
         j = s - i * (half + 1)
@@ -48,10 +48,10 @@ def sample_wavefront(params, cfg, bits):
             entry = params[layer.name]
             if layer.inclusive:
                 u = before(layer, entry, x)
-                seen[k] = put(seen[k], u.swapaxes(0, 1))
+                features[k] = put(features[k], u.swapaxes(0, 1))
             up, along = taps[layer.inclusive]
             windows = (
-                seen[k]
+                features[k]
                 .at[jnp.minimum(i, cfg.rows - 1) + up[:, None], column + along[:, None]]
                 .get(mode="promise_in_bounds")
             )  # [taps, active, inputs, n]
@@ -64,13 +64,13 @@ def sample_wavefront(params, cfg, bits):
         if cfg.bias and not cfg.z2:
             a = jnp.where(((i == 0) & (j == 0))[:, None], 0, a)
         spin = draw(cfg, a, bits[jnp.minimum(i, cfg.rows - 1), column])
-        seen[0] = put(seen[0], spin[:, None])
-        return seen, logits.at[jnp.where(inside, i, cfg.rows), column].set(a, mode="drop", unique_indices=True)
+        features[0] = put(features[0], spin[:, None])
+        return features, logits.at[jnp.where(inside, i, cfg.rows), column].set(a, mode="drop", unique_indices=True)
 
     around = (cfg.rows + half, cfg.columns + 2 * half)
     start = [jnp.zeros((*around, layer.inputs, n), dtype) for layer in layers(cfg)]
-    seen, logits = lax.fori_loop(0, steps(cfg), step, (start, jnp.zeros(bits.shape, dtype)))
-    return seen[0][half:, half : half + cfg.columns, 0], logits
+    features, logits = lax.fori_loop(0, steps(cfg), step, (start, jnp.zeros(bits.shape, dtype)))
+    return features[0][half:, half : half + cfg.columns, 0], logits
 
 
 def _taps(half: int, inclusive: bool):

@@ -121,9 +121,9 @@ def brute_force_means(
 
 
 def _energies(energy_fn, n: int, z2: bool) -> np.ndarray:
-    parts, wanted, start = [], (1 << n) >> z2, 0
+    parts, count, start = [], (1 << n) >> z2, 0
     for block in states(n):
-        block = block[: wanted - start]
+        block = block[: count - start]
         parts.append(np.asarray(energy_fn(block), np.float64).reshape(-1))
         if z2 and not start:
             mirrored = np.asarray(energy_fn(-block), np.float64).reshape(-1)
@@ -131,13 +131,13 @@ def _energies(energy_fn, n: int, z2: bool) -> np.ndarray:
             if not np.allclose(parts[0], mirrored, rtol=1e-5, atol=1e-5 * size):
                 raise ValueError("z2=True: energy_fn changes when all spins turn over, as it does with fields; drop z2")
         start += len(block)
-        if start >= wanted:
+        if start >= count:
             break
     energies = np.concatenate(parts)
-    if len(energies) != wanted or not (energies > -math.inf).all():
+    if len(energies) != count or not (energies > -math.inf).all():
         raise ValueError(
             f"energy_fn must give one finite number a state, or +inf for one that is forbidden: it gave "
-            f"{len(energies)} for {wanted} states, {int(np.count_nonzero(~(energies > -math.inf)))} of them nan or -inf"
+            f"{len(energies)} for {count} states, {int(np.count_nonzero(~(energies > -math.inf)))} of them nan or -inf"
         )
     if np.isinf(energies).all():
         raise ValueError("energy_fn forbids every state: its energies are all +inf")

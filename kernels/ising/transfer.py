@@ -179,7 +179,7 @@ def _open_jet(
     # Axes: derivative, corner (the spin at (i-1, j-1) when (i, j) is added; length 1 where none), columns.
     jet = np.zeros((3, *(1,) * (L + 1)), weight.dtype)
     jet[0] = 1
-    log_scale = taken = 0.0
+    log_scale = offset = 0.0
     for row in range(M):
         for column in range(L):
             # New axis for the new spin at the end; bonds to the spins around it.
@@ -196,7 +196,7 @@ def _open_jet(
             if column > 0:
                 bonds = bonds + along(column) * along(L + 1)
             highest = math.copysign(float(bonds.max()), K)
-            bonds, taken = bonds - highest, taken + highest
+            bonds, offset = bonds - highest, offset + highest
             local = np.exp(K * bonds) * weight
             jet = jet[..., None]
             jet = np.stack([
@@ -215,4 +215,4 @@ def _open_jet(
                 jet = np.moveaxis(jet, L + 1, 1 + old).sum(axis=old)[:, None]
             largest = float(np.abs(jet[0]).max()) or 1.0  # imaginary fields may cancel to exactly 0
             jet, log_scale = jet / largest, log_scale + math.log(largest)
-    return jet.reshape(3, -1).sum(axis=1), log_scale, taken
+    return jet.reshape(3, -1).sum(axis=1), log_scale, offset

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, files
+from common.models import zoo
 from common.publishing import explorer_files
-from projects.attribution import inputs, methods, pictures, pieces, zoo
+from projects.attribution import batches, inputs, methods, pictures
 
 FORMATS = ("png", "npy", "hdf5")
 
@@ -23,7 +24,7 @@ class ExplainConfig:
     """One network, one method, many images."""
 
     checkpoint: str = config.field(
-        help=f"network: a run directory of a training, a file of weights, or {zoo.PUBLISHED}"
+        help=f"network: a run directory of a training, a file of weights, or {', '.join(zoo.PUBLISHED)}"
     )
     model: str | None = config.field(None, "network, where the checkpoint does not say", choices=zoo.TRAINED)
     width: float | None = config.field(None, "factor on its channels (none: as trained)", exclusive_minimum=0.0)
@@ -59,26 +60,36 @@ class ExplainConfig:
 
 def main(settings: ExplainConfig, run: app.Run) -> dict:
     """Explains every image and returns what goes to `result.json`."""
-    if settings.checkpoint != zoo.PUBLISHED:
+    if settings.checkpoint not in zoo.PUBLISHED:
         run.inputs(settings.checkpoint)
-    network, data = zoo.open_network(
+    network = zoo.open_network(
         settings.checkpoint, model=settings.model, width=settings.width, dataset=settings.dataset
     )
-    samples = inputs.gather(settings.images, settings.first, settings.count, data, settings.target)
+    samples = inputs.gather(settings.images, settings.first, settings.count, network.data, settings.target)
     paths = explain_all(settings, run, network, samples)
     output = pathlib.Path(settings.output) if settings.output else run.path / "heatmaps"
-    written = write(settings, output, paths, samples, network)
-    facts = pieces.summarise(paths, samples.labels is not None)
+    outputs = write(settings, output, paths, samples, network)
+    facts = batches.summarise(paths, samples.labels is not None)
     pictures.draw(run, settings, paths, samples, network)
     if settings.output:
-        run.outputs(*written)
+        run.outputs(*outputs)
     return {
-        "network": network.name, "dataset": data.name, "method": settings.method, "images": samples.count,
-        **facts, "written": [str(path) for path in written[:8]],
+        "network": network.name, "dataset": network.data.name, "method": settings.method, "images": samples.count,
+        **facts, **doubts(settings.method, facts["constant_maps"], samples.count),
+        "written": [str(path) for path in outputs[:8]],
     }  # fmt: skip
 
 
-def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.Samples) -> list[pathlib.Path]:
+def doubts(method: str, constant: int, count: int) -> dict:
+    """Returns a status for the result where maps are constant and tell nothing, {} elsewhere."""
+    if not constant:
+        return {}
+    why = "; Flat does that to a dense first layer: take --method=epsilon_plus" if method.endswith("_flat") else ""
+    reason = f"{constant} of {count} maps are constant: every input has the same relevance{why}"
+    return {"status": {"level": "not usable" if constant == count else "doubtful", "reasons": [reason]}}
+
+
+def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Samples) -> list[pathlib.Path]:
     """Returns the files of all batches, in order; those of an earlier start are taken as they are."""
     explain = methods.explainer(
         settings.method,
@@ -101,7 +112,7 @@ def explain_all(settings, run: app.Run, network: zoo.Explained, samples: inputs.
             y, relevance = explain(params, x, target, keys_of(settings.seed, number))
             check_finite(relevance, samples.index[number])
             labels = np.argmax(np.asarray(y), -1) if labels is None else labels  # ViRelAy wants one
-            pieces.save(
+            batches.save(
                 path, x=x, relevance=relevance, prediction=y, target=target, label=labels, index=samples.index[number]
             )
             progress.update(1)
@@ -123,7 +134,7 @@ def check_finite(relevance, index: np.ndarray) -> None:
         )
 
 
-def target_of(target: str, labels: np.ndarray | None, network: zoo.Explained, params, x) -> np.ndarray:
+def target_of(target: str, labels: np.ndarray | None, network: zoo.Network, params, x) -> np.ndarray:
     """Returns one class for each sample, int32 `[batch]`."""
     if target == "label":
         return labels.astype(np.int32)
@@ -145,24 +156,24 @@ def predict(fn, params, x):
 def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, network) -> list[pathlib.Path]:
     """Writes what was asked for; returns the files."""
     output.mkdir(parents=True, exist_ok=True)
-    written = []
+    outputs = []
     if "hdf5" in settings.formats:
         about = {"network": network.name, "method": settings.method, "target": settings.target}
         about |= {} if samples.labels is not None else {"labels": "there are none: the predicted classes"}
         path = output / "attribution.h5"
-        explorer_files.write_attribution(path, pieces.numbered(paths), samples.count, **about)
-        written.append(path)
+        explorer_files.write_attribution(path, batches.numbered(paths), samples.count, **about)
+        outputs.append(path)
         if samples.images is not None:
-            written.append(output / "dataset.h5")
-            labels = np.concatenate([pieces.load(path)["label"] for path in paths])
-            explorer_files.write_dataset(written[-1], samples.images, labels, name=network.data)
+            outputs.append(output / "dataset.h5")
+            labels = np.concatenate([batches.load(path)["label"] for path in paths])
+            explorer_files.write_dataset(outputs[-1], samples.images, labels, name=network.data.name)
     if "npy" in settings.formats:
-        written.append(output / "relevance.npy")
-        with files.beside(written[-1]) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate([pieces.load(path)["relevance"] for path in paths]))
+        outputs.append(output / "relevance.npy")
+        with files.beside(outputs[-1]) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate([batches.load(path)["relevance"] for path in paths]))
     if "png" in settings.formats and settings.pictures:
-        written += pictures.save_heatmaps(output, paths, settings)
-    return written
+        outputs += pictures.save_heatmaps(output, paths, settings)
+    return outputs
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common import datasets
-from projects.attribution.zoo import Explained
+from common.models import zoo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
 BY_DEFAULT = 100  # images of a data set
@@ -30,7 +30,7 @@ class Samples:
         """How many samples there are."""
         return len(self.index)
 
-    def inputs(self, network: Explained, number: np.ndarray) -> np.ndarray:
+    def inputs(self, network: zoo.Network, number: np.ndarray) -> np.ndarray:
         """Returns the network's inputs of some samples, float32 `[batch, height, width, channels]`."""
         if self.images is None:
             return self.arrays[number]
@@ -56,21 +56,21 @@ def gather(paths: Sequence[str], first: int, count: int | None, data: datasets.D
         images = data.test_images[first : first + count]
         index = np.arange(first, first + len(images))
         labels, names = data.test_labels[first : first + count], [f"{number:05d}" for number in index]
-        found = Samples(images, None, labels.astype(np.int64), index, tuple(names))
+        samples = Samples(images, None, labels.astype(np.int64), index, tuple(names))
     elif len(paths) == 1 and paths[0].endswith(".npy"):
-        found = _from_array(pathlib.Path(paths[0]), first, count)
+        samples = _from_array(pathlib.Path(paths[0]), first, count)
     else:
-        found = _from_pictures(paths, first, count, data.test_images.shape[1:])
-    if not found.count:
+        samples = _from_pictures(paths, first, count, data.test_images.shape[1:])
+    if not samples.count:
         raise ValueError(f"--first={first}: there is no such image; there are fewer")
-    return found
+    return samples
 
 
 def _from_array(path: pathlib.Path, first: int, count: int | None) -> Samples:
     array = np.load(path, allow_pickle=False)
     if array.ndim != 4 or not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
-        found = f"{array.dtype} {array.shape}"
-        raise ValueError(f"{path} holds {found}: expected uint8 or float [n, height, width, channels]")
+        description = f"{array.dtype} {array.shape}"
+        raise ValueError(f"{path} holds {description}: expected uint8 or float [n, height, width, channels]")
     array = array[first:] if count is None else array[first : first + count]
     index, is_image = np.arange(first, first + len(array)), array.dtype == np.uint8
     images, arrays = (array, None) if is_image else (None, array.astype(np.float32))
@@ -81,18 +81,18 @@ def _from_pictures(paths: Sequence[str], first: int, count: int | None, shape: t
     """Pictures, their shorter side scaled to the longer of the network's and the centre cut out."""
     from PIL import Image
 
-    found: list[pathlib.Path] = []
+    files: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            found += sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+            files += sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
         elif path.suffix.lower() in SUFFIXES:
-            found.append(path)
+            files.append(path)
         else:
             raise ValueError(f"--images: {path} is no folder and no picture ({', '.join(SUFFIXES)}), nor one .npy file")
-    found = found[first:] if count is None else found[first : first + count]
+    files = files[first:] if count is None else files[first : first + count]
     height, width, channels = shape
-    images = np.zeros((len(found), *shape), np.uint8)
-    for place, path in enumerate(found):
+    images = np.zeros((len(files), *shape), np.uint8)
+    for place, path in enumerate(files):
         with Image.open(path) as picture:
             picture = picture.convert("L" if channels == 1 else "RGB")
             scale = max(height / picture.height, width / picture.width)
@@ -100,5 +100,5 @@ def _from_pictures(paths: Sequence[str], first: int, count: int | None, shape: t
             picture = picture.resize(size, Image.Resampling.BICUBIC)
             left, top = (size[0] - width) // 2, (size[1] - height) // 2
             images[place] = np.asarray(picture.crop((left, top, left + width, top + height))).reshape(shape)
-    names = tuple(path.stem for path in found)
-    return Samples(images, None, None, np.arange(first, first + len(found)), names)
+    names = tuple(path.stem for path in files)
+    return Samples(images, None, None, np.arange(first, first + len(files)), names)

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from common.models import zoo
 from kernels import attribution
 from kernels.attribution import composites
-from projects.attribution.zoo import Explained
 
 ATTRIBUTORS = ("gradient", "input_times_gradient", "smoothgrad", "integrated_gradients", "occlusion")
 RELEVANCES = (*composites.NAMES[:5], "excitation_backprop")  # the others are gradients
 NAMES = (*composites.NAMES, *ATTRIBUTORS)
 
 
-def composite(name: str, network: Explained, zero_bias: bool = False):
+def composite(name: str, network: zoo.Network, zero_bias: bool = False):
     """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels.
 
     With `zero_bias` the biases count as zero inside the rules, so that they keep no relevance.
@@ -26,7 +26,7 @@ def composite(name: str, network: Explained, zero_bias: bool = False):
 
 
 def explainer(
-    name: str, network: Explained, *, draws: int = 20, window: int = 8, stride: int = 4, zero_bias: bool = False
+    name: str, network: zoo.Network, *, draws: int = 20, window: int = 8, stride: int = 4, zero_bias: bool = False
 ) -> Callable:
     """Returns `explain(params, x, target, keys) -> (outputs, attribution)`; a method of one pass is compiled whole.
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from common import config
 from kernels import attribution
-from projects.attribution import inputs, pieces
+from projects.attribution import batches, inputs
 
 SHOWN = 16  # samples in the picture of the report
 LEAST_SIDE = 224  # small heatmaps are enlarged to about this, by whole factors
@@ -32,24 +32,24 @@ def heatmap(relevance: np.ndarray, cmap: str = "coldnhot", level: float = 1.0) -
 
 def save_heatmaps(output: pathlib.Path, paths, settings) -> list[pathlib.Path]:
     """Writes one PNG for each of the first samples; returns the files."""
-    written = []
+    outputs = []
     for path in paths:
-        if len(written) >= settings.pictures:
+        if len(outputs) >= settings.pictures:
             break
-        piece = pieces.load(path)
+        piece = batches.load(path)
         for number, target, relevance in zip(piece["index"], piece["target"], piece["relevance"], strict=True):
-            if len(written) >= settings.pictures:
+            if len(outputs) >= settings.pictures:
                 break
             pixels = heatmap(relevance, settings.cmap, settings.level)
             factor = max(1, LEAST_SIDE // max(pixels.shape[:2]))
-            written.append(output / f"{number:06d}_class_{target}.png")
-            Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1)).save(written[-1])
-    return written
+            outputs.append(output / f"{number:06d}_class_{target}.png")
+            Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1)).save(outputs[-1])
+    return outputs
 
 
 def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
     """Leaves the plots of the report: samples beside their heatmaps, and the sums of relevance against the outputs."""
-    piece = pieces.first(paths, SHOWN)
+    piece = batches.first(paths, SHOWN)
     count = len(piece["index"])
     columns = min(4, count)
     rows = -(-count // columns)
@@ -70,9 +70,9 @@ def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
 
 
 def _draw_sums(run, settings, paths) -> None:
-    found = [pieces.load(path) for path in paths]
-    totals = np.concatenate([pieces.sums(piece) for piece in found])
-    outputs = np.concatenate([pieces.explained_outputs(piece) for piece in found])
+    contents = [batches.load(path) for path in paths]
+    totals = np.concatenate([batches.sums(piece) for piece in contents])
+    outputs = np.concatenate([batches.explained_outputs(piece) for piece in contents])
     figure, axis = plt.subplots(figsize=(4.6, 3.6))
     axis.scatter(outputs, totals, s=9, color="#1f83c6", alpha=0.6, linewidths=0)
     axis.axline((0, 0), slope=1, color="#888888", linewidth=1)

@@ -5,23 +5,22 @@ by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --p
 """
 
 import dataclasses
+import functools
 import pathlib
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from common import app, config, publishing
-from kernels import attribution
-from projects.attribution import inputs, methods, pictures, zoo
+from common.models import zoo
+from kernels import attribution, timing
+from projects.attribution import inputs, methods, pictures
 from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
 SHOWN = ("gradient", "smoothgrad", "integrated_gradients", *methods.composites.NAMES)
-REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class TablesConfig(publishing.PageConfig):
             "runs/attribution.train/resnet20",
             "runs/deepcabac.train/small_vgg16_quarter_seed0",
         ),
-        f"with --scale=full: run directories of trainings, and {zoo.PUBLISHED}",
+        f"with --scale=full: run directories of trainings, and {', '.join(zoo.PUBLISHED)}",
     )
     batch_size: int = config.field(8, "images in a timed call", minimum=1)
 
@@ -45,17 +44,17 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
         return {"readme_changed": page.render()}
     stamp = page.stamp() if settings.publish else None
     results = {}
-    for network, data in open_networks(settings):
-        samples = inputs.gather((), 0, settings.batch_size, data, "label")
+    for network in open_networks(settings):
+        samples = inputs.gather((), 0, settings.batch_size, network.data, "label")
         x = samples.inputs(network, np.arange(samples.count))
-        run.log(f"{network.name} on {network.data}")
+        run.log(f"{network.name} on {network.data.name}")
         results[network.name] = {
-            "network": network.name, "dataset": network.data, "batch": samples.count, **runtime(network, x),
+            "network": network.name, "dataset": network.data.name, "batch": samples.count, **runtime(network, x),
             "conservation": conservation(network, x),
         }  # fmt: skip
         picture = draw(run, network, samples, x)
         if settings.publish and run.is_main:
-            may_show = network.data == "digits"  # part of scikit-learn; other images stay out of the repository
+            may_show = network.data.name == "digits"  # part of scikit-learn; other images stay out of the repository
             page.write(network.name, results[network.name] | {"provenance": stamp}, picture if may_show else None)
     run.table("runtime", *runtime_table(results), "Milliseconds an image")
     run.table("conservation", *conservation_table(results), "Relevance that does not arrive, of the output")
@@ -63,17 +62,16 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
 
 
 def open_networks(settings: TablesConfig):
-    """Yields (network, data set)."""
+    """Yields the networks, one at a time."""
     if settings.scale == "small":
-        data = zoo.load_dataset("digits")
-        yield zoo.explained("mnist_cnn", zoo.create_network("mnist_cnn", data, width=0.25), data), data
+        yield zoo.untrained(zoo.NetworkConfig(model="mnist_cnn", dataset="digits", width=0.25))
         return
     for source in settings.networks:
         yield zoo.open_network(source)
 
 
-def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
-    """Returns seconds a batch by method, warm, in turns; and seconds of compiling."""
+def runtime(network: zoo.Network, x: np.ndarray) -> dict:
+    """Returns by method: median seconds a batch, warm and in turn, their spread, and seconds to trace and compile."""
     params, x = jax.device_put(network.params), jax.device_put(x)
     target = jnp.argmax(network.fn(params, x), -1)
 
@@ -87,23 +85,18 @@ def runtime(network: zoo.Explained, x: np.ndarray) -> dict:
         calls[name] = lambda params, x, target, rules=rules: attribution.attribute(
             network.fn, params, x, target=target, rules=rules
         )[1]
-    compiled, compiling = {}, {}
-    for name, call in calls.items():
-        start = time.perf_counter()
-        compiled[name] = jax.jit(call).lower(params, x, target).compile()
-        compiling[name] = time.perf_counter() - start
-    seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for number in range(REPEATS + 1):
-        for name, call in compiled.items():
-            start = time.perf_counter()
-            call(params, x, target).block_until_ready()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return {"seconds": medians, "compile_seconds": compiling}
+    programs = {name: timing.compile_call(call, params, x, target) for name, call in calls.items()}
+    timings = timing.in_turn(
+        {name: functools.partial(program.call, params, x, target) for name, program in programs.items()}
+    )
+    return {
+        "seconds": timing.medians(timings),
+        "spread": {name: one.spread for name, one in timings.items()},
+        "compile_seconds": {name: program.trace_s + program.compile_s for name, program in programs.items()},
+    }
 
 
-def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
+def conservation(network: zoo.Network, x: np.ndarray) -> dict:
     """Returns by composite, of the explained outputs: what is lost, what biases and epsilon kept, what nobody did."""
     shares = {}
     for name in CONSERVING:
@@ -124,7 +117,7 @@ def conservation(network: zoo.Explained, x: np.ndarray) -> dict:
     return shares
 
 
-def draw(run: app.Run, network: zoo.Explained, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
+def draw(run: app.Run, network: zoo.Network, samples: inputs.Samples, x: np.ndarray) -> pathlib.Path:
     """Leaves the picture of all methods on the first samples; returns its path."""
     count, params = min(4, samples.count), jax.device_put(network.params)
     x = x[:count]

@@ -1,4 +1,4 @@
-"""The state of an attack on disk, and beside it a ledger of what was asked, so that no failure overruns a budget.
+"""An attack whose state is on disk, and beside it a ledger of its queries, so that no failure overruns a budget.
 
 The state is written whole or not at all, after chunks and when an attack ends in any way that Python sees: an error of
 the victim, Ctrl-C, SystemExit. The ledger `<checkpoint>.asked` has a number for each image, raised before a callable of
@@ -6,69 +6,63 @@ the host is asked: after a kill that nobody sees, the queries since the last sta
 """
 
 import pathlib
+import time
+from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from common import weight_files
-from projects.levy_attack import walk
-from projects.levy_attack.walk import State
+from kernels import boundary_attack
 
 HEADER = 8  # uint32 words of a ledger before its counters: the identity
 
 
-def save(plan, store: State, path: pathlib.Path) -> None:
-    """Writes the state, with the identity of the attack and its budget."""
-    leaves = {f"leaf{index:02}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(store))}
-    identity = np.frombuffer(bytes.fromhex(plan.identity), np.uint8)
-    weight_files.save_npz(path, {"identity": identity, "budget": np.int64(plan.settings.budget), **leaves})
+def run(
+    task: boundary_attack.Attack, path: pathlib.Path, seconds: float, on_chunk: Callable | None
+) -> boundary_attack.State:
+    """Returns the state in which every image is done; goes on from the file, if there is one.
 
-
-def restore(plan, path: pathlib.Path) -> State:
-    """Returns the state of a file, or the first one where there is none; what the ledger has beyond it is charged.
-
-    Images that only their budget had ended go on where it is larger now.
+    Args:
+      task: the attack.
+      path: of the state.
+      seconds: at least these lie between two writes; one more is made at the end, whatever ends it.
+      on_chunk: as of `boundary_attack.run`.
 
     Raises:
       ValueError: a damaged file, one of another attack, or one with a larger budget.
     """
-    store = _stored(plan, path) if path.exists() else plan.state
-    counts = np.zeros(len(plan.problem.label), np.int64)
-    if ledger_of(path).exists():
-        counts = np.maximum(np.array(open_ledger(plan, path), np.int64) - np.asarray(store.queries), 0)
-    return _charged(plan, store, counts) if counts.any() else store
+    state, ledger_path = restore(task, path), ledger_of(path)
+    ledger = None if task.on_device and not ledger_path.exists() else open_ledger(task, path)
+    written_at = time.monotonic()
+
+    def write(progress):
+        weight_files.save_npz(path, progress.arrays())
+
+    def after_chunk(progress):
+        nonlocal written_at
+        if on_chunk is not None:
+            on_chunk(progress)
+        if progress.done < progress.total and time.monotonic() - written_at >= seconds:
+            write(progress)
+            written_at = time.monotonic()
+
+    state = boundary_attack.run(task, state, on_chunk=after_chunk, on_end=write, ledger=ledger)
+    ledger_path.unlink(missing_ok=True)  # all of it is in the state
+    return state
 
 
-@jax.jit
-def _charge(settings, problem, state, count):
-    return walk.charged(settings, problem, state, count)
+def restore(task: boundary_attack.Attack, path: pathlib.Path) -> boundary_attack.State | None:
+    """Returns the state of a file; None where there is none.
 
-
-def _charged(plan, store, counts):
-    return _charge(plan.settings, plan.problem, store, jnp.asarray(counts, jnp.int32))
-
-
-def _stored(plan, path) -> State:
+    Raises:
+      ValueError: a damaged file, one of another attack, or one with a larger budget.
+    """
+    if not path.exists():
+        return None
     try:
-        stored = weight_files.load_npz(path)
+        return boundary_attack.restore(task, weight_files.load_npz(path))
     except ValueError as error:
-        raise ValueError(f"checkpoint: {error}; remove it") from None
-    leaves, structure = jax.tree.flatten(plan.state)
-    identity = bytes(np.asarray(stored.pop("identity", np.zeros(0, np.uint8)), np.uint8)).hex()
-    budget = int(stored.pop("budget", 0))
-    if identity != plan.identity or len(stored) != len(leaves):
-        raise ValueError(f"checkpoint {path} belongs to another attack (images, settings, key or starts); remove it")
-    if budget > plan.settings.budget:
-        raise ValueError(
-            f"checkpoint {path} has a budget of {budget:,} queries and cfg one of {int(plan.settings.budget):,}; "
-            "give as many or more, or remove it"
-        )
-    entries = [stored.get(f"leaf{index:02}") for index in range(len(leaves))]
-    for expected, leaf in zip(leaves, entries, strict=True):
-        if leaf is None or leaf.shape != expected.shape or leaf.dtype != expected.dtype:
-            raise ValueError(f"checkpoint {path} does not hold the state of this attack; remove it")
-    return walk.reopened(plan.settings, structure.unflatten([jnp.asarray(leaf) for leaf in entries]))
+        raise ValueError(f"checkpoint {path}: {error}; remove it to start anew") from None
 
 
 def ledger_of(path: pathlib.Path) -> pathlib.Path:
@@ -76,7 +70,7 @@ def ledger_of(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(path.name + ".asked")
 
 
-def open_ledger(plan, path: pathlib.Path) -> np.ndarray:
+def open_ledger(task: boundary_attack.Attack, path: pathlib.Path) -> np.ndarray:
     """Returns the counters uint32 [images], mapped to the file: a change is there even if the process is killed.
 
     (Not if the machine loses its power, before the system has written the page.)
@@ -84,8 +78,8 @@ def open_ledger(plan, path: pathlib.Path) -> np.ndarray:
     Raises:
       ValueError: it belongs to another attack.
     """
-    name, count = ledger_of(path), len(plan.problem.label)
-    identity = np.frombuffer(bytes.fromhex(plan.identity), np.uint32)
+    name, count = ledger_of(path), len(task.problem.label)
+    identity = np.frombuffer(bytes.fromhex(task.identity), np.uint32)
     if not name.exists():
         name.parent.mkdir(parents=True, exist_ok=True)
         with name.open("wb") as file:

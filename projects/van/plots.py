@@ -8,9 +8,8 @@ import numpy as np
 from common import app
 from common.publishing import curves
 from common.runs import metrics
-from kernels.autoregressive import log_weights
+from kernels.autoregressive import SpinEstimates, log_weights, record
 from projects.van import records
-from projects.van.estimates import Found
 from projects.van.records import NAMES
 
 matplotlib.use("Agg")
@@ -21,35 +20,37 @@ COLOUR_OF = {"trusted": "black", "doubtful": "#96600a", "not usable": "#b3261e"}
 LAGS = 200  # of an autocorrelation function, at most
 
 
-def draw_run(run: app.Run, found: Found, spins: np.ndarray | None = None, settings=None) -> None:
+def draw_run(run: app.Run, estimates: SpinEstimates, spins: np.ndarray | None = None, settings=None) -> None:
     """Writes the pictures of one network's estimates to `run.plots`.
 
     Args:
       run: with its metrics.csv, where there was a training.
-      found: the estimates.
+      estimates: of the network.
       spins: samples [n, rows, columns] to show.
       settings: of the training; None draws no curves of it.
     """
     if settings is not None:
-        draw_training(run, metrics.read(run.metrics.path)[1], found, settings)
-    draw_weights(run, found)
-    draw_chain(run, found)
-    draw_comparison(run, found)
+        draw_training(run, metrics.read(run.metrics.path)[1], estimates, settings)
+    draw_weights(run, estimates)
+    draw_chain(run, estimates)
+    draw_comparison(run, estimates)
     if spins is not None:
-        draw_lattices(run, spins, found.beta)
+        draw_lattices(run, spins, estimates.beta)
 
 
-def draw_training(run: app.Run, rows: list[dict[str, str]], found: Found, settings) -> None:
+def draw_training(run: app.Run, rows: list[dict[str, str]], estimates: SpinEstimates, settings) -> None:
     """Loss over steps and the exact value, spread of the loss, effective samples."""
     figure, axes = plt.subplots(3, 1, figsize=(6, 6.5), sharex=True, layout="constrained")
     done, loss = curves.series(rows, "loss")
     _, beta = curves.series(rows, "beta")
     warm = beta > 0.98 * settings.beta  # at other temperatures the loss says something else
-    if found.beta > 0:
-        axes[0].plot(done[warm], loss[warm] / found.beta, color=BLUE, label="network, at the final beta")
+    if estimates.beta > 0:
+        axes[0].plot(done[warm], loss[warm] / estimates.beta, color=BLUE, label="network, at the final beta")
         axes[0].set_ylabel("F/N (training samples)")
-    if found.exact is not None and found.beta > 0:
-        axes[0].axhline(-found.exact.ln_z / found.beta / found.sites, color="black", linewidth=0.8, label="exact")
+    if estimates.exact is not None and estimates.beta > 0:
+        axes[0].axhline(
+            -estimates.exact.ln_z / estimates.beta / estimates.sites, color="black", linewidth=0.8, label="exact"
+        )
     axes[0].legend(fontsize=8)
     done, spread = curves.series(rows, "loss_deviation")
     axes[1].plot(done, spread, color=BLUE)
@@ -62,14 +63,14 @@ def draw_training(run: app.Run, rows: list[dict[str, str]], found: Found, settin
     plt.close(figure)
 
 
-def draw_weights(run: app.Run, found: Found) -> None:
+def draw_weights(run: app.Run, estimates: SpinEstimates) -> None:
     """Histogram of the weights, under q and as they count."""
-    log_q, energy, _ = found.kept
-    log_w = log_weights(log_q, energy, found.beta)
+    log_q, energy, _ = estimates.head
+    log_w = log_weights(log_q, energy, estimates.beta)
     allowed = np.isfinite(log_w)
     if not allowed.any():
         return
-    log_r = log_w[allowed] - found.corrected.ln_z
+    log_r = log_w[allowed] - estimates.corrected.ln_z
     figure, axis = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
     low, high = np.quantile(log_r, [0.001, 1.0])
     bins = np.linspace(low - 0.1, high + 0.1, 60)
@@ -79,26 +80,26 @@ def draw_weights(run: app.Run, found: Found) -> None:
     )
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel="ln r, weight over mean weight", ylabel="density")
-    share = found.corrected.largest_share
-    title = f"ESS {found.corrected.ess:.3f}, heaviest of {found.corrected.n:,}: {share:.2g} of all"
+    share = estimates.corrected.largest_share
+    title = f"ESS {estimates.corrected.ess:.3f}, heaviest of {estimates.corrected.n:,}: {share:.2g} of all"
     axis.set_title(
-        f"{title}\n{found.corrected.status.level}", fontsize=9, color=COLOUR_OF[found.corrected.status.level]
+        f"{title}\n{estimates.corrected.status.level}", fontsize=9, color=COLOUR_OF[estimates.corrected.status.level]
     )
     axis.legend(fontsize=8)
     run.plot("weights", figure, "Importance weights; where the network is exact all of them are 1 (line).")
     plt.close(figure)
 
 
-def draw_chain(run: app.Run, found: Found) -> None:
+def draw_chain(run: app.Run, estimates: SpinEstimates) -> None:
     """The first steps of the chain and its autocorrelation function."""
-    energy, abs_m, _ = found.series
+    energy, abs_m, _ = estimates.series
     if len(abs_m) < 2:
         return
-    time = found.time if np.isfinite(found.time) else None
+    time = estimates.time if np.isfinite(estimates.time) else None
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
-    shown = min(len(abs_m), 500)
-    left.plot(abs_m[:shown] / found.sites, color=BLUE, linewidth=0.8)
-    left.set(xlabel="step of NMCMC", ylabel="|M|/N", title=f"acceptance {found.acceptance:.3f}")
+    steps = min(len(abs_m), 500)
+    left.plot(abs_m[:steps] / estimates.sites, color=BLUE, linewidth=0.8)
+    left.set(xlabel="step of NMCMC", ylabel="|M|/N", title=f"acceptance {estimates.acceptance:.3f}")
     for series, label, colour in ((abs_m, "|M|", BLUE), (energy, "E", RED)):
         rho = autocorrelation(series, LAGS)
         right.plot(rho, color=colour, label=label)
@@ -123,11 +124,11 @@ def autocorrelation(series: np.ndarray, lags: int) -> np.ndarray:
     return covariance / covariance[0] if covariance[0] > 0 else np.eye(1, lags + 1)[0]
 
 
-def draw_comparison(run: app.Run, found: Found) -> None:
+def draw_comparison(run: app.Run, estimates: SpinEstimates) -> None:
     """The Comment's panel: what the network says and what correction makes of it, beside the truth."""
-    figure = comparison(records.result(found)["estimates"])
-    of = "NIS, as nothing is known exactly" if found.exact is None else "the exact value"
-    of += "; |M| from Swendsen-Wang" if found.reference is not None and found.reference[1] else ""
+    figure = comparison(record(estimates)["estimates"])
+    of = "NIS, as nothing is known exactly" if estimates.exact is None else "the exact value"
+    of += "; |M| from Swendsen-Wang" if estimates.reference is not None and estimates.reference[1] else ""
     caption = f"Differences from {of}. Bars: one standard error; hollow: not known."
     run.plot("correction", figure, caption)
     plt.close(figure)
@@ -139,7 +140,7 @@ def comparison(
     """Returns a panel a quantity: network, importance weights, neural MCMC, each with its error.
 
     Args:
-      rows: name to estimates, as in `estimates.result`.
+      rows: name to estimates, as in `record`.
       names: of NAMES.
     """
     names = [name for name in names if rows.get(name, {}).get("nis") is not None]
@@ -148,17 +149,17 @@ def comparison(
         row = rows[name]
         truth = row.get("exact", row.get("reference"))
         centre = row["nis"] if truth is None else truth
-        shown = [("network", "raw", GREY), ("NIS", "nis", RED), ("NMCMC", "nmcmc", BLUE)]
-        shown = [entry for entry in shown if row.get(entry[1]) is not None]
-        for place, (_, method, colour) in enumerate(shown):
+        methods = [("network", "raw", GREY), ("NIS", "nis", RED), ("NMCMC", "nmcmc", BLUE)]
+        methods = [entry for entry in methods if row.get(entry[1]) is not None]
+        for place, (_, method, colour) in enumerate(methods):
             error = row[f"{method}_error"]
             style = {"markerfacecolor": "white"} if error is None else {}
             axis.errorbar(place, row[method] - centre, error, fmt="o", color=colour, capsize=4, **style)
         if row.get("reference_error"):
             axis.axhspan(-row["reference_error"], row["reference_error"], color="black", alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_xticks(range(len(shown)), [label for label, *_ in shown], fontsize=8)
-        axis.set_xlim(-0.5, len(shown) - 0.5)
+        axis.set_xticks(range(len(methods)), [label for label, *_ in methods], fontsize=8)
+        axis.set_xlim(-0.5, len(methods) - 0.5)
         axis.tick_params(axis="y", labelsize=7)
         axis.set_title(f"{NAMES[name]} - {'NIS' if truth is None else 'exact'}", fontsize=9)
     return figure
@@ -190,8 +191,8 @@ def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     exact = np.array([row["exact"] for row in rows])
     axis.plot(betas, _numbers(row["raw"] for row in rows) - exact, "x", color=GREY, label="network")
     alone = [
-        (point["beta"], point["network_nis_ln_z"] - known)
-        for point, known in zip(points, exact, strict=True)
+        (point["beta"], point["network_nis_ln_z"] - truth)
+        for point, truth in zip(points, exact, strict=True)
         if point.get("network_nis_ln_z") is not None
     ]
     if alone:
@@ -219,7 +220,7 @@ def against_beta(
     """Returns a panel a quantity over beta: exact curve, network and corrected estimates with error bars.
 
     Args:
-      points: with beta and, by name, rows as `estimates.result` gives them.
+      points: with beta and, by name, rows as `record` gives them.
       exact: name to (betas, values) of a curve.
       title: of the picture.
       names: of NAMES.
@@ -286,10 +287,10 @@ def draw_weights_against_beta(axis: plt.Axes, points: Sequence[Mapping]) -> None
     axis.legend(fontsize=7)
 
 
-def overlaps(found: Mapping[float, np.ndarray]) -> plt.Figure:
+def overlaps(by_beta: Mapping[float, np.ndarray]) -> plt.Figure:
     """Returns a panel a temperature with the overlaps [n, 2] of samples with two patterns."""
-    figure, axes = plt.subplots(1, len(found), figsize=(3.4 * len(found), 3.4), squeeze=False, layout="constrained")
-    for axis, (beta, points) in zip(axes[0], found.items(), strict=True):
+    figure, axes = plt.subplots(1, len(by_beta), figsize=(3.4 * len(by_beta), 3.4), squeeze=False, layout="constrained")
+    for axis, (beta, points) in zip(axes[0], by_beta.items(), strict=True):
         axis.scatter(*points.T, s=5, color=BLUE, alpha=0.3, linewidths=0)
         axis.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", title=f"beta {beta:g}")
         axis.set(xlabel="overlap with pattern 1", ylabel="overlap with pattern 2")

@@ -16,18 +16,22 @@ import warnings
 import jax
 import numpy as np
 
-from common import app, config, files, mesh, models
+from common import app, config, files, mesh
 from common import config as config_lib
-from common.training import checkpoint, supervised
+from common.training import supervised
 from common.training.checkpoint import Checkpointer
 from kernels import autoregressive
-from kernels.autoregressive import Evidence, finalise, log_weights, stream
+from kernels.autoregressive import Evidence, Proposal, SpinEstimates, accumulate, finalise, log_weights, record, stream
+from kernels.autoregressive import estimates as estimation
+from kernels.autoregressive.evidence import truths
+from kernels.autoregressive.record import window_record
 from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
-from projects.van import estimates, model, plots, published, records, sums, systems, train
+from kernels.ising import System
+from projects.van import figures, plots, records, systems, train, weights
 from projects.van.config import TrainConfig, network_of
-from projects.van.proposal import Proposal, images_of
+from projects.van.page import page
 
-ALONE = 20_000  # samples of the network itself, beside those of its mean over symmetries
+SINGLE = 20_000  # samples of the network itself, beside those of its mean over symmetries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,41 +66,59 @@ class SampleConfig:
     checkpoint_seconds: float = config.field(60.0, "at most so long between two checkpoints", minimum=0, identity=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is sampled: the proposal, for a system at beta, from a key, so many samples at a time."""
+
+    proposal: Proposal
+    system: System
+    beta: float
+    key: jax.Array
+    chunk: int
+
+
 def main(settings: SampleConfig, run: app.Run) -> dict:
     """Samples, and returns what goes to `result.json`."""
     if not mesh.is_single_process():
         raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
+    stamp = page.stamp() if settings.publish else None  # what cannot be published stops before the work
     trained, parameters = load(settings.checkpoint)
-    run.inputs(pathlib.Path(settings.checkpoint) / "model.safetensors")
+    run.inputs(weights.path_of(settings.checkpoint))
     system, network = systems.create(trained), network_of(trained)
+    laws = [autoregressive.network_law(each, network) for each in [parameters, *defence_of(settings, network, run)]]
     beta = trained.beta if settings.beta is None else settings.beta
-    wider = defence_of(settings, network, run)
-    proposal = Proposal(network, [parameters, *wider], images_of(trained, system, settings.images))
-    gathered, others, seconds = draw(settings, run, proposal, system, beta)
-    found = estimates.finish(gathered, proposal, system, beta, seed=settings.seed, chunk=settings.chunk)
-    found = dataclasses.replace(found, single=network_alone(settings, proposal, system, beta, found))
-    run.table("estimates", *records.table(found, "Estimates and the exact solution"))
+    proposal = Proposal(laws, system.images(settings.images))
+    task = Task(proposal, system, beta, jax.random.key(settings.seed), settings.chunk)
+    sums, others, seconds = draw(settings, run, task)
+    estimates = estimation.finish(sums, proposal, system, beta, key=task.key, chunk=settings.chunk)
+    estimates = dataclasses.replace(estimates, single=network_alone(settings, task, estimates))
+    result = record(estimates)
+    run.table("estimates", *records.table(result, "Estimates and the exact solution"))
     if run.is_main:
-        spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed), 8, 8)[0]
-        plots.draw_run(run, found, system.unfold(np.asarray(spins)))
-        print(records.line(found))
-    result = records.result(found) | {"system": system.title, "beta": beta}
+        spins = autoregressive.sample(parameters, network, task.key, 8, 8)[0]
+        plots.draw_run(run, estimates, system.unfold(np.asarray(spins)))
+        print(records.line(result))
+    result |= {"system": system.title, "beta": beta}
     if settings.window:
-        result["window"] = window_rows(settings, others, system, proposal, estimates.entropy_of(gathered))
+        result["window"] = window_rows(settings, others, task, accumulate.entropy(sums))
         run.table("window", *records.window_table(result["window"], "Reweighted to other beta"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
-        beside = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
-        published.write_network(
-            settings.publish, result | beside, run, trained, settings.images, peak, mixture=1 + len(wider)
-        )
+        resumed = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
+        about = {
+            "title": f"{system.title}, beta {beta:g}, {settings.samples:,} samples",
+            "network": figures.network_text(trained, folded=trained.fold, images=settings.images, mixture=len(laws)),
+            "peak_mebibytes": round(peak), "provenance": stamp,
+        }  # fmt: skip
+        pictures = {f"_{name}": run.plots / f"{name}.png" for name in ("correction", "weights", "chain")}
+        page.write(settings.publish, result | resumed | about, pictures)
     # Neither follows from the flags: a resumed run has other ones.
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
     return result
 
 
-def defence_of(settings: SampleConfig, network, run: app.Run) -> list[dict]:
+def defence_of(settings: SampleConfig, network: autoregressive.Network, run: app.Run) -> list[dict]:
     """Returns the parameters of the wider networks of a mixture.
 
     Raises:
@@ -104,14 +126,14 @@ def defence_of(settings: SampleConfig, network, run: app.Run) -> list[dict]:
     """
     sources = list(settings.defence)
     if settings.defended:
-        own = sorted(pathlib.Path(settings.checkpoint).glob(train.WIDER.format("*")))
+        own = sorted(pathlib.Path(settings.checkpoint).glob(weights.WIDER_FILE.format("*")))
         if not own:
             raise ValueError(
-                f"--defended: {settings.checkpoint} holds no {train.WIDER.format('*')}; train with --defended, or name "
-                "other trainings by --defence=RUN,..."
+                f"--defended: {settings.checkpoint} holds no {weights.WIDER_FILE.format('*')}; train with --defended, "
+                "or name other trainings by --defence=RUN,..."
             )
         sources += map(str, own)
-    return [train.loaded(network, source, "defence", run) for source in sources]
+    return [train.load_input(network, source, "defence", run) for source in sources]
 
 
 def load(folder: str) -> tuple[TrainConfig, dict]:
@@ -121,60 +143,53 @@ def load(folder: str) -> tuple[TrainConfig, dict]:
       ValueError: it is none, or has no weights yet.
     """
     path = pathlib.Path(folder)
-    if not (path / "flags.txt").is_file() or not (path / "model.safetensors").is_file():
-        raise ValueError(f"--checkpoint={folder}: expected a run directory of train with model.safetensors in it")
+    if not (path / "flags.txt").is_file() or not (path / weights.FILE).is_file():
+        raise ValueError(f"--checkpoint={folder}: expected a run directory of train with {weights.FILE} in it")
     trained = config_lib.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
-    network = model.create(network_of(trained), 0)
-    return trained, model.tree(models.from_tree(network, checkpoint.load_tree(path / "model.safetensors")))
+    return trained, weights.load(network_of(trained), path)
 
 
-def draw(settings: SampleConfig, run: app.Run, proposal: Proposal, system, beta: float):
+def draw(settings: SampleConfig, run: app.Run, task: Task):
     """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
-    pilot = next(estimates.gather(proposal, system, beta, settings.chunk, seed=settings.seed, chunk=settings.chunk))[0]
+    pilot = next(estimation.sample_chunks(**vars(task), n=settings.chunk))[0]
     origin = pilot.weighted.origin
-    others = tuple(stream.init(len(origin), origin) for _ in settings.window)
-    state = (sums.empty(origin), others)
+    state = accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in settings.window)
     checkpointer = Checkpointer(run.checkpoints)
     if restored := checkpointer.restore_latest(state):
         _, state = restored
-        run.log(f"resumed after {int(state[0].raw.n):,} of {settings.samples:,} samples")
-        run.note(resumed_after=[*run.meta().get("resumed_after", []), int(state[0].raw.n)])
-    gathered, others = state
-    begun = int(gathered.raw.n)
+        run.log(f"resumed after {state[0].n:,} of {settings.samples:,} samples")
+        run.note(resumed_after=[*run.meta().get("resumed_after", []), state[0].n])
+    sums, others = state
+    first = sums.n
     start = saved_at = time.monotonic()
-    with supervised.Termination(True) as termination, run.progress(settings.samples, "samples", begun) as progress:
-        chunks = estimates.gather(
-            proposal, system, beta, settings.samples, seed=settings.seed, chunk=settings.chunk,
-            gathered=gathered,
-        )  # fmt: skip
-        for gathered, (log_q, energy, m) in chunks:
+    with supervised.Termination(True) as termination, run.progress(settings.samples, "samples", first) as progress:
+        chunks = estimation.sample_chunks(**vars(task), n=settings.samples, sums=sums)
+        for sums, (log_q, energy, m) in chunks:
             numbers = spin_numbers(energy, m)
             others = tuple(
-                stream.update(other, log_weights(log_q, energy, b), numbers)
-                for b, other in zip(settings.window, others, strict=True)
+                stream.update(other, log_weights(log_q, energy, beta), numbers)
+                for beta, other in zip(settings.window, others, strict=True)
             )
             progress.update(len(log_q))
-            done = int(gathered.raw.n)
-            stops = termination.after(done)
-            if done == settings.samples or stops or time.monotonic() - saved_at >= settings.checkpoint_seconds:
-                checkpointer.save(done, (gathered, others))
+            stops = termination.after(sums.n)
+            if sums.n == settings.samples or stops or time.monotonic() - saved_at >= settings.checkpoint_seconds:
+                checkpointer.save(sums.n, (sums, others))
                 saved_at = time.monotonic()
-            if stops and done < settings.samples:
-                raise app.Preempted(f"SIGTERM: checkpoint written after {done:,} of {settings.samples:,} samples")
-    count = int(gathered.raw.n) - begun
-    return gathered, others, round(count / (time.monotonic() - start), 1) if count else None
+            if stops and sums.n < settings.samples:
+                raise app.Preempted(f"SIGTERM: checkpoint written after {sums.n:,} of {settings.samples:,} samples")
+    count = sums.n - first
+    return sums, others, round(count / (time.monotonic() - start), 1) if count else None
 
 
-def network_alone(settings: SampleConfig, proposal: Proposal, system, beta: float, found: estimates.Found):
+def network_alone(settings: SampleConfig, task: Task, estimates: SpinEstimates):
     """Returns the estimates of the network itself, to stand beside those of its mixture or mean over symmetries; None
     where it stands alone."""
-    if proposal.images is None and len(proposal.components) == 1:
+    if task.proposal.is_single:
         return None
-    single = dataclasses.replace(proposal, components=proposal.components[:1], images=None)
-    count = min(settings.samples, ALONE)
-    chunks = estimates.gather(single, system, beta, count, seed=settings.seed, chunk=min(settings.chunk, count))
-    sites = proposal.network.rows * proposal.network.columns
-    return estimates.alone_of([gathered for gathered, _ in chunks][-1], system, beta, sites, found.corrected)
+    count = min(settings.samples, SINGLE)
+    single = dataclasses.replace(task, proposal=Proposal(task.proposal.laws[:1]), chunk=min(settings.chunk, count))
+    *_, (sums, _) = estimation.sample_chunks(**vars(single), n=count)
+    return estimation.of_single(sums, task.beta, task.system.sites, estimates.exact, estimates.corrected)
 
 
 def compare(result: dict, folder: str, run: app.Run) -> dict:
@@ -187,36 +202,30 @@ def compare(result: dict, folder: str, run: app.Run) -> dict:
     if other is None:
         raise ValueError(f"--same_as={folder}: expected a finished run, with result.json")
     ours, theirs = (json.dumps(files.clean(each), sort_keys=True, indent=0).splitlines() for each in (result, other))
-    pairs = list(itertools.zip_longest(ours, theirs))
-    found = {
+    comparison = {
         "resumed_after": run.meta().get("resumed_after", []),
         "numbers": sum(any(c.isdigit() for c in line.split(":")[-1]) for line in ours),
-        "unequal": sum(a != b for a, b in pairs),
+        "unequal": sum(a != b for a, b in itertools.zip_longest(ours, theirs)),
     }
-    run.log(f"{found['numbers']} numbers, resumed after {found['resumed_after']}: {found['unequal']} unlike {folder}")
-    return found
+    run.log("{numbers} numbers, resumed after {resumed_after}: {unequal} unlike ".format(**comparison) + folder)
+    return comparison
 
 
-def window_rows(settings: SampleConfig, others, system, proposal: Proposal, entropy: float | None) -> list[dict]:
+def window_rows(settings: SampleConfig, others, task: Task, entropy: float | None) -> list[dict]:
     """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any.
 
     What the network lost is lost at each of them, so that its mirror image is looked at here, too.
     """
-    rows = []
-    sites = proposal.network.rows * proposal.network.columns
+    rows, system = [], task.system
+    count = min(settings.chunk, settings.samples)
     for beta, other in zip(settings.window, others, strict=True):
         exact = system.exact(beta)
-        mirror = estimates.mirror_of(proposal, system, beta, settings.seed, min(settings.chunk, settings.samples))
-        evidence = Evidence(entropy, 2.0**sites, estimates.truths(exact, None, beta, sites), mirror=mirror)
+        mirror = estimation.first_mirror_image(task.proposal, system, beta, task.key, count)
+        evidence = Evidence(entropy, 2.0**system.sites, truths(exact), mirror=mirror)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # each row has its status
-            result = finalise(other, SPINS, spin_derived(beta, sites), evidence)
-        row = {"beta": beta, "status": result.status.level, "reasons": "; ".join(result.status.reasons)}
-        row |= {name: records.number(getattr(result, name)) for name in ("ess", "k_hat", "ln_z")}
-        row["ln_z_error"] = records.number(result.ln_z_err)
-        for name in ("u", "entropy", "c_v", "abs_m_site"):
-            row |= {name: records.number(result.mean[name]), f"{name}_error": records.number(result.err[name])}
-        rows.append(row | ({} if exact is None else {"exact_ln_z": exact.ln_z, "exact_u": exact.u}))
+            weighted = finalise(other, SPINS, spin_derived(beta, system.sites), evidence)
+        rows.append(window_record(beta, weighted, exact))
     return rows
 
 

@@ -3,6 +3,8 @@
 The verbs do the same with flags, run directories and resuming: `--system=MODULE:FUNCTION` names an energy for them.
 """
 
+import dataclasses
+import difflib
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -11,9 +13,10 @@ import jax
 
 from common import config
 from common.runs import run_directory
-from projects.van import estimates, proposal, systems, train
+from kernels.autoregressive import SpinEstimates
+from kernels.ising.systems import of_energy
+from projects.van import systems, train
 from projects.van.config import TrainConfig, network_of
-from projects.van.estimates import Found
 
 
 def solve(
@@ -25,7 +28,7 @@ def solve(
     samples: int = 10_000,
     run_dir: str | None = None,
     **flags,
-) -> Found:
+) -> SpinEstimates:
     """Trains a network to be exp(-beta E)/Z and returns estimates of what follows from it, corrected.
 
     Args:
@@ -38,30 +41,35 @@ def solve(
         and defended=True help where a network loses a part of the law.
 
     Raises:
-      ValueError: a flag out of bounds, fewer than 2 samples, an energy that gives other than one number a state (+inf
-        where it is forbidden) or is no function of JAX, z2 (which is on) with one that changes when spins turn over.
+      ValueError: no flag of `train` or one out of bounds, fewer than 2 samples, an energy that gives other than one
+        number a state (+inf where it is forbidden) or is no function of JAX, z2 (which is on) with one that changes
+        when spins turn over.
 
     Warns:
       UserWarning: the status is not "trusted".
 
     Returns:
-      Found: `status` tells whether to trust it; `corrected` has ln_z, mean and err by name (u, entropy, c_v,
+      SpinEstimates: `status` tells whether to trust it; `corrected` has ln_z, mean and err by name (u, entropy, c_v,
         abs_m_site, ...); `raw` the network's own.
     """
     if samples < 2:
         raise ValueError(f"samples={samples}: errors need at least 2")
+    names = [item.name for item in dataclasses.fields(TrainConfig)]
+    for name in flags:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            advice = f"did you mean {near[0]}?" if near else "`python -m projects.van.train --help` lists them"
+            raise ValueError(f"{name}={flags[name]!r} is no flag of train; {advice}")
     settings = TrainConfig(rows=rows, columns=columns, beta=beta, system="projects.van.solve:solve", **flags)
     settings = config.validate(settings)
     network = network_of(settings)
-    system = systems.of_energy(energy, network.rows, network.columns)
+    system = of_energy(energy, network.rows, network.columns)
     systems.check_symmetry(settings, system)
-    images = proposal.images_of(settings, system, settings.images)
+    system.images(settings.images)  # what cannot be done stops before the training
     with tempfile.TemporaryDirectory() as folder:
         run = run_directory.open_for_test(pathlib.Path(run_dir or folder))
-        defence = [train.loaded(network, path, "defence", run) for path in settings.defence]
+        defence = [train.load_input(network, path, "defence", run) for path in settings.defence]
         parameters, wider = train.fit(settings, system, run)
+        estimates = train.estimate(settings, system, [parameters, *defence, *wider], samples, run)
         run.close()
-    return estimates.from_network(
-        parameters, network, system, beta, samples, seed=settings.seed, chunk=settings.chunk,
-        defence=[*defence, *wider], images=images,
-    )  # fmt: skip
+    return estimates

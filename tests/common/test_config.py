@@ -172,3 +172,31 @@ def test_help_names_every_flag_with_default_and_bounds():
     assert "passes (an integer of at least 1 and at most 1000; default: 10)" in text
     assert "--[no]dark\n      dark or not (default: false)" in text
     assert all(item.name in text for item in dataclasses.fields(Config))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Renamed:
+    """A flag with a name of before, and one that is new."""
+
+    model: str = config.field("mlp", "network", formerly="victim")
+    width: float = config.field(1, "factor")
+
+
+def test_a_former_name_is_taken_and_the_present_one_written():
+    for argument in ("--victim=cnn", "--model=cnn"):
+        assert config.parse(["program", argument], Renamed)[0] == Renamed(model="cnn")
+    assert "victim" not in config.flags_text(Renamed())
+    assert config.current_texts(Renamed, {"victim": "cnn", "gone": "3"}) == {
+        "model": "cnn",
+        "width": "1.0",
+        "gone": "3",
+    }
+
+
+def test_a_flagfile_of_another_config_says_what_it_sets(tmp_path):
+    path = tmp_path / "flags.txt"
+    path.write_text("# a comment\n--victim=cnn\n--levels=3\n--flip=true\n")
+    assert config.read_flagfile(path, Renamed) == {"model": "cnn"}
+    path.write_text("--width=wide\n")
+    with pytest.raises(config.FlagError, match=r"flags.txt: flag --width=wide: expected a number"):
+        config.read_flagfile(path, Renamed)

@@ -2,7 +2,7 @@
 
 Run from the repository root, after `make peers`:
     .venv-peers/nncodec/bin/python tests/peers/record_nncodec.py
-It checks the specification's golden streams first, then writes tests/kernels/entropy_coding/nncodec_streams.json.
+It checks the golden streams below first, then writes tests/kernels/entropy_coding/nncodec_streams.json.
 """
 
 import base64
@@ -23,7 +23,7 @@ import nncodec_coder  # noqa: E402
 
 OUTPUT = ROOT / "tests" / "kernels" / "entropy_coding" / "nncodec_streams.json"
 
-# The DeepCABAC specification, "What must hold": one row, N = 11, presets off.
+# Written down with their integers: one row, N = 11, presets off.
 GOLDEN = [
     ([0, 1, -1, 2, 0, 0, -3, 7, 20, -40, 0, 0, 1, -1, 0, 100], {}, "8d0040d5332fec10744454fb2a807d75c0"),
     (
@@ -38,7 +38,7 @@ GOLDEN = [
 
 
 def check_golden() -> None:
-    """Raises when this build of the coder, or the way it is called, differs from the specification."""
+    """Raises when this build of the coder, or the way it is called, gives other streams than those written down."""
     for values, settings, expected in GOLDEN:
         got = nncodec_coder.encode(np.array([values], np.int32), **{"presets": False, **settings}).hex()
         if got != expected:

@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 
 from kernels.autoregressive import chain_estimate, k_hat
-from tests.peers import client
 
-pytestmark = pytest.mark.skipif(
-    client.python_of("arviz") is None, reason="no .venv-peers/arviz: `make peers-arviz` builds it"
-)
-
-
-@pytest.fixture(scope="module")
-def peer():
-    with client.open_peer("arviz") as running:
-        yield running
+PEER = "arviz"
 
 
 @pytest.mark.parametrize("n", [25, 100, 1000, 10_000, 100_000])
@@ -30,14 +21,14 @@ def test_shapes_of_tails(peer, n):
     rows += [shape * rng.exponential(size=n) for shape in (0.3, 0.7, 1.5)]
     rows += [np.log(rng.random(n)), np.where(rng.random(n) < 0.3, -np.inf, rng.normal(size=n))]
     rows += [np.log(rng.integers(1, 400, n))]  # ties, also with the threshold
-    theirs = peer.ask("k_hat", log_w=peer.put("log_w", np.array(rows)))["k_hat"]
+    theirs = peer.ask("k_hat", log_w=np.array(rows))["k_hat"]
     np.testing.assert_allclose([k_hat(row) for row in rows], theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_where_theirs_is_infinite_for_want_of_a_tail(peer):
     """Equal weights, and a bound that many reach: infinite there, nan here, as there is nothing heavy about them."""
     rows = np.array([np.zeros(1000), np.random.default_rng(0).choice([0.0, 1.0, 2.0], 1000)])
-    assert peer.ask("k_hat", log_w=peer.put("log_w", rows))["k_hat"] == [np.inf, np.inf]
+    assert peer.ask("k_hat", log_w=rows)["k_hat"] == [np.inf, np.inf]
     assert np.isnan([k_hat(row) for row in rows]).all()
 
 
@@ -50,7 +41,7 @@ def test_series_that_are_too_short(peer, rho, n):
     for t in range(n):
         state = rho * state + np.sqrt(1 - rho**2) * rng.normal(size=100)
         series[:, t] = state
-    theirs = peer.ask("integrated_time", series=peer.put("series", series))
+    theirs = peer.ask("integrated_time", series=series)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ours = [chain_estimate(row) for row in series]

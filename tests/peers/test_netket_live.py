@@ -11,27 +11,16 @@ import pytest
 
 from kernels.autoregressive import MADE, PixelCNN, log_prob, sample
 from tests.kernels.autoregressive.networks import NETWORKS, parameters, random_spins, resized
-from tests.peers import client
 
-pytestmark = pytest.mark.skipif(
-    client.python_of("netket") is None, reason="no .venv-peers/netket: `make peers-netket` builds it"
-)
-
-
-@pytest.fixture(scope="module")
-def peer():
-    with client.open_peer("netket") as running:
-        yield running
+PEER = "netket"
 
 
 def torch_log_prob(peer, params, cfg, spins):
-    weights = peer.folder / "weights.npz"
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    np.savez(weights, **{"/".join(part.key for part in path): np.asarray(leaf) for path, leaf in leaves})
+    weights = peer.put_many("weights", {"/".join(part.key for part in path): np.asarray(leaf) for path, leaf in leaves})
     network, out = {"kind": type(cfg).__name__, **dataclasses.asdict(cfg)}, peer.folder / "out.npy"
-    spins = peer.put("spins", np.asarray(spins))
-    peer.ask("log_prob", weights=str(weights), spins=spins, out=str(out), network=network)
-    return np.load(out, allow_pickle=False)
+    peer.ask("log_prob", weights=weights, spins=np.asarray(spins), out=out, network=network)
+    return peer.get("out.npy")
 
 
 @pytest.mark.parametrize("cfg", NETWORKS.values(), ids=NETWORKS)

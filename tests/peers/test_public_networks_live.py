@@ -2,20 +2,8 @@
 
 import pytest
 
-from tests.peers import client
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        client.python_of("networks") is None, reason="no .venv-peers/networks: `make peers-networks` builds it"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def peer():
-    with client.open_peer("networks") as running:
-        yield running
+PEER = "networks"
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

@@ -5,31 +5,22 @@ import numpy as np
 import pytest
 
 from kernels import attribution
+from kernels.attribution import bench_networks as networks
+from kernels.attribution import bench_plans as plans
 from kernels.attribution import composites
-from tests.kernels.attribution import cases, networks, plans
-from tests.peers import client
+from tests.kernels.attribution import cases
 
-pytestmark = pytest.mark.skipif(
-    client.python_of("zennit") is None, reason="no .venv-peers/zennit: `make peers-zennit` builds it"
-)
+PEER = "zennit"
 
 ROUNDS = 12
 
 
-@pytest.fixture(scope="module")
-def peer():
-    with client.open_peer("zennit") as running:
-        yield running
-
-
 def ask(peer, plan, values, images, dtype="float64", **settings) -> tuple[np.ndarray, np.ndarray]:
     """Zennit's (outputs, relevance with channels last)."""
-    parameters, answer = peer.folder / "parameters.npz", peer.folder / "answer.npz"
-    np.savez(parameters, **values)
-    network = peer.ask("build", plan=plan, parameters=str(parameters), dtype=dtype)["network"]
-    peer.ask("attribute", network=network, images=peer.put("images", images), answer=str(answer), **settings)
-    with np.load(answer, allow_pickle=False) as arrays:
-        return arrays["y"], arrays["relevance"].transpose(0, 2, 3, 1)
+    network = peer.ask("build", plan=plan, parameters=peer.put_many("parameters", values), dtype=dtype)["network"]
+    peer.ask("attribute", network=network, images=images, answer=peer.folder / "answer.npz", **settings)
+    answer = peer.get("answer.npz")
+    return answer["y"], answer["relevance"].transpose(0, 2, 3, 1)
 
 
 def random_plan(index: int) -> list[dict]:
@@ -111,6 +102,5 @@ def test_pictures(peer):
     for name in attribution.heatmaps.COLORMAPS:
         values = draw.normal(size=(9, 11))
         settings = {"cmap": name, "symmetric": bool(draw.random() < 0.5), "level": float(draw.choice([0.5, 1.0, 2.0]))}
-        answer = peer.folder / "picture.npy"
-        peer.ask("picture", values=peer.put("values", values), answer=str(answer), **settings)
-        np.testing.assert_array_equal(attribution.imgify(values, **settings), np.load(answer, allow_pickle=False))
+        peer.ask("picture", values=values, answer=peer.folder / "picture.npy", **settings)
+        np.testing.assert_array_equal(attribution.imgify(values, **settings), peer.get("picture.npy"))

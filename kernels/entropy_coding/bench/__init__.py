@@ -8,10 +8,10 @@ shift: about 9 cycles a context-coded bin however many units a core has; a chain
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 
+from ... import timing
 from .. import compress, decode_tensor, decompress, encode_tensor, quantize_uniform
 from . import network, quantizers, rate, variety
 
@@ -53,7 +53,7 @@ def coder(bench, peer, name: str, q: np.ndarray, hertz: float) -> None:
     facts = {"bits_per_weight": 8 * len(plain) / q.size, "unit": "w", "work": q.size}
     ask = {}
     if peer is not None:
-        tensor, stream, out = peer.put("bench", q), str(peer.folder / "bench.stream"), str(peer.folder / "out.npy")
+        tensor, stream, out = peer.put("bench", q), peer.folder / "bench.stream", peer.folder / "out.npy"
 
         def theirs(command, **arguments):
             return lambda: peer.ask(command, **arguments)["seconds"][0]
@@ -142,13 +142,8 @@ def clock() -> float:
             value = (value * factor) ^ factor  # the second operation keeps the compiler from taking powers
         return value
 
-    chain(10, np.uint64(3))
-    count, best = 20_000_000, np.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        chain(count, np.uint64(0x9E3779B97F4A7C15))
-        best = min(best, time.perf_counter() - start)
-    return CHAIN_LATENCY * count / best
+    count = 20_000_000
+    return CHAIN_LATENCY * count / timing.of(lambda: chain(count, np.uint64(0x9E3779B97F4A7C15))).best
 
 
 def _drop(_) -> None:

@@ -7,7 +7,6 @@ for, but torchvision. A row of its own has empty modules for all that it imports
 that it starts at its best.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -18,6 +17,7 @@ import tempfile
 
 import numpy as np
 
+from ... import peers
 from .. import (
     compress,
     decompress,
@@ -32,7 +32,7 @@ from .. import (
 
 QPS = {"uniform": (-28, False), "trellis": (-32, True)}
 SMALL_QP = -75
-BARE = "nncodec, bare imports"
+PIPELINE, BARE = "nncodec-full", "nncodec, bare imports"
 OURS = """
 import json, sys, time
 start = time.perf_counter()
@@ -65,18 +65,19 @@ def run(bench) -> None:
     if not weights.is_file():
         print("EfficientNet-Lite0 is left out: set DATA_DIR to the folder that holds efficientnet_lite0/")
         return
-    script = _peer_script()
+    if (reason := peers.missing(PIPELINE)) is not None:
+        print(f"nncodec's pipeline is left out: {reason}")
     with tempfile.TemporaryDirectory() as folder:
         for quantizer, (qp, dq) in QPS.items():
-            one_setting(bench, pathlib.Path(folder), weights, script, quantizer, qp, dq)
+            one_setting(bench, pathlib.Path(folder), weights, reason is None, quantizer, qp, dq)
     estimates(bench, _load(weights))
     decisions(bench, _load(weights))
 
 
-def one_setting(bench, folder, weights, script, quantizer: str, qp: int, dq: bool) -> None:
+def one_setting(bench, folder, weights, has_peer: bool, quantizer: str, qp: int, dq: bool) -> None:
     """Rows of one quantiser: whole processes, the same without their start, sizes and errors."""
     ours = [sys.executable, "-c", OURS.format(package=__package__.rpartition(".")[0], small=SMALL_QP)]
-    theirs = [str(_peer_python()), str(script)] if script else None
+    theirs = [str(peers.python_of(PIPELINE)), str(peers.SERVERS / "nncodec_full_process.py")] if has_peer else None
     contestants = {"ours": ours, "nncodec": theirs, BARE: theirs}
     files = {who: {"encode": folder / f"{who}.bin", "decode": folder / f"{who}.npz"} for who in contestants}
     original = _load(weights)
@@ -181,18 +182,3 @@ def _process(arguments, environment) -> float:
     """Runs a process and returns the seconds it measured inside, its start left out."""
     process = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=600, env=environment)
     return json.loads(process.stdout.splitlines()[-1])[0]
-
-
-def _peer_python() -> pathlib.Path | None:
-    with contextlib.suppress(ImportError):
-        from tests.peers import client
-
-        return client.python_of("nncodec-full")
-    return None
-
-
-def _peer_script() -> pathlib.Path | None:
-    if _peer_python() is None:
-        print("nncodec's pipeline is left out: `make peers-full` builds it")
-        return None
-    return pathlib.Path(__file__).resolve().parents[3] / "tests" / "peers" / "nncodec_full_process.py"

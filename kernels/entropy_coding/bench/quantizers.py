@@ -39,11 +39,11 @@ def quantizers(bench, peer, name: str, w, dq: bool, rate: float) -> None:
     facts = {"unit": "w", "work": COPIES * w.size, "threads": os.cpu_count()}
     contestants = {"ours": lambda: _drop(ours())}
     if peer is not None:
-        path, out = peer.put("weights", w), peer.folder / "levels.npy"
-        settings = {"weights": path, "levels": str(out), "qp": qp, "dq": dq, "lambda_scale": rate}
+        settings = {"weights": peer.put("weights", w), "levels": peer.folder / "levels.npy"}
+        settings |= {"qp": qp, "dq": dq, "lambda_scale": rate}
         contestants["nncodec, 1 thread"] = lambda: COPIES * peer.ask("quantize", **settings)["seconds"][0]
         peer.ask("quantize", **settings)
-        theirs, mine = (_cost(w, q, step, price, dq) for q in (np.load(out, allow_pickle=False), ours()[0]))
+        theirs, mine = (_cost(w, q, step, price, dq) for q in (peer.get("levels.npy"), ours()[0]))
         facts |= {"cost_over_theirs": mine["cost"] / theirs["cost"], "bits": mine["bits"], "their_bits": theirs["bits"]}
         facts |= {"squared_error": mine["error"], "their_squared_error": theirs["error"]}
     bench.compare(f"{label}, {name}", contestants, **facts)

@@ -27,12 +27,27 @@ def run(bench) -> None:
 def compare(peer, tree, quantizer: str, qp: int) -> dict:
     """Bytes of both files, and the squared errors of what each decodes to."""
     data = compress(tree, qp=qp, small_qp=SMALL_QP, quantizer=quantizer)
-    theirs, _ = peer.encode_network(tree, qp=qp, nonweight_qp=SMALL_QP, use_dq=quantizer == "trellis")
-    decoded, _ = peer.decode_network(theirs)
+    theirs = peer_file(peer, tree, qp=qp, nonweight_qp=SMALL_QP, use_dq=quantizer == "trellis")
+    decoded = peer_arrays(peer, theirs)
     return {
         "quantizer": quantizer, "qp": qp, "ours": len(data), "theirs": len(theirs),
         "our_error": squared_error(tree, decompress(data)), "their_error": squared_error(tree, decoded),
     }  # fmt: skip
+
+
+def peer_file(peer, tree: dict[str, np.ndarray], **settings) -> bytes:
+    """Returns the file of nncodec's whole pipeline for float32 arrays by name."""
+    stream = peer.folder / "network.nnc"
+    peer.ask("encode_network", network=peer.put_many("network", tree), stream=stream, **settings)
+    return stream.read_bytes()
+
+
+def peer_arrays(peer, data: bytes) -> dict[str, np.ndarray]:
+    """Returns float32 arrays by name as nncodec's whole pipeline reads a file."""
+    stream = peer.folder / "network.nnc"
+    stream.write_bytes(data)
+    peer.ask("decode_network", stream=stream, network=peer.folder / "decoded.npz")
+    return peer.get("decoded.npz")
 
 
 def squared_error(tree, decoded) -> float:

@@ -79,7 +79,7 @@ def _encode_magnitude(contexts, level, neighbour, n_unary, span, low, pending, p
             contexts, UNARY_CONTEXT + 2 * n + negative, greater, span, low, pending, position, out
         )
     if magnitude > n_unary:
-        remainder = magnitude - n_unary  # r + 1 of the specification
+        remainder = magnitude - n_unary  # r + 1, which the Exp-Golomb bins write
         bits = 0
         while remainder >> (bits + 1):
             bits += 1

@@ -99,7 +99,7 @@ def _rate(q, length, n_unary, max_level):
         position = np.arange((max_level - n_unary).bit_length())[:, None]
 
         def prefixes(states, row):
-            remainder = row["magnitude"] - n_unary  # r + 1 of the specification
+            remainder = row["magnitude"] - n_unary  # r + 1, which the Exp-Golomb bins write
             longer = (remainder >> (position + 1)) > 0  # shifts: 2^31 is no 32-bit integer
             states, (high, low) = _charge(states, ((remainder >> position) > 0) & row["inside"], longer)
             return states, (high + jnp.sum(longer & row["inside"], axis=0, dtype=jnp.int32), low)  # the bypass bins

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common import datasets
-from common.datasets import dataset, digits
+from common.datasets import dataset, digits, download
 from common.datasets.__main__ import main
 from common.datasets.dataset import DamagedDataError, Split
 
@@ -90,10 +90,11 @@ def test_enlarging_by_hand():
     np.testing.assert_allclose(row, np.clip((np.arange(20) + 0.5) * 0.4 - 0.5, 0, 7))
 
 
-def test_command_line_says_what_is_there_and_what_is_missing(capsys):
+def test_command_line_says_what_is_there_and_what_is_missing(capsys, monkeypatch):
     assert main(["digits"]) == 0
     assert "scikit-learn" in capsys.readouterr().out
-    assert main(["digits", "mnist", "--offline"]) == 1
+    monkeypatch.setattr(download, "fetch", lambda *_, **__: pytest.fail("nobody said --fetch"))
+    assert main(["digits", "mnist"]) == 1
     captured = capsys.readouterr()
     assert "digits: " in captured.out and "mnist: MNIST was not found" in captured.err
 

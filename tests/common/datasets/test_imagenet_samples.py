@@ -133,3 +133,35 @@ def test_real_photographs(real_data):
     assert data.wnids[0] == "n01440764" and data.classes[:2] == ("tench", "goldfish")
     red, _, blue = data.test_images[1].reshape(-1, 3).mean(axis=0)
     assert red > 1.5 * blue  # the goldfish: channels are red, green, blue
+
+
+def photograph(path, size=(40, 30), colour=(10, 200, 60)):
+    from PIL import Image
+
+    Image.new("RGB", size, colour).save(path, "JPEG", quality=95)
+
+
+def test_a_folder_of_photographs_stands_in_for_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet_samples, "CLASSES", 3)
+    (tmp_path / "imagenet_samples").mkdir()
+    for name, colour in (
+        ("n00000002_cat.JPEG", (0, 0, 200)),
+        ("n00000001_red_fox.jpg", (200, 0, 0)),
+        ("n00000003.jpeg", (0, 200, 0)),
+    ):
+        photograph(tmp_path / "imagenet_samples" / name, colour=colour)
+    (tmp_path / "imagenet_samples" / "README.md").write_text("no photograph")
+    data = load(tmp_path, crop=224, allow_download=False)
+    assert data.test_images.shape == (3, 224, 224, 3) and data.test_labels.tolist() == [0, 1, 2]
+    assert data.wnids == ("n00000001", "n00000002", "n00000003") and data.classes[0] == "red fox"
+    assert np.abs(data.test_images.mean((1, 2)) - 200 * np.eye(3)[[0, 2, 1]]).max() < 4
+    assert "photographs of the folder" in data.notice
+    photograph(tmp_path / "imagenet_samples" / "n00000003_again.jpg")
+    with pytest.raises(DamagedDataError, match="4 photographs of 3 classes"):
+        load(tmp_path, allow_download=False)
+
+
+def test_an_error_says_where_photographs_are(tmp_path, monkeypatch):
+    monkeypatch.delenv("HAVEL_MIRROR", raising=False)
+    with pytest.raises(DatasetNotFoundError, match="imagenet-sample-images"):
+        load(tmp_path, allow_download=False, cache_dir=tmp_path / "cache")

@@ -275,3 +275,19 @@ def test_what_the_launcher_left_is_kept(tmp_path):
     finish(path)
     with opened(path, Config(seed=1), overwrite=True):
         assert (path / "launch" / "log.txt").read_text() == "began" and not (path / "metrics.csv").exists()
+
+
+def test_a_run_from_before_a_flag_was_renamed_or_added_goes_on(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Later(Config):
+        """`speed` was called `rate`, and `warmup` is new."""
+
+        speed: float = config_lib.field(0.1, "speed", formerly="rate")
+        warmup: int = config_lib.field(0, "steps")
+
+    Later.__dataclass_fields__.pop("rate")
+    finish(tmp_path)
+    with opened(tmp_path, Later()) as run:
+        assert run.result == {"loss": 1.0}
+    with pytest.raises(run_directory.RunError, match=r"--warmup \(0 there, 5 now\)"), opened(tmp_path, Later(warmup=5)):
+        pass

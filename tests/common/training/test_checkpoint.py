@@ -103,14 +103,14 @@ def test_altered_number_does_not_pass(tmp_path, monkeypatch, caplog):
     """Orbax alone may return changed bytes; the checksum must notice."""
     saver = checkpoint.Checkpointer(tmp_path)
     saver.save(1, {"w": np.zeros(3)})
-    load = checkpoint._orbax_load
+    load = checkpoint.orbax_files.load
 
     def altered(path):
         stored = load(path)
         stored["leaves"]["['w']"][1] = 1e-9
         return stored
 
-    monkeypatch.setattr(checkpoint, "_orbax_load", altered)
+    monkeypatch.setattr(checkpoint.orbax_files, "load", altered)
     assert saver.restore_latest({"w": np.zeros(3)}) is None
     assert "its checksum does not fit its content" in caplog.text
 

@@ -1,55 +1,85 @@
-"""A plain training: the schedule by hand, a network that learns, what decays."""
+"""One call trains a classifier: what it leaves, what it says, and that a killed training ends to the same numbers."""
+
+import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from common import datasets, models
+from common import config, datasets, weight_files
+from common.models import zoo
+from common.runs import run_directory
 from common.training import classifier
+from common.training.config import ClassifierConfig
+from common.training.supervised import Preempted
 
 
-def test_the_rate_rises_and_falls():
-    optimizer = classifier.make_optimizer("sgd", steps=10, learning_rate=0.5, warmup=0.2)
-    parameters = {"kernel": jnp.zeros(1)}
-    state, moved = optimizer.init(parameters), []
-    for _ in range(10):
-        updates, state = optimizer.update({"kernel": jnp.ones(1)}, state, parameters)
-        moved.append(-float(updates["kernel"][0]))
-    momentum = [sum(0.9**age for age in range(step + 1)) for step in range(10)]
-    rates = [0.5 * min(step / 2, (10 - step) / 8) for step in range(10)]
-    np.testing.assert_allclose(moved, [r * (1 + 0.9 * m) for r, m in zip(rates, momentum, strict=True)], rtol=1e-5)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(ClassifierConfig):
+    """As a project has it: other defaults, and a flag of its own."""
+
+    model: str = "mlp"
+    width: float = 0.2
+    dataset: str | None = "digits"
+    epochs: int = 3
+    batch_size: int = 16
+    learning_rate: float = 5e-3
+    shift: int = config.field(1, "another help", minimum=1)
 
 
-@pytest.mark.parametrize("name", classifier.OPTIMIZERS)
-def test_kernels_decay_and_biases_do_not(name):
-    optimizer = classifier.make_optimizer(name, steps=10, learning_rate=0.5, weight_decay=0.1, warmup=0.0)
-    parameters = {"fc": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
-    zero = jax.tree.map(jnp.zeros_like, parameters)
-    state = optimizer.init(parameters)
-    for _ in range(2):
-        updates, state = optimizer.update(zero, state, parameters)
-    assert np.all(updates["fc"]["kernel"] < 0) and np.all(updates["fc"]["bias"] == 0)
+def test_defaults_of_a_project_keep_bounds_and_help():
+    assert config.parse(["train", "--epochs=4"], TrainConfig)[0] == TrainConfig(epochs=4)
+    with pytest.raises(config.FlagError, match="--epochs=0: expected an integer of at least 1"):
+        config.parse(["train", "--epochs=0"], TrainConfig)
+    text = config.help_text(TrainConfig)
+    assert "passes over the training images (an integer of at least 1; default: 3)" in text and "another help" in text
 
 
-def test_unknown_optimizers_are_refused():
-    with pytest.raises(ValueError, match="optimizer is 'lion'"):
-        classifier.make_optimizer("lion", steps=1, learning_rate=1.0)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, classifier.train(TrainConfig(), run_directory.open_for_test(folder))
 
 
-def test_a_network_learns_the_digits():
-    data = datasets.load("digits", size=28)
-    network = models.create("mlp", rngs=nnx.Rngs(0))
-    optimizer = classifier.make_optimizer("adamw", steps=120, learning_rate=3e-3)
-    graph, state = classifier.initial_state(network, optimizer, 0)
-    preprocess = models.standardise(data.mean, data.std)
-    step = jax.jit(classifier.make_step(graph, optimizer, preprocess, shift=1, label_smoothing=0.1))
-    for index in range(120):
-        rows = np.arange(64) + 64 * (index % (len(data.train_images) // 64))
-        state, metrics = step(state, {"images": data.train_images[rows], "labels": data.train_labels[rows]})
-    assert metrics["cross_entropy"] < 1.2 and int(state.done) == 120
-    weights = classifier.weights(graph, state)
-    apply = models.apply_function(network)
-    found = models.evaluate(apply, weights, data.test_images, data.test_labels, preprocess=preprocess)
-    assert found.accuracy > 0.85
+def test_a_training_leaves_weights_that_answer_as_it_says(trained):
+    folder, result = trained
+    network = zoo.untrained(TrainConfig())
+    params = weight_files.load_tree(folder)
+    assert result == {
+        "model": "mlp",
+        "dataset": "digits",
+        "validation_accuracy": network.accuracy(params, network.validation),
+        "test_accuracy": network.accuracy(params, network.test),
+        "test_images": 359,
+        "values": sum(np.size(leaf) for leaf in jax.tree.leaves(params)),
+        "steps": 3 * (1151 // 16),
+    }
+    assert result["test_accuracy"] > 0.7
+
+
+def test_a_killed_training_ends_to_the_bit_like_one_left_alone(trained, tmp_path, monkeypatch):
+    correct = zoo.Network.correct
+
+    def killed(self, params, split):
+        raise Preempted
+
+    monkeypatch.setattr(zoo.Network, "correct", killed)
+    with pytest.raises(Preempted):
+        classifier.train(TrainConfig(checkpoint_steps=25), run_directory.open_for_test(tmp_path))
+    monkeypatch.setattr(zoo.Network, "correct", correct)
+    result = classifier.train(TrainConfig(checkpoint_steps=25), run_directory.open_for_test(tmp_path))
+    assert result == trained[1]
+    name = "model.safetensors"
+    assert (tmp_path / name).read_bytes() == (trained[0] / name).read_bytes()
+
+
+def test_a_stand_in_is_said(tmp_path, monkeypatch, capsys):
+    def load(name, fallback=None, **options):
+        digits = datasets.digits.load(size=28)
+        return dataclasses.replace(digits, notice="digits stand in for mnist", fallback_for=name)
+
+    monkeypatch.setattr(datasets, "load", load)
+    settings = TrainConfig(dataset="mnist", fallback="digits", epochs=1)
+    result = classifier.train(settings, run_directory.open_for_test(tmp_path))
+    assert (result["dataset"], result["fallback_for"]) == ("digits", "mnist")
+    assert "digits stand in for mnist" in capsys.readouterr().err

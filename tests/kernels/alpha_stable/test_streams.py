@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kernels import alpha_stable
-from kernels.alpha_stable import words
+from kernels.alpha_stable import random_bits
 from tests.kernels.oracles import alpha_stable as oracle
 
 KEY = jax.random.key(3)
@@ -82,7 +82,7 @@ def test_threefry_is_the_published_one():
     assert oracle.threefry((0, 0), (0, 0)) == (0x6B200159, 0x99BA4EFE)
     assert oracle.threefry((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2) == (0x1CB996FC, 0xBB002BE7)
     assert oracle.threefry((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3)) == (0xC4923A9C, 0x483DF7A0)
-    first, second = words.draw(KEY, (2, 3))
+    first, second = random_bits.draw(KEY, (2, 3))
     data = tuple(int(word) for word in jax.random.key_data(KEY))
     expected = [oracle.threefry(data, (0, index)) for index in range(6)]
     np.testing.assert_array_equal(np.stack([first.ravel(), second.ravel()], axis=1), expected)
@@ -90,8 +90,8 @@ def test_threefry_is_the_published_one():
 
 def common_numbers(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Angle and exponential of the draws of KEY, as the oracle wants them."""
-    (_, u, sign), exponential = words.angle_and_exponential(KEY, (count,), jnp.dtype("float64"))
-    return np.where(sign, 1, -1) * np.pi * np.asarray(u) * words.UNIT, np.asarray(exponential)
+    (_, u, sign), exponential = random_bits.angle_and_exponential(KEY, (count,), jnp.dtype("float64"))
+    return np.where(sign, 1, -1) * np.pi * np.asarray(u) * random_bits.UNIT, np.asarray(exponential)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9, 1.0, 1.1, 1.5, 1.99, 2.0])

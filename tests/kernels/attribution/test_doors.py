@@ -1,5 +1,7 @@
 """Bad arguments are said at the door, by name, with the remedy; what cannot be seen there comes out as NaN."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -214,3 +216,30 @@ def test_names_in_a_report_stay_different():
     assert len({line.index("dense") for line in str(report).splitlines()[1:5]}) == 1
     cut = str(Report(names[1:2], ("dense",), ("Epsilon",), *[zeros[:1]] * 6, jnp.zeros(()), jnp.zeros(())))
     assert cut.splitlines()[1].startswith("…") and cut.splitlines()[1][27] == "n"
+
+
+WEIGHTS = jax.tree.map(np.abs, PARAMS)  # every hidden unit is on
+
+
+def dense(params, x):
+    return jax.nn.relu(x @ params["first"]) @ params["second"]
+
+
+def test_a_constant_map_is_said_to_be_one():
+    """Flat gives every input of a dense first layer the same, by definition; Epsilon does not."""
+    x = np.abs(X[:2])
+    with pytest.warns(UserWarning, match="every input has the same relevance"):
+        _, relevance, report = attribute(dense, WEIGHTS, x, target=1, rules="epsilon_plus_flat", return_report=True)
+    assert np.ptp(relevance, axis=1).max() < 1e-6 < np.abs(relevance).max()
+    assert report.constant_maps == 2 and "constant maps: 2" in str(report)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, relevance, report = attribute(dense, WEIGHTS, x, target=1, rules="epsilon_plus", return_report=True)
+    assert report.constant_maps == 0 and "constant maps" not in str(report)
+    one = lambda x: attribute(dense, WEIGHTS, x, target=1, return_report=True, batch_size=1)[2]  # noqa: E731
+    assert jax.jit(one)(x).constant_maps == 2  # summed over chunks, seen through jit
+    # One input of a sample is no map, and no relevance to start from no warning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attribute(lambda p, x: x * p, np.float32(2), x[:, :1], rules=rules.Epsilon())
+        attribute(dense, WEIGHTS, x, target=np.zeros((2, 3), np.float32), rules="epsilon_plus_flat")

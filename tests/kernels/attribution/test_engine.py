@@ -50,12 +50,18 @@ def chosen(name):
     return composites.epsilon_gamma_box(-4.0, 4.0) if name == "epsilon_gamma_box" else getattr(composites, name)()
 
 
+# Compiled whole: one by one, the operations of an explanation take XLA several times as long.
+all_composites = jax.jit(
+    lambda params, x: attribute(
+        network, params, x, target="argmax", rules=[chosen(name) for name in LRP], return_report=True
+    )
+)
+
+
 @pytest.mark.parametrize("bias", [0.0, 0.3])
 def test_relevance_is_conserved_or_accounted_for(bias):
     params = parameters(bias)
-    y, found, reports = attribute(
-        network, params, X, target="argmax", rules=[chosen(n) for n in LRP], return_report=True
-    )
+    y, found, reports = all_composites(params, X)
     explained = float(y.max(-1).sum())
     for name, relevance, report in zip(LRP, found, reports, strict=True):
         kept = float((report.bias + report.epsilon + report.other).sum())
@@ -145,12 +151,15 @@ def test_compiled_eager_chunked_single_and_mapped_are_equal():
     scale = np.abs(eager).max()
     np.testing.assert_allclose(jax.jit(run)(X, target), eager, atol=1e-12 * scale)
     np.testing.assert_allclose(run(X, target, batch_size=2), eager, atol=1e-12 * scale)
-    np.testing.assert_allclose(run(X, target, batch_size=1, at="head:input").shape, (3, 5))
-    np.testing.assert_allclose(run(X[1:2], target[1:2]), eager[1:2], atol=1e-12 * scale)
-    mapped = jax.vmap(lambda x, t: run(x[None], t[None])[0])(jnp.asarray(X), target)
+    inside = jax.eval_shape(lambda x: run(x, target, batch_size=1, at="head:input"), X)
+    assert inside.shape == (3, 5)
+    np.testing.assert_allclose(jax.jit(run)(X[1:2], target[1:2]), eager[1:2], atol=1e-12 * scale)
+    mapped = jax.jit(jax.vmap(lambda x, t: run(x[None], t[None])[0]))(jnp.asarray(X), target)
     np.testing.assert_allclose(mapped, eager, atol=1e-12 * scale)
     both = jax.tree.map(lambda a, b: jnp.stack([a, b]), params, parameters(seed=1))
-    by_parameters = jax.vmap(lambda p: attribute(network, p, X, target=target, rules="epsilon_alpha2_beta1")[1])(both)
+    by_parameters = jax.jit(
+        jax.vmap(lambda p: attribute(network, p, X, target=target, rules="epsilon_alpha2_beta1")[1])
+    )(both)
     np.testing.assert_allclose(by_parameters[0], eager, atol=1e-12 * scale)
 
 

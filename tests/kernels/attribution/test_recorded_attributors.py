@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from kernels.attribution import attributors, composites
-from tests.kernels.attribution import cases, networks, plans, recordings
+from kernels.attribution import bench_networks as networks
+from kernels.attribution import bench_plans as plans
+from tests.kernels.attribution import cases, recordings
 
 RECORDED = recordings.load("attributors")
 INPUTS = recordings.load("composites")

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from kernels import attribution
+from kernels.attribution import bench_networks as networks
+from kernels.attribution import bench_plans as plans
 from kernels.attribution import composites
-from tests.kernels.attribution import cases, networks, plans, recordings
+from tests.kernels.attribution import cases, recordings
 
 RECORDED = recordings.load("composites")
 PARAMETERS = {key.removeprefix("parameters/"): value for key, value in RECORDED.items() if key.startswith("parameters")}

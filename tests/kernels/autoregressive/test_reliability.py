@@ -1,6 +1,7 @@
 """What is told of estimates that do not know their error: collapse, lost halves, heavy tails, forbidden states.
 
-Coverage and false alarms of whole runs are measured by `projects.van.coverage`; here stands each case with its reason.
+Coverage and false alarms of whole runs are measured by `projects.van.study --figure=coverage`; here stands each case
+with its reason.
 """
 
 import math
@@ -282,3 +283,8 @@ def test_how_statuses_go_together():
 def test_bad_input_is_refused(call, named):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def test_log_weights_join_no_shapes_by_broadcasting():
+    with pytest.raises(ValueError, match=r"log_q of shape \[3\] and energy of shape \[3, 1\]"):
+        log_weights(np.zeros(3), np.zeros((3, 1)), 1.0)

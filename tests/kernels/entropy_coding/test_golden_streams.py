@@ -1,4 +1,4 @@
-"""The streams that the specification prints, from the compiled coder and from the plain oracle."""
+"""Short streams written down beside their integers, from the compiled coder and from the plain oracle."""
 
 import hashlib
 

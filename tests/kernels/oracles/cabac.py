@@ -1,6 +1,6 @@
 """A plain Python DeepCABAC coder with an unbounded `low`, from the formulas; slow, the judge of the compiled core.
 
-Source: shared specification of DeepCABAC (arXiv:1907.11900, ISO/IEC 15938-17 profile 0 and the row skip of profile 1).
+Source: DeepCABAC (arXiv:1907.11900; ISO/IEC 15938-17 profile 0, and the row skip of profile 1).
 Nothing here is imported from the kernel: constants are spelled out again.
 """
 

@@ -1,6 +1,6 @@
 """Soft labels, their relaxed size and its gradients, hard labels: float64 NumPy, loops where they read best; slow.
 
-Source: the shared specification of entropy-constrained training, Method 2 to 4 (arXiv:1812.07520, reconstructed).
+Source: entropy-constrained training, arXiv:1812.07520, its parametrisation reconstructed (see the page of the project).
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """The nine-preset search in plain Python: an estimator object for every context and preset; slow, nothing shared.
 
-Source: the shared specification of DeepCABAC, step 8. Costs are integers in units of 2^-15 bit.
+Source: ISO/IEC 15938-17, the choice of starting states. Costs are integers in units of 2^-15 bit.
 """
 
 import math

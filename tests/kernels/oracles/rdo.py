@@ -1,6 +1,6 @@
 """The greedy rate-distortion decision in plain Python, with estimator objects instead of tables; slow.
 
-Source: DeepCABAC (arXiv:1907.11900), weighted rate-distortion quantisation; the shared specification, steps 8 and 9.
+Source: DeepCABAC (arXiv:1907.11900), weighted rate-distortion quantisation.
 """
 
 import functools

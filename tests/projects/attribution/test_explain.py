@@ -6,13 +6,15 @@ import h5py
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from common import models
+from common.models import zoo
 from common.runs import run_directory
 from common.training import checkpoint
 from kernels import attribution
-from projects.attribution import explain, zoo
+from projects.attribution import explain
 from projects.attribution.explain import ExplainConfig
 
 
@@ -49,7 +51,8 @@ def explained(weights, tmp_path_factory):
 
 def test_relevance_is_that_of_the_kernel(explained, weights):
     folder, result, settings = explained
-    network, data = zoo.open_network(str(weights), model="mnist_cnn", width=0.1, dataset="digits")
+    network = zoo.open_network(weights, model="mnist_cnn", width=0.1, dataset="digits")
+    data = network.data
     x = np.asarray(network.preprocess(data.test_images[4:9]))
     _, expected = attribution.attribute(
         network.fn, network.params, x, target=data.test_labels[4:9], rules="epsilon_plus_flat"
@@ -91,7 +94,7 @@ def test_heatmaps_are_enlarged_pictures(explained):
 def test_a_killed_run_goes_on(explained, tmp_path, monkeypatch):
     """The second batch fails; the same command then explains only what is missing, to the same numbers."""
     folder, _, settings = explained
-    original, calls = explain.pieces.save, []
+    original, calls = explain.batches.save, []
 
     def save(path, **arrays):
         calls.append(path.name)
@@ -99,7 +102,7 @@ def test_a_killed_run_goes_on(explained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         original(path, **arrays)
 
-    monkeypatch.setattr(explain.pieces, "save", save)
+    monkeypatch.setattr(explain.batches, "save", save)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     assert not (tmp_path / "heatmaps").exists()
@@ -113,7 +116,7 @@ def test_arrays_and_pictures_are_taken(settings, tmp_path):
     """The same images as uint8 array, as float inputs and as PNG files give the same relevance."""
     data = zoo.load_dataset("digits")
     images = data.test_images[:2]
-    network, _ = zoo.open_network(settings.checkpoint, model="mnist_cnn", width=0.1, dataset="digits")
+    network = zoo.open_network(settings.checkpoint, model="mnist_cnn", width=0.1, dataset="digits")
     np.save(tmp_path / "bytes.npy", images)
     np.save(tmp_path / "floats.npy", np.asarray(network.preprocess(images)))
     (tmp_path / "folder").mkdir()
@@ -177,7 +180,7 @@ def test_every_network_of_the_zoo_can_be_explained():
     for name in zoo.TRAINED:
         data = zoo.load_dataset("digits") if name != "small_vgg16" else None
         shape = (28, 28, 1) if data else (32, 32, 3)
-        network = models.create(name, rngs=zoo.nnx.Rngs(0), width=0.1, input_shape=shape)
+        network = models.create(name, rngs=nnx.Rngs(0), width=0.1, input_shape=shape)
         found = attribution.describe(
             models.apply_function(network), models.to_tree(network), jax.ShapeDtypeStruct((2, *shape), np.float32)
         )
@@ -189,10 +192,27 @@ def test_every_network_of_the_zoo_can_be_explained():
 
 def test_efficientnet_lite0_in_one_call():
     """49 convolutions, depthwise ones among them, each with its norm folded in; ReLU6 and a mean over pixels."""
-    network = models.create("efficientnet_lite0", rngs=zoo.nnx.Rngs(0), input_shape=(64, 64, 3))
+    network = models.create("efficientnet_lite0", rngs=nnx.Rngs(0), input_shape=(64, 64, 3))
     shape = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     found = attribution.describe(models.apply_function(network), models.to_tree(network), shape)
     convolutions = [step for step in found if "conv" in step["kinds"]]
     assert len(convolutions) == 49 and all(len(step["folded"]) == 1 for step in convolutions)
     assert "block3/depthwise" in {step["name"] for step in convolutions}
     assert not [step for step in found if step["rule"] == "none"]
+
+
+def test_constant_maps_are_not_usable(tmp_path):
+    """Flat on a dense first layer; another method of the same network is not marked."""
+    network = zoo.create_network("mlp", zoo.load_dataset("digits"), width=0.1)
+    checkpoint.save_tree(tmp_path / "mlp.npz", models.to_tree(network))
+    settings = ExplainConfig(
+        checkpoint=str(tmp_path / "mlp.npz"), model="mlp", width=0.1, dataset="digits", count=2, formats=("npy",)
+    )
+    result = run(settings, tmp_path / "flat")
+    assert result["constant_maps"] == 2 and result["status"]["level"] == "not usable"
+    assert (
+        "2 of 2 maps are constant" in result["status"]["reasons"][0]
+        and "epsilon_plus" in result["status"]["reasons"][0]
+    )
+    result = run(dataclasses.replace(settings, method="epsilon_plus"), tmp_path / "plus")
+    assert result["constant_maps"] == 0 and "status" not in result

@@ -13,14 +13,13 @@ import urllib.error
 import urllib.request
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from projects.levy_attack import run as runner
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.projects.levy_attack.linear import Linear
-from tests.projects.levy_attack.test_attack import equal
+from kernels.boundary_attack import AttackConfig, device_loop
+from projects.levy_attack.attack import attack
+from tests.kernels.boundary_attack.linear import Linear
+from tests.kernels.boundary_attack.test_attack import equal
 
 VICTIM = Linear(30, classes=3)
 CONFIG = AttackConfig(alpha=1.5, noise="length", budget=400, batch_size=8, chunk=100, start_trials=200)
@@ -40,8 +39,8 @@ def service():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             images = np.array(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.server.seen += len(images)
-            if self.server.seen > self.server.allowance:
+            self.server.images += len(images)
+            if self.server.images > self.server.allowance:
                 self.send_error(503)
                 return
             body = json.dumps(VICTIM.on_host(images).tolist()).encode()
@@ -53,7 +52,7 @@ def service():
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.allowance = 0, 0
+    server.images, server.allowance = 0, 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -102,12 +101,12 @@ def test_a_service_that_fails_is_asked_no_more_than_the_budget(tmp_path, service
     service.allowance = 800
     with pytest.raises(urllib.error.HTTPError, match="503"):
         attack(predict, x, labels, CONFIG, 5, checkpoint=path)
-    assert service.seen == 805 and path.exists()
+    assert service.images == 805 and path.exists()
     if not has_ledger:  # a checkpoint that travels alone holds the bill, too
         (tmp_path / "state.npz.asked").unlink()
     service.allowance = 10**9
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path)
-    assert service.seen == result.queries.sum() == IMAGES * CONFIG.budget and np.all(result.queries == CONFIG.budget)
+    assert service.images == result.queries.sum() == IMAGES * CONFIG.budget and np.all(result.queries == CONFIG.budget)
     # One query of each image has no answer: what is found is what one query less finds.
     unkilled = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=CONFIG.budget - 1), 5)
     np.testing.assert_array_equal(result.x_adv, unkilled.x_adv)
@@ -132,11 +131,11 @@ def test_a_service_that_fails_again_and_again_ends_at_the_budget(tmp_path, servi
         except urllib.error.HTTPError:
             failures += 1
             assert failures <= 12
-    assert failures == 12 and service.seen == result.queries.sum() == 12 * IMAGES
+    assert failures == 12 and service.images == result.queries.sum() == 12 * IMAGES
     assert set(result.status) == {"no_start"} and np.all(np.isinf(result.distance))
     service.allowance = 10**9  # with more money the same attack goes on
     grown = attack(predict, x, labels, dataclasses.replace(CONFIG, budget=112), 5, checkpoint=path)
-    assert np.all(grown.queries == 112) and service.seen == 112 * IMAGES
+    assert np.all(grown.queries == 112) and service.images == 112 * IMAGES
     np.testing.assert_array_equal(
         grown.x_adv, attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=100), 5).x_adv
     )
@@ -211,8 +210,9 @@ def test_the_error_is_the_victims_own(tmp_path):
 KILLED = """
 import os, sys
 import jax, numpy as np
-from projects.levy_attack.attack import AttackConfig, attack
-from tests.projects.levy_attack.linear import Linear
+from kernels.boundary_attack import AttackConfig, device_loop
+from projects.levy_attack.attack import attack
+from tests.kernels.boundary_attack.linear import Linear
 jax.config.update("jax_enable_x64", True)
 victim, calls = Linear(30, classes=3), [0]
 
@@ -257,7 +257,7 @@ def test_a_ledger_of_another_attack_is_refused(tmp_path):
 
 def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
     x, labels = VICTIM.images(IMAGES)
-    path, calls, advance = tmp_path / "state.npz", [0], runner._advance
+    path, calls, advance = tmp_path / "state.npz", [0], device_loop.advance
 
     def failing(*arguments):
         calls[0] += 1
@@ -265,14 +265,21 @@ def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return advance(*arguments)
 
-    monkeypatch.setattr(runner, "_advance", failing)
+    monkeypatch.setattr(device_loop, "advance", failing)
     with pytest.raises(KeyboardInterrupt):
         attack(VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True)
-    seen = []
+    counts = []
     resumed = attack(
-        VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True, on_chunk=lambda p: seen.append(p.queries)
+        VICTIM.predict,
+        x,
+        labels,
+        CONFIG,
+        5,
+        checkpoint=path,
+        on_device=True,
+        on_chunk=lambda p: counts.append(p.queries),
     )
-    assert seen[0] == 200 * IMAGES
+    assert counts[0] == 200 * IMAGES
     equal(resumed, attack(VICTIM.predict, x, labels, CONFIG, 5, on_device=True))
 
 
@@ -289,27 +296,16 @@ def test_a_budget_may_grow_and_not_shrink(tmp_path, predict):
         grown = attack(predict, x, labels, config, 5, checkpoint=path)
         equal(grown, attack(predict, x, labels, config, 5))
         equal(attack(predict, x, labels, config, 5, checkpoint=path), grown)
-    with pytest.raises(ValueError, match="has a budget of 400 queries and cfg one of 399"):
+    with pytest.raises(ValueError, match="has a budget of 400 queries and settings one of 399"):
         attack(predict, x, labels, dataclasses.replace(CONFIG, budget=399), 5, checkpoint=path)
 
 
-@pytest.mark.parametrize("wrap", [lambda call: call, jax.jit, jax.tree_util.Partial], ids=["plain", "jit", "partial"])
-def test_a_jax_function_that_asks_a_service_is_counted_like_one(wrap):
-    """Compiled into the attack it would ask for padding, and again after a failure."""
-    seen = []
-
-    def ask(images):
-        seen.append(len(images))
-        return VICTIM.on_host(np.asarray(images)).astype(np.int32)
-
-    def predict(images):
-        return jax.pure_callback(ask, jax.ShapeDtypeStruct(images.shape[:1], jnp.int32), images)
-
-    x, labels = VICTIM.images(3)
-    predict = wrap(predict)
-    config = dataclasses.replace(CONFIG, budget=60)
-    result = attack(predict, x, labels, config, 5)
-    assert sum(seen) == result.queries.sum() == 180
-    equal(result, attack(VICTIM.on_host, x, labels, config, 5))
-    with pytest.raises(ValueError, match="predict calls back to Python"):
-        attack(predict, x, labels, config, 5, on_device=True)
+def test_a_file_that_is_damaged_or_of_another_attack_is_refused(tmp_path):
+    x, labels = VICTIM.images(2)
+    path = tmp_path / "state.npz"
+    attack(VICTIM.on_host, x, labels, CONFIG, 5, checkpoint=path)
+    with pytest.raises(ValueError, match="checkpoint .*another attack.*remove it"):
+        attack(VICTIM.on_host, x, labels, CONFIG, 6, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="checkpoint.*remove it"):
+        attack(VICTIM.on_host, x, labels, CONFIG, 5, checkpoint=path)

@@ -6,58 +6,55 @@ import numpy as np
 import pytest
 
 from common import files
+from common.publishing import markdown
 from common.runs import run_directory
-from projects.van import coverage, coverage_cases, coverage_tables, published
+from kernels.autoregressive import calibration
+from projects.van import coverage, page, study
 
 
 def test_truths_of_log_normal_weights():
     """By quadrature over z: ln Z, U, S, c_v and |M| under p."""
-    case = coverage_cases.log_normal()
+    case = coverage.log_normal()
     z = np.linspace(-12, 18, 300_001)
-    density = np.exp(-0.5 * (z - coverage_cases.DEVIATION) ** 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
-    E = -(coverage_cases.DEVIATION * z + coverage_cases.LOG_Q) / case.beta
+    density = np.exp(-0.5 * (z - coverage.DEVIATION) ** 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    E = -(coverage.DEVIATION * z + coverage.LOG_Q) / case.beta
     u = density @ E
     assert case.truth["u"] == pytest.approx(u / case.sites)
     assert case.truth["c_v"] == pytest.approx(case.beta**2 * (density @ E**2 - u**2) / case.sites)
     assert case.truth["abs_m_site"] == pytest.approx(density @ np.abs(z) / case.sites)
     assert case.truth["entropy"] == pytest.approx((case.beta * u + case.truth["ln_z"]) / case.sites)
     draw = case.draw(5, 10)
-    assert np.allclose(-case.beta * draw.energy - draw.log_q, coverage_cases.DEVIATION * draw.magnetisation)
+    assert np.allclose(-case.beta * draw.energy - draw.log_q, coverage.DEVIATION * draw.magnetisation)
 
 
 def test_a_small_study(tmp_path):
     """Pieces stay: a second run measures nothing; numbers and tables have their form; heavy weights are told."""
-    settings = coverage.CoverageConfig(seeds=3, samples=400, cases=("log_normal",))
+    settings = study.Calibration(("log_normal",), seeds=3, samples=400)
     run = run_directory.open_for_test(tmp_path)
-    result = files.clean(coverage.main(settings, run))
+    result = files.clean(study.error_bars(settings, run))
     (row,) = result["coverage"].values()
-    assert row["told"]["exact"] >= row["told"]["weights"] > 0.5 and set(row["methods"]) == set(coverage_tables.METHODS)
-    assert set(row["methods"]["delta"]) == set(coverage.QUANTITIES)
+    assert row["told"]["exact"] >= row["told"]["weights"] > 0.5 and set(row["methods"]) == set(page.METHODS)
+    assert set(row["methods"]["delta"]) == set(calibration.QUANTITIES)
     json.dumps(result, allow_nan=False)
-    assert {path.stem for path in (tmp_path / "tables").glob("*.json")} == {"told", *coverage_tables.METHODS}
-    again = coverage.main(settings, run)
-    assert again["coverage"] == result["coverage"] and again["front_page"] == []
-    with pytest.raises(ValueError, match="--cases=none"):
-        coverage.CoverageConfig(cases=("none",))
+    assert {path.stem for path in (tmp_path / "tables").glob("*.json")} == {"told", *page.METHODS}
+    assert study.error_bars(settings, run)["coverage"] == result["coverage"] and page.coverage_line(result) == ""
 
 
 def test_published_error_bars_hold_or_say_that_they_do_not():
     """Of every case that is published: 60 to 76 % of the one-sigma bars hold the truth, or 99 % of the seeds are told,
     by both methods; where networks are good at most 2 % are told."""
-    result = published.load()["coverage"]
+    result = page.page.read()["coverage"]
     assert result["seeds"] >= 200 and result["samples"] == 10_000 and not result["provenance"]["dirty"]
-    assert set(result["coverage"]) == set(coverage_cases.CASES)
+    assert set(result["coverage"]) == set(coverage.CASES)
     for name, row in result["coverage"].items():
         told = row["told"]["samples of p"]
         for method in ("delta", "jackknife"):
             for quantity, shares in row["methods"][method].items():
                 assert 0.6 <= shares["all"] <= 0.76 or told >= 0.99, (name, method, quantity)
-    for name in coverage_tables.GOOD:
+    for name in page.GOOD:
         assert result["coverage"][name]["told"]["samples of p"] <= 0.02
     assert result["coverage"]["lost_half"]["told"]["weights"] < 0.9, "weights alone cannot see it"
     assert result["coverage"]["lost_half"]["told"]["mirror"] >= 0.99
-    # Writing the pages anew dropped its line, as of a result of an unknown kind.
-    assert result["front_page"] == coverage_tables.front_page(result) == published.front_page(result)["front_page"]
-    assert len(result["front_page"]) == 1 and "by the weights alone" in result["front_page"][0]["result"]
-    text = (published.ROOM / "README.md").read_text()
-    assert all(part in text for part in coverage_tables.parts(result))
+    assert "by the weights alone" in page.coverage_line(result)
+    text = (page.ROOM / "README.md").read_text()
+    assert markdown.text_of(page.coverage_parts(result)) in text

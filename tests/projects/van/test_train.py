@@ -12,8 +12,9 @@ from common import app
 from common.runs import run_directory
 from common.training import checkpoint
 from kernels import ising
+from kernels.autoregressive import Proposal, estimate, network_law
 from kernels.ising import energies
-from projects.van import estimates, model, steps, systems, train
+from projects.van import systems, train, training_step, weights
 from projects.van.config import TrainConfig, network_of
 from projects.van.solve import solve
 
@@ -38,34 +39,16 @@ def test_a_network_becomes_the_law(trained):
     result, run = trained
     exact = ising.kaufman_torus(3, 3, 0.4)
     assert result["ess"] > 0.5 and 0 < result["kl"] < 0.5
-    for name, known in (("ln_z", exact.ln_z), ("u", exact.u), ("entropy", exact.s)):
+    for name, truth in (("ln_z", exact.ln_z), ("u", exact.u), ("entropy", exact.s)):
         row = result["estimates"][name]
-        assert row["exact"] == pytest.approx(known)
-        assert abs(row["nis"] - known) < 6 * row["nis_error"]
+        assert row["exact"] == pytest.approx(truth)
+        assert abs(row["nis"] - truth) < 6 * row["nis_error"]
     u = result["estimates"]["u"]
     assert abs(u["nmcmc"] - exact.u) < 6 * u["nmcmc_error"] and 0.3 < result["acceptance"] <= 1
     assert abs(result["reverse_ln_z"] - exact.ln_z) < 6 * result["reverse_ln_z_error"]
     plots = {path.stem for path in (run.path / "plots").glob("*.png")}
     assert plots == {"training", "weights", "chain", "correction", "samples"}
     assert (run.path / "tables" / "estimates.json").is_file() and (run.path / "model.safetensors").is_file()
-
-
-def test_flax_modules_hold_the_kernels_parameters(trained):
-    _, run = trained
-    network = model.PixelCNN(3, depth=2, channels=8, half_width=2, z2=True, rngs=jax_rngs(0))
-    stored = checkpoint.load_tree(run.path)
-    assert jax.tree.structure(model.tree(network)) == jax.tree.structure(stored)
-    spins, log_q = network.sample(jax.random.key(0), 50)
-    np.testing.assert_allclose(network(spins), log_q, rtol=1e-5)
-    assert network.conditionals(spins).shape == (50, 3, 3)
-    made = model.MADE(1, 5, depth=1, channels=1, bias=False, rngs=jax_rngs(0))
-    assert set(model.tree(made)) == {"layer_0"} and made(made.sample(jax.random.key(1), 3)[0]).shape == (3,)
-
-
-def jax_rngs(seed):
-    from flax import nnx
-
-    return nnx.Rngs(params=seed)
 
 
 def test_an_interrupted_training_ends_with_the_same_numbers(trained, tmp_path, monkeypatch):
@@ -104,24 +87,24 @@ def test_weights_come_from_another_lattice(trained, tmp_path):
         final_samples=2000,
     )
     run = run_directory.open_for_test(tmp_path / "larger")
-    found = train.starting_parameters(settings, network_of(settings), run)
-    for one, other in zip(*map(jax.tree.leaves, (found, checkpoint.load_tree(trained[1].path))), strict=True):
+    small = train.starting_parameters(settings, run)
+    for one, other in zip(*map(jax.tree.leaves, (small, checkpoint.load_tree(trained[1].path))), strict=True):
         np.testing.assert_array_equal(one, other)
-    fresh = train.starting_parameters(dataclasses.replace(settings, start_from=None), network_of(settings), run)
+    fresh = train.starting_parameters(dataclasses.replace(settings, start_from=None), run)
     system = systems.create(settings)
-    kept, begun = (
-        estimates.from_network(p, network_of(settings), system, 0.4, 2000, seed=1, chunk=1000).raw["ln_z"][0]
-        for p in (found, fresh)
+    transferred, untrained = (
+        train.estimate(settings, system, [parameters], 2000, run, seed=1).raw["ln_z"][0]
+        for parameters in (small, fresh)
     )
-    assert system.exact(0.4).ln_z > kept > begun + 0.5, "a network of 3 x 3 knows much of 4 x 5"
+    assert system.exact(0.4).ln_z > transferred > untrained + 0.5, "a network of 3 x 3 knows much of 4 x 5"
 
 
 def test_dense_weights_do_not_fit_another_lattice(tmp_path):
     made = TrainConfig(rows=1, columns=6, system="sk", network="made", depth=1, channels=1, bias=False)
-    checkpoint.save_tree(tmp_path / "made.safetensors", jax.device_get(model.tree(model.create(network_of(made), 0))))
+    weights.save(tmp_path / "made.safetensors", weights.fresh(network_of(made), 0))
     larger = dataclasses.replace(made, columns=7, start_from=str(tmp_path / "made.safetensors"))
-    with pytest.raises(ValueError, match="--start_from=.*layer_0/kernel has shape"):
-        train.starting_parameters(larger, network_of(larger), run_directory.open_for_test(tmp_path / "run"))
+    with pytest.raises(ValueError, match="--start_from=.*layer_0/kernel is of shape"):
+        train.starting_parameters(larger, run_directory.open_for_test(tmp_path / "run"))
 
 
 def test_fields_and_symmetry_do_not_go_together(tmp_path):
@@ -154,17 +137,18 @@ def test_an_under_trained_network_is_corrected():
     """
     settings = TrainConfig(rows=4, depth=2, channels=8, half_width=2, batch_size=100, learning_rate=5e-3, anneal=0.0)
     system, network = systems.create(settings), network_of(settings)
-    state = steps.initial_state(settings, model.tree(model.create(network, 0)))
-    step = jax.jit(steps.make_step(settings, system.energy))
+    state = training_step.initial_state(settings, weights.fresh(network, 0))
+    step = jax.jit(training_step.make_step(settings, system.energy))
     for _ in range(25):
         state, _ = step(state, {"beta": np.full(1, 0.44, np.float32)})
-    found = estimates.from_network(state.parameters, network, system, 0.44, 20_000, seed=2, chunk=2000)
+    proposal = Proposal([network_law(state.parameters, network)])
+    result = estimate(proposal, system, 0.44, 20_000, key=jax.random.key(2), chunk=2000)
     exact = ising.kaufman_torus(4, 4, 0.44)
-    assert found.raw["ln_z"][0] < exact.ln_z - 10 * found.raw["ln_z"][1]
-    assert abs(found.raw["u"][0] - exact.u) > 10 * found.raw["u"][1]
-    assert abs(found.corrected.ln_z - exact.ln_z) < 6 * found.corrected.ln_z_err
-    assert abs(found.corrected.mean["u"] - exact.u) < 6 * found.corrected.err["u"]
-    assert abs(found.chain["u"][0] - exact.u) < 6 * found.chain["u"][1]
+    assert result.raw["ln_z"][0] < exact.ln_z - 10 * result.raw["ln_z"][1]
+    assert abs(result.raw["u"][0] - exact.u) > 10 * result.raw["u"][1]
+    assert abs(result.corrected.ln_z - exact.ln_z) < 6 * result.corrected.ln_z_err
+    assert abs(result.corrected.mean["u"] - exact.u) < 6 * result.corrected.err["u"]
+    assert abs(result.chain["u"][0] - exact.u) < 6 * result.chain["u"][1]
 
 
 def readme_example() -> str:
@@ -178,22 +162,22 @@ def test_the_example_of_the_readme():
     scope = {}
     exec(readme_example(), scope)  # noqa: S102 (the README's own code)
     exact = ising.brute_force(lambda s: np.asarray(scope["energy"](s.reshape(-1, 3, 4).astype(np.float32))), 12, 0.5)
-    found = scope["found"].corrected
-    assert abs(found.ln_z - exact.ln_z) < 6 * found.ln_z_err and abs(found.mean["u"] - exact.u) < 6 * found.err["u"]
-    assert found.ess > 0.3
+    weighted = scope["result"].corrected
+    assert abs(weighted.ln_z - exact.ln_z) < 6 * weighted.ln_z_err and weighted.ess > 0.3
+    assert abs(weighted.mean["u"] - exact.u) < 6 * weighted.err["u"]
 
 
 @pytest.mark.slow
 def test_solve_takes_fields():
     """Couplings and fields by a function of one's own; without z2."""
     J, h = energies.sk_couplings(6, 2), np.linspace(-0.5, 0.5, 6)
-    found = solve(
+    result = solve(
         lambda spins: energies.pairwise(spins[:, 0], J, h), 1.0, 1, 6, network="made", depth=2, channels=3, z2=False,
         steps=150, batch_size=200, learning_rate=2e-2, anneal=0.95, samples=5000, evaluate_every=150,
     )  # fmt: skip
     exact = ising.brute_force(lambda s: energies.pairwise(s, J, h), 6, 1.0)
-    assert abs(found.corrected.ln_z - exact.ln_z) < 6 * found.corrected.ln_z_err < 0.3
-    assert found.exact is None and found.reverse is None
+    assert abs(result.corrected.ln_z - exact.ln_z) < 6 * result.corrected.ln_z_err < 0.3
+    assert result.exact is None and result.reverse is None
 
 
 @pytest.mark.parametrize(

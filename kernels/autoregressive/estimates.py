@@ -1,0 +1,319 @@
+"""All estimates of a network at one temperature: as it says, corrected by importance weights, and by neural MCMC.
+
+    system = ising.systems.of_energy(energy, rows, columns)
+    result = estimate(Proposal([Law(my_sample, my_log_prob)]), system, beta, 1_000_000, key=jax.random.key(0))
+    print(result.corrected.ln_z, result.corrected.ln_z_err, result.status)
+
+Samples come in chunks and leave sums; memory does not grow with their number. A network that may have lost a part of
+the law is sampled in a mixture with wider ones, in which lost parts show. Nicoli et al., PRE 101, 023304.
+"""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+
+from ..ising import Exact, System
+from . import accumulate, chain_stream, evidence, reliability
+from .accumulate import Sums
+from .chain_stream import ChainMeans
+from .importance import Estimates, finalise
+from .proposal import Proposal
+from .reliability import Evidence, Status
+from .reverse import ReverseEstimate
+from .thermodynamics import SPINS, spin_derived
+
+CHAIN = {
+    "u": 1,
+    "abs_m_site": 1,
+    "m_squared_site": 2,
+}  # the chain's numbers, and the power of N that they are divided by
+TOO_SURE = 0.5  # of the error by weights from the same samples, below which the chain has not met the heavy ones
+ADVICE = "look at `status`, and draw more samples, train longer or average over symmetries"
+
+
+@dataclasses.dataclass(frozen=True)
+class SpinEstimates:
+    """All estimates of one proposal at one temperature.
+
+    Attributes:
+      beta, sites: of the system.
+      raw: what the network says by itself, name to (value, standard error), per site; nan where it is infinite.
+      corrected: by importance weights, with their status.
+      chain: by neural MCMC, name to (value, error), per site.
+      acceptance, time: of the chain; its integrated time of |M|, in steps.
+      reverse: ln Z from samples of Swendsen-Wang, None where that does not apply.
+      reference: |M|/N and its error: exact with 0, by Swendsen-Wang (infinite where it cannot be known), or None.
+      exact: (ln_z, u, s, c_v) or None.
+      head: log_q, energy, magnetisation of the first samples [3, at most chain_stream.HEAD].
+      series: energy, |M|, M^2 of the first steps of the chain, of the same size.
+      chain_statuses: name to status of the chain's estimates: its own, and that of the weights it walks by.
+      status: of all that stands here: of `corrected`, and doubtful where only the chain is worse.
+      single: estimates of the first law alone, where `corrected` is of a mixture or of a mean over symmetries.
+    """
+
+    beta: float
+    sites: int
+    raw: dict[str, tuple[float, float]]
+    corrected: Estimates
+    chain: dict[str, tuple[float, float]]
+    acceptance: float
+    time: float
+    reverse: ReverseEstimate | None
+    reference: tuple[float, float] | None
+    exact: Exact | None
+    head: np.ndarray
+    series: np.ndarray
+    chain_statuses: dict[str, Status]
+    status: Status
+    single: Estimates | None = None
+
+
+def estimate(
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    n: int,
+    *,
+    key: jax.Array,
+    chunk: int = 1000,
+    progress: Callable[[int], None] = lambda count: None,
+) -> SpinEstimates:
+    """Returns estimates from n fresh samples of a proposal, corrected to the law of a system at beta.
+
+    Of a mixture, or a mean over symmetries, n samples more are drawn of the first law alone, for `raw` and `single`.
+
+    Args:
+      proposal: what samples come from.
+      system: with the shape of the samples.
+      beta: inverse temperature.
+      n: samples, at least 2.
+      key: from jax.random.key.
+      chunk: samples at a time, which bounds memory.
+      progress: called with the number of samples of each chunk.
+
+    Raises:
+      ValueError: n below 2, a chunk too small for a mixture, energies of nan or -inf.
+
+    Warns:
+      UserWarning: the status is not "trusted".
+    """
+    if n < 2:
+        raise ValueError(f"n={n} samples: errors need at least 2")
+    chunk = min(n, chunk)
+
+    def sums_of(proposal: Proposal) -> Sums:
+        sums = None
+        for sums, (log_q, *_) in sample_chunks(proposal, system, beta, n, key=key, chunk=chunk):  # noqa: B007
+            progress(len(log_q))
+        return sums
+
+    first = sums_of(Proposal(proposal.laws[:1]))
+    if proposal.is_single:
+        return finish(first, proposal, system, beta, key=key, chunk=chunk)
+    return finish(sums_of(proposal), proposal, system, beta, key=key, chunk=chunk, single=first)
+
+
+def sample_chunks(
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    n: int,
+    *,
+    key: jax.Array,
+    chunk: int,
+    sums: Sums | None = None,
+) -> Iterator[tuple[Sums, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `sums`, up to n."""
+    of_samples, of_chain = _keys(key)
+    measure = evidence.make_measure(system)
+    for first in range(0 if sums is None else sums.n, n, chunk):
+        spins, log_q = proposal.sample(of_samples, chunk, first)
+        energy, m = measure(spins)
+        log_q, energy, m = (np.asarray(values, np.float64)[: n - first] for values in (log_q, energy, m))
+        if sums is None:
+            sums = accumulate.init(accumulate.origin(energy, m))
+        sums = accumulate.update(sums, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
+        yield sums, (log_q, energy, m)
+
+
+def _keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys of the samples and of the chain."""
+    of_samples, of_chain = jax.random.split(jax.random.fold_in(key, 2**31))
+    return of_samples, of_chain
+
+
+def finish(
+    sums: Sums,
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    *,
+    key: jax.Array,
+    chunk: int,
+    single: Sums | None = None,
+) -> SpinEstimates:
+    """Returns the estimates of all samples of `sample_chunks`, with all evidence that system and proposal give.
+
+    Args:
+      sums: of the samples; single: of as many of the first law alone, where the proposal is more than that.
+      proposal, system, beta, key, chunk: those of `sample_chunks`.
+
+    Warns:
+      UserWarning: the status is not "trusted".
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
+        reverse, reference = evidence.clusters(proposal, system, beta, jax.random.fold_in(key, 2**31 + 1))
+        if (abs_m := system.abs_m(beta)) is not None:
+            reference = (abs_m / system.sites, 0.0)
+        mirror = first_mirror_image(proposal, system, beta, key, min(chunk, sums.n))
+    exact = system.exact(beta)
+    return from_sums(
+        sums, beta, system.sites, exact=exact, reference=reference, reverse=reverse, mirror=mirror, single=single
+    )
+
+
+def first_mirror_image(
+    proposal: Proposal, system: System, beta: float, key: jax.Array, count: int
+) -> tuple[float, float] | None:
+    """Returns `evidence.mirror_image` of the first samples of `sample_chunks`; None where q has it."""
+    if not evidence.has_mirror(proposal, system) or count < 2:
+        return None
+    return evidence.mirror_image(proposal, system, beta, *proposal.sample(_keys(key)[0], count))
+
+
+def from_sums(
+    sums: Sums,
+    beta: float,
+    sites: int,
+    *,
+    exact: Exact | None = None,
+    reference: tuple[float, float] | None = None,
+    reverse: ReverseEstimate | None = None,
+    mirror: tuple[float, float] | None = None,
+    single: Sums | None = None,
+) -> SpinEstimates:
+    """Returns the estimates of all samples that were summed up, and the status of each by what is known beside them.
+
+    Args:
+      sums: of `accumulate.update` at this beta.
+      beta: inverse temperature.
+      sites: number of spins.
+      exact: solution of the system; None for none.
+      reference: |M|/N and its error, 0 where it is exact; None for none.
+      reverse: ln Z from samples of p; None for none.
+      mirror: `mirror_difference`; None for none.
+      single: of the first law alone, where the samples are of a mixture or a mean over symmetries.
+
+    Warns:
+      UserWarning: the status is not "trusted".
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
+        beside = Evidence(accumulate.entropy(sums), 2.0**sites, evidence.truths(exact, reference), reverse, mirror)
+        corrected = finalise(sums.weighted, SPINS, spin_derived(beta, sites), beside)
+        chain = chain_stream.means(sums.chain)
+        alone = None if single is None else of_single(single, beta, sites, exact, corrected)
+        raw = raw_estimates(sums if single is None else single, beta, sites)
+    status, chain_statuses = statuses_of(corrected.status, chain, sites, corrected, beside.exact)
+    reliability.warn(status, ADVICE)
+    of_chain = {
+        name: (value, math.inf if chain_statuses[name].level == reliability.NOT_USABLE else error)
+        for name, (value, error) in chain_values(chain, sites).items()
+    }
+    head, steps = (min(count, chain_stream.HEAD) for count in (sums.n, int(sums.chain.steps)))
+    return SpinEstimates(
+        beta, sites, raw, corrected, of_chain, chain.acceptance, chain.time, reverse, reference, exact,
+        sums.head[:, :head], sums.chain.head[:, :steps], chain_statuses, status, alone,
+    )  # fmt: skip
+
+
+def raw_estimates(sums: Sums, beta: float, sites: int) -> dict[str, tuple[float, float]]:
+    """Returns what the network says without correction, with the errors that would be given if it were right.
+
+    Where samples are forbidden its energy is infinite and its bound of ln Z too: nan, and the rest is of the others.
+    """
+    plain = finalise(sums.raw, accumulate.RAW, None, Evidence(accumulate.entropy(sums), 2.0**sites))
+    mean, err = plain.mean, plain.err
+    values = {
+        "ln_z": (mean["log_w"], err["log_w"]),
+        "u": (mean["energy"] / sites, err["energy"] / sites),
+        "entropy": (-mean["log_q"] / sites, err["log_q"] / sites),
+        "abs_m_site": (mean["abs_m"] / sites, err["abs_m"] / sites),
+        "m_squared_site": (mean["m_squared"] / sites**2, err["m_squared"] / sites**2),
+    }
+    if beta:
+        values["free_energy"] = (-mean["log_w"] / beta / sites, err["log_w"] / beta / sites)
+    if plain.zeros:
+        values |= {name: (math.nan, math.nan) for name in ("ln_z", "u", "free_energy") if name in values}
+    return values
+
+
+def of_single(single: Sums, beta: float, sites: int, exact: Exact | None, better: Estimates) -> Estimates:
+    """Returns the estimates of the first law alone, which stand beside those of a mixture or mean over symmetries.
+
+    What it lost does not show in its own weights: where `better`, those estimates, can be trusted and are far off, its
+    status says so.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it is what the mixture is for
+        beside = Evidence(accumulate.entropy(single), 2.0**sites, evidence.truths(exact))
+        alone = finalise(single.weighted, SPINS, None, beside)
+    if better.status.level != reliability.TRUSTED:
+        return alone
+    pairs = (alone.ln_z, alone.ln_z_err), (better.ln_z, better.ln_z_err)
+    lost = reliability.against_better(*pairs, "ln Z", "the mixture or mean over symmetries")
+    status = reliability.worst(alone.status, lost)
+    error = math.inf if status.level == reliability.NOT_USABLE else alone.ln_z_err
+    return alone._replace(status=status, ln_z_err=error, statuses=alone.statuses | {"ln_z": status})
+
+
+def chain_values(chain: ChainMeans, sites: int) -> dict[str, tuple[float, float]]:
+    """Returns name to (estimate, error) of the chain, per site."""
+    return {
+        name: (each.mean / sites**power, each.error / sites**power)
+        for (name, power), each in zip(CHAIN.items(), chain.estimates, strict=True)
+    }
+
+
+def statuses_of(
+    weights: Status, chain: ChainMeans, sites: int, corrected: Estimates, exact: Mapping[str, float] | None = None
+) -> tuple[Status, dict[str, Status]]:
+    """Returns (status of all estimates, name to status of the chain's).
+
+    The chain walks by the weights, so that it knows no more than they do: an error far below theirs, which comes from
+    the same samples, is of a chain that passed the heavy ones by. Estimates whose weights are trusted and whose chain
+    is not are doubtful, with the chain's reasons.
+
+    Args:
+      weights: status of the estimates by weights.
+      chain: what the chain says; sites: of the system.
+      corrected: the estimates by weights.
+      exact: name to true value, of what has one.
+    """
+    values = chain_values(chain, sites)
+    own = {}
+    for name, each in zip(CHAIN, chain.estimates, strict=True):
+        findings = [each.status, chain.status, reliability.against_exact({name: values[name]}, exact or {})]
+        by_weights = corrected.err[name]
+        if values[name][1] < TOO_SURE * by_weights < math.inf:
+            times = by_weights / values[name][1] if values[name][1] else math.inf
+            text = f"its error is {times:.2g} times smaller than that by weights: it missed heavy samples"
+            findings.append(Status(reliability.DOUBTFUL, (text,)))
+        own[name] = reliability.worst(*findings)
+    statuses = {name: reliability.worst(each, weights) for name, each in own.items()}
+    # What all samples of q agree on and a chain that moves agrees on, too, speaks against no other number.
+    moves = reliability.NOT_USABLE not in (chain.status.level, weights.level)
+    others = {name: each for name, each in own.items() if not (moves and math.isinf(corrected.err[name]))}
+    others = others or {next(iter(CHAIN)): chain.status}
+    name, of_chain = max(others.items(), key=lambda pair: reliability.LEVELS.index(pair[1].level))
+    reasons = tuple(
+        f"NMCMC, {reason}" if reason.startswith(f"{name} ") else f"NMCMC, {name}: {reason}"
+        for reason in of_chain.reasons
+    )
+    level = min(of_chain.level, reliability.DOUBTFUL, key=reliability.LEVELS.index)
+    return reliability.worst(weights, Status(level, reasons)), statuses

@@ -1,0 +1,132 @@
+"""Noise of a step: Gaussian or alpha-stable directions and lengths, each image with keys of its own.
+
+Srinivasan et al., EUSIPCO 2019, draw independent symmetric alpha-stable values ("coordinatewise"); the other laws tell
+apart what heavy-tailed directions and heavy-tailed lengths do.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import alpha_stable
+
+NOISES = ("coordinatewise", "isotropic", "radius", "length")
+RADIUS_CAP = 10.0  # of "radius" and "length": the longest tangent step, in units of delta
+LIGHT_SHIFT = 40  # for alpha of at least 0.5 sizes stay below 2^98: in float32 their squares do, 2^40 times smaller
+
+
+def image_keys(key: jax.Array, ids: jax.Array) -> jax.Array:
+    """Returns a key for each image: `key` folded with its number [batch], whatever batch it is in."""
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(ids, jnp.uint32))
+
+
+def step_keys(keys: jax.Array, steps: jax.Array) -> jax.Array:
+    """Returns keys [batch] of one step: those of the images [batch] folded with the number of the step [batch]."""
+    return jax.vmap(jax.random.fold_in)(keys, steps)
+
+
+def draw_noise(
+    key, alpha, noise: str, size: int, dtype, is_heavy: bool = True, cap=RADIUS_CAP
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the noise of steps [..., size], each vector up to a scale of its own, and factors of delta [...].
+
+    Args:
+      key: of image and step, [...].
+      alpha: in (0, 2], [...]; may be traced.
+      noise: "coordinatewise": independent symmetric alpha-stable values. "isotropic": one Gaussian vector times
+        the root of a positive alpha/2-stable number; after the rescaling of a step that is the law of the Gaussian
+        attack for every alpha, a null control. "radius": a Gaussian vector, and a factor min(|X| / median |X|, cap) of
+        delta, X symmetric alpha-stable. "length": the vector X of "coordinatewise", and a factor
+        min(||X|| / median ||X||, cap) of delta, its own length over the median of that law in `size` dimensions.
+      size: values of an image.
+      dtype: of the result.
+      is_heavy: whether alphas below 0.5 can occur, whose squares leave float32 unless each vector is scaled by its
+        largest exponent. The scales are powers of two: what is made of the noise does not depend on this.
+      cap: of the factors, above 0; may be traced.
+    """
+    if noise not in NOISES:
+        raise ValueError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
+
+    def one(key, alpha):
+        factor = jnp.ones((), dtype)
+        if noise in ("coordinatewise", "length"):
+            values, exponent = alpha_stable.sas_parts(key, alpha, (size,), dtype)
+        else:
+            direction_key, scale_key = jax.random.split(key)
+            values, exponent = alpha_stable.sas_parts(direction_key, 2.0, (size,), dtype)
+        if noise == "isotropic":
+            # Only the mantissa of the factor: its exponent is the same for the whole vector.
+            power = 0.5 * alpha_stable.positive_stable_log(scale_key, alpha / 2, (), dtype) / math.log(2)
+            values = values * jnp.exp2(power - jnp.floor(power))
+        if noise == "radius":
+            _, log_abs = alpha_stable.sas_log(jax.random.fold_in(key, 1), alpha, (), dtype)
+            factor = jnp.exp(jnp.minimum(log_abs - log_median(alpha), jnp.log(jnp.asarray(cap, dtype)))).astype(dtype)
+        shift = jnp.max(exponent) if is_heavy else LIGHT_SHIFT
+        eta = alpha_stable.times_power_of_two(values, exponent - shift)
+        if noise == "length":
+            # The scale goes back as a power of two: the factor does not depend on it either.
+            power = log_median_length(alpha, size) / math.log(2)
+            whole = jnp.floor(power)
+            part = jnp.sqrt(jnp.sum(eta * eta)) * jnp.exp2(whole - power)
+            length = alpha_stable.times_power_of_two(part, shift - whole.astype(jnp.int32))
+            factor = jnp.minimum(length, cap).astype(dtype)
+        return eta, factor
+
+    for _ in jnp.shape(key):
+        one = jax.vmap(one)
+    return one(key, jnp.broadcast_to(jnp.asarray(alpha, dtype), jnp.shape(key)))
+
+
+def log_median_length(alpha, size: int) -> jax.Array:
+    """Returns ln median ||X||_2 of `size` independent symmetric alpha-stable values, for alpha in [0.05, 2] (below: of
+    0.05, scaled); within 1e-4, from a table that is made once for each size (`alpha_stable.length_table`).
+    """
+    lowest, highest = alpha_stable.LENGTH_ALPHAS
+    alpha = jnp.asarray(alpha)
+    place = (2 * jnp.clip(alpha, lowest, highest) - lowest - highest) / (highest - lowest)
+    twice, after, later = 2 * place, jnp.zeros_like(place), jnp.zeros_like(place)
+    coefficients = alpha_stable.length_table(size)
+    for coefficient in coefficients[:0:-1]:  # Clenshaw's recursion
+        after, later = twice * after - later + coefficient.astype(place.dtype), after
+    value = (place * after - later + coefficients[0].astype(place.dtype)) / alpha
+    return jnp.where((alpha > 0) & (alpha <= highest), value, jnp.nan)
+
+
+def log_median(alpha) -> jax.Array:
+    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled; above 2:
+    NaN); within 1e-3.
+
+    alpha times it is smooth in alpha, and interpolated.
+    """
+    grid, values = _median_table()
+    value = jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
+    return jnp.where((jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2), value, jnp.nan)
+
+
+@functools.cache
+def _median_table() -> tuple[np.ndarray, np.ndarray]:
+    """A grid of alpha, and alpha ln median |X| there: the distribution function of |X| is an integral over the angle.
+
+    With the variables of `alpha_stable.symmetric`, |X| <= x means W >= (c/p) (s/(p x))^(1/k) for k > 0, <= for k < 0.
+    """
+    grid = np.concatenate([np.linspace(0.05, 0.995, 64), np.linspace(1.005, 2.0, 64)])
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    u, weights = (nodes + 1) / 4, weights / 2
+    alpha = grid[:, None]
+    s, p, c = np.sin(np.pi * alpha * u), np.cos(np.pi * u), np.cos(np.pi * (1 - alpha) * u)
+    power = alpha / (1 - alpha)
+
+    def below(log_x):
+        exponent = np.log(c / p) + power * (np.log(s / p) - log_x)
+        survival = np.exp(-np.exp(np.minimum(exponent, 50)))
+        return np.sum(np.where(power > 0, survival, 1 - survival) * weights, 1)
+
+    low, high = np.full(len(grid), -20.0), np.full(len(grid), 20.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        is_below = below(middle[:, None]) < 0.5
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    return grid, grid * low

@@ -1,0 +1,163 @@
+"""What an attack works with: its rules, the problem of each image, and the state that its queries change."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import adaptive_alpha, step_sizes
+
+# Phases of an image, then the ways it can end.
+CHECK, START, SEARCH, BISECT, WALK = range(5)
+BUDGET, CONVERGED, GOAL, ALREADY, NO_START, BAD_START = range(5, 11)
+ENDINGS = {
+    BUDGET: "budget",
+    CONVERGED: "converged",
+    GOAL: "goal",
+    ALREADY: "already_adversarial",
+    NO_START: "no_start",
+    BAD_START: "start_not_adversarial",
+}
+COLUMNS = ("l2", "l1", "linf", "delta", "eps", "realised")  # of the trace
+
+
+def _static():
+    return dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rules:
+    """`AttackConfig` as compiled programs take it: numbers are arguments, what is static is compiled in.
+
+    Attributes:
+      noise: its law.
+      shape: of an image.
+      is_heavy: whether an alpha is below 0.5.
+      levels: of quantised candidates, or None.
+      rescale: whether steps that the box cut short are lengthened.
+      has_starts: whether starts were handed in.
+      grid: int32 [T], the queries of the trace.
+      alphas: to choose from; none where an image has its own.
+    """
+
+    noise: str = _static()
+    shape: tuple[int, ...] = _static()
+    is_heavy: bool = _static()
+    levels: int | None = _static()
+    rescale: bool = _static()
+    has_starts: bool = _static()
+    lo: jax.Array
+    hi: jax.Array
+    budget: jax.Array
+    goal: jax.Array
+    eps_stop: jax.Array
+    check_every: jax.Array
+    conditional: jax.Array
+    start_trials: jax.Array
+    bisections: jax.Array
+    grid: jax.Array
+    alphas: jax.Array
+    cap: jax.Array
+
+
+class Problem(NamedTuple):
+    """What is attacked.
+
+    Attributes:
+      x0: clean images [batch, size], flat: of other shapes XLA makes slow sums.
+      label: int32 [batch], the clean ones.
+      target: int32 [batch], -1 for any other label.
+      key: [batch], of the images.
+      alpha: [batch], of the noise, where none is learnt.
+      live: bool [batch], False for slots that fill up a batch.
+    """
+
+    x0: jax.Array
+    label: jax.Array
+    target: jax.Array
+    key: jax.Array
+    alpha: jax.Array
+    live: jax.Array
+
+
+class State(NamedTuple):
+    """Everything that changes, an entry an image.
+
+    Attributes:
+      x: [batch, size], the best adversarial image, once there is one; a start that was handed in before that.
+      distance: [batch], its L2 distance; infinite before.
+      phase: int32 [batch].
+      queries: int32 [batch].
+      trial, bisection, step: int32 [batch], random starts tried, bisections and steps done.
+      clean_end: [batch], the place on the segment from the clean image (0) to x (1) up to which it is not adversarial.
+      has_sphere_label, is_sphere_adversarial: bool [batch], whether this step's point on the sphere was queried, and
+        was adversarial.
+      open_phase: int32 [batch], the phase that the budget ended; -1 where it has not.
+      realised: [batch], the sum over steps of the length that the box left of them, over the length without a box.
+      pace: step sizes and windows.
+      learner: what an alpha that adapts follows.
+      trace: [batch, T, COLUMNS], the best after each number of queries in the grid; infinite distances before a start.
+    """
+
+    x: jax.Array
+    distance: jax.Array
+    phase: jax.Array
+    queries: jax.Array
+    trial: jax.Array
+    bisection: jax.Array
+    step: jax.Array
+    clean_end: jax.Array
+    has_sphere_label: jax.Array
+    is_sphere_adversarial: jax.Array
+    open_phase: jax.Array
+    realised: jax.Array
+    pace: step_sizes.Pace
+    learner: adaptive_alpha.Learner
+    trace: jax.Array
+
+
+def initial_state(x: np.ndarray, delta: float, eps: float, rules: Rules) -> State:
+    """Returns the state before the first query.
+
+    Args:
+      x: starts [batch, size], if any.
+      delta, eps: the first step sizes.
+      rules: of the attack.
+    """
+    batch, dtype = len(x), x.dtype
+
+    def zeros(kind=jnp.int32):
+        return jnp.zeros((batch,), kind)
+
+    return State(
+        x=jnp.array(x),
+        distance=jnp.full((batch,), jnp.inf, dtype),
+        phase=jnp.full((batch,), CHECK, jnp.int32),
+        queries=zeros(), trial=zeros(), bisection=zeros(), step=zeros(),
+        clean_end=zeros(dtype),
+        has_sphere_label=zeros(bool), is_sphere_adversarial=zeros(bool),
+        open_phase=jnp.full((batch,), -1, jnp.int32), realised=zeros(dtype),
+        pace=step_sizes.initial_pace(batch, delta, eps, dtype),
+        learner=adaptive_alpha.initial(batch, len(rules.alphas), dtype),
+        trace=jnp.full((batch, len(rules.grid), len(COLUMNS)), jnp.inf, dtype),
+    )  # fmt: skip
+
+
+def query_grid(budget: int) -> np.ndarray:
+    """Returns the numbers of queries of a trace: 1, 2, 5 x 10^k below the budget, and the budget; int64.
+
+    Raises:
+      ValueError: a budget below 1.
+    """
+    if budget < 1:
+        raise ValueError(f"budget is {budget}; expected an integer of at least 1")
+    numbers = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
+    return np.array([number for number in numbers if number < budget] + [budget], np.int64)
+
+
+def unfinished(state: State) -> np.ndarray:
+    """Returns whether each image has queries to come, bool [batch], on the host."""
+    return np.asarray(state.phase) <= WALK
