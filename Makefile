@@ -36,7 +36,7 @@ help:
 	@echo "make bench     kernels against their peers"
 	@echo "make bench-device SECONDS=480 OUT=folder   kernels on an accelerator, in a time box"
 	@echo "make peers     what we measure against, in .venv-peers, and the live comparison"
-	@echo "make lint      ruff and the import contracts"
+	@echo "make lint      ruff, the import contracts and the kernels' types"
 
 setup: $(READY) $(CUDA_READY)
 
@@ -88,7 +88,9 @@ peers-full: setup $(NNCODEC_FULL_READY)
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	.venv/bin/lint-imports
+	$(RUN) -m mypy
 
 # Maintainers, with uv: resolve requirements.in for every supported Python, keeping the pins there are (ARGS=--upgrade: the
 # newest). Windows is not supported, its lines go.

@@ -3,3 +3,7 @@
 In this checkout the package is `kernels`; the wheel ships the same folder as `havel.kernels`.
 Import the room you need (`from kernels import entropy_coding`); nothing heavy is imported before it is used.
 """
+
+__version__ = "0.1.0"  # of the distribution, as in pyproject.toml
+
+__all__ = ["alpha_stable", "attribution", "autoregressive", "boundary_step", "entropy_coding", "ising", "soft_entropy"]

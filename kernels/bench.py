@@ -1,9 +1,9 @@
 """Runs the benchmark of every kernel and writes the results: python -m kernels.bench [ROOM...] [--output DIR]
 
-A room's bench.py has `run(bench)`, which times its kernels on named shapes against the strongest form of each peer.
-Ours and theirs alternate within one run, the median of at least five repeats is quoted, and every row goes to
-ROOM/bench.<device>.json with the device, the versions and the commit. A peer whose environment is missing is left out
-and said so.
+A room's bench.py, or folder bench/, has `run(bench)`, which times its kernels on named shapes against the strongest
+form of each peer. Ours and theirs alternate within one run, the median of at least five repeats is quoted, and every
+row goes to ROOM/bench.<device>.json with the device, the versions and the commit. A peer whose environment is missing
+is left out and said so.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from collections.abc import Callable
 from . import peers, timing
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOMS = sorted(path.parent.name for path in HERE.glob("*/bench.py"))
+ROOMS = sorted(
+    path.relative_to(HERE).parts[0] for form in ("bench.py", "bench/__init__.py") for path in HERE.glob(f"*/{form}")
+)
 
 
 @dataclasses.dataclass
@@ -126,9 +128,7 @@ def main() -> int:
     """Measures the rooms named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)}; all by default")
-    parser.add_argument(
-        "--output", type=pathlib.Path, help="folder of the result files (default: beside each bench.py)"
-    )
+    parser.add_argument("--output", type=pathlib.Path, help="folder of the result files (default: each room's)")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant (default 5)")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.rooms) - set(ROOMS))

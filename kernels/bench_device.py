@@ -23,8 +23,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TESTS = tuple(
     f"tests/kernels/{name}"
     for name in (
-        "autoregressive", "alpha_stable", "attribution", "ising", "boundary_attack", "test_entropy.py",
-        "test_local_reparametrization.py", "test_soft_table.py", "entropy_coding/test_rate.py",
+        "autoregressive", "alpha_stable", "attribution", "ising", "boundary_attack", "soft_entropy",
+        "entropy_coding/test_rate.py",
     )
 )  # fmt: skip
 LEAVE_S = 10.0  # between the interruption of a test run and its end
@@ -137,6 +137,32 @@ def main() -> int:
     return orchestrate(arguments, parser)
 
 
+def run_tests(room: str, arguments, remaining_s: float, limits: pathlib.Path, result: dict):
+    """Runs the kernels' tests on the device; returns status and seconds, their summary stands in the result."""
+    log = arguments.output / "tests.log"
+    pytest = ["pytest", *TESTS, "-v", "-n", str(arguments.workers), "-p", "no:cacheprovider", "--tb=short"]
+    exact = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # their oracles are float64
+    status, seconds = run_child(pytest, remaining_s - LEAVE_S, log, exact)
+    result[room] = {**summary_of(log), "status": status, "seconds": round(seconds, 1)}
+    return status, seconds
+
+
+def run_room(room: str, arguments, remaining_s: float, limits: pathlib.Path, result: dict):
+    """Measures a room in a process of its own; returns status and seconds, its rows stand in the result."""
+    target = limits if room == "ceilings" else limits.with_name(f"{room}.json")
+    child = ["kernels.bench_device", "--only", room, "--target", str(target), "--ceilings", str(limits)]
+    status, seconds = run_child([*child, "--repeats", str(arguments.repeats)], remaining_s)
+    rows = json.loads(target.read_text()) if target.exists() else {"rows": []}
+    if room == "ceilings":
+        result |= {**rows.get("provenance", {}), "ceilings": rows.get("ceilings", {})}
+        if arguments.commit:
+            result |= {"commit": arguments.commit, "dirty": None}
+    else:
+        facts = {"seconds": round(seconds, 1), "complete": rows.get("complete", False)}
+        result["rooms"][room] = {**facts, "rows": rows["rows"]}
+    return status, seconds
+
+
 def orchestrate(arguments, parser) -> int:
     """Starts the rooms one after another and gathers their rows."""
     import tempfile
@@ -153,31 +179,15 @@ def orchestrate(arguments, parser) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     result: dict = {"rooms": {}, "unmeasured": []}
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the tests' workers share the device
-    exact = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # of the tests: their oracles are float64
     with tempfile.TemporaryDirectory() as folder:
         limits = pathlib.Path(folder) / "ceilings.json"
         for room in ["ceilings", *(arguments.rooms or names)]:
-            remaining = end - time.monotonic()
-            if remaining < 2 or (room not in ("ceilings", "tests") and not limits.exists()):
+            remaining_s = end - time.monotonic()
+            if remaining_s < 2 or (room not in ("ceilings", "tests") and not limits.exists()):
                 result["unmeasured"].append(room)
                 continue
-            if room == "tests":
-                log = arguments.output / "tests.log"
-                pytest = ["pytest", *TESTS, "-v", "-n", str(arguments.workers), "-p", "no:cacheprovider", "--tb=short"]
-                status, seconds = run_child(pytest, remaining - LEAVE_S, log, exact)
-                result["tests"] = {**summary_of(log), "status": status, "seconds": round(seconds, 1)}
-            else:
-                target = limits if room == "ceilings" else pathlib.Path(folder) / f"{room}.json"
-                child = ["kernels.bench_device", "--only", room, "--target", str(target), "--ceilings", str(limits)]
-                status, seconds = run_child([*child, "--repeats", str(arguments.repeats)], remaining)
-                rows = json.loads(target.read_text()) if target.exists() else {"rows": []}
-                if room == "ceilings":
-                    result |= {**rows.get("provenance", {}), "ceilings": rows.get("ceilings", {})}
-                    if arguments.commit:
-                        result |= {"commit": arguments.commit, "dirty": None}
-                else:
-                    facts = {"seconds": round(seconds, 1), "complete": rows.get("complete", False)}
-                    result["rooms"][room] = {**facts, "rows": rows["rows"]}
+            step = run_tests if room == "tests" else run_room
+            status, seconds = step(room, arguments, remaining_s, limits, result)
             print(f"{room}: {seconds:.0f} s" + ("" if status == 0 else f", status {status}"), flush=True)
             (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")
     (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -184,17 +184,17 @@ def entropy_coding(bench) -> None:
 
 def soft_labels(bench) -> None:
     """Entropy of soft labels with its gradient, by all exponentials and by the table; noisy layers."""
-    from . import entropy, local_reparametrization, soft_table
+    from .soft_entropy import bits_of_counts, relaxed_bits_chunked, reparametrization, table
 
     weights = jax.random.normal(jax.random.key(0), (bench.sized(1 << 23, 1 << 10),))
     centroids = jnp.linspace(-3.0, 3.0, 31)
 
     def by_table(weights):
-        table = soft_table.tabulate(centroids, 10.0)
-        return entropy.bits_of_counts(soft_table.expected_counts(table, soft_table.locate(table, weights)))
+        labels = table.tabulate(centroids, 10.0)
+        return bits_of_counts(table.expected_counts(labels, table.locate(labels, weights)))
 
     def by_chunks(weights):
-        return entropy.relaxed_bits_chunked(weights, centroids, jnp.float32(10.0))
+        return relaxed_bits_chunked(weights, centroids, jnp.float32(10.0))
 
     calls = {
         name: waited(jax.jit(jax.grad(f)), weights) for name, f in (("ours", by_table), ("exponentials", by_chunks))
@@ -204,7 +204,7 @@ def soft_labels(bench) -> None:
     batch, width = bench.sized((4096, 4096), (32, 32))
     x, mean = jax.random.normal(jax.random.key(1), (2, batch, width))[:, :, :]
     mean = mean[:width]
-    call = jax.jit(lambda x, m, key: local_reparametrization.dense(x, m, jnp.square(m), None, key))
+    call = jax.jit(lambda x, m, key: reparametrization.dense(x, m, jnp.square(m), None, key))
     bench.compare(
         f"noisy dense layer, {width} x {width}, batch {batch}", {"ours": waited(call, x, mean, jax.random.key(2))},
         work=2 * batch * width * width, unit="multiply-add",

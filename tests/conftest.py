@@ -19,6 +19,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    from tests.kernels import shape_checks
+
+    shape_checks.install()
     config.addinivalue_line("markers", "slow: longer than a few seconds; run with --run-slow, -m slow or RUN_SLOW=1")
     try:
         import hypothesis

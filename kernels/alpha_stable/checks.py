@@ -97,14 +97,14 @@ def float_types(dtype) -> tuple[np.dtype, np.dtype]:
       ValueError: no floating-point type, or float64 without 64-bit mode.
     """
     if dtype is None:
-        dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+        dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32  # type: ignore[attr-defined]
     try:
         dtype = jnp.dtype(dtype)
     except TypeError:
         raise ValueError(f"dtype={dtype!r} is none of float64, float32, bfloat16, float16") from None
     if dtype in HALF_TYPES:
         return dtype, jnp.dtype(jnp.float32)
-    if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+    if dtype == jnp.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError("dtype=float64 needs jax.config.update('jax_enable_x64', True); or ask for float32")
     if dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"dtype={dtype} is none of float64, float32, bfloat16, float16")

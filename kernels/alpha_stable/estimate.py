@@ -80,8 +80,8 @@ def _of_traced(fit: SasFit, x, centre, least, needs_sizes) -> SasFit:
     if not are_traced(x, centre):
         return fit
     holds = jnp.all(jnp.isfinite(x)) & jnp.isfinite(centre) & (_count_beside(x, centre, needs_sizes) >= least)
-    *numbers, converged = fit
-    return SasFit(*(where_or_nan(holds, number) for number in numbers), converged & holds)
+    numbers = [where_or_nan(holds, number) for number in fit[:-1]]
+    return SasFit._make([*numbers, fit.converged & holds])
 
 
 def fit_log_moments(x, loc=0) -> SasFit:
@@ -142,7 +142,7 @@ class _Climb(NamedTuple):
     step: jax.Array
     length: jax.Array
     moved: jax.Array
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # a tuple has a method of this name
 
 
 @jax.jit

@@ -62,14 +62,14 @@ def _log_median(alpha: float, dim: int, start: float | None = None) -> float:
 def _distribution(x: float, alpha: float, dim: int) -> tuple[float, float]:
     """P(S <= x) and its derivative in ln x."""
     first = _power(np.array([DECAY / (2 * x)]), alpha, dim).real[0]
-    at, terms = [], []
+    at, blocks = [], []
     for begin in range(1, TERMS + 4 * math.isqrt(dim), BLOCK):
         s = (DECAY + 2j * math.pi * np.arange(begin, begin + BLOCK)) / (2 * x)
         at.append(s)
-        terms.append(_power(s, alpha, dim))
-        if abs(terms[-1][-1]) < NOTHING * max(abs(first), 1e-300):
+        blocks.append(_power(s, alpha, dim))
+        if abs(blocks[-1][-1]) < NOTHING * max(abs(first), 1e-300):
             break
-    s, terms = np.concatenate(at), np.concatenate(terms)
+    s, terms = np.concatenate(at), np.concatenate(blocks)
     weights = np.where(np.arange(len(s)) % 2 == 0, -1.0, 1.0)
     weights[-len(EULER) :] *= EULER
     growth = math.exp(DECAY / 2) / x

@@ -5,58 +5,55 @@ Y is `NAME.npz`, `NAME.safetensors`, or a name without suffix: an Orbax director
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from common import app, config, weight_files
-from common.training import checkpoint
 from kernels import entropy_coding
-from kernels.entropy_coding.reading import DEFAULT_MAX_OUTPUT_BYTES
+from projects.deepcabac.config import FileConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DecompressConfig:
+class DecompressConfig(FileConfig):
     """One decompression."""
 
-    input: str = config.field(help="a file that compress wrote")
     output: str = config.field(help="the weights: NAME.npz, NAME.safetensors, or NAME for an Orbax directory")
-    max_output_bytes: int = config.field(
-        DEFAULT_MAX_OUTPUT_BYTES, "refuse a file that declares more bytes of weights than this", minimum=0
-    )
-    jobs: int | None = config.field(None, "threads (none: one a core)", minimum=1, identity=False)
 
 
-def main(config: DecompressConfig, run: app.Run) -> dict:
+def main(settings: DecompressConfig, run: app.Run) -> dict:
     """Decodes the file and writes the weights; returns their count and size."""
-    if not checkpoint.is_weights_path(config.output):
-        raise ValueError(f"--output={config.output}: expected NAME.npz, NAME.safetensors, or no suffix (Orbax)")
-    run.inputs(config.input)
-    data = read(config.input)
-    try:
-        tree = entropy_coding.decompress(data, max_output_bytes=config.max_output_bytes, jobs=config.jobs)
-    except ValueError as error:
-        raise ValueError(f"{config.input}: {error}") from None
+    if not weight_files.is_weights_path(settings.output):
+        raise ValueError(f"--output={settings.output}: expected NAME.npz, NAME.safetensors, or no suffix (Orbax)")
+    run.inputs(settings.input)
+    tree, size = read(entropy_coding.decompress, settings)
     if not isinstance(tree, dict):
         tree = {"tensor": tree} if hasattr(tree, "dtype") else dict(enumerate(tree))
-    checkpoint.save_tree(config.output, tree)
-    run.outputs(config.output)
-    arrays = weight_files.flatten(tree)
+    weight_files.save_tree(settings.output, tree)
+    run.outputs(settings.output)
+    arrays = weight_files.flatten(tree).values()
     return {
-        "output": config.output,
+        "output": settings.output,
         "tensors": len(arrays),
-        "values": sum(array.size for array in arrays.values()),
-        "bytes": sum(array.nbytes for array in arrays.values()),
-        "input_bytes": len(data),
+        "values": sum(array.size for array in arrays),
+        "bytes": sum(array.nbytes for array in arrays),
+        "input_bytes": size,
     }
 
 
-def read(path: str) -> bytes:
-    """Returns the bytes of a file.
+def read(reader: Callable[..., Any], settings: FileConfig) -> tuple[Any, int]:
+    """Returns what `entropy_coding.decompress` or `inspect` makes of a file, and the file's bytes.
 
     Raises:
-      ValueError: it is a directory.
+      ValueError: it is a directory, damaged or too large; the message begins with its name.
     """
-    if pathlib.Path(path).is_dir():
+    path = pathlib.Path(settings.input)
+    if path.is_dir():
         raise ValueError(f"{path} is a directory; expected a file that compress wrote")
-    return pathlib.Path(path).read_bytes()
+    data = path.read_bytes()
+    try:
+        return reader(data, max_output_bytes=settings.max_output_bytes, jobs=settings.jobs), len(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 if __name__ == "__main__":

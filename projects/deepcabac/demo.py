@@ -7,17 +7,17 @@ on test images. Some minutes on two CPU cores; a second call answers at once.
 
 import dataclasses
 import pathlib
-import shlex
-import subprocess
-import sys
 
-from common import app, config, files
+from common import app, config, weight_files
 from common.publishing import report
 from common.runs import provenance
-from common.training import checkpoint
-from projects.deepcabac import evaluation
-
-FLAGS = pathlib.Path(__file__).parent / "flags"
+from common.study import pieces
+from common.study.pieces import Piece
+from kernels import entropy_coding
+from projects.deepcabac import inspect
+from projects.deepcabac.config import FLAGS, CompressConfig, training_of
+from projects.deepcabac.decompress import DecompressConfig
+from projects.deepcabac.judge import open_judge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,58 +31,46 @@ class DemoConfig:
 
 
 def main(settings: DemoConfig, run: app.Run) -> dict:
-    """Runs the verbs one after the other, each in a folder of the run, and writes the page."""
+    """Runs the verbs one after the other, each in a run directory below that of the demo, and writes the page."""
     flagfile = pathlib.Path(settings.flags)
     if not flagfile.is_file():
         flagfile = provenance.ROOT / settings.flags
-    trained, compressed, decoded = (run.path / name for name in ("train", "compress", "decompress"))
-    model, weights = run.path / "model.dcb", run.path / "decoded.safetensors"
-    call(run, "train", trained, flagfile=flagfile, seed=settings.seed)
-    call(
-        run, "compress", compressed, checkpoint=trained, output=model, search=settings.search,
-        tolerance=settings.tolerance, caution=1.0, rate_weights="0,0.03,0.1",
+    file, weights, runs = run.path / "model.dcb", run.path / "decoded.safetensors", str(run.path / "runs")
+    train = Piece("demo", "deepcabac.train", training_of(flagfile, settings.seed), runs=runs)
+    compression = CompressConfig(
+        checkpoint=str(train.path), output=str(file), search=settings.search, tolerance=settings.tolerance,
+        caution=1.0, rate_weights=(0.0, 0.03, 0.1),
     )  # fmt: skip
-    call(run, "decompress", decoded, input=model, output=weights)
-    subprocess.run([sys.executable, "-m", "projects.deepcabac.inspect", f"--input={model.absolute()}"],
-                   cwd=provenance.ROOT, check=False)  # fmt: skip
+    compress = Piece("demo", "deepcabac.compress", compression, needs=(train,), runs=runs)
+    decompression = DecompressConfig(input=str(file), output=str(weights))
+    decompress = Piece("demo", "deepcabac.decompress", decompression, needs=(compress,), runs=runs)
+    finished = pieces.complete([decompress], run)
 
-    judge = evaluation.create(**evaluation.settings_of(trained))
-    before = judge.accuracy(checkpoint.load_tree(trained), "test")
-    after = judge.accuracy(checkpoint.load_tree(weights), "test")
-    sizes = files.read_json(compressed / "result.json")
-    page = report.write([trained, compressed], run.path / "demo.html")
+    summary = entropy_coding.inspect(file.read_bytes())
+    print(inspect.as_text(inspect.tensor_rows(summary)), inspect.total_line(summary), sep="\n")
+    judge = open_judge(str(train.path))
+    before, after = (
+        judge.accuracy(weight_files.load_tree(path), judge.test) for path in (train.path, weights)
+    )  # fmt: skip
+    page = report.write([train.path, compress.path], run.path / "demo.html")
+    sizes, data = finished[compress].result, judge.data
     share = sizes["percent_of_original"]
     run.log(
-        f"\n{judge.data.name}: {sizes['original_bytes']:,} bytes became {sizes['bytes']:,} ({share:.2f} %); "
+        f"\n{data.name}: {sizes['original_bytes']:,} bytes became {sizes['bytes']:,} ({share:.2f} %); "
         f"test accuracy {100 * before:.2f} % before, {100 * after:.2f} % with the decoded weights."
     )
-    if judge.data.notice:
-        run.log(f"NOTE: {judge.data.notice}")
+    if data.notice:
+        run.log(f"NOTE: {data.notice}")
+    for piece in (train, compress, decompress):
+        run.log(f"again by itself: python -m projects.{piece.verb} --flagfile={piece.path / 'flags.txt'}")
     return {
-        "dataset": judge.data.name,
+        "dataset": data.name,
         "bytes": sizes["bytes"],
         "percent_of_original": share,
         "test_accuracy_before": before,
         "test_accuracy_decoded": after,
         "page": str(page),
     }
-
-
-def call(run: app.Run, verb: str, folder: pathlib.Path, **arguments) -> None:
-    """Runs a verb of this project in a process of its own, so that it can be repeated by the line that is printed.
-
-    Raises:
-      ValueError: it failed; its own message stands above.
-    """
-    shown = [
-        f"--{name}={value.absolute() if isinstance(value, pathlib.Path) else value}"
-        for name, value in arguments.items()
-    ]
-    command = ["-m", f"projects.deepcabac.{verb}", f"--run_dir={folder.absolute()}", *shown]
-    run.log(f"\n$ python {shlex.join(command)}")
-    code = subprocess.run([sys.executable, *command], cwd=provenance.ROOT, check=False).returncode
-    if code != 0:
-        raise ValueError(f"{verb} ended with exit code {code}; its message stands above. The same command goes on")
 
 
 if __name__ == "__main__":

@@ -9,39 +9,32 @@ from collections.abc import Sequence
 from common import app, config
 from kernels import entropy_coding
 from kernels.entropy_coding import Summary
-from kernels.entropy_coding.reading import DEFAULT_MAX_OUTPUT_BYTES
 from projects.deepcabac import decompress, plots
+from projects.deepcabac.config import FileConfig
+
+COLUMNS = ("tensor", "shape", "dtype", "coding", "step", "zeros", "bits/weight", "bytes")
+TEXTS = 4  # columns of texts, which stand to the left; numbers stand to the right
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InspectConfig:
+class InspectConfig(FileConfig):
     """One look."""
 
-    input: str = config.field(help="a file that compress wrote")
-    max_output_bytes: int = config.field(
-        DEFAULT_MAX_OUTPUT_BYTES, "refuse a file that declares more bytes of weights than this", minimum=0
-    )
     sort: str = config.field(
         "file", "order of the rows: as in the file, or the most bytes first", choices=("file", "bytes")
     )
-    jobs: int | None = config.field(None, "threads (none: one a core)", minimum=1, identity=False)
 
 
-def main(config: InspectConfig, run: app.Run) -> dict:
+def main(settings: InspectConfig, run: app.Run) -> dict:
     """Prints the table, keeps it with a picture in the run, and returns the totals."""
-    try:
-        summary = entropy_coding.inspect(
-            decompress.read(config.input), max_output_bytes=config.max_output_bytes, jobs=config.jobs
-        )
-    except ValueError as error:
-        raise ValueError(f"{config.input}: {error}") from None
-    if config.sort == "bytes":
-        ordered = sorted(summary.tensors, key=lambda tensor: -tensor.stored_bytes)
-        summary = dataclasses.replace(summary, tensors=tuple(ordered))
-    columns, rows = table(summary)
-    print(as_text(columns, rows))
-    print(total_line(summary))
-    run.table("tensors", columns, rows, "Tensors of the file", total_line(summary))
+    summary, _ = decompress.read(entropy_coding.inspect, settings)
+    if settings.sort == "bytes":
+        tensors = sorted(summary.tensors, key=lambda tensor: -tensor.stored_bytes)
+        summary = dataclasses.replace(summary, tensors=tuple(tensors))
+    rows, totals = tensor_rows(summary), total_line(summary)
+    print(as_text(rows))
+    print(totals)
+    run.table("tensors", COLUMNS, rows, "Tensors of the file", totals)
     plots.draw_bits(run, summary)
     return {
         "bytes": summary.total_bytes,
@@ -53,10 +46,9 @@ def main(config: InspectConfig, run: app.Run) -> dict:
     }
 
 
-def table(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Returns column names and a row of texts for each tensor; bytes of a shared stream are marked with *."""
-    columns = ["tensor", "shape", "dtype", "coding", "step", "zeros", "bits/weight", "bytes"]
-    rows = [
+def tensor_rows(summary: Summary) -> list[list[str]]:
+    """Returns a row of texts for each tensor; bytes of a shared stream are marked with *."""
+    return [
         [
             tensor.name,
             "x".join(map(str, tensor.shape)) or "scalar",
@@ -69,7 +61,6 @@ def table(summary: Summary) -> tuple[list[str], list[list[str]]]:
         ]
         for tensor in summary.tensors
     ]
-    return columns, rows
 
 
 def total_line(summary: Summary) -> str:
@@ -83,12 +74,11 @@ def total_line(summary: Summary) -> str:
     return text
 
 
-def as_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def as_text(rows: Sequence[Sequence[str]]) -> str:
     """Returns an aligned table: texts to the left, numbers to the right."""
-    lines = [list(columns), *map(list, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    left = {"tensor", "shape", "dtype", "coding"}
-    pad = [str.ljust if name in left else str.rjust for name in columns]
+    lines = [COLUMNS, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    pad = [str.ljust] * TEXTS + [str.rjust] * (len(COLUMNS) - TEXTS)
     texts = ["  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
 

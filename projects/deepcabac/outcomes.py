@@ -1,83 +1,97 @@
-"""What a compression found, as numbers for `result.json` and as tables and pictures for the report."""
-
-from __future__ import annotations
+"""What came of a compression: numbers for `result.json`, warnings, and tables and pictures for the report."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from common import app, weight_files
+from common.models import zoo
+from common.study import statistics
 from kernels import entropy_coding
-from projects.deepcabac import evaluation, quantization
-from projects.deepcabac.quantization import Network, Rule
-from projects.deepcabac.search import SLACK, Candidate, Search
-
-if TYPE_CHECKING:
-    from projects.deepcabac.compress import CompressConfig
+from projects.deepcabac import quantization, training_state
+from projects.deepcabac.candidates import Candidate, Candidates
+from projects.deepcabac.config import CompressConfig
+from projects.deepcabac.layer_steps import is_float, is_weight
+from projects.deepcabac.network import Network
+from projects.deepcabac.quantization import Rule
+from projects.deepcabac.search import SLACK
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a compression found.
+    """What came of a compression.
 
     Attributes:
-      data: the file.
+      original: the network's tensors as they came.
+      network: what was compressed of them.
       rule: how it was quantised; None where everything is lossless.
+      data: the file.
       decoded: the tree that the file decodes to.
-      search: the search behind it, if any.
+      candidates: of the search behind it, if there was one.
     """
 
-    data: bytes
+    original: dict
+    network: Network
     rule: Rule | None
+    data: bytes
     decoded: dict
-    search: Search | None = None
+    candidates: Candidates | None = None
 
 
-def describe(
-    config: CompressConfig, original: dict, network: Network, outcome: Outcome, judge: evaluation.Evaluator | None
-) -> dict:
+def describe(settings: CompressConfig, outcome: Outcome, judge: zoo.Network | None) -> dict:
     """Returns sizes, quality and accuracy of an outcome for `result.json`."""
-    arrays = weight_files.flatten(original)
-    before = sum(array.nbytes for array in arrays.values())
+    network, rule = outcome.network, outcome.rule
+    exact = {name: array for name, array in network.flat.items() if name in network.exact}
+    tensors = weight_files.flatten(outcome.original) | exact
+    original_bytes = sum(array.nbytes for array in tensors.values())
     snr = quantization.weight_snr(network.tree, outcome.decoded)
     result = {
         "bytes": len(outcome.data),
-        "original_bytes": before,
-        "percent_of_original": 100 * len(outcome.data) / before if before else None,
+        "original_bytes": original_bytes,
+        "percent_of_original": 100 * len(outcome.data) / original_bytes if original_bytes else None,
         "weight_snr_db": snr if math.isfinite(snr) else str(snr),
-        "rule": dataclasses.asdict(outcome.rule) if outcome.rule else "lossless",
+        "rule": dataclasses.asdict(rule) if rule else "lossless",
     }
-    result |= worst_tensor(arrays, weight_files.flatten(outcome.decoded))
+    result |= worst_tensor(network.flat, weight_files.flatten(outcome.decoded))  # folded statistics are zero by design
     if judge is None and "zeroed" in result:  # accuracies would tell
         reason = f"nothing but zeros is left of {len(result['zeroed'])} tensors, see zeroed; no accuracy was measured"
         result["status"] = {"level": "doubtful", "reasons": [reason]}
-    if outcome.rule is not None:
-        reasons = quantization.unquantised(network, quantization.rule_steps(network, outcome.rule))
-        if reasons:
-            result["stored_exactly"] = reasons
+    if rule is not None and (reasons := quantization.unquantised(network, quantization.rule_steps(network, rule))):
+        result["stored_exactly"] = reasons
+    if network.exact:
+        result["training_state"] = {"tensors": len(network.exact), "is": settings.training_state}
     if judge is not None:
-        known, found = judge.correct(original, "test"), judge.correct(outcome.decoded, "test")
-        low, high = evaluation.paired_interval(known, found)
-        result |= {
-            "dataset": judge.data.name,
-            "test_images": len(known),
-            "test_accuracy_before": float(known.mean()),
-            "test_accuracy": float(found.mean()),
-            "test_difference_95_percent": [low, high],
-        }
-    if outcome.search is not None:
-        chosen = outcome.search.candidates[outcome.rule]
-        result |= {
-            "validation_accuracy_before": outcome.search.reference_accuracy,
-            "validation_accuracy": outcome.search.accuracy(chosen),
-            "tolerance": config.tolerance,
-            "caution": config.caution,
-            "candidates_evaluated": len(outcome.search.evaluated()),
-        }
-        loss = outcome.search.loss_that_counts(chosen, config.caution)
-        if loss > config.tolerance + SLACK:
-            result["unmet"] = [f"--tolerance={config.tolerance}: the most accurate candidate may lose {loss:.4f}"]
+        result |= test_accuracy(outcome, judge)
+    if outcome.candidates is not None:
+        result |= validation_accuracy(settings, outcome.candidates, rule)
+    return result
+
+
+def test_accuracy(outcome: Outcome, judge: zoo.Network) -> dict:
+    """Returns what the test images say of the network before and after."""
+    after_tree = training_state.without(outcome.decoded, outcome.network.exact)
+    before, after = (judge.correct(tree, judge.test) for tree in (outcome.original, after_tree))
+    return {
+        "dataset": judge.data.name,
+        "test_images": len(before),
+        "test_accuracy_before": float(before.mean()),
+        "test_accuracy": float(after.mean()),
+        "test_difference_95_percent": list(statistics.accuracy_difference(before, after)),
+    }
+
+
+def validation_accuracy(settings: CompressConfig, candidates: Candidates, rule: Rule) -> dict:
+    """Returns what the images kept apart say of the candidate that a search ended with."""
+    best = candidates.by_rule[rule]
+    result = {
+        "validation_accuracy_before": candidates.reference_accuracy,
+        "validation_accuracy": candidates.accuracy(best),
+        "tolerance": settings.tolerance,
+        "caution": settings.caution,
+        "candidates_evaluated": len(candidates.evaluated()),
+    }
+    if (loss := candidates.loss_that_counts(best, settings.caution)) > settings.tolerance + SLACK:
+        result["unmet"] = [f"--tolerance={settings.tolerance}: the most accurate candidate may lose {loss:.4f}"]
     return result
 
 
@@ -88,10 +102,10 @@ def worst_tensor(before: Mapping, after: Mapping) -> dict:
     """
     ratios, zeroed = {}, []
     for name, array in before.items():
-        if name in after and quantization.is_float(array) and array.any():
+        if name in after and is_float(array) and array.any():
             if not after[name].any():
                 zeroed.append(name)
-            if quantization.is_weight(array):
+            if is_weight(array):
                 ratios[name] = quantization.weight_snr({name: array}, {name: after[name]})
     result: dict = {"zeroed": zeroed} if zeroed else {}
     if ratios and math.isfinite(lowest := min(ratios.values())):
@@ -99,51 +113,72 @@ def worst_tensor(before: Mapping, after: Mapping) -> dict:
     return result
 
 
-def draw(config: CompressConfig, run: app.Run, original: dict, network: Network, outcome: Outcome) -> None:
-    """Writes tables and pictures of an outcome for the report."""
-    from projects.deepcabac import baselines, plots  # matplotlib takes a second to import
+def warn(result: Mapping, run: app.Run) -> None:
+    """Prints what a result says of tensors that are lost, or stored in another way than the flags ask for."""
+    if zeroed := result.get("zeroed"):
+        names = ", ".join(zeroed[:4]) + (f" and {len(zeroed) - 4} more" if len(zeroed) > 4 else "")
+        run.log(f"warning: nothing but zeros is left of {names}: their values lie far below the step")
+    for name, reason in result.get("stored_exactly", {}).items():
+        run.log(f"{name} is stored to the bit: {reason}")
 
-    options = {"max_output_bytes": network.most_bytes, "jobs": network.jobs}
-    summary = entropy_coding.inspect(outcome.data, **options)
+
+def draw(settings: CompressConfig, outcome: Outcome, run: app.Run) -> None:
+    """Leaves tables and pictures of an outcome for the report."""
+    from projects.deepcabac import inspect, other_coders, plots  # matplotlib takes a second to import
+
+    network, candidates = outcome.network, outcome.candidates
+    summary = entropy_coding.inspect(outcome.data, **network.limits)
     run.table(
-        "tensors",
-        ["tensor", "shape", "coding", "step", "zeros in %", "bits a weight", "bytes"],
-        [
-            [t.name, "x".join(map(str, t.shape)), t.coding, t.step, 100 * t.sparsity, t.bits_per_weight, t.stored_bytes]
-            for t in summary.tensors
-        ],
-        "Tensors of the file",
-        f"{summary.total_bytes} bytes, of which {summary.header_bytes} are header. Small tensors share a stream.",
+        "tensors", inspect.COLUMNS, inspect.tensor_rows(summary), "Tensors of the file", inspect.total_line(summary)
     )
+    columns = ["tensor", "values", "bits in the file", "rate_exact", "rate_static"]
+    note = "Tensors with a stream of their own; its header, 9 bytes and 3 bits a preset, is not predicted."
+    if predictions := rate_predictions(outcome, summary):
+        run.table("predictions", columns, predictions, "Predicted and true bits", note)
     plots.draw_bits(run, summary)
-    plots.draw_predictions(run, entropy_coding.decompress(outcome.data, quantized=True, **options), summary)
-    plots.draw_histograms(run, network.tree, outcome.decoded)
+    plots.draw_weights(run, network.flat, weight_files.flatten(outcome.decoded))
     if network.quantizer != "trellis":  # its integers only make sense to a coder that knows its states
-        table = baselines.measure(outcome.data, **options)
-        run.table("baselines", *table.report())
-        plots.draw_baselines(run, table)
-    if outcome.search is not None:
-        search = outcome.search
-        run.table(
-            "pareto",
-            ["bytes", "validation accuracy", "step", "rate weight", "small relative step"],
-            [
-                [c.bytes, search.accuracy(c), c.rule.step, c.rule.rate_weight, c.rule.small_relative_step]
-                for c in search.pareto()
-            ],
-            "Candidates that no smaller file matches",
-        )
-        original_bytes = sum(array.nbytes for array in weight_files.flatten(original).values())
-        chosen = search.candidates[outcome.rule]
-        caption = f"{len(search.evaluated())} candidates; chosen: {choice(config, search, chosen)}."
-        plots.draw_rate_accuracy(run, search, chosen, original_bytes, caption)
+        coders = other_coders.measure(outcome.data, **network.limits)
+        run.table("baselines", *coders.report())
+        plots.draw_coders(run, coders)
+    if candidates is not None:
+        columns = ["bytes", "validation accuracy", "step", "rate weight", "small relative step"]
+        rows = [
+            [c.bytes, candidates.accuracy(c), c.rule.step, c.rule.rate_weight, c.rule.small_relative_step]
+            for c in candidates.pareto()
+        ]
+        run.table("pareto", columns, rows, "Candidates that no smaller file matches")
+        original_bytes = sum(array.nbytes for array in weight_files.flatten(outcome.original).values())
+        best = candidates.by_rule[outcome.rule]
+        caption = f"{len(candidates.evaluated())} candidates; chosen: {choice(settings, candidates, best)}."
+        plots.draw_rate_accuracy(run, candidates, best, original_bytes, caption)
 
 
-def choice(config: CompressConfig, search: Search, chosen: Candidate) -> str:
-    """Returns what the chosen candidate is, in words: what it was held against, and whether it met that."""
-    if search.loss_that_counts(chosen, config.caution) > config.tolerance + SLACK:
-        return f"the most accurate one; none stays within the tolerance of {100 * config.tolerance:g} points"
-    within = f"within the tolerance of {100 * config.tolerance:g} points"
-    if config.caution == 0:
-        return f"the smallest file {within}"
-    return f"the smallest file whose loss, with {config.caution:g} standard errors and without its luck, stays {within}"
+def choice(settings: CompressConfig, candidates: Candidates, best: Candidate) -> str:
+    """Returns what the best candidate is, in words: what it was held against, and whether it met that."""
+    tolerance, caution = f"the tolerance of {100 * settings.tolerance:g} points", settings.caution
+    if candidates.loss_that_counts(best, caution) > settings.tolerance + SLACK:
+        return f"the most accurate one; none stays within {tolerance}"
+    if caution == 0:
+        return f"the smallest file within {tolerance}"
+    return (
+        f"the smallest file whose loss, with {caution:g} standard errors and without its luck, stays within {tolerance}"
+    )
+
+
+def rate_predictions(outcome: Outcome, summary: entropy_coding.Summary) -> list[list]:
+    """Returns name, values, bits in the file, `rate_exact` and `rate_static` of each tensor with a stream of its own.
+
+    The static estimate knows nothing of trellis states and rows that are skipped: None for these.
+    """
+    tree = entropy_coding.decompress(outcome.data, quantized=True, **outcome.network.limits)
+    leaves, rows = quantization.flatten_quantized(tree), []
+    for tensor in summary.tensors:
+        leaf, coder = leaves[tensor.name], tensor.coder
+        if coder is not None and isinstance(leaf, entropy_coding.Quantized):
+            levels = leaf.q if tensor.axes is None else leaf.q.transpose(tensor.axes)
+            exact = entropy_coding.rate_exact(levels, presets=True, **coder)
+            is_plain = not (coder["dq"] or coder["profile"] or coder["scan"])
+            static = float(entropy_coding.rate_static(levels)) if is_plain else None
+            rows.append([tensor.name, tensor.size, 8 * tensor.stored_bytes, exact, static])
+    return rows

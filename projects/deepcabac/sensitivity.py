@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config
-from common.training import checkpoint
-from projects.deepcabac import evaluation, quantization
+from common import app, config, weight_files
+from projects.deepcabac import network
+from projects.deepcabac.judge import open_judge
 
 FLOOR = 1e-12  # added to every mean of squares: a weight that no image reaches still has a finite price
 
@@ -30,37 +30,34 @@ class SensitivityConfig:
     dataset: str = config.field(help="images")
     width: float = config.field(1.0, "factor on channels", exclusive_minimum=0.0)
     images: int = config.field(200, "how many of the images kept apart", minimum=1)
-    fold_batch_norm: float | None = config.field(
-        None, "as for compress; give the same there", exclusive_minimum=0.0
-    )  # fmt: skip
+    fold_batch_norm: float | None = config.field(None, "as for compress; give the same there", exclusive_minimum=0.0)
     seed: int = config.field(0, "of the random directions", minimum=0)
 
 
-def main(config: SensitivityConfig, run: app.Run) -> dict:
+def main(settings: SensitivityConfig, run: app.Run) -> dict:
     """Measures and writes the importances; returns their range."""
-    run.inputs(config.checkpoint)
-    judge = evaluation.create(config.model, config.dataset, width=config.width)
-    tree = checkpoint.load_tree(config.checkpoint)
+    run.inputs(network.checkpoint_file(settings.checkpoint))
+    judge = open_judge(settings.checkpoint, settings.model, settings.dataset, settings.width)
+    tree = network.read_weights(settings.checkpoint)
     judge.check(tree)
-    if config.fold_batch_norm is not None:
-        tree = quantization.fold_batch_norm(tree, config.fold_batch_norm)
-    images = judge.validation.images[: config.images]
+    if settings.fold_batch_norm is not None:
+        tree = network.fold_batch_norm(tree, settings.fold_batch_norm)
+    images = judge.validation.images[: settings.images]
+
+    def logits(tree, image):
+        return judge.fn(tree, judge.preprocess(image[None]))[0]
+
     with run.progress(len(images), "sensitivity") as progress:
-        found = fisher_diagonal(
-            lambda tree, image: judge.apply(tree, judge.preprocess(image[None]))[0],
-            tree,
-            images,
-            jax.random.key(config.seed),
-            lambda: progress.update(1),
-        )
-    checkpoint.save_tree(config.output, found)
-    run.outputs(config.output)
-    means = [float(array.mean()) for array in jax.tree.leaves(found) if array.size]
-    return {"output": config.output, "images": len(images), "smallest_mean": min(means), "largest_mean": max(means)}
+        key = jax.random.key(settings.seed)
+        diagonal = fisher_diagonal(logits, tree, images, key, lambda: progress.update(1))
+    weight_files.save_tree(settings.output, diagonal)
+    run.outputs(settings.output)
+    means = [float(array.mean()) for array in jax.tree.leaves(diagonal) if array.size]
+    return {"output": settings.output, "images": len(images), "smallest_mean": min(means), "largest_mean": max(means)}
 
 
 def fisher_diagonal(
-    logits: Callable, tree: Mapping, images: np.ndarray, key: jax.Array, step: Callable[[], None] = lambda: None
+    logits: Callable, tree: Mapping, images: np.ndarray, key: jax.Array, after: Callable[[], None] = lambda: None
 ) -> dict:
     """Returns the mean over images of squared gradients, float32, in the structure of `tree`.
 
@@ -69,25 +66,25 @@ def fisher_diagonal(
       tree: the weights.
       images: [images, ...].
       key: of the random directions, one an image.
-      step: called after each image.
+      after: called after each image.
     """
 
     @jax.jit
     def add(total, tree, image, key):
-        def projected(tree):
+        def project(tree):
             values = logits(tree, image)
             root = jnp.sqrt(jax.nn.softmax(jax.lax.stop_gradient(values)))
             noise = jax.random.normal(key, values.shape)
             direction = root * (noise - root * jnp.vdot(root, noise))  # covariance diag p - p p^T
             return jnp.vdot(direction, values)
 
-        return jax.tree.map(lambda sum_, gradient: sum_ + jnp.square(gradient), total, jax.grad(projected)(tree))
+        return jax.tree.map(lambda sum_, gradient: sum_ + jnp.square(gradient), total, jax.grad(project)(tree))
 
     tree = jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), dict(tree))
     total = jax.tree.map(jnp.zeros_like, tree)
     for index, image in enumerate(images):
         total = add(total, tree, image, jax.random.fold_in(key, index))
-        step()
+        after()
     return jax.tree.map(lambda sum_: np.asarray(sum_) / np.float32(len(images)) + np.float32(FLOOR), total)
 
 

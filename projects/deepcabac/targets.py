@@ -3,99 +3,99 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
-from common import weight_files
-from kernels import entropy_coding
 from projects.deepcabac import quantization
-from projects.deepcabac.quantization import Network, Rule
+from projects.deepcabac.layer_steps import is_weight, largest_magnitude
+from projects.deepcabac.network import Network
+from projects.deepcabac.quantization import Rule
 
 ROUNDS = 24  # halvings: the step is then known to a millionth of an octave of its range
-CLOSE = 1e-4  # a file this near to its target is near enough
+NEAR_BYTES, NEAR_DECIBELS = 1e-4, 1e-3  # a file this near to its target is near enough (the first as a share)
 LARGEST_LEVEL = 1 << 22  # of the finest step that is tried
 
 
-class Encoded(NamedTuple):
-    """A file's bytes and the rule that made them (None: everything lossless)."""
-
-    data: bytes
-    rule: Rule | None
-
-
-def fit_bytes(network: Network, rule: Rule, target: int, shown: Callable[[str], None]) -> Encoded:
-    """Returns the file with the smallest step that takes at most `target` bytes; lossless where that fits.
+def fit_bytes(network: Network, rule: Rule, target: int, log: Callable[[str], None]) -> Rule | None:
+    """Returns the rule with the smallest step whose file takes at most `target` bytes; None where lossless fits.
 
     Args:
       network: what to compress.
       rule: its other settings; `step` is replaced.
       target: bytes, of the whole file.
-      shown: called with a line for each step tried.
+      log: called with a line for each step tried.
 
     Raises:
       ValueError: even the coarsest step takes more; the message has the smallest size reached.
     """
-    lossless = quantization.encode(network, None)
-    if len(lossless) <= target:
-        return Encoded(lossless, None)
+    lossless = len(quantization.encode(network, None))
+    if lossless <= target:
+        return None
     finest, coarsest = _step_range(network)
-    best = _encode(network, rule, coarsest)
-    if len(best.data) > target:
-        smallest = min(len(best.data), len(lossless))
+
+    def size_of(step: float) -> int:
+        return len(quantization.encode(network, dataclasses.replace(rule, step=step)))
+
+    if (smallest := size_of(coarsest)) > target:
         raise ValueError(
-            f"--target_bytes={target} cannot be reached: with every weight at zero the file takes {smallest} bytes "
-            "(names, shapes, and tensors with fewer than two axes: --small_relative_step makes those coarser)"
+            f"--target_bytes={target} cannot be reached: with every weight at zero the file takes "
+            f"{min(smallest, lossless)} bytes (names, shapes, and tensors with fewer than two axes: "
+            "--small_relative_step makes those coarser)"
         )
-    low, high = math.log2(finest), math.log2(coarsest)
-    for _ in range(ROUNDS):
-        middle = (low + high) / 2
-        tried = _encode(network, rule, 2.0**middle)
-        fits = len(tried.data) <= target
-        shown(f"step {2.0**middle:.6g}: {len(tried.data)} bytes")
-        best, low, high = (tried, low, middle) if fits else (best, middle, high)
-        if fits and target - len(tried.data) <= target * CLOSE:
-            break
-    return best
+
+    def room(step: float) -> float:
+        size = size_of(step)
+        log(f"step {step:.6g}: {size} bytes")
+        return target - size
+
+    return dataclasses.replace(rule, step=_bisect(coarsest, finest, room, target * NEAR_BYTES))
 
 
-def reach_snr(network: Network, rule: Rule, target: float, shown: Callable[[str], None]) -> Encoded:
-    """Returns the file with the largest step whose weights (two or more axes) have `target` dB or more.
+def reach_snr(network: Network, rule: Rule, target: float, log: Callable[[str], None]) -> Rule:
+    """Returns the rule with the largest step whose weights (two or more axes) have `target` dB or more.
 
     Raises:
       ValueError: the finest step has less; the message has the ratio reached.
     """
     finest, coarsest = _step_range(network)
 
-    def ratio(tried: Encoded) -> float:
-        options = {"max_output_bytes": network.most_bytes, "jobs": network.jobs}
-        decoded = entropy_coding.decompress(tried.data, **options)
-        return quantization.weight_snr(network.tree, decoded)
+    def excess(step: float) -> float:
+        data = quantization.encode(network, dataclasses.replace(rule, step=step))
+        ratio = quantization.weight_snr(network.tree, network.decode(data))
+        log(f"step {step:.6g}: {ratio:.3f} dB, {len(data)} bytes")
+        return ratio - target
 
-    best = _encode(network, rule, finest)
-    if (reached := ratio(best)) < target:
+    if (finest_excess := excess(finest)) < 0:
+        reached = target + finest_excess
         raise ValueError(f"--target_snr={target} dB cannot be reached: the finest step tried gives {reached:.2f} dB")
-    low, high = math.log2(finest), math.log2(coarsest)
+    return dataclasses.replace(rule, step=_bisect(finest, coarsest, excess, NEAR_DECIBELS))
+
+
+def _bisect(passing: float, failing: float, excess: Callable[[float], float], near: float) -> float:
+    """Returns a step with `excess(step) >= 0` that lies next to those without, or one of less than `near`.
+
+    Args:
+      passing, failing: the ends of the range; the first has it.
+      excess: of a step.
+      near: ends the search.
+    """
+    best, good, bad = passing, math.log2(passing), math.log2(failing)
     for _ in range(ROUNDS):
-        middle = (low + high) / 2
-        tried = _encode(network, rule, 2.0**middle)
-        reached = ratio(tried)
-        shown(f"step {2.0**middle:.6g}: {reached:.3f} dB, {len(tried.data)} bytes")
-        best, low, high = (tried, middle, high) if reached >= target else (best, low, middle)
-        if 0 <= reached - target < 1e-3:
+        middle = (good + bad) / 2
+        margin = excess(2.0**middle)
+        if margin < 0:
+            bad = middle
+            continue
+        best, good = 2.0**middle, middle
+        if margin <= near:
             break
     return best
-
-
-def _encode(network: Network, rule: Rule, step: float) -> Encoded:
-    chosen = dataclasses.replace(rule, step=step)
-    return Encoded(quantization.encode(network, chosen), chosen)
 
 
 def _step_range(network: Network) -> tuple[float, float]:
     """The finest step that is tried, and one at which every weight becomes zero."""
     largest = 0.0
-    for name, array in weight_files.flatten(network.tree).items():
-        if quantization.is_weight(array) and array.size and name not in network.exact:
-            size = float(abs(array).max())
+    for name, array in network.flat.items():
+        if is_weight(array) and name not in network.exact:
+            size = largest_magnitude(array)
             if math.isnan(size):
                 raise ValueError(f"tensor {name!r} holds NaN: a network that was trained has none")
             if math.isfinite(size):  # others are stored to the bit

@@ -7,113 +7,83 @@ Settings are chosen on training images kept apart (`validation_accuracy`); the t
 end.
 """
 
-import time
+import dataclasses
 
 import numpy as np
-from flax import nnx
 
-from common import app, datasets, models, weight_files
-from common.training import checkpoint, supervised
-from projects.deepcabac import config as config_lib
-from projects.deepcabac import model, sparsify, steps
+from common import app, datasets, weight_files
+from common.models import zoo
+from common.runs import metrics
+from common.training import classifier, pruning
+from projects.deepcabac import sparsification, variational_dropout
 from projects.deepcabac.config import TrainConfig
 
 
-def main(config: TrainConfig, run: app.Run) -> dict:
+def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes weights and pictures, and returns what goes to `result.json`."""
-    data = config_lib.load_dataset(config)
-    if data.notice:
-        run.log(data.notice)
+    data = load_dataset(settings)
     if data.fallback_for:
-        config = config_lib.for_stand_in(config)
-    train, validation = datasets.split_validation(data, config.validation_images)
-    plan = steps.make_plan(config, len(train.images))
-    graph, state = steps.initial_state(config, create_network(config, data), plan)
-    accuracy = make_accuracy(config, data)
+        settings = for_stand_in(settings)
+    network = zoo.untrained(settings, data)
+    plan = sparsification.make_plan(settings, len(network.train.images))
+    module = variational_dropout.create_network(settings, data)
+    merge, state = sparsification.initial_state(settings, module, plan)
 
-    def evaluate(state: steps.State) -> dict[str, float]:
-        weights, _ = model.stored_trees(steps.sparse_network(config, graph, state, plan))
-        shares = {f"nonzero/{name}": share for name, share in layer_shares(weights).items()}
-        return {"validation_accuracy": accuracy(weights, validation), "nonzero": overall_share(weights)} | shares
+    def trees(state) -> tuple[dict, dict]:
+        return variational_dropout.stored_trees(sparsification.sparse_network(settings, merge, state, plan))
 
-    began = time.monotonic()
-    state = supervised.train(
-        run,
-        steps.make_step(config, graph, plan, models.standardise(data.mean, data.std)),
-        state,
-        {"images": train.images, "labels": train.labels},
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        evaluate=evaluate,
-        log_every=plan.epoch,
-        checkpoint_steps=config.checkpoint_steps,
-        description=f"{config.model} {config.method}",
-    )
-    run.log(f"trained in {time.monotonic() - began:.0f} s")
+    def evaluate(state) -> dict[str, float]:
+        weights, _ = trees(state)
+        kernels = kernels_of(weights)
+        shares = {f"nonzero/{name}": pruning.nonzero_share(kernel) for name, kernel in kernels.items()}
+        accuracy = network.accuracy(weights, network.validation)
+        return {"validation_accuracy": accuracy, "nonzero": pruning.nonzero_share(kernels)} | shares
 
-    weights, sigma = model.stored_trees(steps.sparse_network(config, graph, state, plan))
+    step = sparsification.make_step(settings, merge, plan, network.preprocess)
+    options = {"evaluate": evaluate, "log_every": plan.epoch, "description": f"{settings.model} {settings.method}"}
+    weights, sigma = trees(classifier.fit(settings, run, network, step, state, **options))
+    kernels = kernels_of(weights)
     if run.is_main:
-        checkpoint.save_tree(run.path / "model.safetensors", weights)
+        weight_files.save_tree(run.path / "model.safetensors", weights)
         if sigma:
-            checkpoint.save_tree(run.path / "sigma.safetensors", sigma)
-        from projects.deepcabac import training_plots  # matplotlib takes seconds to import
+            weight_files.save_tree(run.path / "sigma.safetensors", sigma)
+        from projects.deepcabac import plots  # matplotlib takes seconds to import
 
-        training_plots.draw(run, weights)
-    test = datasets.Split(data.test_images, data.test_labels)
-    return {
-        "dataset": data.name,
-        "fallback_for": data.fallback_for,
-        "validation_accuracy": accuracy(weights, validation),
-        "test_accuracy": accuracy(weights, test),
-        "validation_images": len(validation.images),
-        "test_images": len(test.images),
-        "values": models.count(weights),
-        "float32_bytes": 4 * models.count(weights),
-        "nonzero_percent": 100 * overall_share(weights),
-        "nonzero_percent_by_layer": {name: 100 * share for name, share in layer_shares(weights).items()},
+        plots.draw_training(run, metrics.read(run.metrics.path)[1], list(kernels))
+    result = classifier.describe(network, weights)
+    return result | {
+        "validation_images": len(network.validation.images),
+        "float32_bytes": 4 * result["values"],
+        "nonzero_percent": 100 * pruning.nonzero_share(kernels),
+        "nonzero_percent_by_layer": {name: 100 * pruning.nonzero_share(kernel) for name, kernel in kernels.items()},
         "steps": plan.total,
     }
 
 
-def create_network(config: TrainConfig, data: datasets.Dataset, *, plain: bool = False) -> nnx.Module:
-    """Returns the untrained network of a config; with `plain` the one of common.models, without posteriors."""
-    has_posterior = config.method == "sparse_vd" and not plain
-    return model.create(
-        config.model,
-        rngs=nnx.Rngs(config.seed),
-        width=config.width,
-        num_classes=len(data.classes),
-        input_shape=data.train_images.shape[1:],
-        initial_log_variance=config.initial_log_variance if has_posterior else None,
-    )
+def load_dataset(settings: TrainConfig) -> datasets.Dataset:
+    """Returns the data set of a training, cut to `train_images` where there is such a limit."""
+    data = zoo.load_dataset(settings.dataset, fallback=None if settings.fallback == "none" else settings.fallback)
+    count = settings.train_images
+    if count is None:
+        return data
+    if count > len(data.train_images):
+        raise ValueError(f"--train_images={count}, but {data.name} has {len(data.train_images)}: give at most that")
+    return dataclasses.replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count])
 
 
-def make_accuracy(config: TrainConfig, data: datasets.Dataset):
-    """Returns `(weights, split) -> share of images that the plain network with these stored weights gets right`."""
-    apply = models.apply_function(create_network(config, data, plain=True))
-    preprocess = models.standardise(data.mean, data.std)
+def for_stand_in(settings: TrainConfig) -> TrainConfig:
+    """Returns settings that suit the thousand digits of scikit-learn where they stand in for a large data set.
 
-    def accuracy(weights: dict, split: datasets.Split) -> float:
-        return models.evaluate(apply, weights, *split, preprocess=preprocess).accuracy
-
-    return accuracy
+    They want more passes in smaller batches, and a KL term that does not outweigh so few images.
+    """
+    schedule = {"epochs": 60, "fine_tune_epochs": 0, "batch_size": 32, "learning_rate": 2e-3, "decay_start": 0.5}
+    return dataclasses.replace(settings, kl_weight=0.1, kl_start=5, kl_warmup=20, **schedule)
 
 
-def kernels(weights: dict) -> dict[str, np.ndarray]:
-    """Returns layer name -> kernel of a stored tree."""
+def kernels_of(weights: dict) -> dict[str, np.ndarray]:
+    """Returns layer name -> kernel of a tree of weights."""
     flat = weight_files.flatten(weights)
     return {path.removesuffix("/kernel"): value for path, value in flat.items() if path.endswith("/kernel")}
-
-
-def layer_shares(weights: dict) -> dict[str, float]:
-    """Returns layer name -> share of its kernel that is not zero."""
-    return {name: sparsify.nonzero_share(kernel) for name, kernel in kernels(weights).items()}
-
-
-def overall_share(weights: dict) -> float:
-    """Returns the share of nonzero weights over all kernels."""
-    return sparsify.nonzero_share(kernels(weights))
 
 
 if __name__ == "__main__":

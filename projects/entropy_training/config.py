@@ -1,32 +1,60 @@
-"""The flags of `train`: network and data, the relaxation and its schedules, the rate, and what follows the training."""
+"""The flags of the verbs: floating-point training, entropy-constrained training from there, and its baselines."""
 
 import dataclasses
 
 from common import config
-from projects.entropy_training.pretrain import DATASETS, MODELS, PretrainConfig
+from common.training.config import ClassifierConfig, SupervisedConfig
 
+MODELS = ("lenet_300_100", "lenet5", "small_vgg16")
 PARAMETRISATIONS = ("proximity", "theta", "ste")
 RATES = ("entropy", "conditional", "static")
+BASELINES = ("uniform", "lloyd", "magnitude")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """One entropy-constrained training. Epochs are passes over the training images without those kept apart."""
+class PretrainConfig(ClassifierConfig):
+    """One training in floating point."""
 
     model: str = config.field("lenet_300_100", "network", choices=MODELS)
-    width: float = config.field(1.0, "factor on the number of channels and hidden units", exclusive_minimum=0.0)
-    dataset: str = config.field("mnist", "images", choices=DATASETS)
-    seed: int = config.field(0, "of noise, order and shifts of the images, and of the pretraining", minimum=0)
-    validation_images: int | None = config.field(
-        None, "last training images, kept apart to choose settings (none: 5,000, or a fifth of a small set)", minimum=1
-    )
-    batch_size: int = config.field(128, "images a step", minimum=1)
-    shift: int = config.field(0, "training images move by up to so many pixels each way", minimum=0)
-    flip: bool = config.field(False, "half of the training images are mirrored left to right")
+    dataset: str | None = "mnist"
+    epochs: int = 30
+    warmup: float = 0.0
+    decay_start: float = 0.5
+    checkpoint_steps: int = 1000
 
-    checkpoint: str | None = config.field(
-        None, "network to start from: a run directory of pretrain, .safetensors, .npz (none: pretrains one first)"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrainConfig(SupervisedConfig):
+    """A training with Adam that starts from a trained network."""
+
+    model: str = config.field("lenet_300_100", "network", choices=MODELS)
+    dataset: str | None = "mnist"
+    epochs: int = 30
+    decay_start: float = config.field(
+        0.5, "share of the epochs after which the learning rate falls linearly to 0", minimum=0.0, maximum=1.0
     )
+    checkpoint_steps: int = 1000
+    checkpoint: str | None = config.field(None, "network to start from: a run directory, .safetensors, .npz")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineConfig(RetrainConfig):
+    """One baseline; flags of the training count for magnitude pruning alone."""
+
+    checkpoint: str | None = config.field(config.REQUIRED, "the trained network: a run directory, .safetensors, .npz")
+    method: str = config.field(
+        "uniform", "how its weights are quantised (see the verb's description)", choices=BASELINES
+    )
+    density: float = config.field(
+        0.05, "share of the weights that magnitude pruning leaves", exclusive_minimum=0.0, maximum=1.0
+    )
+    tolerance: float = config.field(0.005, "share of images kept apart that the file may lose", minimum=0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(RetrainConfig):
+    """One entropy-constrained training; without --checkpoint it pretrains first."""
+
     pretrain_epochs: int = config.field(30, "passes of that pretraining", minimum=1)
     pretrain_rate: float = config.field(1e-3, "its learning rate", exclusive_minimum=0.0)
 
@@ -39,12 +67,7 @@ class TrainConfig:
     levels: int = config.field(
         33, "centroids of a layer, odd", minimum=3, check=lambda k: None if k % 2 else "an odd number: one is 0"
     )
-    epochs: int = config.field(30, "passes of entropy-constrained training", minimum=1)
-    learning_rate: float = config.field(1e-3, "of Adam, on latent weights and biases", exclusive_minimum=0.0)
     centroid_rate: float = config.field(0.1, "learning rate of centroids, in units of learning_rate", minimum=0.0)
-    decay_start: float = config.field(
-        0.5, "share of the epochs after which the learning rate falls linearly to 0", minimum=0.0, maximum=1.0
-    )
     sharpness: tuple[float, float] = config.field(
         (2.0, 40.0),
         "beta d^2 / 2 at the start and at the end, d the gap of the grid; it rises geometrically",
@@ -76,7 +99,9 @@ class TrainConfig:
         minimum=0,
     )
     target_bytes: int | None = config.field(
-        None, "rate target: alpha follows by dual ascent so that the relaxed size reaches it", minimum=1
+        None,
+        "largest file: alpha follows by dual ascent towards it, then the price of a bit at hardening rises to fit",
+        minimum=1,
     )
     ascent_rate: float = config.field(2e-4, "step of that ascent a training step", exclusive_minimum=0.0)
 
@@ -94,7 +119,6 @@ class TrainConfig:
     small_tolerance: float = config.field(
         0.0005, "share of images kept apart that coarser biases and norms may lose", minimum=0.0
     )
-    checkpoint_steps: int = config.field(1000, "steps between two checkpoints", minimum=1, identity=False)
 
     def __post_init__(self):
         if self.sharpness[1] < self.sharpness[0]:
@@ -107,15 +131,5 @@ class TrainConfig:
 
 def pretraining(settings: TrainConfig) -> PretrainConfig:
     """Returns the floating-point training that a training without a checkpoint starts with."""
-    return PretrainConfig(
-        model=settings.model,
-        width=settings.width,
-        dataset=settings.dataset,
-        seed=settings.seed,
-        validation_images=settings.validation_images,
-        epochs=settings.pretrain_epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.pretrain_rate,
-        shift=settings.shift,
-        flip=settings.flip,
-    )
+    shared = {field.name: getattr(settings, field.name) for field in dataclasses.fields(SupervisedConfig)}
+    return PretrainConfig(**shared | {"epochs": settings.pretrain_epochs, "learning_rate": settings.pretrain_rate})

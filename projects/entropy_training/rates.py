@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kernels import entropy
+from kernels import soft_entropy
 
 CONTEXTS = {"entropy": 1, "conditional": 2, "static": 3}
 
@@ -27,7 +27,7 @@ def context_members(rate: str, levels: int) -> np.ndarray:
 
 def bits(rate: str, counts: jax.Array) -> jax.Array:
     """Returns the bits of a group from its expected counts [contexts, K], the middle label being the zero."""
-    return static_bits(counts) if rate == "static" else entropy.bits_of_counts(counts)
+    return static_bits(counts) if rate == "static" else soft_entropy.bits_of_counts(counts)
 
 
 def static_bits(counts: jax.Array) -> jax.Array:
@@ -41,11 +41,11 @@ def static_bits(counts: jax.Array) -> jax.Array:
     half = counts.shape[-1] // 2
     negative, zero, positive = counts[:, :half], counts[:, half], counts[:, half + 1 :]
     below, above = negative.sum(axis=1), positive.sum(axis=1)
-    total = entropy.bits_of_counts(jnp.stack([zero, below + above], axis=1))  # significance
-    total += entropy.bits_of_counts(jnp.stack([below, above], axis=1))  # sign
+    total = soft_entropy.bits_of_counts(jnp.stack([zero, below + above], axis=1))  # significance
+    total += soft_entropy.bits_of_counts(jnp.stack([below, above], axis=1))  # sign
     for magnitudes in (negative.sum(axis=0)[::-1], positive.sum(axis=0)):  # of magnitude 1, 2, ...
         larger = jnp.flip(jnp.cumsum(jnp.flip(magnitudes))) - magnitudes
-        total += entropy.bits_of_counts(jnp.stack([magnitudes, larger], axis=1))
+        total += soft_entropy.bits_of_counts(jnp.stack([magnitudes, larger], axis=1))
     return total
 
 

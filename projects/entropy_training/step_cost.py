@@ -4,20 +4,22 @@
 """
 
 import dataclasses
-import statistics
-import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from common import app, config, files, models
+from common import app, config
+from common.models import zoo
 from common.runs import provenance
 from common.training import augmentation, classifier, step
-from projects.entropy_training import model, pretrain, published, steps
-from projects.entropy_training.config import TrainConfig
-from projects.entropy_training.pretrain import PretrainConfig
+from kernels import timing
+from projects.entropy_training import description_length, relaxation
+from projects.entropy_training.config import PretrainConfig, TrainConfig
+from projects.entropy_training.page import STEP_COST, page
 
-STEPS_OF_A_PLAN = 55_000  # images an epoch, which only sets the schedules
+FLAGS = {"dataset": "digits", "shift": 1}
+STEPS = 1000  # of the plain training, which only sets its schedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,50 +34,51 @@ class StepCostConfig:
 
 def main(settings: StepCostConfig, run: app.Run) -> dict:
     """Times plain steps, coded ones and coded ones with noise in turn; returns medians in seconds."""
-    data = pretrain.load_dataset("digits")
-    contestants = {
-        "plain": plain_step(data), "coded": coded_step(data, settings.levels, False),
-        "noisy": coded_step(data, settings.levels, True),
-    }  # fmt: skip
+    stamp = page.stamp() if settings.publish else provenance.stamp()
     images = np.random.default_rng(0).integers(0, 255, (settings.batch_size, 28, 28, 1), np.uint8)
     batch = {"images": images, "labels": np.arange(settings.batch_size) % 10}
-    seconds = {name: [] for name in contestants}
-    for repeat in range(settings.repeats + 3):
-        for name, (advance, state) in contestants.items():
-            began = time.perf_counter()
-            state, metrics = advance(state, batch)
-            jax.block_until_ready((state.parameters, metrics))
-            if repeat >= 3:
-                seconds[name].append(time.perf_counter() - began)
-            contestants[name] = (advance, state)
-    median = {name: statistics.median(times) for name, times in seconds.items()}
+    steps = {
+        "plain": plain_step(),
+        "coded": coded_step(settings.levels, has_noise=False),
+        "noisy": coded_step(settings.levels, has_noise=True),
+    }
+    calls = {name: repeated(*start, batch) for name, start in steps.items()}
+    timings = timing.in_turn(calls, repeats=settings.repeats, warm_up=3)
     result = {
-        "levels": settings.levels, "batch_size": settings.batch_size, "repeats": settings.repeats, "median_s": median,
-        "times_plain": {name: value / median["plain"] for name, value in median.items()},
-        "provenance": provenance.stamp(),
+        "levels": settings.levels, "batch_size": settings.batch_size, "repeats": settings.repeats,
+        "median_s": timing.medians(timings), "times_plain": timing.relative(timings, "plain"), "provenance": stamp,
     }  # fmt: skip
-    if settings.publish:
-        files.write_json(published.RESULTS / f"{published.STEP_COST}.json", result)
+    if settings.publish and run.is_main:
+        page.write(STEP_COST, result)
     return result
 
 
-def plain_step(data):
-    """Returns (step, state) of a floating-point training."""
-    settings = PretrainConfig(dataset="digits", shift=1)
-    optimizer = classifier.make_optimizer(settings, 1000)
-    merge, state = step.initial_state(pretrain.create_network(settings, data), optimizer, 0)
-    inputs = augmentation.inputs_of(models.standardise(data.mean, data.std), settings.shift)
-    return jax.jit(step.make_step(merge, optimizer, inputs)), state
+def repeated(advance: Callable, state: step.State, batch: dict) -> Callable[[], tuple]:
+    """Returns a call without arguments that makes the next step, and returns parameters and metrics."""
+    advance = jax.jit(advance)
+
+    def call():
+        nonlocal state
+        state, metrics = advance(state, batch)
+        return state.parameters, metrics
+
+    return call
 
 
-def coded_step(data, levels: int, noisy: bool):
-    """Returns (step, state) of an entropy-constrained training."""
-    settings = TrainConfig(dataset="digits", shift=1, levels=levels, linear_noise=noisy)
-    network = pretrain.create_network(settings, data, **model.coded_options("lenet_300_100", levels))
-    model.start_from(network, models.to_tree(pretrain.create_network(settings, data)), 2.0)
-    plan = steps.make_plan(settings, STEPS_OF_A_PLAN)
-    graph, state = steps.initial_state(settings, network, plan)
-    return jax.jit(steps.make_step(settings, graph, plan, models.standardise(data.mean, data.std))), state
+def plain_step() -> tuple[Callable, step.State]:
+    """Returns step and state of a floating-point training."""
+    settings = PretrainConfig(**FLAGS)
+    network, optimizer = zoo.untrained(settings), classifier.make_optimizer(settings, STEPS)
+    merge, state = step.initial_state(network.module, optimizer, settings.seed)
+    return step.make_step(merge, optimizer, augmentation.inputs_of(network.preprocess, settings.shift)), state
+
+
+def coded_step(levels: int, has_noise: bool) -> tuple[Callable, step.State]:
+    """Returns step and state of an entropy-constrained training."""
+    settings = TrainConfig(**FLAGS, levels=levels, linear_noise=has_noise)
+    network = zoo.untrained(settings)
+    coded = relaxation.create_network(settings, network.data, network.params)
+    return description_length.prepare(settings, network, coded)[1:]
 
 
 if __name__ == "__main__":

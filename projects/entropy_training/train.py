@@ -6,71 +6,66 @@ those of the decoded weights. Settings are chosen on training images kept apart;
 end.
 """
 
-import dataclasses
-import pathlib
-import time
-
 import numpy as np
 from flax import nnx
 
-from common import app, datasets, files, models
-from common.runs import metrics
-from common.training import checkpoint, supervised
-from kernels import entropy, entropy_coding
+from common import app, files, weight_files
+from common.models import zoo
+from common.study import parts
+from common.training import classifier, step
+from kernels import soft_entropy
+from projects.entropy_training import coding, description_length, hardening, pictures, pretrain, relaxation, tuning
 from projects.entropy_training import config as config_lib
-from projects.entropy_training import hardening, model, plots, pretrain, sizes, steps
 from projects.entropy_training.config import TrainConfig
 
 EVERY = 10_000  # training images from which running statistics are measured anew
+FEW = 2000  # of them after every epoch
+ITERATIONS = 30  # of the last hardening
 
 
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the file and pictures, and returns what goes to `result.json`."""
-    data = pretrain.load_dataset(settings.dataset)
-    train, validation = datasets.split_validation(data, settings.validation_images)
-    test = datasets.Split(data.test_images, data.test_labels)
+    network = zoo.untrained(settings)
     weights = starting_weights(settings, run)
-    correct = hardening.make_judge(settings, data)
 
     def accuracy(weights: dict) -> float:
-        return float(correct(weights, validation).mean())
+        return network.accuracy(weights, network.validation)
 
-    began = time.monotonic()
-    network = constrain(settings, run, data, train, weights, accuracy)
-    labelled = hardening.harden(network, settings, settings.sharpness[1], run, iterations=30)
+    labelled, factor = harden(settings, constrain(settings, run, network, weights))
+    for name in (name for name, labels in labelled.labels.items() if not np.ptp(labels)):
+        run.log(f"warning: all weights of {name} have the same label; it is stored in 0 bits")
     hard = accuracy(labelled.tree())
-    labelled = hardening.tune(labelled, settings, data, train, run)
-    labelled = hardening.fresh_statistics(labelled, settings, data, train.images[:EVERY])
-    written, decoded, small_step = sizes.write(labelled, accuracy, settings.small_tolerance)
-    run.log(f"trained and written in {time.monotonic() - began:.0f} s")
-    counted = sizes.measure(labelled, written)
-    before, after = correct(weights, test), correct(decoded, test)
+    labelled = tuning.tune(labelled, settings, network, run)
+    labelled = tuning.fresh_statistics(labelled, settings, network, network.train.images[:EVERY])
+    data, decoded, small_step = coding.write(labelled, accuracy, settings.small_tolerance)
+    sizes, rows = coding.measure(labelled, data), coding.layer_bits(labelled)
+    before, after = network.correct(weights, network.test), network.correct(decoded, network.test)
     if run.is_main:
-        files.write_atomically(run.path / "model.dcb", written)
-        checkpoint.save_tree(run.path / "model.safetensors", decoded)
-    rows = predicted_bits(labelled)
-    run.table("bits", *bits_table(rows))
-    plots.draw(run, labelled, rows, counted)
+        files.write_atomically(run.path / "model.dcb", data)
+        weight_files.save_tree(run.path / "model.safetensors", decoded)
+        pictures.draw(run, labelled, rows)
+    note = "The codeword of each layer in storage order, presets chosen; the file may store the last axis first."
+    run.table(
+        "bits", list(rows[0]), [list(row.values()) for row in rows], "Predicted and true bits of the labels", note
+    )
     unmet = []
-    if settings.target_bytes is not None and len(written) > settings.target_bytes:
+    if settings.target_bytes is not None and len(data) > settings.target_bytes:
         advice = "train for more epochs, or give a larger --ascent_rate, --alpha to start from, or --harden_weight"
-        unmet = [f"--target_bytes={settings.target_bytes}: the file takes {len(written)} bytes; {advice}"]
+        unmet = [f"--target_bytes={settings.target_bytes}: the file takes {len(data)} bytes; {advice}"]
     return ({"unmet": unmet} if unmet else {}) | {
-        "dataset": data.name,
+        **classifier.describe(network, decoded),
         "alpha": settings.alpha,
-        "bytes": len(written),
-        "ratio": counted.ratios()["file"],
-        "bits": dataclasses.asdict(counted),
-        "ratios": counted.ratios(),
+        "bytes": len(data),
+        "ratio": 32 * sizes["values"] / sizes["file"],
+        "bits": sizes,
         "float_validation_accuracy": accuracy(weights),
         "hard_validation_accuracy": hard,
-        "validation_accuracy": accuracy(decoded),
         "float_test_accuracy": float(before.mean()),
-        "test_accuracy": float(after.mean()),
         "test_images_lost": int(np.sum(before & ~after)),
         "test_images_won": int(np.sum(after & ~before)),
-        "nonzero_percent": 100 * nonzero_share(labelled),
+        "nonzero_percent": 100 * labelled.nonzero_share,
         "centroids_used": {name: len(np.unique(labels)) for name, labels in labelled.labels.items()},
+        "harden_weight": factor * settings.harden_weight,
         "small_step": small_step,
         "layers": rows,
     }
@@ -80,91 +75,56 @@ def starting_weights(settings: TrainConfig, run: app.Run) -> dict:
     """Returns the floating-point weights: of the checkpoint, or of a pretraining kept in `run.path`/pretrain."""
     if settings.checkpoint is not None:
         run.inputs(settings.checkpoint)
-        return checkpoint.load_tree(settings.checkpoint)
-    folder = run.path / "pretrain"
-    if not (folder / "model.safetensors").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        inner = dataclasses.replace(run, path=folder, metrics=metrics.Metrics(folder / "metrics.csv"))
-        pretrain.main(config_lib.pretraining(settings), inner)
-    return checkpoint.load_tree(folder)
+        return weight_files.load_tree(settings.checkpoint)
+    stage = parts.stage(run, "pretrain")
+    if not (stage.path / "model.safetensors").is_file():
+        pretrain.main(config_lib.pretraining(settings), stage)
+    return weight_files.load_tree(stage.path)
 
 
-def constrain(settings: TrainConfig, run: app.Run, data, train, weights: dict, accuracy) -> nnx.Module:
+def constrain(settings: TrainConfig, run: app.Run, network: zoo.Network, weights: dict) -> nnx.Module:
     """Returns the network after entropy-constrained training; every epoch logs the hard network beside the soft one."""
-    has_logits = settings.parametrisation == "theta"
-    options = model.coded_options(settings.model, settings.levels, has_logits=has_logits)
-    network = model.start_from(pretrain.create_network(settings, data, **options), weights, settings.sharpness[0])
-    plan = steps.make_plan(settings, len(train.images))
-    graph, state = steps.initial_state(settings, network, plan)
+    coded = relaxation.create_network(settings, network.data, weights)
+    merge, advance, state = description_length.prepare(settings, network, coded)
+    epoch = len(network.train.images) // settings.batch_size
 
-    def hardened(state: steps.State) -> hardening.Labelled:
-        network = nnx.merge(graph, state.parameters, state.statistics)
-        return hardening.harden(network, settings, float(steps.sharpness_at(settings, plan, int(state.done))), run)
-
-    def evaluate(state: steps.State) -> dict[str, float]:
-        labelled = hardened(state)
-        share = nonzero_share(labelled)
-        if share == 0:
+    def evaluate(state: step.State) -> dict[str, float]:
+        sharpness = description_length.sharpness_at(settings, int(state.done) / (settings.epochs * epoch))
+        labelled = hardening.harden(merge(state.parameters, state.statistics), settings, float(sharpness))
+        if labelled.nonzero_share == 0:
             raise ValueError("every weight became 0: give a smaller --alpha, or less --sharpness at the start")
+        fresh = tuning.fresh_statistics(labelled, settings, network, network.train.images[:FEW])
         return {
-            "hard_accuracy": accuracy(hardening.fresh_statistics(labelled, settings, data, train.images[:2000]).tree()),
-            "entropy_bits": sum(entropy.empirical_bits(labels) for labels in labelled.labels.values()),
-            "stream_bits": 8 * sum(sizes.label_streams(labelled).values()),
-            "nonzero": share,
+            "hard_accuracy": network.accuracy(fresh.tree(), network.validation),
+            "entropy_bits": sum(soft_entropy.empirical_bits(labels) for labels in labelled.labels.values()),
+            "stream_bits": 8 * sum(coding.label_streams(labelled).values()),
+            "nonzero": labelled.nonzero_share,
         }
 
-    state = supervised.train(
+    state = classifier.fit(
+        settings,
         run,
-        steps.make_step(settings, graph, plan, models.standardise(data.mean, data.std)),
+        network,
+        advance,
         state,
-        {"images": train.images, "labels": train.labels},
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
         evaluate=evaluate,
-        log_every=plan.epoch,
-        checkpoint_steps=settings.checkpoint_steps,
+        log_every=epoch,
         description=f"{settings.model} {settings.parametrisation}",
     )
-    return nnx.merge(graph, state.parameters, state.statistics)
+    return merge(state.parameters, state.statistics)
 
 
-def nonzero_share(labelled: hardening.Labelled) -> float:
-    """Returns the share of weights whose label is not the zero."""
-    found = sum(np.count_nonzero(labels != len(labelled.centroids[n]) // 2) for n, labels in labelled.labels.items())
-    return float(found / sum(labels.size for labels in labelled.labels.values()))
+def harden(settings: TrainConfig, coded: nnx.Module) -> tuple[hardening.Labelled, float]:
+    """Returns the network in hard labels, and the factor on the price of a bit: 1 but where a file must have a size."""
 
+    def at(factor: float) -> hardening.Labelled:  # at a high price, iterations would end in a network of zeros
+        iterations = ITERATIONS if factor == 1 else 0
+        return hardening.harden(coded, settings, settings.sharpness[1], iterations, factor)
 
-def predicted_bits(labelled: hardening.Labelled) -> list[dict]:
-    """Returns a row a layer: its bits by the entropy, by the rate estimates of the coder, and in its true codeword."""
-    rows = []
-    for name, labels in labelled.labels.items():
-        levels, values = entropy.labels_to_levels(labels, labelled.centroids[name])
-        rows.append(
-            {
-                "layer": name,
-                "weights": int(labels.size),
-                "nonzero": int(np.count_nonzero(levels)),
-                "centroids": len(values),
-                "entropy": entropy.empirical_bits(labels),
-                "static": float(entropy_coding.rate_static(levels)),
-                "exact": float(entropy_coding.rate_exact(levels, presets=True)),
-                "codeword": 8 * entropy_coding.stream_length(levels),
-            }
-        )
-    return rows
+    def size(labelled: hardening.Labelled) -> int:  # with the finest biases: tuning changes less than they take
+        return len(coding.encode(labelled, coding.SMALL_STEPS[-1])[0])
 
-
-def bits_table(rows: list[dict]) -> tuple[list[str], list[list], str, str]:
-    """Returns (columns, rows, title, note) for `run.table`."""
-    columns = list(rows[0])
-    note = "The codeword of each layer in storage order, presets chosen; the file may store the last axis first."
-    return columns, [[row[column] for column in columns] for row in rows], "Predicted and true bits of the labels", note
-
-
-def path_of_file(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the coded network in a run directory of `train`."""
-    return folder / "model.dcb"
+    return (at(1.0), 1.0) if settings.target_bytes is None else hardening.harden_to(settings.target_bytes, size, at)
 
 
 if __name__ == "__main__":

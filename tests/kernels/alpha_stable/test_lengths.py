@@ -51,6 +51,7 @@ def test_the_table_is_the_median():
     assert alpha_stable.length_table(300) is alpha_stable.length_table(300)  # made once
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("alpha", "dim", "words"),
     [

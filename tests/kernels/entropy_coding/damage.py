@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from kernels.entropy_coding import container
+from kernels.entropy_coding.container import file
 
 PREFIX = struct.Struct("<4sHHI")
 
@@ -29,7 +29,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 def plain(image: bytes) -> bytes:
     """The same network in the older form of the file, with a check sum for each stream and nothing deflated."""
-    return container.write(*container.read(image), compact=False)
+    return file.write(*file.read(image), compact=False)
 
 
 def take_apart(image: bytes) -> dict:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kernels import entropy_coding
-from kernels.entropy_coding import choices
-from kernels.entropy_coding.tensor import checked_levels, encode_levels, plan, sample
+from kernels.entropy_coding.codeword import checked_levels, choose_presets, encode_levels, sample
+from kernels.entropy_coding.container import choices
 from tests.kernels.entropy_coding import damage, random_tensors
 
 
@@ -127,5 +127,6 @@ def test_presets_of_a_sample_suit_the_whole(scale, more):
     q = np.rint(scale * np.random.default_rng(6).standard_t(3, (1, 1 << 21))).astype(np.int32)
     levels, options = checked_levels(q, 11, False, 0, 0)
     assert sample(levels, options).size < levels.size // 8
-    sampled, whole = (len(encode_levels(levels, options, plan(levels, options, sampled=s))) for s in (True, False))
+    presets = [choose_presets(levels, options, sampled=sampled) for sampled in (True, False)]
+    sampled, whole = (len(encode_levels(levels, options, states)) for states in presets)
     assert sampled <= whole * (1 + more) + 2

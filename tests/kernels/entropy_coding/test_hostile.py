@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from kernels import entropy_coding
-from kernels.entropy_coding import Codebook, Quantized, container, layout
+from kernels.entropy_coding import Codebook, Quantized
+from kernels.entropy_coding.container import file, layout
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
+
+pytestmark = pytest.mark.usefixtures("unchecked")  # time and memory are bounded here, and checks take both
 
 LIMIT = 1 << 20  # max_output_bytes of the damaged files
 SLACK = 3 << 20  # pieces in flight, the interpreter
@@ -411,10 +414,10 @@ def test_steps_of_parameters_take_two_bytes(qp):
     sizes = []
     for exact in (step, step * 1.0001):
         entry.step = exact
-        image = container.write([entry], [stream])
+        image = file.write([entry], [stream])
         sizes.append(len(image))
-        assert container.read(image)[0][0].step == exact
-        assert container.read(damage.plain(image))[0][0].step == exact
+        assert file.read(image)[0][0].step == exact
+        assert file.read(damage.plain(image))[0][0].step == exact
     assert sizes[1] - sizes[0] in (7, 8)
     header = damage.header_of(image).replace(b"\0" + struct.pack("<d", entry.step), damage.varint(2002))
     with pytest.raises(ValueError, match="step is 2002"):

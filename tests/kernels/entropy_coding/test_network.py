@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies
 
 from kernels import entropy_coding
-from kernels.entropy_coding import Codebook, Quantized, layout
+from kernels.entropy_coding import Codebook, Quantized
+from kernels.entropy_coding.container import layout
 from tests.kernels.entropy_coding import cases, damage, random_tensors, trees
 from tests.kernels.entropy_coding.trees import same
 

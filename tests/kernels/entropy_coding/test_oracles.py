@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kernels import entropy_coding
-from kernels.entropy_coding import constants, presets
-from kernels.entropy_coding.tensor import Options, matrix_shape
+from kernels.entropy_coding.codeword import make_options
+from kernels.entropy_coding.core import constants, presets
 from tests.kernels.entropy_coding import cases, random_tensors
 from tests.kernels.entropy_coding.test_recorded_streams import STREAMS
 from tests.kernels.oracles import cabac
@@ -72,7 +72,7 @@ def test_costs_of_all_presets(shape, density, options):
     if options.get("dq"):
         q = random_tensors.on_trellis_grid(q, options.get("scan", 0)).astype(np.int32)
     n_unary, dq = options.get("n_unary", 11), options.get("dq", False)
-    coder = Options(n_unary, dq, options.get("scan", 0), 0, *matrix_shape(q.shape))
+    coder = make_options(q.shape, n_unary, dq, options.get("scan", 0), 0)
     levels = q.reshape(coder.height, coder.width)
     levels.flags.writeable = False
     found = presets.costs(

@@ -76,6 +76,7 @@ def test_the_trellis_takes_the_order_of_axes_by_bits_and_errors():
         assert sizes[1] < 0.9 * sizes[0] and errors[1] <= errors[0] * (1 + 1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -98,15 +99,15 @@ def test_options_that_make_no_sense(options, message):
 
 
 def test_a_file_that_is_not_what_was_to_be_written_is_told(monkeypatch):
-    from kernels.entropy_coding import network
+    from kernels.entropy_coding.container import compression
 
-    leaves = network.decoded_leaves
+    leaves = compression.decoded_leaves
 
     def damaged(data, jobs):
-        found = leaves(data, jobs)
-        found[0].q[0, 0] += 1
-        return found
+        decoded = leaves(data, jobs)
+        decoded[0].q[0, 0] += 1
+        return decoded
 
-    monkeypatch.setattr(network, "decoded_leaves", damaged)
+    monkeypatch.setattr(compression, "decoded_leaves", damaged)
     with pytest.raises(RuntimeError, match="'w' does not decode"):
         entropy_coding.compress({"w": trees.weights((60, 50), 1)}, step=0.1, check=True)

@@ -106,15 +106,16 @@ def test_memory_layout_does_not_matter():
         np.testing.assert_array_equal(entropy_coding.decode_tensor(data, q.shape), q)
 
 
+@pytest.mark.usefixtures("unchecked")  # an option as a bool of NumPy's
 def test_the_core_is_compiled_once():
     """Another owner, layout or width of the same values must not cost ten seconds of compilation."""
-    from kernels.entropy_coding import decoder, encoder, presets
+    from kernels.entropy_coding.core import decoder, encoder, presets
 
     q = cases.levels(100, 400, 3, 5).reshape(10, 10)
     entropy_coding.encode_tensor(np.zeros((1, 1), int), dq=True)
     test_memory_layout_does_not_matter()
     entropy_coding.encode_tensor(q, n_unary=np.int32(11), scan=np.int8(1), dq=np.bool_(False), profile=np.int16(0))
-    for function in (encoder.encode, encoder.first_wrong_parity, decoder.start_decoding, presets._run):
+    for function in (encoder.encode, encoder.first_wrong_parity, decoder.start_decoding, presets._charge_all):
         assert len(function.entries) == 1, function
     assert len(decoder.decode_rows.entries) <= 3  # int8, int16 and int32 levels
 

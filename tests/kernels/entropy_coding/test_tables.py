@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernels.entropy_coding import constants, places
+from kernels.entropy_coding.core import constants, contexts
 from tests.kernels.oracles import cabac
 from tests.kernels.oracles import presets as preset_oracle
 from tests.kernels.oracles import rdo as rdo_oracle
@@ -37,7 +37,7 @@ def test_lps_width_of_every_state_and_span():
         {16 * fast + slow for fast, slow in [(f[i], s[i]) for f, s in STATES for i in (0, -1)]} | {-1, 0}
     ):
         expected = [cabac.lps_range(state, int(span)) for span in spans]
-        assert [int(places.lps_width.py_func((state >> 3) + 512, span)) for span in spans] == expected
+        assert [int(contexts.lps_width.py_func((state >> 3) + 512, span)) for span in spans] == expected
     assert constants.LPS_TABLE.tolist() == cabac.M
     assert constants.STEP_TABLE.tolist() == cabac.T
     narrowest = [(cabac.M[i] * ((r >> 5) + 1)) >> 3 for i in range(32) for r in range(256, 511)]
@@ -67,7 +67,7 @@ def test_costs_are_those_of_complementary_probabilities():
 @pytest.mark.parametrize("preset", range(9))
 def test_successors_and_costs_of_every_reachable_state(preset):
     fast_states, slow_states = STATES[preset]
-    start = int(places.START[preset])
+    start = int(contexts.START[preset])
     fast_base = (start >> 16) - cabac.PRESETS[preset][3]
     slow_base = (start & 0xFFFF) - (cabac.PRESETS[preset][2] - 16 * cabac.PRESETS[preset][3])
     context = cabac.Context(preset)
@@ -75,14 +75,14 @@ def test_successors_and_costs_of_every_reachable_state(preset):
         for fast, slow in [(f, slow_states[0]) for f in fast_states] + [(fast_states[-1], s) for s in slow_states]:
             context.s0, context.s1 = fast, slow
             place = np.uint32((fast_base + fast) << 16 | (slow_base + slow))
-            index = places.bin_index.py_func(place)
+            index = contexts.bin_index.py_func(place)
             assert (index >= 512) == (16 * fast + slow >= 0)
-            assert places.BIN_COST[value, index] == preset_oracle.bin_cost(context, value)
-            assert places.EXPECTED_COST[value, index] == rdo_oracle.bin_cost(context, value)
-            assert places.lps_width.py_func(index, 333) == cabac.lps_range(context.state(), 333)
+            assert contexts.BIN_COST[value, index] == preset_oracle.bin_cost(context, value)
+            assert contexts.EXPECTED_COST[value, index] == rdo_oracle.bin_cost(context, value)
+            assert contexts.lps_width.py_func(index, 333) == cabac.lps_range(context.state(), 333)
             context.update(value)
             after = (fast_base + context.s0) << 16 | (slow_base + context.s1)
-            assert places.moved.py_func(place, value) == after
+            assert contexts.next_context.py_func(place, value) == after
 
 
 def test_even_levels_return_every_trellis_state():

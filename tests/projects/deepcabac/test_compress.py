@@ -13,11 +13,11 @@ import pytest
 
 from common import app, weight_files
 from common.runs import run_directory
-from common.training import checkpoint
 from kernels import entropy_coding
-from projects.deepcabac import compress, decompress, demo, inspect, parts, quantization, sensitivity, tables
-from projects.deepcabac.compress import CompressConfig
-from projects.deepcabac.quantization import Network, Rule
+from projects.deepcabac import compress, decompress, demo, inspect, quantization, sensitivity, study, training_state
+from projects.deepcabac.config import CompressConfig
+from projects.deepcabac.network import Network
+from projects.deepcabac.quantization import Rule
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -36,7 +36,7 @@ def made_up(seed=0, rows=60, columns=80) -> dict:
 @pytest.fixture
 def model(tmp_path) -> pathlib.Path:
     path = tmp_path / "model.npz"
-    checkpoint.save_tree(path, made_up())
+    weight_files.save_tree(path, made_up())
     return path
 
 
@@ -52,14 +52,14 @@ def config_for(model, **flags) -> CompressConfig:
 @pytest.mark.parametrize("form", ["weights.npz", "weights.safetensors", "weights"])
 def test_there_and_back(form, model, run, tmp_path):
     source = tmp_path / ("in_" + form)
-    checkpoint.save_tree(source, checkpoint.load_tree(model))
+    weight_files.save_tree(source, weight_files.load_tree(model))
     flags = config_for(source, step=0.02, small_relative_step=0.05, rate_weight=0.05)
     result = compress.main(flags, run)
     data = pathlib.Path(flags.output).read_bytes()
     assert result["bytes"] == len(data) < 4 * (60 * 80 + 80 * 10 + 90)
     output = tmp_path / ("out_" + form)
     decompress.main(decompress.DecompressConfig(input=flags.output, output=str(output)), run)
-    before, after = (weight_files.flatten(checkpoint.load_tree(path)) for path in (model, output))
+    before, after = (weight_files.flatten(weight_files.load_tree(path)) for path in (model, output))
     assert before.keys() == after.keys()
     assert after["epoch"] == 7 and not after["fc2/bias"].any()
     step = {"fc1/kernel": 0.02, "fc2/kernel": 0.02}
@@ -112,10 +112,10 @@ def test_target_snr_is_met_and_not_exceeded(target, model, run):
 
 
 def test_importance_moves_errors_to_where_they_matter_less(model, run, tmp_path):
-    tree = checkpoint.load_tree(model)
+    tree = weight_files.load_tree(model)
     sigma = np.full(tree["fc2"]["kernel"].shape, 1.0, np.float32)
     sigma[:40] = 0.05
-    checkpoint.save_tree(tmp_path / "sigma.safetensors", {"fc2": {"kernel": sigma}})
+    weight_files.save_tree(tmp_path / "sigma.safetensors", {"fc2": {"kernel": sigma}})
     flags = config_for(model, step=0.05, rate_weight=0.5, importance=str(tmp_path / "sigma.safetensors"))
     compress.main(flags, run)
     decoded = entropy_coding.decompress(pathlib.Path(flags.output).read_bytes())["fc2"]["kernel"]
@@ -124,7 +124,7 @@ def test_importance_moves_errors_to_where_they_matter_less(model, run, tmp_path)
 
 
 def test_importance_of_another_shape(model, run, tmp_path):
-    checkpoint.save_tree(tmp_path / "sigma.npz", {"fc2": {"kernel": np.ones((3, 3), np.float32)}})
+    weight_files.save_tree(tmp_path / "sigma.npz", {"fc2": {"kernel": np.ones((3, 3), np.float32)}})
     flags = config_for(model, step=0.05, rate_weight=0.5, importance=str(tmp_path / "sigma.npz"))
     with pytest.raises(ValueError, match=r"'fc2/kernel' has shape \[3, 3\], in the checkpoint it is \[80, 10\]"):
         compress.main(flags, run)
@@ -148,7 +148,7 @@ def test_flags_that_do_not_go_together(flags, words):
 def test_nan_is_named(tmp_path, run):
     tree = made_up()
     tree["fc1"]["kernel"][3, 4] = np.nan
-    checkpoint.save_tree(tmp_path / "bad.npz", tree)
+    weight_files.save_tree(tmp_path / "bad.npz", tree)
     with pytest.raises(ValueError, match="fc1/kernel.*NaN"):
         compress.main(config_for(tmp_path / "bad.npz", step=0.1), run)
 
@@ -198,9 +198,11 @@ def test_inspect_shows_every_tensor_and_checks_sums(model, run, capsys):
 def test_decompress_bounds_its_output(model, run):
     flags = config_for(model, step=0.02)
     compress.main(flags, run)
-    asked = decompress.DecompressConfig(input=flags.output, output=str(model.parent / "y.npz"), max_output_bytes=1000)
+    settings = decompress.DecompressConfig(
+        input=flags.output, output=str(model.parent / "y.npz"), max_output_bytes=1000
+    )
     with pytest.raises(ValueError, match="max_output_bytes=1000"):
-        decompress.main(asked, run)
+        decompress.main(settings, run)
     assert not (model.parent / "y.npz").exists()
 
 
@@ -216,7 +218,7 @@ VERBS = {
     compress: "CompressConfig",
     decompress: "DecompressConfig",
     inspect: "InspectConfig",
-    tables: "TablesConfig",
+    study: "StudyConfig",
     demo: "DemoConfig",
     sensitivity: "SensitivityConfig",
 }
@@ -246,7 +248,7 @@ def test_help_explains_itself(verb, capsys):
     assert called(verb, "--help") == 0
     text = capsys.readouterr().out
     assert f"python -m {verb.__name__}" in text and verb.__doc__.splitlines()[0] in text
-    flags = {decompress: "--max_output_bytes", inspect: "--input", tables: "--scale", demo: "--tolerance"}
+    flags = {decompress: "--max_output_bytes", inspect: "--input", study: "--scale", demo: "--tolerance"}
     assert flags.get(verb, "--checkpoint") in text
 
 
@@ -274,7 +276,7 @@ def test_the_trellis_has_less_error_at_the_step_of_its_levels(model, run):
 def test_a_full_disk_leaves_nothing(model, tmp_path):
     """The limit on a file's size plays the full disk: writing the output fails half-way."""
     random = np.random.default_rng(0)
-    checkpoint.save_tree(tmp_path / "large.npz", {"w": random.normal(size=(400, 300)).astype(np.float32)})
+    weight_files.save_tree(tmp_path / "large.npz", {"w": random.normal(size=(400, 300)).astype(np.float32)})
     target = tmp_path / "out" / "model.dcb"
     program = (
         "import dataclasses, resource, sys, pathlib\n"
@@ -304,7 +306,7 @@ def test_a_full_disk_leaves_nothing(model, tmp_path):
 
 def test_a_kill_leaves_nothing_under_the_name(tmp_path):
     """SIGKILL while the temporary file is being written: the name is not there, and the same command succeeds after."""
-    checkpoint.save_tree(tmp_path / "model.npz", made_up())
+    weight_files.save_tree(tmp_path / "model.npz", made_up())
     target = tmp_path / "model.dcb"
     program = (
         "import os, sys, time, pathlib\n"
@@ -340,7 +342,7 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path):
 def test_random_kills_leave_the_whole_file_or_none(tmp_path):
     """SIGKILL at random moments of the real command."""
     random = np.random.default_rng(5)
-    checkpoint.save_tree(tmp_path / "model.npz", made_up())
+    weight_files.save_tree(tmp_path / "model.npz", made_up())
     target = tmp_path / "model.dcb"
     for attempt in range(8):
         target.unlink(missing_ok=True)
@@ -396,7 +398,7 @@ def unlike_scales(seed=5) -> dict:
 )
 def test_networks_of_unlike_scales_are_written(ways, run, tmp_path):
     tree, path = unlike_scales(), tmp_path / "network.npz"
-    checkpoint.save_tree(path, tree)
+    weight_files.save_tree(path, tree)
     result = compress.main(config_for(path, **ways), run)
     data = (tmp_path / "model.dcb").read_bytes()
     decoded = weight_files.flatten(entropy_coding.decompress(data))
@@ -421,7 +423,7 @@ def test_the_state_of_an_optimiser_is_no_network(run, tmp_path):
     sizes = {}
     for choice in ("leave_out", "exact"):
         path = tmp_path / f"{choice}.npz"
-        checkpoint.save_tree(path, state)
+        weight_files.save_tree(path, state)
         flags = dataclasses.replace(config_for(path, step=0.02, training_state=choice), output=str(tmp_path / choice))
         result = compress.main(flags, run)
         decoded = weight_files.flatten(entropy_coding.decompress((tmp_path / choice).read_bytes()))
@@ -432,18 +434,19 @@ def test_the_state_of_an_optimiser_is_no_network(run, tmp_path):
         else:
             assert not any("opt_state" in name for name in decoded)
     assert sizes["exact"] - sizes["leave_out"] == 2 * 4 * 60 * 80 + 4
-    assert parts.of_training({"params": weights, "mu": moments["mu"], "nu": moments["nu"]}) == [
+    assert training_state.names({"params": weights, "mu": moments["mu"], "nu": moments["nu"]}) == [
         "mu/fc1/kernel", "nu/fc1/kernel",
     ]  # fmt: skip
     assert (
-        parts.of_training({"encoder": {"mu": {"kernel": np.ones((3, 2))}, "logvar": {"kernel": np.ones((3, 2))}}}) == []
+        training_state.names({"encoder": {"mu": {"kernel": np.ones((3, 2))}, "logvar": {"kernel": np.ones((3, 2))}}})
+        == []
     )
-    assert parts.of_training({"opt": {"w": np.ones((3, 2))}}) == []  # there is nothing beside it
+    assert training_state.names({"opt": {"w": np.ones((3, 2))}}) == []  # there is nothing beside it
 
 
 def test_nothing_to_compress_is_said(run, tmp_path):
     path = tmp_path / "empty.safetensors"
-    checkpoint.save_tree(path, {})
+    weight_files.save_tree(path, {})
     with pytest.raises(ValueError, match="holds no tensors"):
         compress.main(config_for(path, step=0.1), run)
 
@@ -461,7 +464,7 @@ def test_a_layer_that_is_lost_beside_large_ones_is_named(run, tmp_path, capfd):
     random = np.random.default_rng(2)
     tree = {f"w{i}": (scale * random.normal(size=(40, 30))).astype(np.float32) for i, scale in enumerate((100, 0.05))}
     path = tmp_path / "network.npz"
-    checkpoint.save_tree(path, tree)
+    weight_files.save_tree(path, tree)
     result = compress.main(config_for(path, target_snr=30.0), run)
     assert result["weight_snr_db"] >= 30 and result["zeroed"] == ["w1"]
     assert result["lowest_snr_db"] == {"tensor": "w1", "db": pytest.approx(0.0)}
@@ -470,10 +473,19 @@ def test_a_layer_that_is_lost_beside_large_ones_is_named(run, tmp_path, capfd):
 
 def test_moments_under_the_names_of_pytorch():
     moments = {f"state.{i}.{name}": np.ones((4, 3)) for i in range(2) for name in ("exp_avg", "exp_avg_sq")}
-    assert parts.of_training({"fc.weight": np.ones((4, 3)), **moments}) == list(moments)
+    assert training_state.names({"fc.weight": np.ones((4, 3)), **moments}) == list(moments)
 
 
 def test_norms_and_heads_with_names_of_moments_are_of_the_network():
     statistics = {name: np.ones(5) for name in ("m", "v", "g", "b")}
     heads = {name: {"kernel": np.ones((7, 2))} for name in ("mu", "nu")}
-    assert parts.of_training({"fc": {"kernel": np.ones((4, 5))}, "bn": statistics, **heads}) == []
+    assert training_state.names({"fc": {"kernel": np.ones((4, 5))}, "bn": statistics, **heads}) == []
+
+
+def test_folded_statistics_are_not_lost(run, tmp_path):
+    """What folding sets to zero was in no file to begin with: a result that named it as lost was doubtful."""
+    norm = {"scale": np.ones(60), "bias": np.ones(60), "mean": np.ones(60), "var": np.full(60, 2.0)}
+    tree = made_up() | {"norm": {name: array.astype(np.float32) for name, array in norm.items()}}
+    weight_files.save_tree(tmp_path / "network.npz", tree)
+    result = compress.main(config_for(tmp_path / "network.npz", step=0.02, fold_batch_norm=1e-5), run)
+    assert "zeroed" not in result and "status" not in result

@@ -9,9 +9,11 @@ import pytest
 from common import datasets
 from common.runs import run_directory
 from kernels import entropy_coding
-from projects.deepcabac import evaluation, quantization, search
-from projects.deepcabac.quantization import Network, Rule
-from projects.deepcabac.search import Candidate, Search
+from projects.deepcabac import judge, quantization, search
+from projects.deepcabac.candidates import Candidate, Candidates
+from projects.deepcabac.config import CompressConfig
+from projects.deepcabac.network import Network
+from projects.deepcabac.quantization import Rule
 
 RANDOM = np.random.default_rng(7)
 INPUTS = RANDOM.normal(size=(400, 24)).astype(np.float32)
@@ -31,62 +33,69 @@ def correct_many(trees) -> np.ndarray:
     return np.stack([correct(tree) for tree in trees])
 
 
-def make(folder, evaluate=correct_many, tree=TREE, **options) -> Search:
-    run = run_directory.open_for_test(folder)
-    return Search(Network(tree, jobs=1), evaluate, folder / "candidates.jsonl", run, **options)
+def make(folder, evaluate=correct_many, tree=TREE, **options) -> Candidates:
+    return Candidates(Network(tree, jobs=1), evaluate, folder / "candidates.jsonl", **options)
+
+
+def smallest(candidates: Candidates, tolerance=0.01, caution=0.0, octaves=OCTAVES, rates=RATES) -> Candidate:
+    settings = CompressConfig(
+        checkpoint="a", output="b", search="dc_v2", tolerance=tolerance, caution=caution, step_octaves=octaves,
+        rate_weights=rates,
+    )  # fmt: skip
+    return search.smallest(candidates, settings, run_directory.open_for_test(candidates.cache.parent / "run"))
 
 
 def test_it_keeps_the_tolerance_and_says_the_true_size(tmp_path):
-    found = make(tmp_path)
-    best = found.smallest(0.01, 0.0, OCTAVES, RATES)
-    data = quantization.encode(found.network, best.rule)
+    candidates = make(tmp_path)
+    best = smallest(candidates)
+    data = quantization.encode(candidates.network, best.rule)
     assert len(data) == best.bytes
     accuracy = correct(entropy_coding.decompress(data)).mean()
-    assert accuracy == pytest.approx(found.accuracy(best)) and accuracy >= correct(TREE).mean() - 0.01 - 1e-12
-    assert len(found.evaluated()) < 120
+    assert accuracy == pytest.approx(candidates.accuracy(best)) and accuracy >= correct(TREE).mean() - 0.01 - 1e-12
+    assert len(candidates.evaluated()) < 120
 
 
 def test_it_is_at_least_as_good_as_its_grid(tmp_path):
-    found = make(tmp_path)
-    best = found.smallest(0.01, 0.0, OCTAVES, RATES)
-    unit = search.unit_step(found.network)
+    candidates = make(tmp_path)
+    best = smallest(candidates)
+    unit = search.unit_step(candidates.network)
     sizes = []
     for octave, rate in itertools.product(np.arange(-4, 1.01, 0.5), RATES):
         rule = Rule(search.rounded(unit * 2.0**octave), rate, None, search.FIRST_SMALL)
-        data = quantization.encode(found.network, rule)
+        data = quantization.encode(candidates.network, rule)
         if correct(entropy_coding.decompress(data)).mean() >= correct(TREE).mean() - 0.01 - 1e-12:
             sizes.append(len(data))
     assert best.bytes <= min(sizes)
 
 
 def test_more_tolerance_is_never_larger(tmp_path):
-    found = make(tmp_path)
-    sizes = [found.smallest(tolerance, 0.0, OCTAVES, RATES).bytes for tolerance in (0.0, 0.02, 0.1)]
+    candidates = make(tmp_path)
+    sizes = [smallest(candidates, tolerance).bytes for tolerance in (0.0, 0.02, 0.1)]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_caution_adds_standard_errors(tmp_path):
-    found = make(tmp_path)
+    candidates = make(tmp_path)
     candidate = Candidate(Rule(1.0), 10, lost=9, won=5)
     differences = np.array([1.0] * 9 + [-1.0] * 5 + [0.0] * 386)
     expected = differences.mean() + 2 * differences.std() / np.sqrt(400)
-    assert found.cautious_loss(candidate, 2.0) == pytest.approx(expected)
+    assert candidates.cautious_loss(candidate, 2.0) == pytest.approx(expected)
 
 
 def test_a_lucky_candidate_is_charged_with_its_neighbours(tmp_path):
-    found = make(tmp_path)
+    candidates = make(tmp_path)
     for size, lost in ((1000, 2), (1010, 8), (1020, 6), (990, 12), (2000, 0)):
         rule = Rule(float(size))
-        found.candidates[rule] = Candidate(rule, size, lost, 0)
-    lucky = found.candidates[Rule(1000.0)]
+        candidates.by_rule[rule] = Candidate(rule, size, lost, 0)
+    lucky = candidates.by_rule[Rule(1000.0)]
     # Of 2, 6, 8, 12 around it, the better half has the mean 4: two images more than its own 2.
-    assert found.expected_loss(lucky, 0.0) == pytest.approx(4 / 400)
-    assert found.expected_loss(found.candidates[Rule(990.0)], 0.0) == pytest.approx(12 / 400)
-    assert found.expected_loss(found.candidates[Rule(2000.0)], 0.0) == 0
+    assert candidates.expected_loss(lucky, 0.0) == pytest.approx(4 / 400)
+    assert candidates.expected_loss(candidates.by_rule[Rule(990.0)], 0.0) == pytest.approx(12 / 400)
+    assert candidates.expected_loss(candidates.by_rule[Rule(2000.0)], 0.0) == 0
 
 
 def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
-    whole = make(tmp_path / "whole").smallest(0.01, 0.0, OCTAVES, RATES)
+    whole = smallest(make(tmp_path / "whole"))
     calls = 0
 
     def dies(trees):
@@ -98,45 +107,49 @@ def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
 
     folder = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        make(folder, dies).smallest(0.01, 0.0, OCTAVES, RATES)
+        smallest(make(folder, dies))
     cache = folder / "candidates.jsonl"
     cache.write_text(cache.read_text() + '{"rule": {"step": 0.1, "rate_w')  # a row that the kill cut short
     before = calls
     resumed = make(folder, lambda trees: dies(trees) if calls < 12 else correct_many(trees))
     assert len(resumed.evaluated()) == before - 2  # the reference, and the one that died, left no row
-    assert resumed.smallest(0.01, 0.0, OCTAVES, RATES) == whole
+    assert smallest(resumed) == whole
     rows = [json.loads(line) for line in cache.read_text().splitlines()]
     rules = [json.dumps(row["rule"]) for row in rows[1:] if row["lost"] is not None]
     assert len(rules) == len(set(rules)), "a candidate was evaluated twice"
 
 
 def test_a_finished_search_evaluates_nothing_again(tmp_path):
-    first = make(tmp_path).smallest(0.01, 0.0, OCTAVES, RATES)
-    seen = []
-    again = make(tmp_path, lambda trees: seen.append(1) or correct_many(trees)).smallest(0.01, 0.0, OCTAVES, RATES)
-    assert again == first and len(seen) == 1  # the reference alone
+    first = smallest(make(tmp_path))
+    calls = []
+    again = smallest(make(tmp_path, lambda trees: calls.append(1) or correct_many(trees)))
+    assert again == first and len(calls) == 1  # the reference alone
 
 
 def test_another_network_begins_anew(tmp_path):
-    make(tmp_path).smallest(0.01, 0.0, OCTAVES, RATES)
+    smallest(make(tmp_path))
     other = {**TREE, "bias": TREE["bias"] + 1}
     assert make(tmp_path, tree=other).evaluated() == []
 
 
 def test_the_front_has_no_dominated_candidate(tmp_path):
-    found = make(tmp_path)
-    found.smallest(0.01, 0.0, OCTAVES, RATES)
-    front = found.pareto()
-    for item in found.evaluated():
-        assert any(other.bytes <= item.bytes and found.accuracy(other) >= found.accuracy(item) for other in front)
-    assert all(a.bytes < b.bytes and found.accuracy(a) < found.accuracy(b) for a, b in itertools.pairwise(front))
+    candidates = make(tmp_path)
+    smallest(candidates)
+    front = candidates.pareto()
+    for item in candidates.evaluated():
+        assert any(
+            other.bytes <= item.bytes and candidates.accuracy(other) >= candidates.accuracy(item) for other in front
+        )
+    assert all(
+        a.bytes < b.bytes and candidates.accuracy(a) < candidates.accuracy(b) for a, b in itertools.pairwise(front)
+    )
 
 
 def test_a_grid_that_is_too_coarse_is_left_for_finer_steps(tmp_path):
-    found = make(tmp_path)
-    best = found.smallest(0.0, 0.0, (2.0, 3.0), (0.1,))
-    assert found.accuracy(best) >= correct(TREE).mean()
-    assert best.rule.step < 4 * search.unit_step(found.network)
+    candidates = make(tmp_path)
+    best = smallest(candidates, 0.0, 0.0, (2.0, 3.0), (0.1,))
+    assert candidates.accuracy(best) >= correct(TREE).mean()
+    assert best.rule.step < 4 * search.unit_step(candidates.network)
 
 
 def test_out_of_reach_says_what_was_reached(tmp_path):
@@ -144,28 +157,28 @@ def test_out_of_reach_says_what_was_reached(tmp_path):
         return np.stack([np.full(400, tree is TREE) for tree in trees])
 
     with pytest.raises(ValueError, match=r"no candidate stays within 0\.01.*best has 0\.0000"):
-        make(tmp_path, strict).smallest(0.01, 0.0, OCTAVES, RATES)
+        smallest(make(tmp_path, strict))
 
 
 def test_views_of_an_image_are_one_observation(tmp_path):
     """Twice the same answers: the same loss and the same standard error, so the same choice."""
     once, twice = tmp_path / "once", tmp_path / "twice"
     once.mkdir(), twice.mkdir()
-    best = make(once).smallest(0.01, 1.0, OCTAVES, RATES)
+    best = smallest(make(once), caution=1.0)
     doubled = make(twice, lambda trees: np.tile(correct_many(trees), (1, 2)), views=2)
-    assert doubled.smallest(0.01, 1.0, OCTAVES, RATES).rule == best.rule
+    assert smallest(doubled, caution=1.0).rule == best.rule
 
 
 def test_views_of_photographs():
     images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
-    seen = evaluation.seen_from(datasets.Split(images, np.array([3, 5])), 3)
-    assert seen.labels.tolist() == [3, 5] * 3
-    np.testing.assert_array_equal(seen.images[:2], images)
-    np.testing.assert_array_equal(seen.images[2:4], images[:, :, ::-1])
+    photographs = judge.seen_from(datasets.Split(images, np.array([3, 5])), 3)
+    assert photographs.labels.tolist() == [3, 5] * 3
+    np.testing.assert_array_equal(photographs.images[:2], images)
+    np.testing.assert_array_equal(photographs.images[2:4], images[:, :, ::-1])
     # The centre crop of a moved view is another crop of the same photograph, without what wraps around.
-    np.testing.assert_array_equal(seen.images[4:, 16:240, 16:240], images[:, :224, :224])
+    np.testing.assert_array_equal(photographs.images[4:, 16:240, 16:240], images[:, :224, :224])
     with pytest.raises(ValueError, match="views=7: choose 1 to 6"):
-        evaluation.seen_from(datasets.Split(images, np.array([3, 5])), 7)
+        judge.seen_from(datasets.Split(images, np.array([3, 5])), 7)
 
 
 @pytest.mark.parametrize("at_once", [2, 5])
@@ -177,6 +190,6 @@ def test_candidates_evaluated_together(at_once, tmp_path):
         calls.append(len(trees))
         return correct_many(trees)
 
-    best = make(one).smallest(0.01, 0.0, OCTAVES, RATES)
-    assert make(many, counted, at_once=at_once).smallest(0.01, 0.0, OCTAVES, RATES) == best
+    best = smallest(make(one))
+    assert smallest(make(many, counted, at_once=at_once)) == best
     assert max(calls) == at_once and np.mean(calls) > at_once / 2

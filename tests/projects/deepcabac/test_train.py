@@ -11,16 +11,14 @@ import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from common import models, weight_files
+from common.models import zoo
 from common.runs import metrics, run_directory
-from common.training import checkpoint
-from projects.deepcabac import config as config_lib
-from projects.deepcabac import model, steps, train
+from projects.deepcabac import sparsification, train, variational_dropout
 from projects.deepcabac.config import TrainConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -60,7 +58,7 @@ def test_it_learns_and_prunes(finished):
 
 def test_weights_load_into_the_plain_network(finished):
     run, result = finished
-    weights = checkpoint.load_tree(run.path)
+    weights = weight_files.load_tree(run.path)
     plain = models.create("lenet_300_100", rngs=nnx.Rngs(0), width=0.2)
     loaded = models.to_tree(models.from_tree(plain, weights))
     np.testing.assert_array_equal(loaded["fc1"]["kernel"], weights["fc1"]["kernel"])
@@ -70,13 +68,13 @@ def test_weights_load_into_the_plain_network(finished):
 
 def test_sigma_belongs_to_the_kernels(finished):
     run, _ = finished
-    weights = weight_files.flatten(checkpoint.load_tree(run.path / "model.safetensors"))
-    sigma = weight_files.flatten(checkpoint.load_tree(run.path / "sigma.safetensors"))
+    weights = weight_files.flatten(weight_files.load_tree(run.path / "model.safetensors"))
+    sigma = weight_files.flatten(weight_files.load_tree(run.path / "sigma.safetensors"))
     assert set(sigma) == {path for path in weights if path.endswith("/kernel")}
     for path, deviations in sigma.items():
         assert deviations.shape == weights[path].shape and np.all(deviations > 0)
-        kept = weights[path] != 0
-        ratio = deviations[kept] ** 2 / weights[path][kept] ** 2
+        is_nonzero = weights[path] != 0
+        ratio = deviations[is_nonzero] ** 2 / weights[path][is_nonzero] ** 2
         assert np.all(np.log(ratio) < TINY.log_alpha_threshold + 1e-3)
 
 
@@ -87,66 +85,43 @@ def test_metrics_and_pictures(finished):
     assert int(last["step"]) == result["steps"]
     assert float(last["validation_accuracy"]) == pytest.approx(result["validation_accuracy"])
     assert float(rows[0]["kl_weight"]) < float(last["kl_weight"]) == pytest.approx(TINY.kl_weight)
-    assert {"training", "sparsity", "weights", "input_layer"} <= {path.stem for path in run.plots.glob("*.png")}
+    assert {"training", "sparsity"} <= {path.stem for path in run.plots.glob("*.png")}
 
 
 def test_magnitude_pruning_reaches_its_density(tmp_path):
-    config = dataclasses.replace(
+    settings = dataclasses.replace(
         TINY, method="magnitude", density=0.2, pruning_interval=5, learning_rate=1.5e-3, epochs=24
     )
-    result = train.main(config, run_directory.open_for_test(tmp_path))
+    result = train.main(settings, run_directory.open_for_test(tmp_path))
     assert result["nonzero_percent"] == pytest.approx(20, abs=0.1)
     assert result["validation_accuracy"] > 0.75
     assert not (tmp_path / "sigma.safetensors").exists()
 
 
 def test_fine_tuning_moves_only_what_is_left():
-    config = dataclasses.replace(TINY, width=0.05, epochs=3, fine_tune_epochs=1, initial_log_variance=-5.0)
-    network = model.create("lenet_300_100", rngs=nnx.Rngs(0), width=0.05, initial_log_variance=-5.0)
-    plan = steps.make_plan(config, 2 * config.batch_size)
-    graph, state = steps.initial_state(config, network, plan)
-    step = jax.jit(steps.make_step(config, graph, plan, lambda images: images / 255.0))
+    settings = dataclasses.replace(TINY, width=0.05, epochs=3, fine_tune_epochs=1, initial_log_variance=-5.0)
+    network = variational_dropout.create_network(settings, zoo.load_dataset("digits"))
+    plan = sparsification.make_plan(settings, 2 * settings.batch_size)
+    merge, state = sparsification.initial_state(settings, network, plan)
+    step = jax.jit(sparsification.make_step(settings, merge, plan, lambda images: images / 255.0))
+
+    def kernel(state) -> np.ndarray:
+        network = sparsification.sparse_network(settings, merge, state, plan)
+        return variational_dropout.stored_trees(network)[0]["fc1"]["kernel"]
+
     images = np.random.default_rng(0).integers(0, 255, (32, 28, 28, 1), np.uint8)
     batch = {"images": images, "labels": np.arange(32) % 10}
     for _ in range(plan.sparsify):
         state, info = step(state, batch)
-    before = model.stored_trees(steps.sparse_network(config, graph, state, plan))[0]["fc1"]["kernel"]
-    assert all(np.all(mask == 1) for mask in state.masks.values())
+    before = kernel(state)
+    assert all(np.all(mask == 1) for mask in state.extra.values())
     for _ in range(plan.sparsify, plan.total):
         state, info = step(state, batch)
         assert float(info["kl_weight"]) == 0.0
-    after = model.stored_trees(steps.sparse_network(config, graph, state, plan))[0]["fc1"]["kernel"]
+    after = kernel(state)
     assert 0 < np.count_nonzero(before) < before.size
     np.testing.assert_array_equal(before != 0, after != 0)
     assert np.any(before != after)
-
-
-def test_noise_has_the_posterior_moments():
-    """Over many keys the noisy outputs have the mean and the variance that the weights' posterior implies."""
-    network = model.create("lenet_300_100", rngs=nnx.Rngs(0), width=0.02, initial_log_variance=-4.0)
-    layer, x = network.fc1, jax.random.uniform(jax.random.key(1), (1, 784))
-    plain = layer(x)
-
-    def noisy(key):
-        model.set_noise(network, key)
-        return layer(x)
-
-    draws = np.array([noisy(key) for key in jax.random.split(jax.random.key(2), 600)])
-    model.set_noise(network, None)
-    deviation = np.sqrt(np.exp(-4.0) * np.sum(np.square(x)))
-    np.testing.assert_allclose(draws.mean(axis=0), plain, atol=5 * deviation / 600**0.5)
-    np.testing.assert_allclose(draws.std(axis=0), deviation, rtol=0.15)
-    np.testing.assert_array_equal(layer(x), plain)
-
-
-def test_convolution_noise_is_one_draw_a_batch():
-    layer = model.VariationalConv(2, 3, 3, initial_log_variance=-2.0, rngs=nnx.Rngs(0))
-    x = jnp.ones((2, 5, 5, 2))
-    layer.noise_key, layer.noise_scale = jax.random.key(0), 1.0
-    noisy = layer(x)
-    np.testing.assert_allclose(noisy, jnp.broadcast_to(noisy[:1, :1, :1], noisy.shape), rtol=1e-4)
-    layer.noise_key = jax.random.key(1)
-    assert np.abs(np.asarray(layer(x) - noisy)).max() > 1e-2
 
 
 def test_pruning_end_before_start_is_refused():
@@ -156,7 +131,7 @@ def test_pruning_end_before_start_is_refused():
 
 def test_too_many_training_images_are_refused():
     with pytest.raises(ValueError, match="--train_images=5000, but digits has 1438"):
-        config_lib.load_dataset(TrainConfig(dataset="digits", train_images=5000))
+        train.load_dataset(TrainConfig(dataset="digits", train_images=5000))
 
 
 @pytest.mark.slow
@@ -165,8 +140,8 @@ def test_the_demo_learns_on_digits_where_there_is_no_mnist(tmp_path, monkeypatch
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setenv("HAVEL_MIRROR", "http://127.0.0.1:9/")  # refuses at once
     (tmp_path / "DATA_DIR").mkdir()
-    config = TrainConfig(dataset="mnist", fallback="digits", epochs=25, batch_size=256, learning_rate=4e-3, shift=1)
-    result = train.main(config, run_directory.open_for_test(tmp_path / "run"))
+    settings = TrainConfig(dataset="mnist", fallback="digits", epochs=25, batch_size=256, learning_rate=4e-3, shift=1)
+    result = train.main(settings, run_directory.open_for_test(tmp_path / "run"))
     assert result["dataset"] == "digits" and result["fallback_for"] == "mnist"
     assert result["test_accuracy"] > 0.95
     assert result["nonzero_percent"] < 5

@@ -5,21 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import entropy, entropy_coding
-from projects.entropy_training import model, rates
+from kernels import entropy_coding, soft_entropy
+from projects.entropy_training import rates, relaxation
 
-GRID = jnp.asarray(entropy.symmetric_grid(0.4, 7), jnp.float32)
-SOFT = entropy.soft_assign(jnp.asarray(np.random.default_rng(0).laplace(0, 0.1, 60), jnp.float32), GRID, 300.0)
+GRID = jnp.asarray(soft_entropy.symmetric_grid(0.4, 7), jnp.float32)
+SOFT = soft_entropy.soft_assign(jnp.asarray(np.random.default_rng(0).laplace(0, 0.1, 60), jnp.float32), GRID, 300.0)
 
 
 def counts_of(rate, soft):
     members = jnp.asarray(rates.context_members(rate, soft.shape[1]))
-    return model._shifted(soft @ members.T).T @ soft
+    return relaxation._shifted(soft @ members.T).T @ soft
 
 
 def test_entropy_and_conditional_are_the_kernels():
-    np.testing.assert_allclose(rates.bits("entropy", counts_of("entropy", SOFT)), entropy.relaxed_bits(SOFT), rtol=1e-5)
-    expected = entropy.conditional_bits(SOFT)
+    np.testing.assert_allclose(
+        rates.bits("entropy", counts_of("entropy", SOFT)), soft_entropy.relaxed_bits(SOFT), rtol=1e-5
+    )
+    expected = soft_entropy.conditional_bits(SOFT)
     np.testing.assert_allclose(rates.bits("conditional", counts_of("conditional", SOFT)), expected, rtol=1e-5)
 
 

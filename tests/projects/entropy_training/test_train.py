@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from common import app, models, weight_files
+from common import app, datasets, models, weight_files
 from common.models import zoo
 from common.runs import metrics, run_directory
-from common.training import checkpoint
 from kernels import entropy_coding
-from projects.entropy_training import hardening, model, pretrain, sizes, steps, train
+from projects.entropy_training import coding, description_length, hardening, relaxation, train, tuning
 from projects.entropy_training.config import TrainConfig
 
 TINY = TrainConfig(
@@ -43,14 +42,11 @@ def test_the_file_decodes_to_what_was_evaluated(finished):
     data = (run.path / "model.dcb").read_bytes()
     assert len(data) == result["bytes"] and result["bits"]["file"] == 8 * len(data)
     decoded = entropy_coding.decompress(data)
-    stored = checkpoint.load_tree(run.path)
+    stored = weight_files.load_tree(run.path)
     for path, value in weight_files.flatten(stored).items():
         np.testing.assert_array_equal(weight_files.flatten(decoded)[path], value)
-    images = pretrain.load_dataset("digits")
-    network = pretrain.create_network(TINY, images)
-    accuracy = zoo.assemble(TINY.model, network, images).accuracy
-    test = type("Split", (tuple,), {})((images.test_images, images.test_labels))
-    assert accuracy(decoded, test) == pytest.approx(result["test_accuracy"])
+    network = zoo.untrained(TINY)
+    assert network.accuracy(decoded, network.test) == pytest.approx(result["test_accuracy"])
     assert len(np.unique(decoded["fc1"]["kernel"])) == result["centroids_used"]["fc1"]
 
 
@@ -86,16 +82,14 @@ def test_a_killed_training_ends_as_if_it_had_never_been(finished, tmp_path, monk
     whole, _ = finished
     run = run_directory.open_for_test(tmp_path)
     settings = dataclasses.replace(TINY, checkpoint=str(whole.path / "pretrain"), checkpoint_steps=10)
-    real = steps.make_step
 
     def breaking(*arguments):
         raise app.Preempted("stopped")
 
-    monkeypatch.setattr(hardening, "tune", breaking)  # after the constrained training
+    monkeypatch.setattr(tuning, "tune", breaking)  # after the constrained training
     with pytest.raises(app.Preempted):
         train.main(settings, run)
     monkeypatch.undo()
-    assert steps.make_step is real
     train.main(settings, run_directory.open_for_test(tmp_path))
     assert (tmp_path / "model.dcb").read_bytes() == (whole.path / "model.dcb").read_bytes()
 
@@ -120,30 +114,33 @@ def test_other_parametrisations_train(finished, tmp_path, parametrisation):
     assert result["validation_accuracy"] > 0.7 and result["ratio"] > 6
 
 
-def test_the_rate_target_is_met(finished, tmp_path):
+def test_the_target_is_met(finished, tmp_path):
+    """Dual ascent brings the relaxed size near it; the price of a bit at hardening does the rest."""
     whole, _ = finished
     settings = dataclasses.replace(
-        TINY, checkpoint=str(whole.path / "pretrain"), target_bytes=3000, epochs=15, tune_epochs=0, ascent_rate=5e-4,
-        sharpness=(2.5, 10.0),
+        TINY, checkpoint=str(whole.path / "pretrain"), target_bytes=2000, epochs=15, tune_epochs=1, ascent_rate=5e-4,
+        sharpness=(2.5, 10.0), tune_labels=True,
     )  # fmt: skip
-    train.main(settings, run_directory.open_for_test(tmp_path))
+    result = train.main(settings, run_directory.open_for_test(tmp_path))
     _, rows = metrics.read(tmp_path / "metrics.csv")
     assert float(rows[0]["alpha"]) < float(rows[-1]["alpha"])
-    assert float(rows[-1]["relaxed_bits"]) / 8 == pytest.approx(3000, rel=0.35)
+    assert float(rows[-1]["relaxed_bits"]) / 8 == pytest.approx(2000, rel=0.35)
+    assert result["bytes"] <= 2000 and "unmet" not in result
+    assert result["harden_weight"] > 1 and result["validation_accuracy"] > 0.5
 
 
 def test_the_zero_centroid_stays_zero():
-    data = pretrain.load_dataset("digits")
-    network = pretrain.create_network(TINY, data, **model.coded_options("lenet_300_100", 9))
-    model.start_from(network, models.to_tree(pretrain.create_network(TINY, data)), 2.5)
-    plan = steps.make_plan(TINY, 640)
-    graph, state = steps.initial_state(TINY, network, plan)
-    step = jax.jit(steps.make_step(TINY, graph, plan, models.standardise(data.mean, data.std)))
-    batch = {"images": data.train_images[:64], "labels": data.train_labels[:64]}
-    before = model.stored_trees(network)[1]["fc1"]
+    network = zoo.untrained(TINY)
+    train_images = datasets.Split(network.train.images[:640], network.train.labels[:640])
+    network = dataclasses.replace(network, train=train_images)
+    coded = relaxation.create_network(TINY, network.data, network.params)
+    merge, advance, state = description_length.prepare(TINY, network, coded)
+    step = jax.jit(advance)
+    batch = {"images": network.train.images[:64], "labels": network.train.labels[:64]}
+    before = relaxation.stored_trees(coded)[1]["fc1"]
     for _ in range(3):
         state, info = step(state, batch)
-    tree, grids = model.stored_trees(nnx.merge(graph, state.parameters, state.statistics))
+    tree, grids = relaxation.stored_trees(merge(state.parameters, state.statistics))
     assert all(grid[4] == 0 for grid in grids.values()) and np.any(grids["fc1"] != before)
     assert set(tree) == {"fc1", "fc2", "fc3"} and set(tree["fc1"]) == {"kernel", "bias"}
     assert float(info["alpha"]) == pytest.approx(TINY.alpha * 2 / 20)
@@ -162,14 +159,14 @@ def test_folded_statistics_give_the_same_outputs():
     images = jnp.asarray(generator.normal(size=(2, 32, 32, 3)), jnp.float32)
     apply = models.apply_function(network)
     expected = apply(weight_files.nest(flat), images)
-    folded = apply(weight_files.nest(sizes.fold_statistics(flat)), images)
+    folded = apply(weight_files.nest(coding.fold_statistics(flat)), images)
     np.testing.assert_allclose(folded, expected, rtol=2e-3, atol=2e-3)
 
 
 def test_a_collapse_stops_with_a_sentence(finished, tmp_path, monkeypatch):
     whole, _ = finished
     settings = dataclasses.replace(TINY, checkpoint=str(whole.path / "pretrain"), epochs=1)
-    monkeypatch.setattr(train, "nonzero_share", lambda labelled: 0.0)
+    monkeypatch.setattr(hardening.Labelled, "nonzero_share", property(lambda labelled: 0.0))
     with pytest.raises(ValueError, match="every weight became 0: give a smaller --alpha"):
         train.main(settings, run_directory.open_for_test(tmp_path))
 
@@ -184,9 +181,8 @@ def test_settings_that_contradict(changes, message):
 
 
 def test_weights_without_a_grid_are_refused():
-    data = pretrain.load_dataset("digits")
-    network = pretrain.create_network(TINY, data, **model.coded_options("lenet_300_100", 9))
-    weights = models.to_tree(pretrain.create_network(TINY, data))
+    network = zoo.untrained(TINY)
+    weights = models.to_tree(network.module)
     weights["fc2"]["kernel"] = np.full_like(weights["fc2"]["kernel"], np.nan)
     with pytest.raises(ValueError, match="fc2/kernel must be there, finite"):
-        model.start_from(network, weights, 2.5)
+        relaxation.create_network(TINY, network.data, weights)

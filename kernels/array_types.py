@@ -1,0 +1,64 @@
+"""Array types with shapes, for annotations: jaxtyping's own for type checkers and wherever it has been imported before.
+
+`Float32[Array, "batch n"]` is then checked by whoever asks for it (tests/kernels/conftest.py does). Otherwise only the
+kind of array remains, here `Array`: importing jaxtyping without JAX takes as long as decoding a network of three
+million weights, and the kernels run without it.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+else:
+    ArrayLike = DTypeLike = object  # whatever `numpy.asarray` and `numpy.dtype` take: a check would be theirs again
+
+_is_checked = TYPE_CHECKING or sys.modules.get("jaxtyping") is not None
+
+if TYPE_CHECKING or _is_checked or "jax" in sys.modules:
+    from jax import Array
+else:
+    Array = object  # JAX is not imported for the name of its arrays
+
+if TYPE_CHECKING or _is_checked:
+    from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Int64, Integer, Key, Num, Real, Shaped, UInt8
+else:
+
+    class Shaped:
+        """Any dtype; subscripted by an array type and a shape it is the array type."""
+
+        def __class_getitem__(cls, array_and_shape):
+            return array_and_shape[0]
+
+    Bool = Float = Float32 = Float64 = Int = Int32 = Int64 = Integer = Key = Num = Real = UInt8 = Shaped
+
+AnyArray = Array | np.ndarray  # what a function of JAX arrays takes
+Scalar = float | np.number | Float[AnyArray, ""]  # one real number
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+else:
+    Buffer = bytes | bytearray | memoryview | np.ndarray  # what holds a file or a codeword
+
+__all__ = [
+    "AnyArray",
+    "Array",
+    "ArrayLike",
+    "Bool",
+    "Buffer",
+    "DTypeLike",
+    "Float",
+    "Float32",
+    "Float64",
+    "Int",
+    "Int32",
+    "Int64",
+    "Integer",
+    "Key",
+    "Num",
+    "Real",
+    "Scalar",
+    "Shaped",
+    "UInt8",
+]

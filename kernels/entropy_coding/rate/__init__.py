@@ -1,0 +1,1 @@
+"""Rate estimates: `estimates.py` chooses, `scan.py` and `counts.py` are JAX functions, core/rate.py is compiled."""

@@ -1,0 +1,62 @@
+"""Soft labels: n weights share K centroids, one of them exactly 0, and a label says how likely a weight takes each.
+
+Wiedemann et al., arXiv:1812.07520. Forms whose time does not grow with K: table.py.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..array_types import AnyArray, Array, Float, Float64, Scalar
+
+
+def symmetric_grid(largest: float, levels: int) -> Float64[np.ndarray, " levels"]:
+    """`levels` equidistant centroids from -largest to largest, float64, the middle one exactly 0.
+
+    Raises:
+      ValueError: an even number of levels, or fewer than 3; `largest` not finite or below 0.
+    """
+    if levels < 3 or levels % 2 == 0:
+        raise ValueError(f"{levels} levels have no zero centroid in the middle: choose an odd number of 3 or more")
+    if not (np.isfinite(largest) and largest >= 0):
+        raise ValueError(f"the largest weight is {largest}: expected a finite number")
+    half = np.arange(1, levels // 2 + 1) * (largest / (levels // 2))
+    return np.concatenate([-half[::-1], [0.0], half])
+
+
+def beta_of(centroids: Float[AnyArray, " k"], sharpness: Scalar) -> Float[Array, ""]:
+    """The inverse squared width beta at which beta d^2 / 2 is a sharpness, d the mean gap between neighbours.
+
+    No gradient flows through it.
+    """
+    gap = (jnp.max(centroids) - jnp.min(centroids)) / (centroids.shape[0] - 1)
+    return jnp.asarray(jax.lax.stop_gradient(2 * sharpness / jnp.square(jnp.maximum(gap, 1e-12))))
+
+
+def soft_assign(
+    latent: Float[AnyArray, "*shape"], centroids: Float[AnyArray, " k"], beta: Scalar
+) -> Float[Array, "*shape k"]:
+    """Probabilities of every centroid for every weight: softmax over k of -(beta / 2) (latent - centroid_k)^2.
+
+    Args:
+      latent: weights.
+      centroids: in the unit of the weights.
+      beta: inverse squared width, > 0, one over squared weights; large values give the nearest centroid.
+
+    Raises:
+      ValueError: no weights, no centroids, or a concrete beta that is not > 0.
+    """
+    latent, centroids = jnp.asarray(latent), jnp.asarray(centroids)
+    if latent.size == 0 or centroids.ndim != 1 or centroids.size == 0:
+        raise ValueError(f"soft_assign needs weights and centroids; shapes are {latent.shape} and {centroids.shape}")
+    if not isinstance(beta, jax.core.Tracer) and not np.all(np.asarray(beta) > 0):
+        raise ValueError(f"beta={beta} must be > 0: it is an inverse squared width")
+    return jax.nn.softmax(-0.5 * beta * jnp.square(latent[..., None] - centroids), axis=-1)
+
+
+def moments(
+    probabilities: Float[AnyArray, "*shape k"], centroids: Float[AnyArray, " k"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Mean and variance of the centroid that soft labels draw; the variance is never below 0."""
+    mean = jnp.asarray(probabilities) @ centroids
+    return mean, jnp.sum(probabilities * jnp.square(centroids - mean[..., None]), axis=-1)

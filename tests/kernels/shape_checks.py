@@ -1,0 +1,27 @@
+"""Shapes and dtypes in the annotations of the kernels, checked at run time: every call of a test run, by beartype.
+
+jaxtyping's import hook decorates the functions of the modules below as they are imported. What is compiled stays as it
+is (Numba reads the functions themselves), and so do the benchmarks.
+"""
+
+import pathlib
+
+KERNELS = pathlib.Path(__file__).resolve().parents[2] / "kernels"
+ROOMS = ("alpha_stable", "entropy_coding", "soft_entropy")
+
+
+def modules() -> list[str]:
+    """Names of the modules whose annotations are checked."""
+    paths = [path for room in ROOMS for path in sorted((KERNELS / room).rglob("*.py"))]
+    names = [path.relative_to(KERNELS.parent).with_suffix("").parts for path in paths]
+    return [".".join(parts) for parts in names if not {"core", "bench", "__init__"} & set(parts)]
+
+
+def install() -> None:
+    """Decorates what is imported from now on; without jaxtyping and beartype nothing (test_shape_checks.py says so)."""
+    try:
+        import beartype  # noqa: F401
+        import jaxtyping
+    except ImportError:
+        return
+    jaxtyping.install_import_hook(modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

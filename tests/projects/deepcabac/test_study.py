@@ -1,0 +1,115 @@
+"""The study and the demo end to end on tiny networks."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from common import app
+from common.runs import run_directory
+from projects.deepcabac import compress, demo, study, train
+from projects.deepcabac.config import CompressConfig, TrainConfig
+from projects.deepcabac.page import TITLES, page
+
+TINY = TrainConfig(
+    dataset="digits", width=0.15, epochs=10, batch_size=32, learning_rate=4e-3, kl_weight=0.1, kl_start=1, kl_warmup=4
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> pathlib.Path:
+    """A run directory of a tiny training, as the app leaves it, where the small study looks for it."""
+    folder = tmp_path_factory.mktemp("runs") / "deepcabac.train"
+    run = run_directory.open_run(folder / "small_seed0", TINY, verb="deepcabac.train")
+    run.finish(train.main(TINY, run))
+    run.close()
+    return folder / "small_seed0"
+
+
+@pytest.mark.parametrize("method", ["dc_v1", "dc_v2"])
+def test_search_from_a_run_directory(method, trained, tmp_path):
+    """Network, data and posterior deviations come from the run; accuracy is measured on both halves."""
+    run = run_directory.open_for_test(tmp_path)
+    flags = CompressConfig(
+        checkpoint=str(trained), output=str(tmp_path / "m.dcb"), search=method, tolerance=0.02, rate_weights=(0.0, 0.1)
+    )
+    result = compress.main(flags, run)
+    assert result["validation_accuracy"] >= result["validation_accuracy_before"] - 0.02 - 1e-9
+    assert result["percent_of_original"] < 20 and result["validation_accuracy_before"] > 0.7
+    assert result["dataset"] == "digits" and 0 <= result["test_accuracy"] <= 1
+    assert {"rate_accuracy", "bits", "baselines"} <= {path.stem for path in run.plots.glob("*.png")}
+    assert (run.checkpoints / "candidates.jsonl").is_file()
+    assert "the smallest file within the tolerance of 2 points" in (run.plots / "rate_accuracy.txt").read_text()
+
+
+def test_search_needs_to_know_the_network(trained, tmp_path):
+    flags = CompressConfig(checkpoint=str(trained / "model.safetensors"), output=str(tmp_path / "m"), search="dc_v2")
+    with pytest.raises(ValueError, match="give --model and --dataset"):
+        compress.main(flags, run_directory.open_for_test(tmp_path))
+
+
+def test_the_wrong_network_is_named(trained, tmp_path):
+    flags = CompressConfig(
+        checkpoint=str(trained), output=str(tmp_path / "m"), search="dc_v2", model="lenet5", width=0.1
+    )
+    with pytest.raises(ValueError, match="do not fit LeNet5"):
+        compress.main(flags, run_directory.open_for_test(tmp_path))
+
+
+def test_a_network_is_measured_once_and_its_result_makes_a_page(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "TINY", TINY)
+    run = run_directory.open_run(tmp_path / "run", study.StudyConfig(), verb="deepcabac.study")
+    settings = study.StudyConfig(table=("lenet",), scale="small", seeds=(0,), runs=str(trained.parents[1]))
+    result = study.main(settings, run)
+    measured = json.loads((run.path / "pieces" / "lenet_300_100.json").read_text())
+    first = measured["points"]["accuracy first"]["seeds"][0]
+    assert result["lenet_300_100"]["percent_of_original"] == pytest.approx(first["percent"])
+    assert measured["points"]["half a point"]["seeds"][0]["bytes"] <= first["bytes"]
+    assert first["percent"] == pytest.approx(100 * first["bytes"] / measured["float32_bytes"])
+    assert measured["coders"]["ours, whole file"] == first["bytes"]
+    assert (run.plots / "lenet_300_100.png").is_file() and result["pieces"] == 1
+
+    def never(*_):
+        raise AssertionError("a finished piece is measured again")
+
+    monkeypatch.setattr(study, "measure", never)
+    assert study.main(settings, run) == result
+    run.close()
+
+    other = dataclasses.replace(page, folder=tmp_path)
+    measured["provenance"] |= {"dirty": False}
+    other.write("lenet_300_100", measured, run.plots / "lenet_300_100.png")
+    text = other.rendered("<!-- results:begin -->\n<!-- results:end -->")
+    assert "LeNet-300-100, digits" in text and f"{first['bytes']:,}" in text
+
+
+def test_flagfiles_of_the_full_study_parse():
+    experiments = study.experiments(study.StudyConfig(scale="full"))
+    assert [experiment.name for experiment in experiments] == list(TITLES)
+    assert [len(experiment.trainings) for experiment in experiments] == [3, 3, 1, 0]
+    keys = [piece.key for experiment in experiments for piece in (*experiment.trainings, *experiment.needs)]
+    assert keys[0] == "deepcabac.train/lenet_300_100_seed0" and keys[-1] == "deepcabac.sensitivity/efficientnet_lite0"
+    for experiment in experiments:
+        for method, options in experiment.searches.items():
+            CompressConfig(checkpoint="a", output="b", search=method, **options)
+
+
+@pytest.mark.slow
+def test_demo_end_to_end(tmp_path):
+    """The command behind `make demo`, on digits and a tiny network."""
+    flags = tmp_path / "tiny.flags"
+    names = ("dataset", "width", "epochs", "batch_size", "learning_rate", "kl_weight", "kl_start", "kl_warmup")
+    flags.write_text("".join(f"--{name}={getattr(TINY, name)}\n" for name in names))
+    with pytest.raises(SystemExit) as done:
+        app.run(demo.main, demo.DemoConfig, ["demo", f"--flags={flags}", f"--run_dir={tmp_path / 'demo'}"])
+    assert done.value.code == 0
+    result = json.loads((tmp_path / "demo" / "result.json").read_text())
+    assert result["dataset"] == "digits" and 0 < result["percent_of_original"] < 20
+    page = pathlib.Path(result["page"]).read_text()
+    assert page.count("<img") > 5
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        study.StudyConfig().scale = "full"
