@@ -3,8 +3,8 @@
 data = compress({"fc1": {"kernel": w}}, step=0.01)    # bytes; write them where you like
 tree = decompress(data)
 
-Floors, each on those below: `container` (a pytree as a file); `quantize`, `rate`, `tensor` (one tensor); `steps`, `layer_steps`,
-`reader`, `codeword`; `checks`, `core` (what is compiled).
+Floors, each on those below: `container` (a pytree as a file); `quantize`, `rate`, `tensor` (one tensor); `steps`,
+`layer_steps`, `reader`, `codeword`; `checks`, `core` (what is compiled).
 """
 
 from .codeword import MAX_ABS_LEVEL

@@ -1,13 +1,19 @@
 """Masks and schedule against values worked out by hand; layers of equal magnitudes keep what the guard says."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
-from common import models
+from common import datasets, models, weight_files
+from common.models import zoo
+from common.runs import run_directory
 from common.training import pruning
+from common.training.config import SupervisedConfig
 
 
 @pytest.mark.parametrize("progress, density", [(0.0, 1.0), (0.2, 1.0), (0.4, 0.1 + 0.9 / 8), (0.6, 0.1), (1.0, 0.1)])
@@ -67,3 +73,19 @@ def test_masks_are_applied_by_layer_name():
     after = models.to_tree(network)
     assert not after["block0"]["conv1"]["kernel"].any()
     np.testing.assert_array_equal(after["fc"]["kernel"], before["fc"]["kernel"])
+
+
+@pytest.mark.slow
+def test_a_training_ends_with_the_density_of_its_schedule(tmp_path):
+    """Every weight that is gone is 0 in the tree that comes back, and the last choice stands."""
+    settings = SupervisedConfig(model="mlp", dataset="digits", width=0.3, epochs=4, batch_size=16)
+    network = zoo.untrained(settings)
+    images = datasets.Split(network.train.images[:64], network.train.labels[:64])
+    network = dataclasses.replace(network, train=images)
+    schedule = pruning.Schedule(0.1, 0.2, 0.6, 2)
+    run = run_directory.open_for_test(tmp_path)
+    weights = pruning.prune(settings, run, network, network.params, schedule, optax.adam(1e-3))
+    kernels = {path: value for path, value in weight_files.flatten(weights).items() if path.endswith("/kernel")}
+    assert pruning.nonzero_share(kernels) == pytest.approx(0.1, abs=0.002)
+    before = weight_files.flatten(network.params)
+    assert all(np.any(value[value != 0] != before[path][value != 0]) for path, value in kernels.items())
