@@ -8,7 +8,7 @@ import pytest
 
 from common.runs import run_directory
 from kernels import entropy_coding
-from projects.deepcabac import quantization, search
+from projects.deepcabac import compress, quantization, search
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.network import Network
@@ -166,6 +166,12 @@ def test_views_of_an_image_are_one_observation(tmp_path):
     best = smallest(make(once), caution=1.0)
     doubled = make(twice, lambda trees: np.tile(correct_many(trees), (1, 2)), views=2)
     assert smallest(doubled, caution=1.0).rule == best.rule
+
+
+def test_only_photographs_have_views():
+    flags = CompressConfig(checkpoint="m", output="m", search="dc_v2", model="lenet5", dataset="digits", views=2)
+    with pytest.raises(ValueError, match="--views=2: only imagenet_samples can be moved; digits has one view"):
+        compress.judge_of(flags)
 
 
 @pytest.mark.parametrize("at_once", [2, 5])
