@@ -214,11 +214,10 @@ def headline(results: Results) -> Headline:
             early, last = (interval(ratio_at(result, row, "paired", "l2", mark)) for mark in (EARLY, LAST))
             longer = ratio_at(result, control, "paired", "l2", EARLY)[0]
             lines.append(
-                f"{title(result)}, {result['images']} images, {len(row['compared_seeds'])} seeds, lengths as drawn: "
-                f"alpha 1 comes to {early} of the distance of alpha = 2 at {EARLY:,} queries, {last} at {LAST:,}; "
-                f"alpha = 2 with longer first steps to {longer:.2f} at {EARLY:,}"
+                f"{title(result)}: {early} at {EARLY:,} queries, {last} at {LAST:,} (alpha = 2 with longer first "
+                f"steps: {longer:.2f} at {EARLY:,})"
             )
-    what = "paired L2 distances at equal queries, heavy-tailed lengths beside alpha = 2"
+    what = "L2 distance with alpha 1, lengths as drawn, of that with alpha = 2 at equal queries, paired"
     return Headline(what, "; ".join(lines), EFFORT)
 
 
