@@ -1,11 +1,38 @@
-"""Columns of metrics.csv as curves of a plot."""
+"""What the plots of every project share: a figure that becomes a picture of the run, columns of metrics.csv, axes."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 import numpy as np
 
+from common.runs.run_directory import Run
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend first: no display is needed)
 from matplotlib import ticker  # noqa: E402
+
+BLUE, RED, GREY, PURPLE, GREEN = "#1f5f8b", "#c8553d", "#9aa5ad", "#7a4fa3", "#3f7d4e"
+
+
+@contextlib.contextmanager
+def picture(run: Run, name: str, caption: str, *grid: int, **options: Any) -> Iterator[Any]:
+    """Yields the axes of a figure, which becomes `plots/NAME.png` of the run with its caption, and is then closed.
+
+    Args:
+      run: whose report shows it.
+      name: of the file.
+      caption: below it.
+      grid: rows and columns of axes; one of each when there are none.
+      options: of `pyplot.subplots`, such as figsize.
+    """
+    figure, axes = plt.subplots(*grid, **{"layout": "constrained"} | options)
+    try:
+        yield axes
+        run.plot(name, figure, caption)
+    finally:
+        plt.close(figure)
 
 
 def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:

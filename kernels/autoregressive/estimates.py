@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from ..ising import Exact, System
-from . import accumulate, chain_stream, evidence, reliability
+from . import accumulate, chain_stream, evidence, reliability, stream
 from .accumulate import Sums
 from .chain_stream import ChainMeans
 from .importance import Estimates, finalise
@@ -230,6 +230,34 @@ def from_sums(
         beta, sites, raw, corrected, of_chain, chain.acceptance, chain.time, reverse, reference, exact,
         sums.head[:, :head], sums.chain.head[:, :steps], chain_statuses, status, alone,
     )  # fmt: skip
+
+
+def reweighted(
+    weighted: stream.State,
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    *,
+    key: jax.Array,
+    count: int,
+    entropy: float | None = None,
+) -> Estimates:
+    """Returns the estimates at another beta of samples that were summed up with the weights of that beta.
+
+    What the proposal lost is lost at each beta, so that the mirror image is looked at here, too. The estimates have
+    their status; no warning repeats it.
+
+    Args:
+      weighted: sums of `thermodynamics.spin_numbers` over the samples.
+      proposal, system, key: those of `sample_chunks`; beta: of the weights.
+      count: of the first samples, drawn together, whose mirror images are looked at.
+      entropy: -mean ln q over the samples, nats; None where it is not known.
+    """
+    mirror = first_mirror_image(proposal, system, beta, key, count)
+    beside = Evidence(entropy, 2.0**system.sites, evidence.truths(system.exact(beta)), mirror=mirror)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return finalise(weighted, SPINS, spin_derived(beta, system.sites), beside)
 
 
 def raw_estimates(sums: Sums, beta: float, sites: int) -> dict[str, tuple[float, float]]:

@@ -127,10 +127,15 @@ def of_inverse_weights(n: int, effective: float, share: float, k_hat: float, con
     return _of_findings(findings)
 
 
+def is_light(n: int, share: float) -> bool:
+    """Returns whether the heaviest of n weights, with this share of them all, is too small for any tail to matter."""
+    return n * share <= HEAVY
+
+
 def _of_tail(weights: Weights, name: str = "weights") -> list[tuple[str, str]]:
     findings = []
     largest = pareto.largest_shape(weights.n)
-    if weights.k_hat > largest and weights.n * weights.share > HEAVY:
+    if weights.k_hat > largest and not is_light(weights.n, weights.share):
         # Of a law of few states the fit is rough: without a mean, and without samples that would have met it.
         hopeless = weights.k_hat > NO_MEAN and weights.effective < FEW_EFFECTIVE and name == "weights"
         level = NOT_USABLE if hopeless else DOUBTFUL

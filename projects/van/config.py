@@ -108,10 +108,5 @@ class TrainConfig:
 
 def network_of(settings: TrainConfig) -> autoregressive.Network:
     """Returns the kernel's setting of the network."""
-    common = {
-        "rows": settings.rows, "columns": settings.columns, "depth": settings.depth, "channels": settings.channels,
-        "residual": settings.residual, "bias": settings.bias, "z2": settings.z2, "epsilon": settings.epsilon,
-    }  # fmt: skip
-    if settings.network == "made":
-        return autoregressive.MADE(**common)
-    return autoregressive.PixelCNN(**common, half_width=settings.half_width, final_conv=settings.final_conv)
+    kind = {"made": autoregressive.MADE, "pixelcnn": autoregressive.PixelCNN}[settings.network]
+    return kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})

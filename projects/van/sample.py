@@ -6,26 +6,20 @@ over a window of others. The same samples come in the same order, whatever was i
 """
 
 import dataclasses
-import itertools
-import json
 import pathlib
 import resource
-import time
-import warnings
 
 import jax
 import numpy as np
 
-from common import app, config, files, mesh
-from common import config as config_lib
-from common.training import supervised
-from common.training.checkpoint import Checkpointer
+from common import app, config, mesh
+from common.study import finished
+from common.training import accumulation
 from kernels import autoregressive
-from kernels.autoregressive import Evidence, Proposal, SpinEstimates, accumulate, finalise, log_weights, record, stream
+from kernels.autoregressive import Proposal, SpinEstimates, accumulate, log_weights, record, stream
 from kernels.autoregressive import estimates as estimation
-from kernels.autoregressive.evidence import truths
 from kernels.autoregressive.record import window_record
-from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
+from kernels.autoregressive.thermodynamics import spin_numbers
 from kernels.ising import System
 from projects.van import figures, plots, records, systems, train, weights
 from projects.van.config import TrainConfig, network_of
@@ -104,7 +98,7 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         run.table("window", *records.window_table(result["window"], "Reweighted to other beta"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if settings.publish and run.is_main:
-        resumed = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
+        resumed = {} if settings.same_as is None else {"resumed": comparison(result, settings.same_as, run)}
         about = {
             "title": f"{system.title}, beta {beta:g}, {settings.samples:,} samples",
             "network": figures.network_text(trained, folded=trained.fold, images=settings.images, mixture=len(laws)),
@@ -116,6 +110,13 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
     run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
     run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
     return result
+
+
+def comparison(result: dict, folder: str, run: app.Run) -> dict:
+    """Returns how many numbers of a result are unlike those of another run's, and where this run was resumed."""
+    counts = {"resumed_after": run.meta().get("resumed_after", [])} | finished.compare(result, folder, "same_as")
+    run.log("{numbers} numbers, resumed after {resumed_after}: {unequal} unlike ".format(**counts) + folder)
+    return counts
 
 
 def defence_of(settings: SampleConfig, network: autoregressive.Network, run: app.Run) -> list[dict]:
@@ -145,7 +146,7 @@ def load(folder: str) -> tuple[TrainConfig, dict]:
     path = pathlib.Path(folder)
     if not (path / "flags.txt").is_file() or not (path / weights.FILE).is_file():
         raise ValueError(f"--checkpoint={folder}: expected a run directory of train with {weights.FILE} in it")
-    trained = config_lib.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
+    trained = config.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
     return trained, weights.load(network_of(trained), path)
 
 
@@ -153,32 +154,23 @@ def draw(settings: SampleConfig, run: app.Run, task: Task):
     """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
     pilot = next(estimation.sample_chunks(**vars(task), n=settings.chunk))[0]
     origin = pilot.weighted.origin
-    state = accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in settings.window)
-    checkpointer = Checkpointer(run.checkpoints)
-    if restored := checkpointer.restore_latest(state):
-        _, state = restored
-        run.log(f"resumed after {state[0].n:,} of {settings.samples:,} samples")
-        run.note(resumed_after=[*run.meta().get("resumed_after", []), state[0].n])
-    sums, others = state
-    first = sums.n
-    start = saved_at = time.monotonic()
-    with supervised.Termination(True) as termination, run.progress(settings.samples, "samples", first) as progress:
-        chunks = estimation.sample_chunks(**vars(task), n=settings.samples, sums=sums)
-        for sums, (log_q, energy, m) in chunks:
+
+    def chunks(state):
+        sums, others = state
+        for sums, (log_q, energy, m) in estimation.sample_chunks(**vars(task), n=settings.samples, sums=sums):  # noqa: B020
             numbers = spin_numbers(energy, m)
             others = tuple(
                 stream.update(other, log_weights(log_q, energy, beta), numbers)
                 for beta, other in zip(settings.window, others, strict=True)
             )
-            progress.update(len(log_q))
-            stops = termination.after(sums.n)
-            if sums.n == settings.samples or stops or time.monotonic() - saved_at >= settings.checkpoint_seconds:
-                checkpointer.save(sums.n, (sums, others))
-                saved_at = time.monotonic()
-            if stops and sums.n < settings.samples:
-                raise app.Preempted(f"SIGTERM: checkpoint written after {sums.n:,} of {settings.samples:,} samples")
-    count = sums.n - first
-    return sums, others, round(count / (time.monotonic() - start), 1) if count else None
+            yield sums, others
+
+    (sums, others), rate = accumulation.accumulate(
+        run, chunks, (accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in settings.window)),
+        lambda state: state[0].n, settings.samples, checkpoint_seconds=settings.checkpoint_seconds,
+        description="samples",
+    )  # fmt: skip
+    return sums, others, rate
 
 
 def network_alone(settings: SampleConfig, task: Task, estimates: SpinEstimates):
@@ -192,40 +184,14 @@ def network_alone(settings: SampleConfig, task: Task, estimates: SpinEstimates):
     return estimation.of_single(sums, task.beta, task.system.sites, estimates.exact, estimates.corrected)
 
 
-def compare(result: dict, folder: str, run: app.Run) -> dict:
-    """Returns how many numbers of a result differ from those of another run's, and where this run was resumed.
-
-    Raises:
-      ValueError: the other run has not finished.
-    """
-    other = files.read_json(pathlib.Path(folder) / "result.json")
-    if other is None:
-        raise ValueError(f"--same_as={folder}: expected a finished run, with result.json")
-    ours, theirs = (json.dumps(files.clean(each), sort_keys=True, indent=0).splitlines() for each in (result, other))
-    comparison = {
-        "resumed_after": run.meta().get("resumed_after", []),
-        "numbers": sum(any(c.isdigit() for c in line.split(":")[-1]) for line in ours),
-        "unequal": sum(a != b for a, b in itertools.zip_longest(ours, theirs)),
-    }
-    run.log("{numbers} numbers, resumed after {resumed_after}: {unequal} unlike ".format(**comparison) + folder)
-    return comparison
-
-
 def window_rows(settings: SampleConfig, others, task: Task, entropy: float | None) -> list[dict]:
-    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any.
-
-    What the network lost is lost at each of them, so that its mirror image is looked at here, too.
-    """
-    rows, system = [], task.system
-    count = min(settings.chunk, settings.samples)
+    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any."""
+    rows, count = [], min(settings.chunk, settings.samples)
     for beta, other in zip(settings.window, others, strict=True):
-        exact = system.exact(beta)
-        mirror = estimation.first_mirror_image(task.proposal, system, beta, task.key, count)
-        evidence = Evidence(entropy, 2.0**system.sites, truths(exact), mirror=mirror)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # each row has its status
-            weighted = finalise(other, SPINS, spin_derived(beta, system.sites), evidence)
-        rows.append(window_record(beta, weighted, exact))
+        weighted = estimation.reweighted(
+            other, task.proposal, task.system, beta, key=task.key, count=count, entropy=entropy
+        )
+        rows.append(window_record(beta, weighted, task.system.exact(beta)))
     return rows
 
 

@@ -8,7 +8,7 @@ allowed sample of the batch and FORBIDDEN nats, which drives the network away fr
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -163,6 +163,14 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
         return State(parameters, mean, moments, plateau, state.key, state.done + 1, wider), metrics
 
     return step
+
+
+def trained(step: Callable, state: State, beta: float, steps: int) -> Iterator[tuple[State, dict]]:
+    """Yields (state, metrics) after each of so many steps towards beta."""
+    target = {"beta": np.full(1, beta, np.float32)}
+    for _ in range(steps):
+        state, metrics = step(state, target)
+        yield state, metrics
 
 
 def finite_loss(loss: jax.Array, forbidden: jax.Array) -> jax.Array:

@@ -71,12 +71,12 @@ def test_a_killed_run_ends_with_the_same_estimates(whole, tmp_path, monkeypatch,
     result, run = run_in(tmp_path, settings)
     assert files.clean(result) == files.clean(uninterrupted)
     finished.finish(uninterrupted)
-    comparison = sample.compare(result, str(finished.path), run)
+    comparison = sample.comparison(result, str(finished.path), run)
     assert comparison["resumed_after"] == [500 * interrupted_after]
     assert comparison["unequal"] == 0 and comparison["numbers"] > 50
-    assert sample.compare(result | {"ess": np.nextafter(result["ess"], 0)}, str(finished.path), run)["unequal"] == 1
+    assert sample.comparison(result | {"ess": np.nextafter(result["ess"], 0)}, str(finished.path), run)["unequal"] == 1
     with pytest.raises(ValueError, match="--same_as"):
-        sample.compare(result, str(tmp_path), run)
+        sample.comparison(result, str(tmp_path), run)
 
 
 def test_a_mean_over_images_stands_beside_the_network_alone(folder, whole, tmp_path):

@@ -14,6 +14,7 @@ from common.publishing import report
 from common.runs import run_directory
 from kernels import ising
 from kernels.autoregressive import Proposal, estimate, estimates, log_weights, network_law, record, stream
+from kernels.autoregressive.record import NOT_RECORDED, status_of
 from kernels.autoregressive.thermodynamics import spin_numbers
 from kernels.ising import energies
 from kernels.ising import systems as ising_systems
@@ -326,16 +327,16 @@ def test_the_status_of_files_that_have_none():
             "entropy": {"nis": 0.5, "nis_error": 0.01, "raw": 0.5, "raw_error": 0.01},
         },
     }  # fmt: skip
-    status = records.status_of(row)
-    assert status["level"] == "trusted" and records.NOT_RECORDED in status["unchecked"]
+    status = status_of(row)
+    assert status["level"] == "trusted" and NOT_RECORDED in status["unchecked"]
     off = json.loads(json.dumps(row))
     off["estimates"]["ln_z"]["exact"] = 8.07
-    assert records.status_of(off)["level"] == "doubtful" and "7 of its errors" in records.status_of(off)["reasons"][0]
+    assert status_of(off)["level"] == "doubtful" and "7 of its errors" in status_of(off)["reasons"][0]
     few = row | {"ess": 0.0005}
-    assert records.status_of(few)["level"] == "not usable"
+    assert status_of(few)["level"] == "not usable"
     apart = row | {"reverse_ln_z": 8.7, "reverse_ln_z_error": 0.02}
-    assert records.status_of(apart)["level"] == "not usable"
-    assert records.status_of(row | {"status": {"level": "doubtful", "reasons": ["x"]}})["reasons"] == ["x"]
+    assert status_of(apart)["level"] == "not usable"
+    assert status_of(row | {"status": {"level": "doubtful", "reasons": ["x"]}})["reasons"] == ["x"]
 
 
 def test_a_flag_that_train_does_not_have():
