@@ -2,7 +2,7 @@
 
 import math
 
-UNKNOWN = "\u2014"
+UNKNOWN = "\u2014"  # what cannot be known, also in a column of numbers
 
 
 def decimals(error: float | None) -> int:

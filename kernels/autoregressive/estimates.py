@@ -11,7 +11,7 @@ the law is sampled in a mixture with wider ones, in which lost parts show. Nicol
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -24,7 +24,9 @@ from .importance import Estimates, finalise
 from .proposal import Proposal
 from .reliability import Evidence, Status
 from .reverse import ReverseEstimate
-from .thermodynamics import SPINS, spin_derived
+from .thermodynamics import SPINS, spin_derived, spin_numbers
+
+Window = tuple[Sums, tuple[stream.State, ...]]
 
 CHAIN = {
     "u": 1,
@@ -138,6 +140,38 @@ def sample_chunks(
             sums = accumulate.init(accumulate.origin(energy, m))
         sums = accumulate.update(sums, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
         yield sums, (log_q, energy, m)
+
+
+def begin_window(
+    proposal: Proposal, system: System, beta: float, *, key: jax.Array, chunk: int, betas: Sequence[float]
+) -> Window:
+    """Returns the sums before the first chunk of `window_chunks`, whose origin is that of the first samples."""
+    first, _ = next(sample_chunks(proposal, system, beta, chunk, key=key, chunk=chunk))
+    origin = first.weighted.origin
+    return accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in betas)
+
+
+def window_chunks(
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    n: int,
+    *,
+    key: jax.Array,
+    chunk: int,
+    betas: Sequence[float],
+    window: Window,
+) -> Iterator[Window]:
+    """Yields the sums of `sample_chunks` and, of the same samples, a stream with the weights of each of other betas,
+    for `reweighted`, after each chunk, going on from `window`, up to n."""
+    sums, others = window
+    for latest, (log_q, energy, m) in sample_chunks(proposal, system, beta, n, key=key, chunk=chunk, sums=sums):
+        numbers = spin_numbers(energy, m)
+        others = tuple(
+            stream.update(other, stream.log_weights(log_q, energy, at), numbers)
+            for at, other in zip(betas, others, strict=True)
+        )
+        yield latest, others
 
 
 def _keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -298,6 +332,24 @@ def of_single(single: Sums, beta: float, sites: int, exact: Exact | None, better
     status = reliability.worst(alone.status, lost)
     error = math.inf if status.level == reliability.NOT_USABLE else alone.ln_z_err
     return alone._replace(status=status, ln_z_err=error, statuses=alone.statuses | {"ln_z": status})
+
+
+def with_first_law(
+    estimates: SpinEstimates, proposal: Proposal, system: System, *, key: jax.Array, chunk: int, n: int
+) -> SpinEstimates:
+    """Returns estimates of a mixture or mean over symmetries with those of n samples of its first law beside them.
+
+    Args:
+      estimates: of the proposal; they are returned as they are where it is one law.
+      proposal, system, key, chunk: those of `sample_chunks`.
+      n: samples of the first law.
+    """
+    if proposal.is_single:
+        return estimates
+    first, beta = Proposal(proposal.laws[:1]), estimates.beta
+    *_, (sums, _) = sample_chunks(first, system, beta, n, key=key, chunk=min(chunk, n))
+    single = of_single(sums, beta, system.sites, estimates.exact, estimates.corrected)
+    return dataclasses.replace(estimates, single=single)
 
 
 def chain_values(chain: ChainMeans, sites: int) -> dict[str, tuple[float, float]]:

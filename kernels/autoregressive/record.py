@@ -1,13 +1,16 @@
 """Estimates as plain numbers, ready for JSON, and back: an error that is not known is None, never 0; with statuses."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..ising import Exact
-from . import reliability
-from .estimates import SpinEstimates
+import jax
+
+from ..ising import Exact, System
+from . import reliability, stream
+from .estimates import SpinEstimates, reweighted
 from .importance import Estimates
+from .proposal import Proposal
 from .reliability import Evidence, Status, Weights
 from .reverse import ReverseEstimate
 from .thermodynamics import QUANTITIES
@@ -93,6 +96,28 @@ def window_record(beta: float, weighted: Estimates, exact: Exact | None) -> dict
     for name in ("u", "entropy", "c_v", "abs_m_site"):
         row |= numbers(**{name: weighted.mean[name], f"{name}_error": weighted.err[name]})
     return row if exact is None else row | {"exact_ln_z": exact.ln_z, "exact_u": exact.u}
+
+
+def window_records(
+    window: Sequence[stream.State],
+    betas: Sequence[float],
+    proposal: Proposal,
+    system: System,
+    *,
+    key: jax.Array,
+    count: int,
+    entropy: float | None = None,
+) -> list[dict[str, Any]]:
+    """Returns a `window_record` of each beta.
+
+    Args:
+      window: streams of `window_chunks`, one a beta.
+      betas, proposal, system, key: those of `window_chunks`.
+      count, entropy: as of `reweighted`.
+    """
+    options = {"key": key, "count": count, "entropy": entropy}
+    weighted = [reweighted(of, proposal, system, at, **options) for at, of in zip(betas, window, strict=True)]
+    return [window_record(at, each, system.exact(at)) for at, each in zip(betas, weighted, strict=True)]
 
 
 def pair(values: Mapping[str, Any], method: str) -> tuple[Any, Any]:

@@ -3,14 +3,14 @@
 All systems have exact values of ln Z, U, S, c_v and |M|.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from kernels import autoregressive, ising
+from kernels import autoregressive
 from kernels.autoregressive import Proposal, calibration, evidence, log_weights, network_law
 from kernels.autoregressive.calibration import Case
 from projects.van import systems, training_step, weights
@@ -20,9 +20,7 @@ CONVOLUTIONS = TrainConfig(
     rows=6, beta=0.44, depth=3, channels=8, half_width=3, learning_rate=5e-3, batch_size=100, steps=400
 )
 LOOKS, LOOK = 2, 4000  # steps between two looks at the effective samples, and samples of a look
-HALF = TrainConfig(
-    rows=6, beta=0.45, depth=3, channels=8, half_width=3, learning_rate=5e-3, batch_size=100, steps=400, z2=False
-)
+HALF = dataclasses.replace(CONVOLUTIONS, beta=0.45, z2=False)
 FIELD = 0.3  # in which it is trained, so that it knows one sign only
 MADE = TrainConfig(rows=3, columns=4, beta=0.44, network="made", depth=2, channels=2)
 DEVIATION = 3.0  # of log-normal weights
@@ -48,7 +46,7 @@ def trained(settings: TrainConfig, ess: float | None = None, field: float = 0.0)
     step = jax.jit(training_step.make_step(settings, lambda spins: system.energy(spins) - field * spins.sum((1, 2))))
     state = training_step.initial_state(settings, weights.fresh(network, settings.seed))
     if ess is not None:
-        of_p = samples_of_p(system, network, settings.beta)
+        of_p = evidence.samples_of_p(system, settings.beta, LOOK, jax.random.key(0))
         log_p = log_weights(system.exact(settings.beta).ln_z, system.energy(of_p), settings.beta)
     for done, (last, _) in enumerate(training_step.trained(step, state, settings.beta, settings.steps), 1):
         if ess is not None and done % LOOKS == 0:
@@ -56,13 +54,6 @@ def trained(settings: TrainConfig, ess: float | None = None, field: float = 0.0)
             if 1 / np.exp(log_p - log_q).mean() >= ess:
                 break
     return last.parameters, done
-
-
-def samples_of_p(system: ising.System, network: autoregressive.Network, beta: float) -> jax.Array:
-    """Returns LOOK independent samples of a ferromagnet, int8 [LOOK, rows, columns]."""
-    spins = jnp.ones((LOOK, network.rows * network.columns), jnp.int8)
-    spins = ising.swendsen_wang(jax.random.key(0), spins, beta, system.bonds, evidence.BURN_IN)
-    return spins.reshape(LOOK, network.rows, network.columns)
 
 
 def with_ess(ess: float) -> Case:

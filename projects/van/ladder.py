@@ -11,14 +11,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from common import app
+from common import app, weight_files
 from common.study.parts import part
 from kernels.autoregressive import record
 from kernels.ising import System
 from projects.van import records, systems, train, training_step, weights
 from projects.van.config import TrainConfig, network_of
-
-WIDER = (0.75, 0.5, 0.25)  # shares of beta, at which a defended ladder takes the networks of a mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +72,7 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
                 parameters = networks[min(networks, key=lambda other: abs(other - beta))] if networks else start
             networks[beta] = train_rung(settings, system, parameters, steps_of, run, f"{ladder.name}, beta {beta:g}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            weights.save(path, networks[beta])
+            weight_files.save_tree(path, networks[beta])
         rows.append(part(run, path.stem, functools.partial(estimated, ladder, run, system, networks, rung, steps)))
     return rows
 
@@ -92,7 +90,7 @@ def estimated(ladder: Ladder, run: app.Run, system: System, networks: Mapping[fl
 
 def wider(networks: Mapping[float, dict], beta: float) -> list[dict]:
     """Returns networks of about 3/4, 1/2 and 1/4 of beta, of those that there are."""
-    betas = {min(networks, key=lambda other: abs(other - share * beta)) for share in WIDER}
+    betas = {min(networks, key=lambda other: abs(other - share * beta)) for share in training_step.WIDER}
     return [networks[other] for other in sorted(betas) if other < beta]
 
 
@@ -103,10 +101,9 @@ def train_rung(
     key = (settings.steps, settings.anneal, settings.anneal_share)
     if key not in steps_of:
         steps_of[key] = jax.jit(training_step.make_step(settings, system.energy), donate_argnums=0)
-    state = training_step.initial_state(settings, jax.tree.map(jnp.array, parameters))
+    state = training_step.initial_state(settings, parameters)
     state = state._replace(key=jax.random.fold_in(state.key, round(1e6 * settings.beta)))
-    if settings.averaging:
-        state = state._replace(mean=jax.tree.map(jnp.array, parameters))
+    state = jax.tree.map(jnp.copy, state)  # whose buffers are donated
     with run.progress(settings.steps, title) as bar:
         steps = training_step.trained(steps_of[key], state, settings.beta, settings.steps)
         for done, (last, metrics) in enumerate(steps):  # noqa: B007

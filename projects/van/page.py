@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from common.publishing import Headline, Page, origin
-from common.publishing.markdown import Table
+from common.publishing.markdown import Table, escaped
 from common.publishing.numbers import UNKNOWN, formatted, percent, with_error
 from common.publishing.origin import Results
 from kernels.autoregressive.record import NOT_RECORDED, pair, sigmas_off, status_of
@@ -25,16 +25,6 @@ BEFORE_STATUS = (
     "values and from ln Z by Swendsen-Wang. The files are older than k-hat, which is not recorded in them; new runs "
     "record it."
 )
-
-
-def is_network(result: Mapping) -> bool:
-    """Whether a result is that of one network at one temperature, by `sample`."""
-    return "network" in result and isinstance(result.get("estimates"), Mapping)
-
-
-def is_ladder(result: Mapping) -> bool:
-    """Whether a result has rows over temperatures by system."""
-    return isinstance(result.get("rows"), Mapping)
 
 
 def headline(results: Results) -> Headline:
@@ -81,14 +71,14 @@ def coverage_line(result: Mapping) -> str:
     )
 
 
-def summary_table(results: Sequence[Mapping]) -> Table:
+def summary_table(ladders: Sequence[Mapping]) -> Table:
     """Returns columns and rows: a row a ladder of temperatures."""
     columns = [
         "figure", "system", "network and training", "temperatures", "ESS", "ln Z within 1, 2, 3 sigma", "largest error",
         "status",
     ]  # fmt: skip
     rows = []
-    for result in filter(is_ladder, results):
+    for result in ladders:
         for name, each in result["rows"].items():
             ln_z = [row["estimates"]["ln_z"] for row in each]
             off = [sigmas_off(z, "nis") for z in ln_z if "exact" in z]
@@ -102,17 +92,6 @@ def summary_table(results: Sequence[Mapping]) -> Table:
                 UNKNOWN if None in errors else f"{max(errors):.2g}", count_statuses(each),
             ])  # fmt: skip
     return columns, rows
-
-
-def network_parts(result: Mapping) -> list[str | Table]:
-    """Returns a paragraph and a table for a single network: every quantity before and after correction."""
-    columns, rows = quantity_table(result)
-    return [described(result), (columns, [[escaped(name), *cells] for name, *cells in rows])]
-
-
-def escaped(text: str) -> str:
-    """Returns a text for a cell of Markdown."""
-    return text.replace("|", "\\|")
 
 
 def described(result: Mapping) -> str:
@@ -142,8 +121,8 @@ def temperature_table(rows: Sequence[Mapping], names: Sequence[str]) -> Table:
         columns += [escaped(NAMES[name]) + by, "corrected (sigma off)"]
     cells = []
     for row in sorted(rows, key=lambda row: row["beta"]):
-        alone = row.get("network_ess", row["ess"])
-        cells.append([f"{row['beta']:g}", formatted(row["ess"]), formatted(alone, ".2g"), status_of(row)["level"]])
+        alone = formatted(row.get("network_ess", row["ess"]), ".2g")
+        cells.append([f"{row['beta']:g}", formatted(row["ess"]), alone, status_of(row)["level"]])
         for values in (row["estimates"][name] for name in names):
             truth = truth_text(values).removesuffix(" (Swendsen-Wang)")
             cells[-1] += [truth, f"{with_error(*pair(values, 'nis'))} ({off_text(values, 'nis')})"]
@@ -191,8 +170,12 @@ def coverage_parts(result: Mapping) -> list[str | Table]:
 
 def sections(results: Results) -> list[str | Table]:
     """Returns what README.md shows of all results."""
-    networks, ladders = (list(filter(kind, results.values())) for kind in (is_network, is_ladder))
-    parts = [part for result in networks for part in network_parts(result)]
+    networks = [result for result in results.values() if "network" in result]
+    ladders = [result for result in results.values() if isinstance(result.get("rows"), Mapping)]
+    parts = []
+    for result in networks:
+        columns, rows = quantity_table(result)
+        parts += [described(result), (columns, [[escaped(name), *cells] for name, *cells in rows])]
     if networks:
         parts.append("Each ± is one standard error; all but ln Z, c_v, chi and Binder's ratio are per site.")
     rows = [*networks, *(row for result in ladders for each in result["rows"].values() for row in each)]

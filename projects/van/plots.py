@@ -1,19 +1,20 @@
 """Pictures: how a training went, what samples weigh, how the chain moves, lattices, and figures of the paper."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from common import app
-from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED, picture, plt, series, set_log
+from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED, column, picture, plt, series, set_log
 from common.publishing.numbers import formatted
 from common.runs import metrics
 from kernels.autoregressive import SpinEstimates, log_weights, record
 from kernels.autoregressive.markov_chain import autocorrelation
+from projects.van import records
 from projects.van.records import NAMES
 
 COLOUR_OF = {"trusted": "black", "doubtful": "#96600a", "not usable": "#b3261e"}
+TRUTH = {"color": "black", "linewidth": 0.8}
 LAGS = 200  # of an autocorrelation function, at most
 CORRECTED = ("free_energy", "u", "entropy", "abs_m_site")  # quantities of the Comment's panel
 METHODS = {  # name to (label, style)
@@ -23,8 +24,8 @@ METHODS = {  # name to (label, style)
 }
 
 
-def draw_run(run: app.Run, estimates: SpinEstimates, spins: np.ndarray | None = None, settings=None) -> None:
-    """Writes the pictures of one network's estimates to `run.plots`.
+def draw_run(run: app.Run, estimates: SpinEstimates, spins: np.ndarray | None = None, settings=None) -> dict:
+    """Leaves table and pictures of one network's estimates in the run and prints a line; returns their record.
 
     Args:
       run: with its metrics.csv, where there was a training.
@@ -32,6 +33,8 @@ def draw_run(run: app.Run, estimates: SpinEstimates, spins: np.ndarray | None = 
       spins: samples [n, rows, columns] to show.
       settings: of the training; None draws no curves of it.
     """
+    result = record(estimates)
+    run.table("estimates", *records.table(result, "Estimates and the exact solution"))
     if settings is not None:
         draw_training(run, metrics.read(run.metrics.path)[1], estimates, settings)
     draw_weights(run, estimates)
@@ -39,11 +42,8 @@ def draw_run(run: app.Run, estimates: SpinEstimates, spins: np.ndarray | None = 
     draw_comparison(run, estimates)
     if spins is not None:
         draw_lattices(run, spins, estimates.beta)
-
-
-def line_at(axis: plt.Axes, y: float = 0.0, **options: Any) -> None:
-    """Draws a thin black line across: the truth."""
-    axis.axhline(y, color="black", linewidth=0.8, **options)
+    print(records.line(result))
+    return result
 
 
 def draw_training(run: app.Run, rows: list[dict[str, str]], estimates: SpinEstimates, settings) -> None:
@@ -56,7 +56,7 @@ def draw_training(run: app.Run, rows: list[dict[str, str]], estimates: SpinEstim
             energy.plot(done[warm], loss[warm] / estimates.beta, color=BLUE, label="network, at the final beta")
             energy.set_ylabel("F/N (training samples)")
             if estimates.exact is not None:
-                line_at(energy, -estimates.exact.ln_z / estimates.beta / estimates.sites, label="exact")
+                energy.axhline(-estimates.exact.ln_z / estimates.beta / estimates.sites, label="exact", **TRUTH)
         energy.legend(fontsize=8)
         spread.plot(*series(rows, "loss_deviation"), color=BLUE)
         spread.set_ylabel("deviation of ln q + beta E")
@@ -82,7 +82,7 @@ def draw_weights(run: app.Run, estimates: SpinEstimates) -> None:
     with picture(run, "weights", caption, figsize=(5.4, 3.4)) as axis:
         axis.hist(log_r, bins, density=True, color=GREY, alpha=0.7, label="samples of the network")
         axis.hist(log_r, bins, density=True, weights=counted, histtype="step", color=RED, label="weighted")
-        axis.axvline(0, color="black", linewidth=0.8)
+        axis.axvline(0, **TRUTH)
         axis.set(xlabel="ln r, weight over mean weight", ylabel="density")
         axis.set_title(f"{title}\n{level}", fontsize=9, color=COLOUR_OF[level])
         axis.legend(fontsize=8)
@@ -100,7 +100,7 @@ def draw_chain(run: app.Run, estimates: SpinEstimates) -> None:
         steps.set(xlabel="step of NMCMC", ylabel="|M|/N", title=f"acceptance {estimates.acceptance:.3f}")
         memory.plot(autocorrelation(abs_m, LAGS), color=BLUE, label="|M|")
         memory.plot(autocorrelation(energy, LAGS), color=RED, label="E")
-        line_at(memory)
+        memory.axhline(0, **TRUTH)
         memory.set(xlabel="lag (steps)", ylabel="autocorrelation")
         memory.set_title(f"integrated time of |M|: {formatted(time, '.1f')}")
         memory.set_xlim(0, LAGS if time is None else min(LAGS, max(20.0, 12 * time)))
@@ -141,7 +141,7 @@ def draw_differences(axis: plt.Axes, name: str, row: Mapping[str, float]) -> Non
         axis.errorbar(place, row[method] - centre, error, fmt="o", color=colour, capsize=4, **style)
     if row.get("reference_error"):
         axis.axhspan(-row["reference_error"], row["reference_error"], color="black", alpha=0.15)
-    line_at(axis)
+    axis.axhline(0, **TRUTH)
     axis.set_xticks(range(len(methods)), [labels[method] for method in methods], fontsize=8)
     axis.set_xlim(-0.5, len(methods) - 0.5)
     axis.tick_params(axis="y", labelsize=7)
@@ -149,19 +149,16 @@ def draw_differences(axis: plt.Axes, name: str, row: Mapping[str, float]) -> Non
 
 
 def draw_lattices(run: app.Run, spins: np.ndarray, beta: float) -> None:
-    """Samples as pictures."""
+    """Samples as pictures, or as rows of one."""
+    flat = spins.shape[1] == 1
+    grid, size, images = ((1, 1), (6, 2.2), [spins[:, 0]]) if flat else ((2, 4), (6, 3.2), spins)
     caption = f"Samples of the network, beta {beta:g}; black is up."
-    shades = {"cmap": "Greys", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-    if spins.shape[1] == 1:
-        with picture(run, "samples", caption, figsize=(6, 2.2)) as axis:
-            axis.imshow(spins[:, 0], aspect="auto", **shades)
-            axis.set(xlabel="spin", ylabel="sample")
-        return
-    with picture(run, "samples", caption, 2, 4, figsize=(6, 3.2)) as axes:
-        for axis, lattice in zip(axes.flat, spins, strict=False):
-            axis.imshow(lattice, **shades)
+    with picture(run, "samples", caption, *grid, figsize=size, squeeze=False) as axes:
+        for axis, image in zip(axes.flat, images, strict=False):
+            shape = "auto" if flat else "equal"
+            axis.imshow(image, aspect=shape, cmap="Greys", vmin=-1, vmax=1, interpolation="nearest")
         for axis in axes.flat:
-            axis.set(xticks=[], yticks=[])
+            axis.set(xlabel="spin", ylabel="sample") if flat else axis.set(xticks=[], yticks=[])
 
 
 def against_beta(
@@ -200,22 +197,17 @@ def against_beta(
         axes[0, 0].figure.suptitle(title, fontsize=10)
 
 
-def numbers(points: Sequence[Mapping], name: str) -> np.ndarray:
-    """Returns one entry of each point, nan for those that are not known, which are then not drawn."""
-    return np.array([point.get(name) for point in points], float)
-
-
 def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     """ln Z of the network and as corrected, minus the exact one, over beta; linear near 0, logarithmic beyond."""
-    betas, rows = numbers(points, "beta"), [point["estimates"]["ln_z"] for point in points]
-    exact, errors = numbers(rows, "exact"), numbers(rows, "nis_error")
-    axis.plot(betas, numbers(rows, "raw") - exact, "x", color=GREY, label="network")
-    alone = numbers(points, "network_nis_ln_z") - exact
+    betas, rows = column(points, "beta"), [point["estimates"]["ln_z"] for point in points]
+    exact, errors = column(rows, "exact"), column(rows, "nis_error")
+    axis.plot(betas, column(rows, "raw") - exact, "x", color=GREY, label="network")
+    alone = column(points, "network_nis_ln_z") - exact
     if np.isfinite(alone).any():
         axis.plot(betas, alone, "1", color=PURPLE, label="network, weighted")
     label, style = METHODS["nis"]
-    axis.errorbar(betas, numbers(rows, "nis") - exact, errors, label=label, linestyle="none", capsize=3, **style)
-    line_at(axis)
+    axis.errorbar(betas, column(rows, "nis") - exact, errors, label=label, linestyle="none", capsize=3, **style)
+    axis.axhline(0, **TRUTH)
     least = 4 * float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0
     axis.set_yscale("symlog", linthresh=max(least, 1e-5))
     axis.set_title("ln Z - exact")
@@ -223,9 +215,9 @@ def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
 
 def draw_quantity(axis: plt.Axes, points: Sequence[Mapping], name: str, curves: Sequence[tuple]) -> None:
     """One quantity over beta by every method, each point with its error, and the exact curve or what stands for it."""
-    betas, rows = numbers(points, "beta"), [point["estimates"][name] for point in points]
+    betas, rows = column(points, "beta"), [point["estimates"][name] for point in points]
     if all("exact" in row for row in rows) and "exact" not in (label for *_, label in curves):
-        curves = [(betas, numbers(rows, "exact"), "exact"), *curves]
+        curves = [(betas, column(rows, "exact"), "exact"), *curves]
     for *curve, label in curves:
         style = {"color": "black"} if label == "exact" else {"color": GREY, "linestyle": "--"}
         axis.plot(*curve, label=label, linewidth=0.9, **style)
@@ -233,16 +225,16 @@ def draw_quantity(axis: plt.Axes, points: Sequence[Mapping], name: str, curves: 
     reference = "Swendsen-Wang" if sampled else "exact", {"marker": "+", "color": "black", "markersize": 8}
     for method, (label, style) in (METHODS | {"reference": reference}).items():
         if all(method in row for row in rows):
-            values, errors = numbers(rows, method), numbers(rows, f"{method}_error")
+            values, errors = column(rows, method), column(rows, f"{method}_error")
             axis.errorbar(betas, values, errors, label=label, linestyle="none", capsize=3, **style)
     axis.set_title(NAMES[name])
 
 
 def draw_weights_against_beta(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     """Effective samples and acceptance over beta; of the network alone, where the estimates are of a mixture."""
-    betas, alone = numbers(points, "beta"), numbers(points, "network_ess")
-    axis.plot(betas, numbers(points, "ess"), "o-", color=RED, markersize=4, label="ESS")
-    axis.plot(betas, numbers(points, "acceptance"), "s--", color=BLUE, markersize=4, label="acceptance")
+    betas, alone = column(points, "beta"), column(points, "network_ess")
+    axis.plot(betas, column(points, "ess"), "o-", color=RED, markersize=4, label="ESS")
+    axis.plot(betas, column(points, "acceptance"), "s--", color=BLUE, markersize=4, label="acceptance")
     if np.isfinite(alone).any():
         axis.plot(betas, alone, "1", color=PURPLE, label="ESS of the network alone")
     axis.set(ylim=(0, 1.02), title="effective samples, acceptance")
@@ -261,11 +253,11 @@ def overlaps(run: app.Run, by_beta: Mapping[float, np.ndarray]) -> None:
 
 def inverse(run: app.Run, rows: Sequence[Mapping[str, float]], baselines: Sequence[str]) -> None:
     """Draws errors of couplings over beta: the network's and the baselines'."""
-    betas = numbers(rows, "beta")
+    betas = column(rows, "beta")
     with picture(run, "inverse", "Error of the couplings, over temperature.", figsize=(5.4, 3.6)) as axis:
         for name, colour in zip(baselines, (GREY, GREEN, PURPLE), strict=True):
-            axis.plot(betas, numbers(rows, name), "s--", color=colour, markersize=3, linewidth=0.9, label=name)
-        axis.plot(betas, numbers(rows, "network"), "o-", color=RED, markersize=4, label="network")
+            axis.plot(betas, column(rows, name), "s--", color=colour, markersize=3, linewidth=0.9, label=name)
+        axis.plot(betas, column(rows, "network"), "o-", color=RED, markersize=4, label="network")
         set_log(axis)
         axis.set(xlabel="beta", ylabel="error of J (root mean square)")
         axis.legend(fontsize=8)

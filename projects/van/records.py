@@ -6,10 +6,12 @@ An error that is not known is null in the file and a dash on the page, never 0.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from common.publishing import verdicts
 from common.publishing.numbers import UNKNOWN, decimals, error_text, formatted, with_error
-from kernels.autoregressive import Status, pareto
+from common.publishing.verdicts import marked
+from kernels.autoregressive import Status
 from kernels.autoregressive.record import NOT_RECORDED, pair, sigmas_off, status_of
-from kernels.autoregressive.reliability import LEVELS, is_light
+from kernels.autoregressive.reliability import light_tail
 
 NAMES = {
     "ln_z": "ln Z", "free_energy": "F/N", "u": "U/N", "entropy": "S/N", "c_v": "c_v", "abs_m_site": "|M|/N",
@@ -20,34 +22,14 @@ NAMES = {
 def count_statuses(rows: Iterable[Mapping]) -> str:
     """Returns how many of the results have which status: "9 trusted, 2 doubtful"; of one its status."""
     statuses = [status_of(row) for row in rows]
-    levels = [status["level"] for status in statuses]
-    text = ", ".join(f"{levels.count(level)} {level}" for level in LEVELS if level in levels)
-    text = levels[0] if len(levels) == 1 else text
-    return text + (" (k-hat not recorded)" if any(NOT_RECORDED in status["unchecked"] for status in statuses) else "")
-
-
-def worst_of(rows: Mapping[str, Sequence[Mapping]]) -> dict[str, Any]:
-    """Returns the status of a figure: the worst of its points, each reason with its place."""
-    points, reasons = {"trusted": 0}, []
-    for name, each in rows.items():
-        for row in each:
-            status = status_of(row)
-            points[status["level"]] = points.get(status["level"], 0) + 1
-            reasons += [f"{name}, beta {row['beta']:g}: {reason}" for reason in status["reasons"]]
-    level = max(points, key=lambda level: (points[level] > 0, LEVELS.index(level)))
-    return {"level": level, "reasons": reasons, "points": points}
+    unrecorded = any(NOT_RECORDED in status["unchecked"] for status in statuses)
+    return verdicts.count(statuses) + (" (k-hat not recorded)" if unrecorded else "")
 
 
 def off_text(values: Mapping, method: str) -> str:
     """Returns "+0.4", how many errors a method is off the truth; nothing where that is not known."""
     off = sigmas_off(values, method)
     return "" if off is None else f"{off:+.1f}" if abs(off) < 10 else f"{off:+.0f}"
-
-
-def marked(value: Any, level: str | None) -> Any:
-    """Returns a cell of a table in the colour of a status."""
-    value = UNKNOWN if value is None else value
-    return value if level is None else {"value": value, "status": level}
 
 
 def truth_text(values: Mapping) -> str:
@@ -110,8 +92,10 @@ def window_table(rows: Sequence[Mapping[str, Any]], title: str) -> tuple[list[st
 def note(row: Mapping[str, Any]) -> str:
     """Returns what stands below the table of a result."""
     reference = row["estimates"]["abs_m_site"]
+    known = None not in (row["k_hat"], row["largest_share"])
+    light = light_tail(row["samples"], row["k_hat"], row["largest_share"]) if known else ""
     text = f"{row['samples']:,} samples, ESS {formatted(row['ess'], '.3f')}, k-hat {formatted(row['k_hat'])}"
-    text += f"{light_tail(row)}, acceptance {row['acceptance']:.3f}, "
+    text += f"{light and f' ({light})'}, acceptance {row['acceptance']:.3f}, "
     text += f"integrated time of |M| {formatted(row['integrated_time'], '.1f')} steps."
     if row["forbidden_samples"]:
         text += f" {row['forbidden_samples']:,} samples lie in forbidden states: they have no weight, and count."
@@ -129,16 +113,6 @@ def reverse_text(row: Mapping[str, Any], status: str = "") -> str:
     if "reverse_ln_z" not in row:
         return ""
     return f" ln Z from Swendsen-Wang's samples (reverse): {with_error(*pair(row, 'reverse_ln_z'))}{status}."
-
-
-def light_tail(row: Mapping[str, Any]) -> str:
-    """Returns why a large k-hat leaves a status as it is, where it does."""
-    if row["k_hat"] is None or row["largest_share"] is None:
-        return ""
-    n, share = row["samples"], row["largest_share"]
-    if row["k_hat"] <= pareto.largest_shape(n) or not is_light(n, share):
-        return ""
-    return f" (large, but the heaviest sample has {n * share:.2g} mean weights, too few for a tail to matter)"
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -7,29 +7,27 @@ over a window of others. The same samples come in the same order, whatever was i
 
 import dataclasses
 import pathlib
-import resource
+from typing import Any
 
 import jax
 import numpy as np
 
-from common import app, config, mesh
+from common import app, config, memory, mesh
 from common.study import finished
 from common.training import accumulation
 from kernels import autoregressive
-from kernels.autoregressive import Proposal, SpinEstimates, accumulate, log_weights, record, stream
+from kernels.autoregressive import Proposal, accumulate
 from kernels.autoregressive import estimates as estimation
-from kernels.autoregressive.record import window_record
-from kernels.autoregressive.thermodynamics import spin_numbers
-from kernels.ising import System
-from projects.van import figures, plots, records, systems, train, weights
-from projects.van.config import TrainConfig, network_of
+from kernels.autoregressive.record import window_records
+from projects.van import figures, plots, records, systems, weights
+from projects.van.config import EstimateConfig, TrainConfig, network_of
 from projects.van.page import page
 
 SINGLE = 20_000  # samples of the network itself, beside those of its mean over symmetries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleConfig:
+class SampleConfig(EstimateConfig):
     """Which network, how many samples, at which temperatures."""
 
     checkpoint: str = config.field(config.REQUIRED, "run directory of train; it may be unfinished")
@@ -39,17 +37,6 @@ class SampleConfig:
         None, "inverse temperature of the estimates (none: that of the training)", minimum=0
     )
     window: tuple[float, ...] = config.field((), "further inverse temperatures, reached by reweighting", minimum=0)
-    images: int = config.field(
-        1,
-        "average the network over so many symmetries (sign, shifts, reflections): the same number of passes",
-        minimum=1,
-    )
-    defended: bool = config.field(
-        False, "the estimates are of a mixture with the networks of lower beta that train --defended has left"
-    )
-    defence: tuple[str, ...] = config.field(
-        (), "run directories or weight files of other networks for that mixture, such as trainings at a lower beta"
-    )
     same_as: str | None = config.field(
         None, "run directory of the same command, uninterrupted: compare every number with its result", identity=False
     )
@@ -60,44 +47,29 @@ class SampleConfig:
     checkpoint_seconds: float = config.field(60.0, "at most so long between two checkpoints", minimum=0, identity=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is sampled: the proposal, for a system at beta, from a key, so many samples at a time."""
-
-    proposal: Proposal
-    system: System
-    beta: float
-    key: jax.Array
-    chunk: int
-
-
 def main(settings: SampleConfig, run: app.Run) -> dict:
     """Samples, and returns what goes to `result.json`."""
     if not mesh.is_single_process():
         raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
     stamp = page.stamp() if settings.publish else None  # what cannot be published stops before the work
-    trained, parameters = load(settings.checkpoint)
-    run.inputs(weights.path_of(settings.checkpoint))
+    trained, parameters = load(settings.checkpoint, run)
     system, network = systems.create(trained), network_of(trained)
     laws = [autoregressive.network_law(each, network) for each in [parameters, *defence_of(settings, network, run)]]
     beta = trained.beta if settings.beta is None else settings.beta
-    proposal = Proposal(laws, system.images(settings.images))
-    task = Task(proposal, system, beta, jax.random.key(settings.seed), settings.chunk)
-    sums, others, seconds = draw(settings, run, task)
-    estimates = estimation.finish(sums, proposal, system, beta, key=task.key, chunk=settings.chunk)
-    estimates = dataclasses.replace(estimates, single=network_alone(settings, task, estimates))
-    result = record(estimates)
-    run.table("estimates", *records.table(result, "Estimates and the exact solution"))
-    if run.is_main:
-        spins = autoregressive.sample(parameters, network, task.key, 8, 8)[0]
-        plots.draw_run(run, estimates, system.unfold(np.asarray(spins)))
-        print(records.line(result))
+    proposal, key = Proposal(laws, system.images(settings.images)), jax.random.key(settings.seed)
+    stream = {"key": key, "chunk": settings.chunk}
+    (sums, others), rate = draw(settings, run, proposal=proposal, system=system, beta=beta, **stream)
+    estimates = estimation.finish(sums, proposal, system, beta, **stream)
+    estimates = estimation.with_first_law(estimates, proposal, system, n=min(settings.samples, SINGLE), **stream)
+    spins = autoregressive.sample(parameters, network, key, 8, 8)[0]
+    result = plots.draw_run(run, estimates, system.unfold(np.asarray(spins)))
     result |= {"system": system.title, "beta": beta}
     if settings.window:
-        result["window"] = window_rows(settings, others, task, accumulate.entropy(sums))
+        options = {"key": key, "count": min(settings.chunk, sums.n), "entropy": accumulate.entropy(sums)}
+        result["window"] = window_records(others, settings.window, proposal, system, **options)
         run.table("window", *records.window_table(result["window"], "Reweighted to other beta"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if settings.publish and run.is_main:
+    peak = memory.peak_mebibytes()
+    if settings.publish:
         resumed = {} if settings.same_as is None else {"resumed": comparison(result, settings.same_as, run)}
         about = {
             "title": f"{system.title}, beta {beta:g}, {settings.samples:,} samples",
@@ -107,8 +79,8 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         pictures = {f"_{name}": run.plots / f"{name}.png" for name in ("correction", "weights", "chain")}
         page.write(settings.publish, result | resumed | about, pictures)
     # Neither follows from the flags: a resumed run has other ones.
-    run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
-    run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
+    run.note(peak_mebibytes=round(peak), samples_per_second=rate)
+    run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {rate:.0f} samples/s" if rate else ""))
     return result
 
 
@@ -134,10 +106,10 @@ def defence_of(settings: SampleConfig, network: autoregressive.Network, run: app
                 "or name other trainings by --defence=RUN,..."
             )
         sources += map(str, own)
-    return [train.load_input(network, source, "defence", run) for source in sources]
+    return [weights.load(network, source, "defence", run) for source in sources]
 
 
-def load(folder: str) -> tuple[TrainConfig, dict]:
+def load(folder: str, run: app.Run) -> tuple[TrainConfig, dict]:
     """Returns the flags and the parameters of a training's run directory.
 
     Raises:
@@ -147,52 +119,26 @@ def load(folder: str) -> tuple[TrainConfig, dict]:
     if not (path / "flags.txt").is_file() or not (path / weights.FILE).is_file():
         raise ValueError(f"--checkpoint={folder}: expected a run directory of train with {weights.FILE} in it")
     trained = config.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
-    return trained, weights.load(network_of(trained), path)
+    return trained, weights.load(network_of(trained), path, "checkpoint", run)
 
 
-def draw(settings: SampleConfig, run: app.Run, task: Task):
-    """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
-    pilot = next(estimation.sample_chunks(**vars(task), n=settings.chunk))[0]
-    origin = pilot.weighted.origin
+def draw(settings: SampleConfig, run: app.Run, **options: Any) -> tuple[estimation.Window, float | None]:
+    """Returns ((sums, streams of the window), samples a second), going on from the newest checkpoint.
 
-    def chunks(state):
-        sums, others = state
-        for sums, (log_q, energy, m) in estimation.sample_chunks(**vars(task), n=settings.samples, sums=sums):  # noqa: B020
-            numbers = spin_numbers(energy, m)
-            others = tuple(
-                stream.update(other, log_weights(log_q, energy, beta), numbers)
-                for beta, other in zip(settings.window, others, strict=True)
-            )
-            yield sums, others
-
-    (sums, others), rate = accumulation.accumulate(
-        run, chunks, (accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in settings.window)),
-        lambda state: state[0].n, settings.samples, checkpoint_seconds=settings.checkpoint_seconds,
+    Args:
+      settings, run: how many, and where checkpoints go.
+      options: proposal, system, beta, key and chunk of `sample_chunks`.
+    """
+    options["betas"] = settings.window
+    return accumulation.accumulate(
+        run,
+        lambda window: estimation.window_chunks(**options, n=settings.samples, window=window),
+        estimation.begin_window(**options),
+        lambda window: window[0].n,
+        settings.samples,
+        checkpoint_seconds=settings.checkpoint_seconds,
         description="samples",
-    )  # fmt: skip
-    return sums, others, rate
-
-
-def network_alone(settings: SampleConfig, task: Task, estimates: SpinEstimates):
-    """Returns the estimates of the network itself, to stand beside those of its mixture or mean over symmetries; None
-    where it stands alone."""
-    if task.proposal.is_single:
-        return None
-    count = min(settings.samples, SINGLE)
-    single = dataclasses.replace(task, proposal=Proposal(task.proposal.laws[:1]), chunk=min(settings.chunk, count))
-    *_, (sums, _) = estimation.sample_chunks(**vars(single), n=count)
-    return estimation.of_single(sums, task.beta, task.system.sites, estimates.exact, estimates.corrected)
-
-
-def window_rows(settings: SampleConfig, others, task: Task, entropy: float | None) -> list[dict]:
-    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any."""
-    rows, count = [], min(settings.chunk, settings.samples)
-    for beta, other in zip(settings.window, others, strict=True):
-        weighted = estimation.reweighted(
-            other, task.proposal, task.system, beta, key=task.key, count=count, entropy=entropy
-        )
-        rows.append(window_record(beta, weighted, task.system.exact(beta)))
-    return rows
+    )
 
 
 if __name__ == "__main__":

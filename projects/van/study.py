@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from common import app, config, publishing
+from common.publishing import verdicts
 from common.runs import provenance
 from common.study.parts import part
 from kernels import autoregressive
@@ -80,8 +81,7 @@ def temperatures(settings: StudyConfig, run: app.Run) -> tuple[dict, dict]:
     figure, start = figures.OVER_BETA[settings.figure], None
     caption = f"{figure.title}. Bars: one standard error, mostly smaller than the dots."
     if settings.start_from is not None:
-        run.inputs(weights.path_of(settings.start_from))
-        start = weights.load(network_of(ladders[0].settings), settings.start_from, "start_from")
+        start = weights.load(network_of(ladders[0].settings), settings.start_from, "start_from", run)
     rows, pictures = {}, {}
     for ladder in ladders:
         rows[ladder.name] = climb(ladder, run, start)
@@ -96,10 +96,12 @@ def temperatures(settings: StudyConfig, run: app.Run) -> tuple[dict, dict]:
     if settings.figure == "3":
         plots.overlaps(run, overlaps(ladders[0], run))
         pictures["_overlaps"] = run.plots / "overlaps.png"
-    for name, row in [(name, row) for name, each in rows.items() for row in each]:
-        print(f"{name} beta {row['beta']:g}: {records.line(row)}")
+    places = {f"{name}, beta {row['beta']:g}": row for name, each in rows.items() for row in each}
+    for place, row in places.items():
+        print(f"{place}: {records.line(row)}")
     networks = {ladder.name: figures.description(ladder, settings.start_from is not None) for ladder in ladders}
-    return {"status": records.worst_of(rows), "networks": networks, "rows": rows}, pictures
+    status = verdicts.worst({place: status_of(row) for place, row in places.items()})
+    return {"status": status, "networks": networks, "rows": rows}, pictures
 
 
 def overlaps(ladder: Ladder, run: app.Run) -> dict[float, np.ndarray]:
@@ -168,14 +170,9 @@ def error_bars(settings: Calibration, run: app.Run) -> dict:
 def calibrate(name: str, settings: Calibration, run: app.Run) -> dict:
     """Returns the calibration of a case."""
     case = coverage.CASES[name]()
+    seeds = range(FIRST_SEED, FIRST_SEED + settings.seeds)
     with run.progress(settings.seeds, name) as progress:
-
-        def seeds():
-            for seed in range(FIRST_SEED, FIRST_SEED + settings.seeds):
-                yield seed
-                progress.update(1)
-
-        return calibration.calibration(case, seeds(), case.samples or settings.samples)
+        return calibration.calibration(case, progress.over(seeds), case.samples or settings.samples)
 
 
 if __name__ == "__main__":
