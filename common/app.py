@@ -63,11 +63,11 @@ def run(
     """Runs a verb and exits the process.
 
     Args:
-        main: the verb; errors that it raises as ValueError or OSError become one line for the user.
-        config_class: its flags, a frozen dataclass of `config.field`s.
-        argv: the command line, `sys.argv` by default.
-        transient: for a verb that only looks, or writes what it is asked for elsewhere: it runs every time, and leaves
-            nothing unless `--run_dir` is given. A function of the flags may say so.
+      main: the verb; errors that it raises as ValueError or OSError become one line for the user.
+      config_class: its flags, a frozen dataclass of `config.field`s.
+      argv: the command line, `sys.argv` by default.
+      transient: for a verb that only looks, or writes what it is asked for elsewhere: it runs every time, and leaves
+        nothing unless `--run_dir` is given. A function of the flags may say so.
     """
     from common import mesh
 

@@ -41,10 +41,10 @@ def beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     The file's mode is the one an ordinary `open` would give.
 
     Args:
-        path: the final name of a file; its folder is made when missing.
+      path: the final name of a file; its folder is made when missing.
 
     Raises:
-        IsADirectoryError: `path` is a directory.
+      IsADirectoryError: `path` is a directory.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -82,7 +82,7 @@ def fingerprint(path: str | os.PathLike) -> str:
     without the model having changed.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
+      FileNotFoundError: there is nothing at `path`.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -122,7 +122,7 @@ def clean(value: Any, where: str = "result") -> Any:
     A float32 becomes the shortest decimal that reads back to it.
 
     Raises:
-        TypeError: something that has no form in JSON, named by its place.
+      TypeError: something that has no form in JSON, named by its place.
     """
     if value is None or isinstance(value, (bool, str)):
         return value

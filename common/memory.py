@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
     """Tells the allocator to keep what is freed; call it once, before JAX starts its threads.
 
     Returns:
-        Whether the allocator took it: True with glibc, False elsewhere, where nothing changes. The process then holds
-        the most that it ever needed, up to 2 GB beyond what is in use.
+      Whether the allocator took it: True with glibc, False elsewhere, where nothing changes. The process then holds
+      the most that it ever needed, up to 2 GB beyond what is in use.
     """
     if not sys.platform.startswith("linux"):
         return False

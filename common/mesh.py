@@ -40,7 +40,7 @@ def start_distributed(mode: str = "auto") -> None:
     """Joins the processes of one run; call it before anything else touches JAX's devices.
 
     Args:
-        mode: "auto" (when `wants_distributed`), "always" or "never".
+      mode: "auto" (when `wants_distributed`), "always" or "never".
     """
     if mode == "always" or (mode == "auto" and wants_distributed()):
         import jax
@@ -53,7 +53,7 @@ def _place_among_processes(environment: Mapping[str, str]) -> dict[str, Any]:
     """Returns what `jax.distributed.initialize` cannot find out by itself.
 
     Raises:
-        ValueError: a variable that is no number.
+      ValueError: a variable that is no number.
     """
     if (count := environment.get("JAX_NUM_PROCESSES")) is not None:
         index = environment.get("JAX_PROCESS_ID", "")
@@ -96,12 +96,12 @@ def open_on_every_process(open_run: Callable[[], Run], path: pathlib.Path) -> Ru
     """Returns the run that process 0 opens, and for the others one that writes nothing but agrees on its result.
 
     Args:
-        open_run: called on process 0 only.
-        path: the run directory, seen by every process.
+      open_run: called on process 0 only.
+      path: the run directory, seen by every process.
 
     Raises:
-        ValueError, OSError: what `open_run` raised, on process 0.
-        PeerError: on the others, when it did.
+      ValueError, OSError: what `open_run` raised, on process 0.
+      PeerError: on the others, when it did.
     """
     if is_single_process():
         return open_run()
@@ -188,10 +188,10 @@ def make_mesh(**axes: int) -> Any:
     """Returns a mesh over all devices, such as `make_mesh(data=-1)` or `make_mesh(data=2, model=2)`.
 
     Args:
-        axes: name -> size; one size may be -1 and takes the devices that are left. No axes: data=-1.
+      axes: name -> size; one size may be -1 and takes the devices that are left. No axes: data=-1.
 
     Raises:
-        ValueError: the sizes do not multiply to the number of devices.
+      ValueError: the sizes do not multiply to the number of devices.
     """
     import jax
 
@@ -238,7 +238,7 @@ def shard_batch(batch: Any, mesh: Any, axis: str = "data") -> Any:
     """Returns the arrays of `batch` ([batch, ...], the whole batch on every process) split over a mesh axis.
 
     Raises:
-        ValueError: the batch does not divide by the size of the axis.
+      ValueError: the batch does not divide by the size of the axis.
     """
     import jax
     import numpy as np
@@ -254,11 +254,11 @@ def replicate(tree: Any, mesh: Any) -> Any:
     """Returns the arrays and keys of a tree as whole copies on every device of a mesh.
 
     Args:
-        tree: arrays that every process has with the same values; those that span processes already stay as they are.
-        mesh: over the devices of all processes.
+      tree: arrays that every process has with the same values; those that span processes already stay as they are.
+      mesh: over the devices of all processes.
 
     Raises:
-        ValueError: this process has other values than process 0.
+      ValueError: this process has other values than process 0.
     """
     import jax
     import numpy as np
@@ -307,9 +307,9 @@ def take_rows(arrays: Any, indices: Any, sharding: Any) -> Any:
     """Returns the rows `indices` of host arrays as global arrays; a process reads only the rows of its own devices.
 
     Args:
-        arrays: a tree of NumPy arrays [examples, ...], memory-mapped ones too; the same on every process.
-        indices: int [batch], the same on every process.
-        sharding: of the batch.
+      arrays: a tree of NumPy arrays [examples, ...], memory-mapped ones too; the same on every process.
+      indices: int [batch], the same on every process.
+      sharding: of the batch.
     """
     import jax
 

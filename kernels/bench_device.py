@@ -27,7 +27,6 @@ TESTS = tuple(
         "entropy_coding/test_rate.py",
     )
 )  # fmt: skip
-POLL_S = 1.0
 LEAVE_S = 10.0  # between the interruption of a test run and its end
 
 

@@ -9,10 +9,10 @@ from .boundary_attack import (
     image_keys,
     initial_pace,
     log_median,
-    log_median_length,
     propose,
     record,
     step_keys,
+    table_log_median_length,
 )
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "image_keys",
     "initial_pace",
     "log_median",
-    "log_median_length",
+    "table_log_median_length",
     "propose",
     "record",
     "step_keys",

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 
@@ -85,6 +86,12 @@ class Peer:
     process: subprocess.Popen
     folder: pathlib.Path
 
+    @property
+    def pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """(its standard input, its standard output)."""
+        assert self.process.stdin is not None and self.process.stdout is not None, "started without pipes"
+        return self.process.stdin, self.process.stdout
+
     def ask(self, command: str, *, timeout: float = TIMEOUT, **arguments) -> dict:
         """Returns the answer to one request.
 
@@ -98,8 +105,8 @@ class Peer:
         """
         request = {"command": command} | {key: self._text(key, value) for key, value in arguments.items()}
         try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
+            self.pipes[0].write(json.dumps(request).encode() + b"\n")
+            self.pipes[0].flush()
             line = self._line(command, timeout)
         except BrokenPipeError:
             line = b""
@@ -119,7 +126,7 @@ class Peer:
     def put_many(self, name: str, arrays: dict[str, np.ndarray]) -> str:
         """Writes arrays by name as an .npz where the server finds it; returns its path."""
         path = self.folder / f"{name}.npz"
-        np.savez(path, **arrays)
+        np.savez(path, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes the names for its own flag
         return str(path)
 
     def get(self, file: str) -> np.ndarray | dict[str, np.ndarray]:
@@ -139,12 +146,12 @@ class Peer:
         """One line of standard output, or what came before its end. A server writes nothing that was not asked for."""
         deadline, line = time.monotonic() + timeout, b""
         with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
+            selector.register(self.pipes[1], selectors.EVENT_READ)
             while not line.endswith(b"\n"):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     self.process.kill()
                     raise PeerError(f"the peer {self.name} has not answered {command!r} within {timeout:g} s: ended")
-                part = os.read(self.process.stdout.fileno(), 1 << 16)
+                part = os.read(self.pipes[1].fileno(), 1 << 16)
                 if not part:
                     break
                 line += part
@@ -167,13 +174,14 @@ def start(name: str) -> Iterator[Peer]:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), bufsize=-1
         )  # fmt: skip
+        peer = Peer(name, process, pathlib.Path(folder))
         try:
-            yield Peer(name, process, pathlib.Path(folder))
+            yield peer
         finally:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+                peer.pipes[0].close()
             _exit_code(process)
-            process.stdout.close()
+            peer.pipes[1].close()
 
 
 def _exit_code(process: subprocess.Popen) -> int:

@@ -122,7 +122,7 @@ def _no_cache() -> Iterator[None]:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    is_enabled = jax.config.jax_enable_compilation_cache
+    is_enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]  # made when JAX starts
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:

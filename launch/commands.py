@@ -22,11 +22,11 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
     """Returns for each command line the run directory that it names or would take, and a hash of what it computes.
 
     Args:
-        commands: what follows `python -m`, the module first; all of one module.
-        directory: where they will run.
+      commands: what follows `python -m`, the module first; all of one module.
+      directory: where they will run.
 
     Raises:
-        LaunchError: the verb does not import, is no verb of this house, or refuses a command line.
+      LaunchError: the verb does not import, is no verb of this house, or refuses a command line.
     """
     module = commands[0][0]
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):

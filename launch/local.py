@@ -98,8 +98,8 @@ def run(submission: Submission, say: Callable[[str], None] = lambda text: None) 
     SIGINT and SIGTERM stop the jobs at their next checkpoint.
 
     Args:
-        submission: what `submit` returned.
-        say: gets a line whenever a job starts or ends. A single job's output is copied to standard error.
+      submission: what `submit` returned.
+      say: gets a line whenever a job starts or ends. A single job's output is copied to standard error.
     """
     options, stop = submission.options, threading.Event()
     places: queue.SimpleQueue = queue.SimpleQueue()
@@ -258,7 +258,7 @@ def cancel(submission: Submission) -> None:
     """Ends a submission: its jobs are stopped at a checkpoint, killed after their grace; returns when none is left.
 
     Raises:
-        LaunchError: its runner is on another machine, or does not end.
+      LaunchError: its runner is on another machine, or does not end.
     """
     if (holder := runner(submission)) is None:
         return

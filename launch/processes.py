@@ -26,8 +26,8 @@ def loopback_environments(count: int, gpus: Sequence[str] = ()) -> list[dict[str
     """Returns for each of `count` processes the variables by which `common.mesh` joins them, or knows one to be alone.
 
     Args:
-        count: processes of the job.
-        gpus: the devices that the job may use, as in CUDA_VISIBLE_DEVICES; each process takes its share.
+      count: processes of the job.
+      gpus: the devices that the job may use, as in CUDA_VISIBLE_DEVICES; each process takes its share.
     """
     shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     if count == 1:
@@ -62,16 +62,16 @@ def run_group(
     """Runs one process for each environment until all have ended; returns their exit codes (-9: killed by signal 9).
 
     Args:
-        argv: the command, program first.
-        environments: what each process has beside this one's variables.
-        log: appended to by all of them.
-        directory: where they work.
-        stop: once set, they get SIGTERM, and SIGKILL after the grace.
-        grace: seconds.
-        watch: called now and then.
+      argv: the command, program first.
+      environments: what each process has beside this one's variables.
+      log: appended to by all of them.
+      directory: where they work.
+      stop: once set, they get SIGTERM, and SIGKILL after the grace.
+      grace: seconds.
+      watch: called now and then.
 
     Raises:
-        OSError: the program or the directory is not there.
+      OSError: the program or the directory is not there.
     """
     started: list[subprocess.Popen] = []
     deadline, is_asked_to_end = None, False

@@ -70,9 +70,9 @@ def losses(job: Job, submission: int, is_over: bool = False) -> int:
     """Returns how many attempts of a submission were lost: with a last word, or with their machine and without one.
 
     Args:
-        job: which.
-        submission: number.
-        is_over: whether a last attempt that has not ended is one of them.
+      job: which.
+      submission: number.
+      is_over: whether a last attempt that has not ended is one of them.
     """
     own = [entry for entry in attempts(job) if entry["submission"] == submission]
     silent = sum(a["event"] == "start" == b["event"] for a, b in zip(own, own[1:], strict=False))
@@ -195,7 +195,7 @@ def read_submission(path: pathlib.Path) -> Submission:
     """Returns what `write_submission` wrote.
 
     Raises:
-        ValueError: the file is missing or damaged.
+      ValueError: the file is missing or damaged.
     """
     entry = files.read_json(path)
     if not isinstance(entry, dict) or "jobs" not in entry:

@@ -143,7 +143,7 @@ def parse_pareto(text: str, table: Table) -> list[tuple[str, bool]]:
     """Returns (result, whether more of it is better) for both axes of "bytes:min,test_accuracy:max".
 
     Raises:
-        LaunchError: another form, or a result that no job has as a number.
+      LaunchError: another form, or a result that no job has as a number.
     """
     axes = [part.strip().rpartition(":") for part in text.split(",")]
     if len(axes) != 2 or any(way not in ("min", "max") for _, _, way in axes):
@@ -187,12 +187,12 @@ def write(sweep: Sweep, states: Sequence[JobState], pareto: str | None = None) -
     """Writes `results.csv`, `provenance.json` and `report.html` into a sweep's folder; returns table and page's path.
 
     Args:
-        sweep: which.
-        states: of its jobs.
-        pareto: two results to draw against each other, see `parse_pareto`.
+      sweep: which.
+      states: of its jobs.
+      pareto: two results to draw against each other, see `parse_pareto`.
 
     Raises:
-        LaunchError: `pareto` does not fit the results.
+      LaunchError: `pareto` does not fit the results.
     """
     table = collect(states)
     picture = ""

@@ -55,7 +55,7 @@ def seconds_of(limit: str) -> float:
     """Returns the seconds of a time limit in any of Slurm's forms: 90, 90:30, 1:30:00, 1-12, 1-12:30, 1-12:30:00.
 
     Raises:
-        LaunchError: it has none of them.
+      LaunchError: it has none of them.
     """
     if limit.upper() in ("UNLIMITED", "INFINITE"):
         return math.inf
@@ -74,11 +74,11 @@ def script(submission: Submission, earlier: Mapping[str, int] | None = None) -> 
     """Returns the batch script of a submission.
 
     Args:
-        submission: what it runs.
-        earlier: see `_options`.
+      submission: what it runs.
+      earlier: see `_options`.
 
     Raises:
-        LaunchError: a path that Slurm could not be told.
+      LaunchError: a path that Slurm could not be told.
     """
     directives = "".join(f"#SBATCH {_directive(line)}\n" for line in _options(submission, earlier or {}))
     command = shlex.join([sys.executable, "-m", "launch.task", str(submission.path)])
@@ -92,11 +92,11 @@ def _options(submission: Submission, earlier: Mapping[str, int]) -> list[str]:
     """Returns sbatch's options for a submission.
 
     Args:
-        submission: what it runs.
-        earlier: number of a job or array of the same sweep -> how many of its jobs may run at a time.
+      submission: what it runs.
+      earlier: number of a job or array of the same sweep -> how many of its jobs may run at a time.
 
     Raises:
-        LaunchError: a path that Slurm could not be told.
+      LaunchError: a path that Slurm could not be told.
     """
     options, jobs = submission.options, submission.jobs
     log = str(submission.path.with_suffix("")).replace("%", "%%") + (".%a.log" if len(jobs) > 1 else ".0.log")
@@ -271,7 +271,7 @@ def cancel(submission: Submission) -> None:
     """Ends a submission; returns when Slurm says that nothing of it is left.
 
     Raises:
-        LaunchError: Slurm refuses, or the jobs do not end in time.
+      LaunchError: Slurm refuses, or the jobs do not end in time.
     """
     handle = _handle(submission)
     if handle is None or not _alive(submission):

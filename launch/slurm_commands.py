@@ -57,11 +57,11 @@ def call(*command: str, cluster: str = "") -> str:
     """Returns what a command of Slurm prints.
 
     Args:
-        command: its words.
-        cluster: of several that one controller's commands reach; "" for this one.
+      command: its words.
+      cluster: of several that one controller's commands reach; "" for this one.
 
     Raises:
-        SlurmError: it is not there, takes too long, or complains.
+      SlurmError: it is not there, takes too long, or complains.
     """
     words = [command[0], *([f"--clusters={cluster}"] if cluster else []), *command[1:]]
     try:
@@ -88,7 +88,7 @@ def find(name: str) -> list[dict[str, str]]:
     """Returns the handle of each job or array of a name, oldest first: of the queue, else of the accounting.
 
     Raises:
-        SlurmError: the queue cannot be asked.
+      SlurmError: the queue cannot be asked.
     """
     identities = call("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%F").split()
     if not identities:
@@ -103,12 +103,12 @@ def hand_over(name: str, words: Sequence[str]) -> dict[str, str]:
     """Returns the handle of a batch script that was submitted once, however often sbatch had to be called.
 
     Args:
-        name: `new_name`, which must be the job's name.
-        words: of the sbatch command after its first.
+      name: `new_name`, which must be the job's name.
+      words: of the sbatch command after its first.
 
     Raises:
-        UncertainError: it may or may not have been accepted, and the queue does not say.
-        SlurmError: it was refused.
+      UncertainError: it may or may not have been accepted, and the queue does not say.
+      SlurmError: it was refused.
     """
     for count in range(TRIES):
         try:

@@ -47,7 +47,7 @@ def survey(sweep: Sweep) -> list[JobState]:
     """Returns how each job stands, in the order of the sweep.
 
     Raises:
-        LaunchError: the engine cannot be asked.
+      LaunchError: the engine cannot be asked.
     """
     latest: dict[str, Submission] = {}
     for submission in records.submissions(sweep):
@@ -196,10 +196,10 @@ def wait(sweep: Sweep, timeout: float, interval: float, say: Callable[[str], Non
     """Returns how the jobs stand once none is queued or running any more, or the time is up.
 
     Args:
-        sweep: which.
-        timeout: seconds, infinity for as long as it takes.
-        interval: seconds between two looks.
-        say: gets a line whenever the counts have changed.
+      sweep: which.
+      timeout: seconds, infinity for as long as it takes.
+      interval: seconds between two looks.
+      say: gets a line whenever the counts have changed.
     """
     deadline, last_line = time.monotonic() + timeout, ""
     while True:

@@ -58,7 +58,7 @@ def make_sweep(options: LaunchConfig, command: Sequence[str]) -> Sweep:
     """Returns the sweep of a command line; its jobs are checked by the verb itself.
 
     Raises:
-        LaunchError: anything about it that cannot be.
+      LaunchError: anything about it that cannot be.
     """
     module, arguments, directory = command[0], tuple(command[1:]), os.getcwd()
     values, flags = dataclasses.asdict(options), {argument.split("=")[0].lstrip("-") for argument in arguments}

@@ -60,7 +60,7 @@ def parse_grid(text: str) -> list[dict[str, str]]:
     """Returns every combination of `"a=1,2;b=x,y"` as flag -> text, the last flag varying fastest.
 
     Raises:
-        LaunchError: an empty part, a value missing, a flag named twice.
+      LaunchError: an empty part, a value missing, a flag named twice.
     """
     axes: dict[str, list[str]] = {}
     form = 'expected --sweep="a=1,2;b=x,y"; a value with a comma or semicolon in it needs --sweep_file'
@@ -85,7 +85,7 @@ def read_list(path: pathlib.Path) -> list[dict[str, str]]:
     lines that begin with # are passed over.
 
     Raises:
-        LaunchError: names the line and what is wrong with it.
+      LaunchError: names the line and what is wrong with it.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -155,13 +155,13 @@ def make_jobs(module: str, arguments: Sequence[str], points: Sequence[Point], fo
     """Returns a job for each point.
 
     Args:
-        module: what `python -m` runs.
-        arguments: the flags that all jobs share; `{run_dir}` in them, or in a swept value, is the job's run directory.
-        points: swept flags.
-        folder: of the sweep; a job's run directory is `folder/<name>`.
+      module: what `python -m` runs.
+      arguments: the flags that all jobs share; `{run_dir}` in them, or in a swept value, is the job's run directory.
+      points: swept flags.
+      folder: of the sweep; a job's run directory is `folder/<name>`.
 
     Raises:
-        LaunchError: a swept flag is among the shared ones too; too many jobs.
+      LaunchError: a swept flag is among the shared ones too; too many jobs.
     """
     if len(points) > MOST_JOBS:
         raise LaunchError(f"a sweep of {len(points):,} jobs: {MOST_JOBS:,} at most; cut it in pieces")
@@ -243,7 +243,7 @@ def load(folder: str | pathlib.Path) -> Sweep:
     """Returns the sweep that was launched into a folder.
 
     Raises:
-        LaunchError: nothing was.
+      LaunchError: nothing was.
     """
     path = pathlib.Path(folder).absolute()
     entry = files.read_json(path / FOLDER / "sweep.json")
@@ -263,7 +263,7 @@ def merge(new: Sweep) -> Sweep:
     """Returns `new` with the jobs that its folder knows already before its own.
 
     Raises:
-        LaunchError: a job of the same name computes something else there.
+      LaunchError: a job of the same name computes something else there.
     """
     if not (new.place / "sweep.json").exists():
         return new

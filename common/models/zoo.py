@@ -65,7 +65,8 @@ class Network:
     Attributes:
       name: of the network, in `models.NAMES`.
       module: the Flax module; with `params` in it where they were opened.
-      fn: `fn(params, x)` -> logits `[batch, classes]`, in evaluation mode; pure, compiled once for any weights.
+      fn: `fn(params, x)` -> logits `[batch, classes]`, in evaluation mode; pure, not compiled: one `jax.jit` of
+        it serves any weights of this network.
       params: weights and running statistics, nested dicts of NumPy arrays.
       preprocess: uint8 images `[batch, height, width, channels]` to inputs x.
       data: the data set, with the names of its classes and its notice.

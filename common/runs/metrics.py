@@ -28,7 +28,7 @@ def number_text(value: Any) -> str:
     """Returns the shortest text that reads back to the same number of the same type; "" for None.
 
     Raises:
-        ValueError: `value` is not one number.
+      ValueError: `value` is not one number.
     """
     if value is None:
         return ""
@@ -126,13 +126,13 @@ def open_trackers(names: Sequence[str], directory: pathlib.Path, run_name: str, 
     """Returns trackers that `Metrics` writes to as well.
 
     Args:
-        names: of `TRACKERS`.
-        directory: the run directory.
-        run_name: how the run is called there, "project.verb".
-        config: flag name -> text.
+      names: of `TRACKERS`.
+      directory: the run directory.
+      run_name: how the run is called there, "project.verb".
+      config: flag name -> text.
 
     Raises:
-        ValueError: an unknown name, or its package is not installed (the message says which and how).
+      ValueError: an unknown name, or its package is not installed (the message says which and how).
     """
     for name in names:
         if name not in TRACKERS:

@@ -86,7 +86,7 @@ class Run:
         """Saves `tables/NAME.json` for the report: `rows` of numbers and texts, one cell for each of `columns`.
 
         Raises:
-            ValueError: a row has another number of cells than there are columns.
+          ValueError: a row has another number of cells than there are columns.
         """
         for row in rows:
             if len(row) != len(columns):
@@ -101,8 +101,8 @@ class Run:
         When one has changed since the run finished, the same command runs again.
 
         Raises:
-            FileNotFoundError: one is missing.
-            RunError: one changed since this unfinished run wrote its first checkpoint.
+          FileNotFoundError: one is missing.
+          RunError: one changed since this unfinished run wrote its first checkpoint.
         """
         recorded_inputs = self.meta().get("inputs", {})
         for path in map(str, paths):
@@ -184,17 +184,17 @@ def open_run(
     checkpoints when it has some.
 
     Args:
-        path: the directory.
-        config: the verb's config.
-        verb: "project.verb".
-        argv: the command line, for the record.
-        overwrite: remove what an earlier run left.
-        trackers: names in `metrics.TRACKERS`.
+      path: the directory.
+      config: the verb's config.
+      verb: "project.verb".
+      argv: the command line, for the record.
+      overwrite: remove what an earlier run left.
+      trackers: names in `metrics.TRACKERS`.
 
     Raises:
-        RunTakenError: another process writes there.
-        RunError: the directory is another run's or not a run's.
-        OSError: it cannot be written to.
+      RunTakenError: another process writes there.
+      RunError: the directory is another run's or not a run's.
+      OSError: it cannot be written to.
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_dir():
@@ -283,7 +283,7 @@ def check_same(path: pathlib.Path, config: Any) -> None:
     """Compares a run directory's flags with a config.
 
     Raises:
-        RunError: they differ, and where.
+      RunError: they differ, and where.
     """
     try:
         lines = (path / "flags.txt").read_text().splitlines()
@@ -308,7 +308,7 @@ def changed_files(meta: Mapping) -> list[str]:
     """Says which recorded files are no longer what they were when the run ended; a lost input alone changes nothing.
 
     Raises:
-        RunError: the run would have to be repeated, and cannot be.
+      RunError: the run would have to be repeated, and cannot be.
     """
     inputs, outputs = meta.get("inputs", {}), meta.get("outputs", {})
     lost = [path for path in inputs if not os.path.exists(path)]

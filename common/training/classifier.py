@@ -5,6 +5,7 @@ are kept apart for `validation_accuracy`; the test images are looked at once, at
 """
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common import models, weight_files
@@ -61,7 +62,14 @@ def make_optimizer(settings: ClassifierConfig, steps: int):
 
 
 def fit(
-    settings: SupervisedConfig, run: Run, network: zoo.Network, advance, state: step.State, **options: Any
+    settings: SupervisedConfig,
+    run: Run,
+    network: zoo.Network,
+    advance,
+    state: step.State,
+    *,
+    evaluate: Callable[[step.State], Mapping[str, Any]] | None = None,
+    **plan: Any,
 ) -> step.State:
     """Returns the state after the epochs of a config on a network's training images; says what the user must be told.
 
@@ -71,7 +79,8 @@ def fit(
       network: whose training images are passed over.
       advance: the step, see `step.make_step`.
       state: to begin with.
-      options: of `supervised.train`, instead of what the settings say, too.
+      evaluate: state to scalars that get a row, after every epoch.
+      plan: of `supervised.Plan`, instead of what the settings say.
     """
     if network.data.notice:
         run.log(network.data.notice)
@@ -81,14 +90,17 @@ def fit(
         advance,
         state,
         {"images": network.train.images, "labels": network.train.labels},
-        **{
-            "epochs": settings.epochs,
-            "batch_size": settings.batch_size,
-            "seed": settings.seed,
-            "checkpoint_steps": settings.checkpoint_steps,
-            "description": settings.model,
-        }
-        | options,
+        supervised.Plan(
+            **{
+                "epochs": settings.epochs,
+                "batch_size": settings.batch_size,
+                "seed": settings.seed,
+                "checkpoint_steps": settings.checkpoint_steps,
+                "description": settings.model,
+            }
+            | plan
+        ),
+        evaluate=evaluate,
     )
     run.log(f"trained in {time.monotonic() - began:.0f} s")
     return state

@@ -60,7 +60,7 @@ def initial_state(
 
 
 def plain_forward(network: nnx.Module, x: jax.Array, key: jax.Array | None, state: State):
-    """Returns the logits alone."""
+    """Returns the logits `[batch, classes]` of `x` `[batch, ...]`, no penalty and no metrics."""
     return network(x), 0.0, {}
 
 
@@ -77,10 +77,13 @@ def make_step(
 ) -> Callable[[State, Mapping[str, jax.Array]], tuple[State, Metrics]]:
     """Returns the step `(state, {"images", "labels"}) -> (state, metrics)`, jittable.
 
+    Images are uint8 `[batch, height, width, channels]`, labels integers `[batch]`, logits `[batch, classes]`, metrics
+    scalars.
+
     Args:
       merge: parameters and statistics to a network, from `initial_state` or of one's own.
       optimizer: as `initial_state` had it.
-      inputs: `(key, uint8 images) -> inputs`, see `augmentation.inputs_of`.
+      inputs: `(key, uint8 images) -> inputs [batch, height, width, channels]`, see `augmentation.inputs_of`.
       label_smoothing: share of each target that is spread over all classes.
       forward: `(network, x, key, state) -> (logits, penalty, metrics)`, of a network in training mode with the
         parameters that the gradient is taken of; the penalty is added to the mean cross entropy. It may change the

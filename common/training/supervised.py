@@ -5,6 +5,7 @@ next step is in the checkpoint, or follows from (seed, epoch). Several processes
 numbers as one, up to rounding. A project with other needs writes its own loop.
 """
 
+import dataclasses
 import math
 import signal
 import threading
@@ -27,24 +28,42 @@ def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(size).astype(np.int32)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a training goes.
+
+    Attributes:
+      epochs, batch_size: counts of at least 1.
+      seed: decides the order of the examples.
+      evaluate_every: epochs between two evaluations; the last is followed by one, too.
+      log_every: steps between rows of `metrics.csv`, also at the end of an epoch.
+      checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row is
+        written); the end of the training writes one too.
+      checkpoint_steps: also after every so many steps.
+      description: the word beside the progress.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    evaluate_every: int = 1
+    log_every: int = 100
+    checkpoint_seconds: float = 60.0
+    checkpoint_steps: int | None = None
+    description: str = "train"
+
+
 def train(
     run: Run,
     step: Callable[[State, Batch], tuple[State, Mapping[str, Any]]],
     state: State,
     arrays: Batch,
+    plan: Plan,
     *,
-    epochs: int,
-    batch_size: int,
-    seed: int,
     evaluate: Callable[[State], Mapping[str, Any]] | None = None,
-    evaluate_every: int = 1,
-    log_every: int = 100,
-    checkpoint_seconds: float = 60.0,
-    checkpoint_steps: int | None = None,
     batch_sharding: Any = None,
-    description: str = "train",
 ) -> State:
-    """Returns the state after `epochs` passes over `arrays`, resuming from the run's newest checkpoint.
+    """Returns the state after all passes over `arrays`, resuming from the run's newest checkpoint.
 
     A last batch that would be short is left out of its epoch. Rows of `metrics.csv` hold the mean of each metric over
     the steps since the row before, under "step" the number of finished steps; the sums stay on the device in between.
@@ -55,22 +74,16 @@ def train(
 
     Args:
       run: where checkpoints and metrics go.
-      step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in
-        the state, or are folded from a counter in it.
+      step: `(state, batch) -> (state, metrics)`, jittable; metrics are scalars. Random numbers come from a key in the
+        state, or are folded from a counter in it.
       state: the state to begin with, a pytree of arrays and keys.
-      arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one
-        process they fit on its device; several leave them on the host (memory-mapped, if they are large).
-      epochs, batch_size: counts of at least 1.
-      seed: decides the order of the examples.
+      arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one process
+        they fit on its device; several leave them on the host (memory-mapped, if they are large).
+      plan: epochs, sizes, and what is written when.
       evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
         scalars get a row.
-      log_every: steps between rows, also at the end of an epoch.
-      checkpoint_seconds: at most this long between checkpoints, when a step ends (of several processes, when a row
-        is written); the end of the training writes one too.
-      checkpoint_steps: also after every so many steps.
       batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
         processes all of theirs. The state as it comes, or copied to all devices of several processes.
-      description: the word beside the progress.
 
     Raises:
       Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
@@ -78,20 +91,14 @@ def train(
     """
     import jax
 
-    sizes = {len(array) for array in jax.tree.leaves(arrays)}
-    if len(sizes) != 1:
-        raise ValueError(f"arrays of different lengths {sorted(sizes)}: give every array one entry an example")
-    size = sizes.pop()
-    if not 1 <= batch_size <= size:
-        raise ValueError(f"batch_size {batch_size}: expected 1 to {size}, the number of examples")
-    epoch_steps = size // batch_size
-    total = epochs * epoch_steps
-
+    size = _length(arrays, plan.batch_size)
+    epoch_steps = size // plan.batch_size
+    total = plan.epochs * epoch_steps
     if not (alone := mesh.is_single_process()) and batch_sharding is None:
         batch_sharding = mesh.batch_sharding(mesh.make_mesh())
     if batch_sharding is not None:
-        mesh.check_split(batch_size, batch_sharding)
-    advance, totals = _make_advance(step, state, arrays, batch_size, batch_sharding)
+        mesh.check_split(plan.batch_size, batch_sharding)
+    advance, totals = _make_advance(step, state, arrays, plan.batch_size, batch_sharding)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
     state, row_steps, first = _strong(state), 0, 0
     if not alone:
@@ -102,30 +109,31 @@ def train(
 
     saved, saved_at = first, time.monotonic()
     order, order_epoch = None, -1
-    with Termination(alone) as termination, run.progress(total, description, first) as progress:
+    with Termination(alone) as termination, run.progress(total, plan.description, first) as progress:
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
             if epoch != order_epoch:
-                order, order_epoch = permutation(seed, epoch, size), epoch
-            state, totals = advance(state, totals, order[position * batch_size : (position + 1) * batch_size])
+                order, order_epoch = permutation(plan.seed, epoch, size), epoch
+            state, totals = advance(state, totals, order[position * plan.batch_size : (position + 1) * plan.batch_size])
             row_steps += 1
             progress.update(1)
 
             ends_epoch = position == epoch_steps - 1
-            has_row = done % log_every == 0 or ends_epoch
+            has_row = done % plan.log_every == 0 or ends_epoch
             if has_row:
                 means = {name: float(value) / row_steps for name, value in jax.device_get(totals).items()}
                 totals, row_steps = jax.tree.map(jax.numpy.zeros_like, totals), 0
-                if ends_epoch and evaluate is not None and ((epoch + 1) % evaluate_every == 0 or done == total):
+                is_evaluated = ends_epoch and ((epoch + 1) % plan.evaluate_every == 0 or done == total)
+                if evaluate is not None and is_evaluated:
                     means |= {name: np.asarray(value) for name, value in evaluate(mesh.to_local(state)).items()}
                 run.metrics.write(done, **means)
                 progress.update(0, **means)
 
             # After the row of this step, so that a resumed run neither repeats nor misses it.
-            is_time = time.monotonic() - saved_at >= checkpoint_seconds
+            is_time = time.monotonic() - saved_at >= plan.checkpoint_seconds
             if not alone:  # clocks differ: process 0 decides, where all of them wait for the device anyway
                 is_time = has_row and mesh.broadcast_flag(is_time)
-            is_step = checkpoint_steps is not None and done % checkpoint_steps == 0
+            is_step = plan.checkpoint_steps is not None and done % plan.checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
                 checkpointer.save(done, (state, totals, row_steps))
@@ -133,6 +141,19 @@ def train(
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
     return mesh.to_local(state)
+
+
+def _length(arrays: Batch, batch_size: int) -> int:
+    """Returns the number of examples, of at least one batch."""
+    import jax
+
+    sizes = {len(array) for array in jax.tree.leaves(arrays)}
+    if len(sizes) != 1:
+        raise ValueError(f"arrays of different lengths {sorted(sizes)}: give every array one entry an example")
+    size = sizes.pop()
+    if not 1 <= batch_size <= size:
+        raise ValueError(f"batch_size {batch_size}: expected 1 to {size}, the number of examples")
+    return size
 
 
 def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Callable, dict[str, Any]]:

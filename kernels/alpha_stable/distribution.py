@@ -39,10 +39,13 @@ def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
     last 1e-3 below alpha = 2). Derivatives in all arguments, of any order; at alpha = 2 exactly the one in alpha is 0.
 
     Args:
-      x: real numbers.
-      alpha: in (0, 2]. Below 0.1 logarithms of hundreds are good to their last digits.
-      scale: above 0.
-      loc: finite. All broadcast and may be traced: where one is outside its range then, the result is NaN.
+      x: real numbers [...].
+      alpha: in (0, 2] [...]. Below 0.1 logarithms of hundreds are good to their last digits.
+      scale: above 0 [...].
+      loc: finite [...]. All broadcast and may be traced: where one is outside its range then, the result is NaN.
+
+    Returns:
+      [...], the broadcast shape, in the common floating type.
 
     Raises:
       ValueError: a parameter outside its range.
@@ -55,14 +58,33 @@ def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
 
 
 def sas_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
-    """Returns the density of a symmetric alpha-stable law; arguments and accuracy as of `sas_log_pdf`."""
+    """Returns the density of a symmetric alpha-stable law; accuracy as of `sas_log_pdf`.
+
+    Args:
+      x: real numbers [...].
+      alpha: in (0, 2] [...]; scale: above 0 [...]; loc: finite [...]. All broadcast and may be traced.
+
+    Returns:
+      [...], the broadcast shape, in the common floating type; NaN where a traced parameter is outside its range.
+
+    Raises:
+      ValueError: a parameter outside its range.
+    """
     return jnp.exp(sas_log_pdf(x, alpha, scale, loc))
 
 
 def sas_log_survival(x, alpha, scale=1, loc=0) -> jax.Array:
-    """Returns ln P(X > x) of a symmetric alpha-stable law, precise in the right tail.
+    """Returns ln P(X > x) of a symmetric alpha-stable law, precise in the right tail; accuracy as of `sas_log_pdf`.
 
-    Arguments and accuracy as of `sas_log_pdf`.
+    Args:
+      x: real numbers [...].
+      alpha: in (0, 2] [...]; scale: above 0 [...]; loc: finite [...]. All broadcast and may be traced.
+
+    Returns:
+      [...], the broadcast shape, in the common floating type; NaN where a traced parameter is outside its range.
+
+    Raises:
+      ValueError: a parameter outside its range.
     """
     z, log_size, index, _, dtype = _standardised(x, alpha, scale, loc)
     upper = log_upper(_size(z), log_size, index, survival=True)
@@ -71,9 +93,17 @@ def sas_log_survival(x, alpha, scale=1, loc=0) -> jax.Array:
 
 
 def sas_cdf(x, alpha, scale=1, loc=0) -> jax.Array:
-    """Returns P(X <= x) of a symmetric alpha-stable law, precise in the left tail; see `sas_log_survival`.
+    """Returns P(X <= x) of a symmetric alpha-stable law, precise in the left tail; accuracy as of `sas_log_pdf`.
 
-    Arguments and accuracy as of `sas_log_pdf`.
+    Args:
+      x: real numbers [...].
+      alpha: in (0, 2] [...]; scale: above 0 [...]; loc: finite [...]. All broadcast and may be traced.
+
+    Returns:
+      [...], the broadcast shape, in the common floating type; NaN where a traced parameter is outside its range.
+
+    Raises:
+      ValueError: a parameter outside its range.
     """
     z, log_size, index, _, dtype = _standardised(x, alpha, scale, loc)
     upper = jnp.exp(log_upper(_size(z), log_size, index, survival=True))

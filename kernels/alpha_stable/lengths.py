@@ -8,6 +8,7 @@ oscillates. The distribution function of S is its inverse by the Fourier series 
 """
 
 import functools
+import logging
 import math
 import numbers
 
@@ -19,6 +20,8 @@ SPACING, HIGHEST_LOG, DIGITS = 0.08, 2.4, 38.0  # of ln|G|, its upper end, and l
 NEWTON_STEPS, ENOUGH = 60, 1e-7  # a step of so little is followed by less than rounding
 LENGTH_ALPHAS = LOWEST, HIGHEST = 0.05, 2.0  # of the medians
 NODES = 32  # of their table
+LONG = 5_000  # values from which on making it is logged, as it takes more than a few seconds
+LOG = logging.getLogger(__name__)
 EULER = np.cumsum([math.comb(12, k) for k in range(13)][::-1])[::-1] / 2**12  # weights of the last terms
 
 
@@ -92,8 +95,12 @@ def _power(s: np.ndarray, alpha: float, dim: int) -> np.ndarray:
 def length_table(dim: int) -> np.ndarray:
     """Returns the coefficients of Chebyshev's polynomials for alpha ln median ||X|| in alpha over [LOWEST, HIGHEST].
 
-    Made once for each dim, in two seconds for 784 values and a minute for 150,528; within 1e-4 of `log_median_length`.
+    Made once for each dim, in two seconds for 784 values and a minute for 150,528, which is logged from LONG values on;
+    within 1e-4 of `log_median_length`.
     """
+    if dim >= LONG:
+        seconds = 2 * (dim / 784) ** 0.65
+        LOG.warning("a table of lengths of vectors of %d values is made, once: about %.0f seconds", dim, seconds)
     angles = math.pi * (np.arange(NODES) + 0.5) / NODES
     nodes = (LOWEST + HIGHEST) / 2 + (HIGHEST - LOWEST) / 2 * np.cos(angles)
     values, start = np.empty(NODES), None

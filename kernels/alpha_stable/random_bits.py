@@ -8,7 +8,7 @@ alone, so the stream is the same however it is sharded. Keys of other kinds (`rb
 
 import math
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def threefry(key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Arr
     return a, b
 
 
-def flat_index(shape: tuple[int, ...]) -> jax.Array:
+def flat_index(shape: tuple[Any, ...]) -> jax.Array:
     """The C-order index uint32 of each entry of an array; made of iotas along the axes, which XLA can shard."""
     index, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
@@ -52,7 +52,7 @@ def flat_index(shape: tuple[int, ...]) -> jax.Array:
     return index
 
 
-def draw(key: jax.Array, shape: tuple[int, ...], blocks: int = 1) -> list[jax.Array]:
+def draw(key: jax.Array, shape: tuple[Any, ...], blocks: int = 1) -> list[jax.Array]:
     """Returns 2 * blocks uint32 arrays [*shape]: of the first block of each draw, then of the second.
 
     Args:
@@ -152,7 +152,7 @@ def angle(high: jax.Array, low: jax.Array | None, dtype) -> Angle:
     return Angle(units(k, low), u, (high & 1).astype(bool))
 
 
-def angle_and_exponential(key: jax.Array, shape: tuple[int, ...], dtype) -> tuple[Angle, jax.Array]:
+def angle_and_exponential(key: jax.Array, shape: tuple[Any, ...], dtype) -> tuple[Angle, jax.Array]:
     """The two variables that every stable draw is a function of: an angle and a standard exponential, [*shape]."""
     if dtype == jnp.float32:
         first, second = draw(key, shape)

@@ -9,6 +9,7 @@ special case, and a traced alpha works.
 
 import numbers
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def _sas(key, alpha, shape, compute, dtype):
     return _signed(sign, size).astype(dtype)
 
 
-def sas_parts(key: jax.Array, alpha, shape: tuple[int, ...], dtype) -> tuple[jax.Array, jax.Array]:
+def sas_parts(key: jax.Array, alpha, shape: tuple[Any, ...], dtype) -> tuple[jax.Array, jax.Array]:
     """Returns (m, e), X = m 2^e: the draws of `sas`, in a form that no alpha takes out of the range of the dtype.
 
     Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
@@ -168,7 +169,7 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     return _positive_stable_log(random_bits.typed_key(key), c, common, compute).astype(dtype)
 
 
-def sub_gaussian(key: jax.Array, alpha, shape=None, dim: int = 1, dtype=None) -> jax.Array:
+def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) -> jax.Array:
     """Returns isotropic alpha-stable vectors [*shape, dim], E exp(i t.X) = exp(-||t||_2^alpha).
 
     X = sqrt(A) G with one positive stable A of index alpha/2 for each vector and G ~ N(0, 2 I); every component is

@@ -40,7 +40,7 @@ def gradient(
     Args:
         fn: `fn(params, x)` -> outputs `[batch, classes]`.
         params: its parameters, a pytree.
-        x: inputs, an array or a pytree of arrays, with a batch axis first.
+        x: inputs, an array `[batch, ...]` or a pytree of them.
         target: what is explained. An integer, or one for each sample, or "argmax": the gradient of these outputs.
             None: of half the sum of all squared outputs. Floats `[batch, classes]`, or a function of the outputs that
             returns them: of the outputs weighted by them.
@@ -84,8 +84,10 @@ def smoothgrad(
     """Returns the outputs for the clean `x`, and the mean of explanations of noisy copies of `x`.
 
     Args:
-        fn, params, x: as for `gradient`.
-        target: as for `gradient`, or with `rules` as for `attribute`. "argmax" is the class of the clean inputs; a
+        fn: `fn(params, x)` -> outputs `[batch, classes]`; params: its parameters, a pytree.
+        x: inputs, an array `[batch, ...]` or a pytree of them.
+        target: None, a class, classes `[batch]`, "argmax", floats `[batch, classes]` or a function of the outputs, as
+            for `gradient`, or with `rules` as for `attribute`. "argmax" is the class of the clean inputs; a
             function is of each draw's own outputs.
         key: of the noise, from `jax.random.key`; not needed with `noise` or n=1. One for all, in which the number of
             each sample in the batch is folded; or `[batch]`, one a sample, whose noise is then the same in any batch.
@@ -102,8 +104,7 @@ def smoothgrad(
         ValueError: as `gradient`; a missing key, too little noise, n below 1, sigma below 0.
     """
     _check_counts(n=n, at_once=at_once)
-    if not isinstance(sigma, (int, float, np.number, np.ndarray, jax.Array)) or not sigma >= 0:
-        raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more")
+    _check_sigma(sigma)
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
     explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
@@ -131,7 +132,11 @@ def integrated_gradients(
     """Returns the outputs, and (x - x0) times the mean gradient along the line from the baseline x0 to x.
 
     Args:
-        fn, params, x, target, rules, semantics, primitive_rules: as for `smoothgrad`.
+        fn: `fn(params, x)` -> outputs `[batch, classes]`; params: its parameters, a pytree.
+        x: inputs, an array `[batch, ...]` or a pytree of them.
+        target: None, a class, classes `[batch]`, "argmax", floats `[batch, classes]` or a function of the outputs.
+        rules: a composite, see `attribute`: the mean of relevances instead of gradients; None: gradients.
+        semantics, primitive_rules: as for `attribute`.
         n: points on the line.
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
@@ -177,9 +182,10 @@ def occlusion(
     A window at the far edge wraps round to the near one. Its score is the sum of the explained outputs.
 
     Args:
-        fn, params: as for `gradient`.
+        fn: `fn(params, x)` -> outputs `[batch, classes]`; params: its parameters, a pytree.
         x: one array `[batch, ...]`.
-        target: class or classes as for `gradient`, None: all outputs, or a function of the outputs, whose sum is taken.
+        target: a class, classes `[batch]`, "argmax", None: all outputs, or a function of the outputs, whose sum is
+            taken.
         window, stride: lengths along each axis that is not the batch's. One number: the same along all of them, at most
             their length. Several: along `axes`, and the window covers the other axes whole.
         axes: which axes several lengths mean. None: height and width of images, that is the two before a last axis of
@@ -200,7 +206,7 @@ def occlusion(
     explain, arrays, y, target = _prepare(fn, params, x, target)
     if target is not None and jnp.issubdtype(target.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
-    filled = jnp.broadcast_to(jnp.asarray(fill(x) if callable(fill) else fill, x.dtype), x.shape)
+    filled = _filling(fill, x)
     operands = {"x": x, "filled": filled, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
     step = _keep_step if mode == "keep" else _drop_step if mode == "drop" else _difference_step
     if mode == "difference":
@@ -302,6 +308,15 @@ def _difference_step(explain, params, target, operands, index):
     return windows.spread(lost, mask)
 
 
+def _filling(fill, x):
+    """What stands for the rest of `x`, an array like it."""
+    value = jnp.asarray(fill(x) if callable(fill) else fill, x.dtype)
+    try:
+        return jnp.broadcast_to(value, x.shape)
+    except ValueError:
+        raise ValueError(f"fill of shape {value.shape} does not broadcast to x, {x.shape}") from None
+
+
 def _quadrature(points: str, n: int) -> tuple[jax.Array, jax.Array]:
     """Returns places in [0, 1] and weights that sum to 1."""
     if points == "gauss_legendre":
@@ -316,6 +331,11 @@ def _baseline(baseline, x):
         return jax.tree.map(jnp.zeros_like, x)
     value = baseline(x) if callable(baseline) else baseline
     if jax.tree.structure(value) != jax.tree.structure(x):
+        if not jax.tree_util.all_leaves([value]):
+            raise ValueError(
+                f"baseline has the structure {jax.tree.structure(value)} and x {jax.tree.structure(x)}: expected the "
+                "same, or one number or array for all of x"
+            )
         value = jax.tree.map(lambda _: value, x)
     try:
         return jax.tree.map(lambda leaf, like: jnp.broadcast_to(jnp.asarray(leaf, like.dtype), like.shape), value, x)
@@ -331,12 +351,27 @@ def _scale(leaf, sigma: float, relative: bool):
     return sigma * (jnp.max(leaf, axes, keepdims=True) - jnp.min(leaf, axes, keepdims=True))
 
 
+def _check_sigma(sigma) -> None:
+    if isinstance(sigma, jax.core.Tracer):
+        raise ValueError("sigma is traced: expected a number; close over it, or name it in static_argnames of jax.jit")
+    if not isinstance(sigma, (int, float, np.number, np.ndarray, jax.Array)) or jnp.ndim(sigma):
+        shape = f" of shape {jnp.shape(sigma)}" if hasattr(sigma, "shape") else f"={sigma!r}"
+        raise ValueError(f"sigma{shape}: expected one number, a standard deviation of 0 or more, for all samples")
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more, and finite")
+
+
 def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
     if noise is None:
         if key is None and draws and sigma:
             raise ValueError("smoothgrad draws noise: give a key, jax.random.key(seed), or the noise itself")
         _check_key(key, jnp.shape(jax.tree.leaves(x)[0])[0])
         return
+    if jax.tree.structure(noise) != jax.tree.structure(x):
+        raise ValueError(
+            f"noise has the structure {jax.tree.structure(noise)} and x {jax.tree.structure(x)}: expected the same, "
+            "an array of noise for each of x"
+        )
     for sample, leaf in zip(jax.tree.leaves(noise), jax.tree.leaves(x), strict=True):
         if jnp.shape(sample)[1:] != jnp.shape(leaf) or jnp.shape(sample)[0] < draws:
             raise ValueError(
@@ -347,7 +382,7 @@ def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
 def _check_key(key, batch: int) -> None:
     dtype, shape = getattr(key, "dtype", None), jnp.shape(key) if hasattr(key, "dtype") else None
     is_key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape in ((), (batch,))
-    is_raw = dtype is not None and dtype == jnp.uint32 and len(shape) == 1
+    is_raw = dtype is not None and dtype == jnp.uint32 and shape == jax.random.key_data(jax.random.key(0)).shape
     if key is not None and not is_key and not is_raw:
         what = f"of shape {shape} and dtype {dtype}" if dtype is not None else repr(key)
         raise ValueError(f"key is {what}: expected jax.random.key(seed), or {batch} of them, one a sample.")

@@ -107,26 +107,27 @@ def named(operation: Operation, pattern: str | re.Pattern) -> bool:
 
 def as_composite(value) -> Composite | Mixed:
     """Returns a composite from a composite, the name of a built-in one, or one rule for all affine operations."""
-    if any(value is maker for maker in (*BUILT_IN.values(), gradient, mixed, Composite, Mixed)):
+    if any(value is maker for maker in (*BY_NAME.values(), mixed, Composite, Mixed)):
         name = value.__name__
         raise ValueError(f"rules is {name} itself, which makes a composite: call it, composites.{name}(...).")
     if hasattr(value, "assign"):
         return value
     if isinstance(value, str):
-        if value not in BUILT_IN:
-            raise ValueError(f"no composite {value!r}; there are {', '.join(BUILT_IN)}.")
-        if BUILT_IN[value] is epsilon_gamma_box:
+        if value not in BY_NAME:
+            raise ValueError(f"no composite {value!r}; there are {', '.join(BY_NAME)}.")
+        if BY_NAME[value] is epsilon_gamma_box:
             raise ValueError(
                 "rules is 'epsilon_gamma_box', which needs the bounds of the input: give "
                 "composites.epsilon_gamma_box(low, high)."
             )
-        return BUILT_IN[value]()
+        return BY_NAME[value]()
     if value is None:
         raise ValueError(
             "rules is None; expected a composite, by name ('epsilon_plus') or by a call (composites.epsilon_plus()), "
             "or a rule."
         )
     check_rule(value, "rules")
+    rules.check_affine(value, "rules is")
     return Composite((*layer_map_base(), ("affine", value)))
 
 
@@ -165,7 +166,15 @@ def epsilon_gamma_box(
 
 
 def epsilon_plus(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, **options) -> Composite:
-    """Convolutions ZPlus, dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    """Convolutions ZPlus, dense layers Epsilon.
+
+    Args:
+        epsilon: stabiliser of dense layers, a number or a function of z.
+        stabilizer: of all other denominators, the same.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `first_map` (pairs for the first operations), `name_map`, `first` of `Composite`.
+    """
     conv = rules.ZPlus(stabilizer, zero_params)
     return _relevance(
         conv, epsilon=epsilon, stabilizer=stabilizer, zero_params=zero_params, layer_map=layer_map, **options
@@ -173,7 +182,15 @@ def epsilon_plus(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, 
 
 
 def epsilon_alpha2_beta1(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, **options) -> Composite:
-    """Convolutions AlphaBeta(2, 1), dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    """Convolutions AlphaBeta(2, 1), dense layers Epsilon.
+
+    Args:
+        epsilon: stabiliser of dense layers, a number or a function of z.
+        stabilizer: of all other denominators, the same.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `first_map` (pairs for the first operations), `name_map`, `first` of `Composite`.
+    """
     conv = rules.AlphaBeta(2.0, 1.0, stabilizer, zero_params)
     return _relevance(
         conv, epsilon=epsilon, stabilizer=stabilizer, zero_params=zero_params, layer_map=layer_map, **options
@@ -183,7 +200,15 @@ def epsilon_alpha2_beta1(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_param
 def epsilon_plus_flat(
     epsilon=1e-6, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
 ) -> Composite:
-    """First affine operation Flat, convolutions ZPlus, dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    """First affine operation Flat, convolutions ZPlus, dense layers Epsilon.
+
+    Args:
+        epsilon: stabiliser of dense layers, a number or a function of z.
+        stabilizer: of all other denominators, the same.
+        layer_map, first_map: pairs (kind, rule) for all and for the first operations, before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `name_map`, `first` of `Composite`.
+    """
     flat = (*first_map, ("affine", rules.Flat(stabilizer, zero_params)))
     return epsilon_plus(epsilon, stabilizer, layer_map, zero_params, first_map=flat, **options)
 
@@ -191,7 +216,15 @@ def epsilon_plus_flat(
 def epsilon_alpha2_beta1_flat(
     epsilon=1e-6, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
 ) -> Composite:
-    """First affine one Flat, convolutions AlphaBeta(2, 1), dense layers Epsilon. Args: see `epsilon_gamma_box`."""
+    """First affine one Flat, convolutions AlphaBeta(2, 1), dense layers Epsilon.
+
+    Args:
+        epsilon: stabiliser of dense layers, a number or a function of z.
+        stabilizer: of all other denominators, the same.
+        layer_map, first_map: pairs (kind, rule) for all and for the first operations, before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `name_map`, `first` of `Composite`.
+    """
     flat = (*first_map, ("affine", rules.Flat(stabilizer, zero_params)))
     return epsilon_alpha2_beta1(epsilon, stabilizer, layer_map, zero_params, first_map=flat, **options)
 
@@ -227,7 +260,7 @@ def excitation_backprop(stabilizer=1e-6, layer_map=(), zero_params=None) -> Comp
 
 
 def gradient() -> Composite:
-    """The plain gradient, by the same machinery."""
+    """The plain gradient, by the same machinery; `attribution.gradient` is the attributor, faster and for itself."""
     return Composite(default=rules.Gradient())
 
 
@@ -242,7 +275,8 @@ BUILT_IN = {
     "excitation_backprop": excitation_backprop,
     "beta_smooth": beta_smooth,
 }
-NAMES = tuple(BUILT_IN)
+NAMES = tuple(BUILT_IN)  # Zennit's nine
+BY_NAME = BUILT_IN | {"gradient": gradient}
 
 
 def _first(first_map, first, operations) -> dict[Operation, object]:

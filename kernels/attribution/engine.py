@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +13,7 @@ from .. import plain_operations
 from . import finite
 from .arguments import Parameters, as_array, check_examples, is_floating, not_relevant, plain
 from .backward import Step, backward
+from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite, check_rule
 from .precision import widened
@@ -87,27 +88,56 @@ def attribute(
     """
     if semantics not in SEMANTICS:
         raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
-    if batch_size is not None:
+    tree = jax.tree.structure(rules, is_leaf=_is_composite)
+    said: set[str] = set()
+
+    def programs(x):
+        program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
+        for note in program.notes:
+            if note not in said:  # two sizes of chunks have the same to say
+                said.add(note)
+                warn_caller(note)
+        return program
+
+    def explain(program, x, target):
+        return _explain(program, params, x, target, rules, at, return_report, primitive_rules)
+
+    if batch_size is None:
+        y, relevances, *report = explain(programs(x), x, target)
+    else:
         check_examples(x)
         check_batch_size(batch_size, x)
         _check_output_by_sample(fn, params, x)
+        by_size: dict[int, Program] = {}
 
         def of_chunk(x, target):
-            y, relevance, *report = attribute(
-                fn, params, x, target=target, rules=rules, at=at, fold_norm=fold_norm, return_report=return_report,
-                primitive_rules=primitive_rules,
-            )  # fmt: skip
-            return (y, relevance), report
+            size = jax.tree.leaves(x)[0].shape[0]
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x)):
+                program = programs(x)  # may hold what belongs to a trace that ends
+            else:
+                program = by_size[size] = by_size[size] if size in by_size else programs(x)
+            y, relevances, *report = explain(program, x, target)
+            return (y, relevances), report
 
-        by_sample, report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
-        return (*by_sample, *report)
-    program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
+        (y, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
+    for relevance in tree.flatten_up_to(relevances) if at is None else ():
+        warn_of_constant_maps(relevance)
+    return y, relevances, *report
+
+
+def _is_composite(node) -> bool:
+    """Whether a node of `rules` is one choice of rules, not a list or a dict of some."""
+    return not isinstance(node, (list, tuple, dict))
+
+
+def _explain(program, params, x, target, rules, at, return_report, primitive_rules) -> tuple:
+    """Returns (y, relevance), or (y, relevance, report), of one batch; arguments as of `attribute`."""
     parameters, (x_leaves, x_tree) = Parameters.of(params), jax.tree.flatten(x)
     values = forward(program, [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)])
     y = values[program.output]
     start = widened(starting_relevance(y, target, has_one_value(program)))
     by_sample = program.facts.depends[program.output].batch_axis == 0
-    leaves, tree = jax.tree.flatten(rules, is_leaf=lambda node: not isinstance(node, (list, tuple, dict)))
+    leaves, tree = jax.tree.flatten(rules, is_leaf=_is_composite)
     results = []
     for composite in leaves:
         steps: list[Step] | None = [] if return_report else None
@@ -121,8 +151,6 @@ def attribute(
             part(value) if value in by_value else not_relevant(leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
-        if at is None:
-            warn_of_constant_maps(relevance, stacklevel=2)
         result = relevance if at is None else _at(program, by_value, part, relevance, at)
         results.append((result, Report.of(steps, start, relevance) if return_report else None))
     relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])
@@ -157,7 +185,10 @@ def read(
     fold_norm: bool | str = True,
     primitive_rules: Mapping[str, Any] | None = None,
 ) -> Program:
-    """Returns the operations of `fn(params, x)`; only shapes and dtypes of `params` and `x` matter."""
+    """Returns the operations of `fn(params, x)`; only shapes and dtypes of `params` and `x` matter.
+
+    What a caller is to be warned of stands in the program's `notes`.
+    """
     if fold_norm not in (True, False, "after", "before"):
         raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after' or 'before'.")
     for name, rule in (primitive_rules or {}).items():
@@ -182,13 +213,12 @@ def read(
     traced = graph.primitives
     program = program_of(graph, examples, paths, fold_norm, frozenset(primitive_rules or ()))
     _check_primitives(primitive_rules or {}, traced | {equation.primitive for equation in graph.equations})
-    for equation in constants_by_example(graph, program.facts.depends)[:1]:
-        warnings.warn(
-            f"a constant of fn, or a parameter, differs from sample to sample at {equation.source}: it is explained as "
-            "one that does not. Make it a part of x.",
-            stacklevel=3,
-        )
-    return program
+    notes = [
+        f"a constant of fn, or a parameter, differs from sample to sample at {equation.source}: it is explained as "
+        "one that does not. Make it a part of x."
+        for equation in constants_by_example(graph, program.facts.depends)[:1]
+    ]
+    return dataclasses.replace(program, notes=(*program.notes, *notes))
 
 
 def _check_primitives(primitive_rules: Mapping[str, Any], names: frozenset[str]) -> None:
@@ -257,6 +287,8 @@ def describe(
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).
     """
     program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
+    for note in program.notes:
+        warn_caller(note)
     assigned = as_composite(rules).assign(program.operations)
     rows = []
     for operation, rule in zip(program.operations, assigned, strict=True):

@@ -49,6 +49,8 @@ def propagate(
                 f"{type(rule).__name__} is a rule for affine operations, and {operation.place} is of kind "
                 f"{operation.kinds[0]}: use rules.Norm, Pass or Gradient there."
             )
+    if operation.affine is not None:
+        rules.check_affine(rule, f"{operation.place} has")
     if isinstance(rule, rules.Gradient):
         if any(equation in program.held or equation.passes_straight for equation in operation.equations):
             relevance_of = dict(zip(operation.outputs, relevance, strict=True))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from .caller import warn_caller
 
 COLUMNS = ("received", "passed", "bias", "epsilon", "constant", "other")
 SHORTEST = 28  # the width of the column of names
@@ -95,17 +96,16 @@ def constant_maps(relevance) -> jax.Array:
     return largest - least <= SAME * jnp.maximum(jnp.abs(largest), jnp.abs(least))
 
 
-def warn_of_constant_maps(relevance, stacklevel: int) -> None:
+def warn_of_constant_maps(relevance) -> None:
     """Warns where every map of a batch is constant and not zero; in a `jax.jit` nothing can be looked at."""
     constant = constant_maps(relevance)
     if isinstance(constant, jax.core.Tracer) or not constant.size or not constant.all():
         return
     if any(np.asarray(leaf).any() for leaf in jax.tree.leaves(relevance)):
-        warnings.warn(
+        warn_caller(
             "every input has the same relevance: the map is constant and does not tell which of them matter. The Flat "
             "rule does this to a first layer that sees all inputs at once, such as a dense one: take a composite "
-            "without it, epsilon_plus for one.",
-            stacklevel=stacklevel + 1,
+            "without it, epsilon_plus for one."
         )
 
 

@@ -342,6 +342,21 @@ class ReLUBetaSmooth:
         return (relevance[0] * jax.nn.sigmoid(self.beta_smooth * inputs[0]),)
 
 
+# What passes relevance on entry by entry: at a dense layer as wide as its inputs the shapes of its maps fit, and they
+# mean nothing.
+ENTRYWISE = (Pass, SignalTakesAll, ReLUDeconvNet, ReLUGuidedBackprop, ReLUBetaSmooth)
+
+
+def check_affine(rule, where: str) -> None:
+    """Raises ValueError for a rule that is not for affine operations; `where` begins the message."""
+    if isinstance(rule, ENTRYWISE):
+        raise ValueError(
+            f"{where} {rule!r}, a rule for entrywise operations; expected one for convolutions and dense layers, such "
+            "as rules.Epsilon(), rules.ZPlus(), rules.Norm() or rules.Gradient(). A rule for the ReLUs alone stands in "
+            'a composite: composites.guided_backprop(), or Composite((("relu", rule),), default=rules.Gradient()).'
+        )
+
+
 def _fitted(relevance: jax.Array, x: jax.Array) -> jax.Array:
     """Relevance of an operand that was broadcast: the sum over its copies."""
     if relevance.ndim > x.ndim:

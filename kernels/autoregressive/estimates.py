@@ -19,6 +19,7 @@ import numpy as np
 from ..ising import Exact, System
 from . import accumulate, chain_stream, evidence, reliability, stream
 from .accumulate import Sums
+from .arguments import check_integer
 from .chain_stream import ChainMeans
 from .importance import Estimates, finalise
 from .proposal import Proposal
@@ -98,13 +99,13 @@ def estimate(
       progress: called with the number of samples of each chunk.
 
     Raises:
-      ValueError: n below 2, a chunk too small for a mixture, energies of nan or -inf.
+      ValueError: n below 2, a chunk below 1 or too small for a mixture, either of them no integer; something else than
+        a proposal; energies of nan or -inf.
 
     Warns:
       UserWarning: the status is not "trusted".
     """
-    if n < 2:
-        raise ValueError(f"n={n} samples: errors need at least 2")
+    _check(proposal, n, chunk, 2, ": errors need so many samples")
     chunk = min(n, chunk)
 
     def sums_of(proposal: Proposal) -> Sums:
@@ -130,6 +131,7 @@ def sample_chunks(
     sums: Sums | None = None,
 ) -> Iterator[tuple[Sums, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `sums`, up to n."""
+    _check(proposal, n, chunk, 1)
     of_samples, of_chain = _keys(key)
     measure = evidence.make_measure(system)
     for first in range(0 if sums is None else sums.n, n, chunk):
@@ -174,6 +176,15 @@ def window_chunks(
         yield latest, others
 
 
+def _check(proposal: Proposal, n: int, chunk: int, least: int, why: str = "") -> None:
+    if not isinstance(proposal, Proposal):
+        raise ValueError(
+            f"proposal is {type(proposal).__name__}; expected a Proposal: of a single law, Proposal([law])"
+        )
+    check_integer("n", n, least, why)
+    check_integer("chunk", chunk, 1)
+
+
 def _keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the keys of the samples and of the chain."""
     of_samples, of_chain = jax.random.split(jax.random.fold_in(key, 2**31))
@@ -199,6 +210,7 @@ def finish(
     Warns:
       UserWarning: the status is not "trusted".
     """
+    _check(proposal, sums.n, chunk, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
         reverse, reference = evidence.clusters(proposal, system, beta, jax.random.fold_in(key, 2**31 + 1))

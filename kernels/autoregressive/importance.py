@@ -348,9 +348,6 @@ def _plain(k: int) -> Derived:
     return Derived(lambda ln_z, means: means[k], gradient, linear=True, elementwise=True)
 
 
-_LN_Z = Derived(lambda ln_z, means: ln_z, linear=True, elementwise=True)
-
-
 def _differences(value: Callable) -> Callable:
     """Returns the gradient of a smooth function by central differences."""
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..ising.symmetries import Images
+from .arguments import check_integer
 from .networks import Network
 from .probability import log_prob
 from .sampling import sample
@@ -50,10 +51,23 @@ class Proposal:
     Attributes:
       laws: of one lattice; the first has half of the samples, the others share the rest.
       images: of symmetries; None for none.
+
+    Raises:
+      ValueError: no laws, or something else than a list of them.
     """
 
     laws: Sequence[Law]
     images: Images | None = None
+
+    def __post_init__(self):
+        is_one = hasattr(self.laws, "log_prob")  # a law is a tuple, too
+        if is_one or not isinstance(self.laws, Sequence) or not all(hasattr(law, "log_prob") for law in self.laws):
+            raise ValueError(
+                f"laws is {type(self.laws).__name__}; expected a list of laws: [Law(sample, log_prob)], or "
+                "[network_law(params, cfg)] of a network of this room"
+            )
+        if not self.laws:
+            raise ValueError("laws is empty; expected one Law or more")
 
     @property
     def is_single(self) -> bool:
@@ -69,9 +83,15 @@ class Proposal:
     def sample(self, key: jax.Array, n: int, first: int = 0) -> tuple[jax.Array, jax.Array]:
         """Returns (spins int8 [n, rows, columns], ln q [n]) number `first` and on of the stream of a key.
 
+        Calls with first = 0, n, 2 n, ... give independent samples. A single law of this room has one stream, however it
+        is cut. Mixtures and means over symmetries draw n samples together: which ones depends on n and `first`, and so
+        do, of a mixture, the shares of its laws, thus q itself (`counts`).
+
         Raises:
-          ValueError: n too small for all laws.
+          ValueError: n no integer, or too small for all laws; first below 0.
         """
+        check_integer("n", n, 1)
+        check_integer("first", first, 0)
         if self.is_single:
             return self.laws[0].sample(key, n, first)
         key = jax.random.fold_in(key, first)
@@ -91,8 +111,9 @@ class Proposal:
         """Returns how many of n samples come from each law.
 
         Raises:
-          ValueError: n too small for all of them.
+          ValueError: n no integer, or too small for all of them.
         """
+        check_integer("n", n, 1)
         others = len(self.laws) - 1
         each = n // (2 * others) if others else 0
         if others and not each:
@@ -100,7 +121,8 @@ class Proposal:
         return [n - each * others] + [each] * others
 
     def log_prob(self, spins: jax.Array, n: int) -> np.ndarray:
-        """Returns ln q float64 [m] of spins [m, rows, columns], as they are drawn n at a time."""
+        """Returns ln q float64 [m] of spins [m, rows, columns], as they are drawn n at a time: `counts(n)` makes the
+        shares of a mixture, so that another n is another q."""
         shares = np.array(self.counts(n)) / n
         terms = []
         for law, share in zip(self.laws, shares, strict=True):

@@ -6,7 +6,6 @@ Its spins and its log-probability agree with `log_prob` to rounding.
 
 import functools
 import math
-import numbers
 from collections.abc import Sequence
 
 import jax
@@ -16,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from . import chunks
+from .arguments import check_integer
 from .block_split import sample_blocks
 from .convolution import full_precision
 from .forward import logits_of
@@ -82,8 +82,7 @@ def _check(cfg, n, chunk, first, implementation):
     for name, value, least in (("n", n, 1), ("chunk", chunk, 1), ("first", first, 0)):
         if value is None and name == "chunk":
             continue
-        if not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
+        check_integer(name, value, least)
     if first + n > 1 << 32:
         raise ValueError(f"first={first}, n={n}: sample numbers end at 2**32 - 1; go on with another key")
     names = ("row_split",) if isinstance(cfg, MADE) else ("row_split", "wavefront")
@@ -94,7 +93,8 @@ def _check(cfg, n, chunk, first, implementation):
 
 def _fast(cfg, platform: str) -> str:
     """The implementation for a platform: on CPU row by row, which moves less memory and was measured to be two to three
-    times as fast at every batch; elsewhere the wavefront, which has a third of the steps (not measured here)."""
+    times as fast at every batch; elsewhere the wavefront, which has a third of the steps: on an H200 it was
+    1.2 times as fast as row by row, 1000 samples of 16 x 16 at a time (`kernels/device.nvidia-h200.json`)."""
     return "row_split" if platform == "cpu" or isinstance(cfg, MADE) else "wavefront"
 
 

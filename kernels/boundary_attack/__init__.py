@@ -9,7 +9,7 @@ One step of it by itself: `propose`, then `record` and `adapt` its outcomes.
 from .api import Progress, attack, run
 from .arguments import Attack, Options, prepare
 from .config import AttackConfig
-from .noise import NOISES, RADIUS_CAP, draw_noise, image_keys, log_median, log_median_length, step_keys
+from .noise import NOISES, RADIUS_CAP, draw_noise, image_keys, log_median, step_keys, table_log_median_length
 from .result import Result, summarise
 from .snapshots import restore, snapshot
 from .state import ENDINGS, State, query_grid
@@ -33,7 +33,7 @@ __all__ = [
     "image_keys",
     "initial_pace",
     "log_median",
-    "log_median_length",
+    "table_log_median_length",
     "norms",
     "points",
     "prepare",

@@ -4,7 +4,7 @@ Srinivasan, Kuruoglu, Müller, Samek, Nakajima, EUSIPCO 2019: the Boundary Attac
 alpha-stable noise. Only labels are seen; queries are counted for each image, exactly, and never exceed the budget.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -46,7 +46,12 @@ def attack(
     *,
     state: Mapping[str, np.ndarray] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
-    **options,
+    targets: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+    alphas: np.ndarray | None = None,
+    on_device: bool | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Result:
     """Attacks a classifier that answers with labels only.
 
@@ -64,13 +69,21 @@ def attack(
       key: of `jax.random.key` (or its raw uint32 words), or a seed.
       state: arrays of an earlier call's `Progress.arrays()`, which this one goes on from, also with a larger budget.
       on_chunk: called with a `Progress` before the first chunk and after every one; what it raises ends the attack.
-      options: targets, starts, ids, alphas, on_device, devices: see `Options`.
+      targets: integers [images], the labels to reach; None: any other than the clean one.
+      starts: images [images, ...] that are adversarial; None: random ones are searched for.
+      ids: integers [images], folded into the key; None: a checksum of each image, its label and target.
+      alphas: numbers in (0, 2] [images], in place of the settings' alpha.
+      on_device: whether predict is compiled; None: its form, or its first answer, tells (see `Options`).
+      devices: that share the images; None: all of this process (see `Options`).
 
     Raises:
       ValueError: an argument that will not do, by name; labels that are not integers; a single start that is not
         adversarial (of several images the status says so).
     """
-    task = prepare(predict, x0, labels, settings, key, **options)
+    task = prepare(
+        predict, x0, labels, settings, key,
+        targets=targets, starts=starts, ids=ids, alphas=alphas, on_device=on_device, devices=devices,
+    )  # fmt: skip
     start = None if state is None else snapshots.restore(task, state)
     return summarise(task, run(task, start, on_chunk=on_chunk))
 
@@ -93,7 +106,8 @@ def run(
       state: from which it goes on, of `restore`; None: the first.
       on_chunk: called before the first chunk and after every one; what it raises ends the attack.
       on_end: called once, however it ends: done, an error of the classifier or of `on_chunk`, Ctrl-C. A query counts
-        once it was asked, whether its answer came or not. Then the error goes on to the caller.
+        once it was asked, whether its answer came or not. Then the error goes on to the caller, and with a note where
+        `on_end` raised another one.
       ledger: integers [images], counters that are raised before a callable of the host is asked; what they have beyond
         the state is charged to it first. (Kept in memory that outlives the process, it counts through any kill.)
 
@@ -118,8 +132,13 @@ def run(
         state, failure = unfinished_chunk.state, unfinished_chunk.cause
     except BaseException as error:  # of the callback, of compiled code, Ctrl-C
         failure = error
-    if on_end is not None:
-        on_end(_progress(attack, state))
+    try:
+        if on_end is not None:
+            on_end(_progress(attack, state))
+    except BaseException as error:
+        if failure is None:
+            raise
+        failure.add_note(f"on_end failed after it: {error!r}")  # the first failure says what to mend
     if failure is not None:
         raise failure
     return state

@@ -79,10 +79,17 @@ def prepare(
     labels: np.ndarray,
     settings: AttackConfig | None = None,
     key: jax.Array | int = 0,
-    **options,
+    *,
+    targets: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+    alphas: np.ndarray | None = None,
+    on_device: bool | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Attack:
     """Returns the attack that `run` carries out; arguments and errors as of `attack`."""
-    settings, options = AttackConfig() if settings is None else settings, Options(**options)
+    settings = AttackConfig() if settings is None else settings
+    options = Options(targets=targets, starts=starts, ids=ids, alphas=alphas, on_device=on_device, devices=devices)
     if not isinstance(settings, AttackConfig):
         raise ValueError(f"settings is {type(settings).__name__}; expected an AttackConfig")
     if not callable(predict):

@@ -68,7 +68,7 @@ def draw_noise(
         eta = alpha_stable.times_power_of_two(values, exponent - shift)
         if noise == "length":
             # The scale goes back as a power of two: the factor does not depend on it either.
-            power = log_median_length(alpha, size) / math.log(2)
+            power = table_log_median_length(alpha, size) / math.log(2)
             whole = jnp.floor(power)
             part = jnp.sqrt(jnp.sum(eta * eta)) * jnp.exp2(whole - power)
             length = alpha_stable.times_power_of_two(part, shift - whole.astype(jnp.int32))
@@ -80,9 +80,10 @@ def draw_noise(
     return one(key, jnp.broadcast_to(jnp.asarray(alpha, dtype), jnp.shape(key)))
 
 
-def log_median_length(alpha, size: int) -> jax.Array:
+def table_log_median_length(alpha, size: int) -> jax.Array:
     """Returns ln median ||X||_2 of `size` independent symmetric alpha-stable values, for alpha in [0.05, 2] (below: of
-    0.05, scaled); within 1e-4, from a table that is made once for each size (`alpha_stable.length_table`).
+    0.05, scaled); within 1e-4, from a table that is made once for each size (`alpha_stable.length_table`), in a minute
+    for 150,528 values. Exactly, but on the host: `alpha_stable.log_median_length`.
     """
     lowest, highest = alpha_stable.LENGTH_ALPHAS
     alpha = jnp.asarray(alpha)

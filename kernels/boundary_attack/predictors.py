@@ -2,12 +2,12 @@
 
 import functools
 import hashlib
+import inspect
+import weakref
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-
-VERSIONS = 64  # callables that are remembered
 
 
 def on_device(predict: Callable, images: jax.ShapeDtypeStruct, wish: bool | None) -> bool | None:
@@ -73,14 +73,16 @@ def devices_of(predict: Callable) -> Sequence[jax.Device]:
     return [] if has_place or len(devices) == 1 else devices
 
 
-_VERSIONS: dict[Callable, tuple[str, Callable]] = {}  # callables, a digest of what they are made of, a name for that
+# Who each callable is, to a digest of what it is made of and a name for that. Names refer weakly to callables, whose
+# entries go with them: a classifier and its weights are their owner's.
+_VERSIONS: dict[tuple, tuple[str, Callable]] = {}
 
 
 def as_argument(predict: Callable, images: jax.ShapeDtypeStruct) -> jax.tree_util.Partial:
     """Returns a callable as an argument of compiled programs; the weights in a `Partial` are arguments, too.
 
     Any other gets a name that changes with what it closes over, such as weights that were trained on: programs that
-    were compiled for it earlier hold the old ones.
+    were compiled for it earlier hold the old ones. The name holds the callable weakly: the caller keeps it alive.
 
     Args:
       predict: images -> labels, traceable.
@@ -92,16 +94,23 @@ def as_argument(predict: Callable, images: jax.ShapeDtypeStruct) -> jax.tree_uti
         return jax.tree_util.Partial(predict)
     jaxpr = jax.make_jaxpr(lambda images: predict(images))(images)  # traced anew, not taken from JAX's own memory
     version = digest(str(jaxpr.jaxpr), *jaxpr.consts)
-    try:
-        last_version, name = _VERSIONS.get(predict, ("", predict))
-    except TypeError:  # not hashable
-        return jax.tree_util.Partial(functools.partial(predict))
+    # A bound method is made anew at each look: who it is are its object and its function.
+    owner, function = (predict.__self__, predict.__func__) if inspect.ismethod(predict) else (predict, None)
+    identity = id(owner), function
+    last_version, name = _VERSIONS.get(identity, ("", None))
     if last_version != version:
-        name = functools.partial(predict)
-        while len(_VERSIONS) >= VERSIONS:
-            del _VERSIONS[next(iter(_VERSIONS))]
-        _VERSIONS[predict] = version, name
+        try:
+            name = _weakly(owner, function, lambda _: _VERSIONS.pop(identity, None))
+        except TypeError:  # has no weak references: compiled anew for each attack
+            return jax.tree_util.Partial(functools.partial(predict))
+        _VERSIONS[identity] = version, name
     return jax.tree_util.Partial(name)
+
+
+def _weakly(owner, function: Callable | None, forget: Callable) -> Callable:
+    """A function of its own that calls an object, or its method, as long as that is there; `forget` when it goes."""
+    reference = weakref.ref(owner, forget)
+    return lambda images: reference()(images) if function is None else function(reference(), images)
 
 
 def digest(*parts) -> str:

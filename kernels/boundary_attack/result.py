@@ -22,7 +22,9 @@ class Result:
       trace: float64 [images, T], the best L2 distance after each number of queries in `grid`; infinite before a start.
       grid: int64 [T], 1, 2, 5 x 10^k below the budget, and the budget.
       traces: name -> float64 [images, T], of the best image in L2: "l2", "l1", "linf", "squared_l2_per_pixel" (over the
-        size of the image, for a box of size 1), and the step sizes "delta" and "eps".
+        size of the image, for a box of size 1), the step sizes "delta" and "eps", and "realised", the mean over the
+        steps so far of the length that the box left of each, as a share of its length without a box (NaN before the
+        first step).
     """
 
     x_adv: np.ndarray

@@ -39,8 +39,17 @@ class Rules:
       levels: of quantised candidates, or None.
       rescale: whether steps that the box cut short are lengthened.
       has_starts: whether starts were handed in.
+      lo, hi: of the box, in the dtype of the images, not outside of the settings' own.
+      budget: int32, most queries an image.
+      goal: the distance at which an image is done.
+      eps_stop: the eps below which an image is done.
+      check_every: int32, every so many steps the point on the sphere is queried too.
+      conditional: bool, whether eps follows only steps whose point on the sphere was adversarial.
+      start_trials: int32, most random images that are tried as a start.
+      bisections: int32, queries spent between the start and the clean image.
       grid: int32 [T], the queries of the trace.
-      alphas: to choose from; none where an image has its own.
+      alphas: [choices], to choose from; [0] where an image has its own.
+      cap: the longest step of "length" and "radius", in units of the median one.
     """
 
     noise: str = _static()

@@ -21,6 +21,15 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
+def column(paths: Sequence[pathlib.Path], name: str) -> np.ndarray:
+    """Returns one array of all batches as one; the others are not read."""
+    parts = []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
+            parts.append(arrays[name])
+    return np.concatenate(parts)
+
+
 def first(paths: Sequence[pathlib.Path], count: int) -> dict[str, np.ndarray]:
     """Returns the first `count` samples of all batches as one, fewer where there are fewer."""
     parts, total = [], 0
@@ -39,6 +48,24 @@ def numbered(paths: Sequence[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
         piece = load(path)
         yield piece | {"index": np.arange(start, start + len(piece["index"]))}
         start += len(piece["index"])
+
+
+def write_relevance(target: pathlib.Path, paths: Sequence[pathlib.Path], count: int) -> None:
+    """Writes the relevance of all batches as one .npy file `[count, height, width, channels]`, a batch in memory at a
+    time."""
+    start = 0
+    with files.beside(target) as temporary:
+        whole = None
+        for path in paths:
+            relevance = load(path)["relevance"]
+            if whole is None:
+                shape = (count, *relevance.shape[1:])
+                whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=relevance.dtype, shape=shape)
+            whole[start : start + len(relevance)] = relevance
+            start += len(relevance)
+        if start != count:
+            raise ValueError(f"{target.name}: the batches have {start} maps, and {count} were to be explained")
+        whole.flush()
 
 
 def explained_outputs(piece: dict[str, np.ndarray]) -> np.ndarray:

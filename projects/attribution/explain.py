@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config, files
+from common import app, config
 from common.models import zoo
 from common.publishing import explorer_files
 from projects.attribution import batches, inputs, methods, pictures
@@ -165,12 +165,11 @@ def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, networ
         outputs.append(path)
         if samples.images is not None:
             outputs.append(output / "dataset.h5")
-            labels = np.concatenate([batches.load(path)["label"] for path in paths])
+            labels = batches.column(paths, "label")
             explorer_files.write_dataset(outputs[-1], samples.images, labels, name=network.data.name)
     if "npy" in settings.formats:
         outputs.append(output / "relevance.npy")
-        with files.beside(outputs[-1]) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate([batches.load(path)["relevance"] for path in paths]))
+        batches.write_relevance(outputs[-1], paths, samples.count)
     if "png" in settings.formats and settings.pictures:
         outputs += pictures.save_heatmaps(output, paths, settings)
     return outputs

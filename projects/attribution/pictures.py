@@ -70,9 +70,11 @@ def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
 
 
 def _draw_sums(run, settings, paths) -> None:
-    contents = [batches.load(path) for path in paths]
-    totals = np.concatenate([batches.sums(piece) for piece in contents])
-    outputs = np.concatenate([batches.explained_outputs(piece) for piece in contents])
+    points = []
+    for path in paths:  # a batch in memory at a time
+        piece = batches.load(path)
+        points.append(np.stack([batches.explained_outputs(piece), batches.sums(piece)]))
+    outputs, totals = np.concatenate(points, axis=1)
     figure, axis = plt.subplots(figsize=(4.6, 3.6))
     axis.scatter(outputs, totals, s=9, color="#1f83c6", alpha=0.6, linewidths=0)
     axis.axline((0, 0), slope=1, color="#888888", linewidth=1)

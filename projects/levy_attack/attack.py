@@ -6,14 +6,14 @@ alpha-stable noise. The method itself is `kernels.boundary_attack`.
 
 import contextlib
 import pathlib
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from common import app, weight_files
+from common.training import supervised
 from kernels import boundary_attack
 from kernels.boundary_attack import ENDINGS, AttackConfig, Progress, Result
 from projects.levy_attack import state_file, victims
@@ -56,34 +56,34 @@ def attack(
     return boundary_attack.summarise(task, state)
 
 
-def main(config: VerbConfig, run: app.Run) -> dict:
+def main(settings: VerbConfig, run: app.Run) -> dict:
     """Attacks images of a victim, draws what came out and returns what goes to `result.json`."""
-    if config.checkpoint is not None:
-        run.inputs(config.checkpoint)
-    victim = victims.open_victim(config.victim, config.checkpoint, config.dataset, config.width)
-    chosen = victims.choose_images(victim, config.images, config.per_class)
-    x0, labels = victim.images[chosen], victim.labels[chosen]
-    targets, starts = _targets_and_starts(victim, labels) if config.targeted else (None, None)
-    began = time.monotonic()
-    with _Watch(run, config, x0.shape[1:]) as watch:
+    if settings.checkpoint is not None:
+        run.inputs(settings.checkpoint)
+    victim = victims.open_victim(settings.victim, settings.checkpoint, settings.dataset, settings.width)
+    indices = victims.choose_images(victim, settings.images, settings.per_class)
+    x0, labels = victim.images[indices], victim.labels[indices]
+    targets, starts = _targets_and_starts(victim, labels) if settings.targeted else (None, None)
+    began, gallery = time.monotonic(), run.path / "gallery.npz"
+    with _watch(run, settings, gallery) as on_chunk:
         result = attack(
-            victim.predict, x0, labels, config.attack(), config.seed,
-            targets=targets, starts=starts, ids=chosen, on_device=True,
-            on_chunk=watch, checkpoint=run.path / "state.npz", checkpoint_seconds=config.checkpoint_seconds,
+            victim.predict, x0, labels, settings.attack(), settings.seed,
+            targets=targets, starts=starts, ids=indices, on_device=True,
+            on_chunk=on_chunk, checkpoint=run.path / "state.npz", checkpoint_seconds=settings.checkpoint_seconds,
         )  # fmt: skip
     run.log(f"attacked in {time.monotonic() - began:.0f} s")
     if run.is_main:
-        save(run.path / "attack.npz", result, chosen)
+        save(run.path / "attack.npz", result, indices)
         from projects.levy_attack import plots  # matplotlib takes seconds to import
 
-        plots.draw_attack(run, result, victim, x0[: config.gallery], watch.gallery)
+        plots.draw_attack(run, result, victim, x0[: settings.gallery], gallery)
     medians = {name: np.median(values[:, -1]) for name, values in result.traces.items()}
-    walked = result.traces["realised"][:, -1]
-    medians["realised"] = np.median(walked[np.isfinite(walked)]) if np.isfinite(walked).any() else None
+    lengths = result.traces["realised"][:, -1]
+    medians["realised"] = np.median(lengths[np.isfinite(lengths)]) if np.isfinite(lengths).any() else None
     return {
         "victim": victim.name,
         "dataset": victim.dataset,
-        "images": len(chosen),
+        "images": len(indices),
         "median": medians,
         "median_l2_by_queries": dict(zip(map(str, result.grid), np.median(result.trace, 0), strict=True)),
         "queries": int(result.queries.sum()),
@@ -91,16 +91,13 @@ def main(config: VerbConfig, run: app.Run) -> dict:
     }
 
 
-def save(path: pathlib.Path, result: Result, chosen: np.ndarray) -> None:
-    """Writes the arrays of a result: traces by name, distances, queries, the images and their numbers."""
-    arrays = {"traces": result.traces, "distance": result.distance, "queries": result.queries, "grid": result.grid}
-    weight_files.save_npz(path, arrays | {"status": _codes(result.status), "images": chosen, "x_adv": result.x_adv})
-
-
-def _codes(status: np.ndarray) -> np.ndarray:
-    """Endings as the numbers that `ENDINGS` gives names to."""
-    numbers = {name: code for code, name in ENDINGS.items()}
-    return np.array([numbers[str(name)] for name in status], np.int32)
+def save(path: pathlib.Path, result: Result, indices: np.ndarray) -> None:
+    """Writes the arrays of a result: traces by name, distances, queries, endings by the numbers that `ENDINGS` gives
+    names to, the images and their indices."""
+    codes = {name: code for code, name in ENDINGS.items()}
+    status = np.array([codes[str(name)] for name in result.status], np.int32)
+    arrays = {name: getattr(result, name) for name in ("traces", "distance", "queries", "grid", "x_adv")}
+    weight_files.save_npz(path, arrays | {"status": status, "images": indices})
 
 
 def _targets_and_starts(victim: victims.Victim, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,40 +111,26 @@ def _targets_and_starts(victim: victims.Victim, labels: np.ndarray) -> tuple[np.
     return targets, victim.images[[first[int(target)] for target in targets]]
 
 
-class _Watch:
-    """Shows progress after every chunk, keeps pictures for the gallery, and ends the attack on SIGTERM."""
+@contextlib.contextmanager
+def _watch(run: app.Run, settings: VerbConfig, gallery: pathlib.Path) -> Iterator[Callable[[Progress], None]]:
+    """Yields what is called after every chunk: it shows progress, adds first images to the gallery, ends on SIGTERM."""
+    count, bar = min(settings.gallery, settings.images), None
+    with supervised.Termination(alone=True) as termination, contextlib.ExitStack() as contexts:
 
-    def __init__(self, run: app.Run, config: VerbConfig, shape: tuple[int, ...]):
-        self.run, self.config, self.shape, self.is_asked = run, config, shape, False
-        self.path = run.path / "gallery.npz"
-        stored = weight_files.load_npz(self.path) if self.path.exists() else {}
-        self.gallery = {int(queries): images for queries, images in stored.items()}
+        def on_chunk(progress: Progress) -> None:
+            nonlocal bar
+            if bar is None:  # what a killed attack had asked already is no part of the rate
+                total, title = settings.images * settings.budget, f"{settings.victim} alpha {settings.alpha:g}"
+                bar = contexts.enter_context(run.progress(total, title, progress.queries))
+            bar.update(progress.queries - bar.done, median=np.median(progress.distances))
+            queries = set(np.asarray(progress.state.queries)[:count].tolist())
+            if run.is_main and len(queries) == 1 and queries <= set(GALLERY_QUERIES):
+                images = {str(queries.pop()): np.asarray(progress.state.x[:count])}
+                weight_files.save_npz(gallery, images | (weight_files.load_npz(gallery) if gallery.exists() else {}))
+            if termination.after(progress.queries):
+                raise app.Preempted(f"SIGTERM: state written after {progress.queries} queries")
 
-    def __enter__(self):
-        self._previous = signal.signal(signal.SIGTERM, self._note)
-        self._progress, self._contexts = None, contextlib.ExitStack()
-        return self
-
-    def __exit__(self, *exception):
-        signal.signal(signal.SIGTERM, self._previous)
-        self._contexts.close()
-
-    def _note(self, number, frame):
-        self.is_asked = True
-
-    def __call__(self, progress: Progress) -> None:
-        if self._progress is None:  # what a killed attack had asked already is no part of the rate
-            total, title = self.config.images * self.config.budget, f"{self.config.victim} alpha {self.config.alpha:g}"
-            self._progress = self._contexts.enter_context(self.run.progress(total, title, progress.queries))
-        self._progress.update(progress.queries - self._progress.done, median=np.median(progress.distances))
-        count = min(self.config.gallery, self.config.images)
-        asked = np.asarray(progress.state.queries)[:count]
-        if count and self.run.is_main and len(set(asked.tolist())) == 1 and int(asked[0]) in GALLERY_QUERIES:
-            images = np.asarray(progress.state.x[:count]).reshape(count, *self.shape)
-            self.gallery.setdefault(int(asked[0]), images)
-            weight_files.save_npz(self.path, {str(queries): images for queries, images in self.gallery.items()})
-        if self.is_asked:
-            raise app.Preempted(f"SIGTERM: state written after {progress.queries} queries")
+        yield on_chunk
 
 
 if __name__ == "__main__":

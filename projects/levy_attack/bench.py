@@ -5,31 +5,32 @@ In one run, in turn, from the same starts; `make peers-foolbox` sets the peers u
 """
 
 import dataclasses
-import statistics
-import time
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config, files, weight_files
+from common import app, config, weight_files
 from common.models import zoo
-from common.runs import provenance
+from common.study import parts
 from common.training import checkpoint
-from kernels import peers
-from kernels.alpha_stable import words
-from kernels.boundary_attack import AttackConfig, attack, device_loop, draw_noise
-from projects.levy_attack import published, study, victims
+from kernels import boundary_attack, peers, timing
+from kernels.alpha_stable import random_bits
+from kernels.boundary_attack import AttackConfig, device_loop
+from projects.levy_attack import victims
+from projects.levy_attack.arms import SHORT
+from projects.levy_attack.page import page
 
 BATCH = 32
-STEPS = {
-    "ours, alpha = 2": 3000,
-    "ours, alpha = 1.5": 3000,
-    "Foolbox, JAX": 100,
-    "Foolbox, JAX, network not compiled": 100,
-    "Foolbox, torch": 500,
-    "ART": 150,
+OUR_STEPS = 3000  # in a timed run
+FOOLBOX = {  # steps in a timed run, and options of the peer
+    "Foolbox, JAX": (100, {"backend": "jax"}),
+    "Foolbox, JAX, network not compiled": (100, {"backend": "jax", "compiled": False}),
+    "Foolbox, torch": (500, {"backend": "torch"}),
 }
+ART_STEPS = 150
 QUERIES_A_STEP = 1.1  # every tenth step asks twice, here and in Foolbox
 OUTSIDE = 1.03  # starts lie so much beyond the boundary, where rounding changes no label
 
@@ -57,182 +58,162 @@ class BenchConfig:
 
 def main(settings: BenchConfig, run: app.Run) -> dict:
     """Measures, and returns what goes to the result file."""
+    stamp = page.stamp() if settings.publish else None
     result: dict = {"batch": BATCH, "repeats": settings.repeats}
     with peers.start("foolbox") as peer:
         result["versions"] = peer.ask("version")
         if settings.speed:
-            result["steps_per_s"] = _piece(run, "speed", lambda: speed(settings, peer))
-            ours = result["steps_per_s"]["ours, alpha = 2"]
-            result["parts_ms"] = _piece(run, "parts", lambda: parts(settings, peer, 1.1 * ours))
-            result["times_faster"] = {who: ours / value for who, value in result["steps_per_s"].items()}
-        result["quality"] = {}
-        for name in settings.quality:
-            found = [quality(settings, name, peer, seed, run) for seed in range(settings.runs)]
-            result["quality"][name] = summary(found)
-    result["provenance"] = provenance.stamp()
-    if settings.publish:
-        kept = files.read_json(published.RESULTS / "bench.json") or {}
-        quality_kept = kept.get("quality", {}) | result["quality"]
-        files.write_json(published.RESULTS / "bench.json", kept | result | {"quality": quality_kept})
+            speeds = parts.part(run, "speed", lambda: speed(settings, peer))
+            times = parts.part(run, "parts", lambda: costs(settings, peer, QUERIES_A_STEP * speeds["ours, alpha = 2"]))
+            result |= {"steps_per_s": speeds, "parts_ms": times}
+            result["times_faster"] = {who: speeds["ours, alpha = 2"] / value for who, value in speeds.items()}
+        result["quality"] = {
+            name: summary([quality(settings, name, peer, seed, run) for seed in range(settings.runs)])
+            for name in settings.quality
+        }
+    if settings.publish and run.is_main:
+        page.write("bench", result | {"provenance": stamp})
     return result
 
 
-def _piece(run, name, make):
-    path = run.path / "pieces" / f"{name}.json"
-    if (kept := files.read_json(path)) is None:
-        kept = files.clean(make())
-        files.write_json(path, kept)
-    return kept
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What every contestant works on.
+
+    Attributes:
+      victim: that is attacked.
+      images, labels, starts: [images, ...]; starts are adversarial.
+      peer: that runs.
+      files: where it reads the network and the problem, and writes its images.
+    """
+
+    victim: victims.Victim
+    images: np.ndarray
+    labels: np.ndarray
+    starts: np.ndarray
+    peer: peers.Peer
+    files: dict[str, str]
+
+    def ours(self, alpha: float, budget: int, seed: int = 0, **first_steps: float) -> boundary_attack.Result:
+        """Returns the result of our attack."""
+        options = {"bisections": 0, "batch_size": len(self.images), "chunk": 1000, **first_steps}
+        settings = AttackConfig(alpha=alpha, budget=budget, **options)
+        x, labels, starts = self.images, self.labels, self.starts
+        return boundary_attack.attack(self.victim.predict, x, labels, settings, seed, starts=starts, on_device=True)
+
+    def theirs(self, command: str, **options) -> dict:
+        """Returns the answer of a peer's attack, and "distances", float64 [images]."""
+        answer = self.peer.ask(command, **self.files, **options)
+        difference = (self.peer.get("output.npy") - self.images).astype(np.float64)
+        return answer | {"distances": np.linalg.norm(difference.reshape(len(difference), -1), axis=1)}
 
 
-def _given(
-    settings: BenchConfig, name: str, count: int, peer, dataset: str = "mnist"
-) -> tuple[victims.Victim, dict, dict]:
-    """Returns the victim, images with labels and starts, and the paths that the peer reads."""
-    folder = f"{settings.checkpoints}/{name}"
+def make_problem(checkpoints: str, name: str, count: int, peer: peers.Peer, dataset: str = "mnist") -> Problem:
+    """Returns the first `count` images of a victim for which noise is adversarial."""
+    folder = f"{checkpoints}/{name}"
     victim = victims.open_victim(name, folder, dataset)
     data = zoo.load_dataset(dataset)
-    chosen = victims.choose_images(victim, count + count // 3 + 2, None)
-    x, labels = victim.images[chosen], victim.labels[chosen]
-    first = AttackConfig(budget=40, batch_size=len(chosen), delta=1e-6, eps=1e-6)  # a start and its bisection
-    starts = attack(victim.predict, x, labels, first, 0, ids=chosen, on_device=True).x_adv
+    indices = victims.choose_images(victim, count + count // 3 + 2, None)
+    x, labels = victim.images[indices], victim.labels[indices]
+    first = AttackConfig(budget=40, batch_size=len(indices), delta=1e-6, eps=1e-6)  # a start and its bisection
+    starts = boundary_attack.attack(victim.predict, x, labels, first, 0, ids=indices, on_device=True).x_adv
     # Noise never leaves the class that the victim sees in it: its images have no random start.
-    found = np.flatnonzero(np.isfinite(starts).reshape(len(starts), -1).all(1))[:count]
-    x, labels, starts = x[found], labels[found], starts[found]
+    has_start = np.flatnonzero(np.isfinite(starts).reshape(len(starts), -1).all(1))[:count]
+    x, labels, starts = x[has_start], labels[has_start], starts[has_start]
     starts = np.clip(x + OUTSIDE * (starts - x), 0, 1).astype(np.float32)
-    weights = weight_files.flatten(checkpoint.load_tree(folder))
-    np.savez(peer.folder / "network.npz", mean=np.float32(data.mean), std=np.float32(data.std), **weights)
-    np.savez(peer.folder / "problem.npz", images=x, labels=labels, starts=starts)
-    paths = {name: str(peer.folder / f"{name}.npz") for name in ("network", "problem")}
-    return victim, {"x": x, "labels": labels, "starts": starts}, paths | {"output": str(peer.folder / "output.npy")}
+    network = {"mean": np.float32(data.mean), "std": np.float32(data.std)}
+    files = {
+        "network": peer.put_many("network", network | weight_files.flatten(checkpoint.load_tree(folder))),
+        "problem": peer.put_many("problem", {"images": x, "labels": labels, "starts": starts}),
+        "output": str(peer.folder / "output.npy"),
+    }
+    return Problem(victim, x, labels, starts, peer, files)
 
 
-def _ours(victim, given, alpha, budget, seed=0, **first_steps):
-    settings = AttackConfig(
-        alpha=alpha, budget=budget, bisections=0, batch_size=len(given["x"]), chunk=1000, **first_steps
-    )
-    began = time.perf_counter()
-    result = attack(
-        victim.predict, given["x"], given["labels"], settings, seed, starts=given["starts"], on_device=True
-    )  # fmt: skip
-    return result, time.perf_counter() - began
-
-
-def speed(settings: BenchConfig, peer) -> dict[str, float]:
+def speed(settings: BenchConfig, peer: peers.Peer) -> dict[str, float]:
     """Returns steps of the whole batch a second by contestant, the median of alternating runs."""
-    victim, given, paths = _given(settings, "mlp", BATCH, peer)
+    problem = make_problem(settings.checkpoints, "mlp", BATCH, peer)
 
     def ours(alpha):
-        return lambda steps: _ours(victim, given, alpha, round(QUERIES_A_STEP * steps) + 2)[1]
+        budget = round(QUERIES_A_STEP * OUR_STEPS) + 2
+        return timing.seconds_of(lambda: problem.ours(alpha, budget)) / OUR_STEPS
 
-    def foolbox(backend, **options):
-        return lambda steps: peer.ask("boundary", **paths, backend=backend, steps=steps, **options)["seconds"]
+    def foolbox(steps, options):
+        return problem.theirs("boundary", steps=steps, **options)["seconds"] / steps
 
-    def art(steps):
+    def art():
         """ART asks for many labels a step: steps are counted by queries."""
-        answer = peer.ask("art", **paths, budget=round(QUERIES_A_STEP * steps))
-        return answer["seconds"] * QUERIES_A_STEP * steps * BATCH / answer["queries"]
+        answer = problem.theirs("art", budget=round(QUERIES_A_STEP * ART_STEPS))
+        return answer["seconds"] * QUERIES_A_STEP * BATCH / answer["queries"]
 
-    calls = (
-        ours(2.0), ours(1.5), foolbox("jax"), foolbox("jax", compiled=False), foolbox("torch"), art,
-    )  # fmt: skip
-    contestants = dict(zip(STEPS, calls, strict=True))
-    seconds: dict[str, list[float]] = {who: [] for who in contestants}
-    for repeat in range(settings.repeats + 1):
-        for who, call in contestants.items():
-            taken = call(STEPS[who])
-            if repeat:
-                seconds[who].append(taken)
-    return {who: STEPS[who] / statistics.median(times) for who, times in seconds.items()}
+    contestants = {f"ours, alpha = {alpha:g}": functools.partial(ours, alpha) for alpha in (2.0, 1.5)}
+    contestants |= {who: functools.partial(foolbox, *arguments) for who, arguments in FOOLBOX.items()} | {"ART": art}
+    timings = timing.in_turn(contestants, repeats=settings.repeats)
+    return {who: 1 / seconds for who, seconds in timing.medians(timings).items()}
 
 
-def parts(settings: BenchConfig, peer, queries_per_s: float) -> dict[str, float]:
+def costs(settings: BenchConfig, peer: peers.Peer, queries_per_s: float) -> dict[str, float]:
     """Returns milliseconds for a query of the whole batch: the attack, and what it cannot do without, by itself."""
-    victim, given, _ = _given(settings, "mlp", BATCH, peer)
-    x = jnp.asarray(given["x"])
-    size, times, calls_timed = x[0].size, device_loop.AHEAD, 50
-    keys = jax.random.split(jax.random.key(0), (times, BATCH))
+    problem = make_problem(settings.checkpoints, "mlp", BATCH, peer)
+    x, predict = jnp.asarray(problem.images), problem.victim.predict
+    size, count = x[0].size, device_loop.AHEAD
+    keys = jax.random.split(jax.random.key(0), (count, BATCH))
 
     def hashes(keys):
         data = jax.random.key_data(keys)[..., None]
         counter = jnp.broadcast_to(jnp.arange(size, dtype=jnp.uint32), (*keys.shape, size))
-        first, second = words.threefry((data[..., 0, :], data[..., 1, :]), (jnp.zeros_like(counter), counter))
+        first, second = random_bits.threefry((data[..., 0, :], data[..., 1, :]), (jnp.zeros_like(counter), counter))
         return first ^ second
 
     def noise(keys):
-        return draw_noise(keys, 1.5, "coordinatewise", size, jnp.float32, is_heavy=False)[0]
+        return boundary_attack.draw_noise(keys, 1.5, "coordinatewise", size, jnp.float32, is_heavy=False)[0]
 
     def network(predict, x):
-        return jax.lax.fori_loop(0, times, lambda _, labels: predict(x + labels[0] * 1e-9), jnp.zeros(BATCH, jnp.int32))
+        return jax.lax.fori_loop(0, count, lambda _, labels: predict(x + labels[0] * 1e-9), jnp.zeros(BATCH, jnp.int32))
 
     calls = {
-        "random bits": (hashes, (keys,)),
-        "noise, bits included": (noise, (keys,)),
-        "labels of the network": (network, (victim.predict, x)),
+        "random bits": functools.partial(jax.jit(hashes), keys),
+        "noise, bits included": functools.partial(jax.jit(noise), keys),
+        "labels of the network": functools.partial(jax.jit(network), predict, x),
     }
-    found = {"a query of the attack": 1000 / queries_per_s}
-    for name, (function, arguments) in calls.items():
-        compiled = jax.jit(function)
-        jax.block_until_ready(compiled(*arguments))
-        seconds = []
-        for _ in range(settings.repeats):
-            began = time.perf_counter()
-            for _ in range(calls_timed):
-                jax.block_until_ready(compiled(*arguments))
-            seconds.append(time.perf_counter() - began)
-        found[name] = 1000 * statistics.median(seconds) / times / calls_timed
-    return found
+    seconds = timing.medians(timing.in_turn(calls, repeats=50 * settings.repeats))
+    return {"a query of the attack": 1000 / queries_per_s} | {name: 1000 * s / count for name, s in seconds.items()}
 
 
-def quality(settings: BenchConfig, name: str, peer, seed: int, run) -> dict:
-    """Returns distances of every image at equal queries from the same starts, by contestant; each is a piece."""
+def quality(settings: BenchConfig, name: str, peer: peers.Peer, seed: int, run: app.Run) -> dict:
+    """Returns distances of every image at equal queries from the same starts, by contestant; each is a part."""
     is_art = name == "art"
-    count = settings.art_images if is_art else settings.images
-    victim, given, paths = _given(settings, "mlp" if is_art else name, count, peer)
+    count, victim = (settings.art_images, "mlp") if is_art else (settings.images, name)
+    problem = make_problem(settings.checkpoints, victim, count, peer)
     budget = round(QUERIES_A_STEP * settings.steps)
-
-    def foolbox():
-        peer.ask("boundary", **paths, backend="torch", steps=settings.steps, seed=seed)
-        return found()
-
-    def art():
-        peer.ask("art", **paths, budget=budget, seed=seed)
-        return found()
-
-    def found():
-        difference = np.load(paths["output"], allow_pickle=False) - given["x"]
-        return np.linalg.norm(difference.reshape(count, -1).astype(np.float64), axis=1)
-
+    call = ("art", {"budget": budget}) if is_art else ("boundary", {"backend": "torch", "steps": settings.steps})
     theirs = "ART" if is_art else "Foolbox, torch"
     contestants = {
-        "ours": lambda: _ours(victim, given, 2.0, budget + 2, seed)[0].distance,
-        theirs: art if is_art else foolbox,
-        "ours, longer first steps": lambda: _ours(victim, given, 2.0, budget + 2, seed, **study.SHORT)[0].distance,
+        "ours": lambda: problem.ours(2.0, budget + 2, seed).distance,
+        theirs: lambda: problem.theirs(call[0], seed=seed, **call[1])["distances"],
+        "ours, longer first steps": lambda: problem.ours(2.0, budget + 2, seed, **SHORT).distance,
     }
     distances = {
-        who: _piece(run, f"quality_{name}_{seed}_{index}", make)
+        who: parts.part(run, f"quality_{name}_{seed}_{index}", make)
         for index, (who, make) in enumerate(contestants.items())
     }
-    return {"victim": victim.title, "beside": theirs, "queries": budget, "distances": distances}
+    return {"victim": problem.victim.title, "beside": theirs, "queries": budget, "distances": distances}
 
 
-def summary(runs: list[dict]) -> dict:
+def summary(runs: Sequence[dict]) -> dict:
     """Returns medians over the images of all runs and their ratios (ours over theirs); paired ones over the images."""
     theirs = runs[0]["beside"]
-    found = {who: np.array([run["distances"][who] for run in runs]) for who in runs[0]["distances"]}
-    medians = {who: float(np.median(values)) for who, values in found.items()}
-    ours = [who for who in found if who != theirs]
+    distances = {who: np.array([run["distances"][who] for run in runs]) for who in runs[0]["distances"]}
+    medians = {who: float(np.median(values)) for who, values in distances.items()}
     # A run of Foolbox shares its noise among the images: runs are averaged before images are compared.
-    logs = {who: np.log(values).mean(0) for who, values in found.items()}
-    by_run = {who: np.median(values, 1) for who, values in found.items()}
+    logs = {who: np.log(values).mean(0) for who, values in distances.items()}
+    ours = [who for who in distances if who != theirs]
     return {
-        "victim": runs[0]["victim"],
-        "beside": theirs,
-        "images": found[theirs].shape[1],
+        **{name: runs[0][name] for name in ("victim", "beside", "queries")},
+        "images": distances[theirs].shape[1],
         "runs": len(runs),
-        "queries": runs[0]["queries"],
         "median_l2": medians,
-        "median_l2_by_run": by_run,
+        "median_l2_by_run": {who: np.median(values, 1) for who, values in distances.items()},
         "ratio": {who: medians[who] / medians[theirs] for who in ours},
         "paired_ratio": {who: float(np.exp(np.median(logs[who] - logs[theirs]))) for who in ours},
     }

@@ -1,17 +1,25 @@
-"""Settings of the verb `attack`."""
+"""Settings of the verb `attack`, and the names of what it attacks."""
 
 import dataclasses
 
 from common import config
 from kernels.boundary_attack import NOISES, RADIUS_CAP, AttackConfig
-from projects.levy_attack import victims
+
+TITLES = {
+    "mlp": "MLP 784-128-10",
+    "mnist_cnn": "MNIST CNN",
+    "cifar_cnn": "CNN, CIFAR-10 (JPEG)",
+    "resnet20": "ResNet-20, CIFAR-10 (JPEG)",
+    "small_vgg16": "Small-VGG16, CIFAR-10 (JPEG)",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerbConfig:
     """One attack of many images of one victim."""
 
-    victim: str = config.field("mlp", "network", choices=victims.NAMES)
+    victim: str = config.field("mlp", "network", choices=tuple(TITLES))
     checkpoint: str | None = config.field(
         None, "run directory of its training, or a weight file (none: the published weights of efficientnet_lite0)"
     )
@@ -42,9 +50,6 @@ class VerbConfig:
     checkpoint_seconds: float = config.field(60.0, "between two checkpoints", minimum=0.0, identity=False)
 
     def attack(self) -> AttackConfig:
-        """Returns the settings of the walk."""
-        names = (
-            *("alpha", "noise", "cap", "rescale_after_clip", "budget", "delta", "eps", "goal", "quantise"),
-            *("batch_size", "chunk"),
-        )
-        return AttackConfig(**{name: getattr(self, name) for name in names})
+        """Returns the settings of the walk: those that it has in common with this."""
+        names = {item.name for item in dataclasses.fields(AttackConfig)}
+        return AttackConfig(**{name: value for name, value in vars(self).items() if name in names})

@@ -1,108 +1,84 @@
-"""Pictures of trainings and attacks for the reports."""
+"""Pictures of attacks for the reports, and of studies."""
+
+import pathlib
+from typing import Any
 
 import numpy as np
 
-from common import app
+from common import app, weight_files
 from common.publishing import curves
 from common.publishing.curves import plt
-from common.runs import metrics
 from kernels.boundary_attack import Result
 from projects.levy_attack import victims
 
-BLUE, RED = "#1f5f8b", "#c8553d"
+BLUE, RED, GREEN, GREY = "#1f5f8b", "#c8553d", "#7a9a3a", "#444444"
+START = 100  # first queries: the search for a start and the bisection, nearly the same for every arm
+PANELS = (
+    ("paired", "l2", "L2, paired"),
+    ("of_medians", "squared_l2_per_pixel", "squared L2 per pixel, of medians"),
+    ("paired", "l1", "L1, paired"),
+    ("paired", "linf", "Linf, paired"),
+)
+DASHES = {"length": "-", "coordinatewise": "--", "radius": ":", "isotropic": "-."}
 
 
-def draw_training(run: app.Run) -> None:
-    """Loss and validation error over the steps of a victim's training."""
-    _, rows = metrics.read(run.metrics.path)
-    figure, axis = plt.subplots(figsize=(6, 3.4))
-    axis.plot(*curves.series(rows, "cross_entropy"), color=BLUE, linewidth=1)
-    axis.set_xlabel("step")
-    curves.set_log(axis)
-    axis.set_ylabel("training cross entropy (nats)", color=BLUE)
-    errors = axis.twinx()
-    steps, accuracies = curves.series(rows, "validation_accuracy")
-    errors.plot(steps, 100 * (1 - accuracies), color=RED, marker=".", linewidth=1)
-    errors.set_ylim(0)
-    errors.set_ylabel("validation error (%)", color=RED)
-    run.plot("training", figure, "Training loss (of augmented images) and error on the images kept apart.")
-    plt.close(figure)
-
-
-def draw_attack(
-    run: app.Run, result: Result, victim: victims.Victim, clean: np.ndarray, gallery: dict[int, np.ndarray]
-) -> None:
+def draw_attack(run: app.Run, result: Result, victim: victims.Victim, clean: np.ndarray, gallery: pathlib.Path) -> None:
     """Distances and step sizes over queries, and the images themselves at several numbers of queries."""
-    draw_distances(run, result)
-    draw_steps(run, result)
-    if len(clean) and gallery:
-        draw_gallery(run, victim, clean, gallery)
+    norms = {
+        "L1": (GREEN, result.traces["l1"]),
+        "L2": (BLUE, result.traces["l2"]),
+        "Linf": (RED, result.traces["linf"]),
+    }
+    caption = "Median distance of the best image after so many queries, and quartiles over images."
+    _draw_quartiles(run, "distances", result.grid, norms, "distance to the clean image", caption)
+    is_walking = (result.grid[None] <= result.queries[:, None]) & np.isfinite(result.traces["delta"])
+    steps = {
+        "along the boundary (delta)": (BLUE, np.where(is_walking, result.traces["delta"], np.nan)),
+        "towards the image (eps)": (RED, np.where(is_walking, result.traces["eps"], np.nan)),
+    }
+    caption = "Step sizes in units of the distance: median and quartiles over images still walking."
+    _draw_quartiles(run, "step_sizes", result.grid, steps, "step size / distance", caption)
+    if gallery.exists():
+        arrays = weight_files.load_npz(gallery)
+        images = {int(queries): array.reshape(-1, *clean.shape[1:]) for queries, array in arrays.items()}
+        count = min(len(clean), *map(len, images.values()))  # --gallery may be another one since
+        if count:
+            _draw_gallery(run, victim, clean[:count], {queries: array[:count] for queries, array in images.items()})
 
 
-def quantiles(values: np.ndarray) -> np.ndarray:
-    """Returns quartiles and median [3, T] over images; failures are infinite and not drawn."""
-    found = np.quantile(values, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
-    return np.where(np.isfinite(found), found, np.nan)
-
-
-def draw_distances(run: app.Run, result: Result) -> None:
-    """The three norms of the best images over queries."""
+def _draw_quartiles(run: app.Run, name: str, grid: np.ndarray, lines: dict, label: str, caption: str) -> None:
+    """Medians and quartiles over images of values [images, T]; NaN is left out, what is infinite is not drawn."""
     figure, axis = plt.subplots(figsize=(6, 3.6))
-    for name, title, colour in (("l1", "L1", "#7a9a3a"), ("l2", "L2", BLUE), ("linf", "Linf", RED)):
-        low, middle, high = quantiles(result.traces[name])
-        axis.plot(result.grid, middle, color=colour, marker=".", label=title)
-        axis.fill_between(result.grid, low, high, color=colour, alpha=0.2, linewidth=0)
-    axis.set(xlabel="queries", ylabel="distance to the clean image")
-    axis.set_xscale("log")
+    for title, (colour, values) in lines.items():
+        has_values = ~np.isnan(values).all(0)
+        quartiles = np.nanquantile(values[:, has_values], [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
+        low, middle, high = np.where(np.isfinite(quartiles), quartiles, np.nan)
+        axis.plot(grid[has_values], middle, color=colour, marker=".", label=title)
+        axis.fill_between(grid[has_values], low, high, color=colour, alpha=0.2, linewidth=0)
+    axis.set(xlabel="queries", ylabel=label, xscale="log")
     curves.set_log(axis)
     axis.legend()
-    run.plot("distances", figure, "Median distance of the best image after so many queries, and quartiles over images.")
+    run.plot(name, figure, caption)
     plt.close(figure)
 
 
-def draw_steps(run: app.Run, result: Result) -> None:
-    """delta and eps over queries."""
-    figure, axis = plt.subplots(figsize=(6, 3.4))
-    is_under_way = result.grid[None] <= result.queries[:, None]
-    for name, title, colour in (("delta", "along the boundary (delta)", BLUE), ("eps", "towards the image (eps)", RED)):
-        values = np.where(is_under_way & np.isfinite(result.traces[name]), result.traces[name], np.nan)
-        seen = np.isfinite(values).any(0)
-        low, middle, high = np.nanquantile(values[:, seen], [0.25, 0.5, 0.75], axis=0)
-        axis.plot(result.grid[seen], middle, color=colour, marker=".", label=title)
-        axis.fill_between(result.grid[seen], low, high, color=colour, alpha=0.2, linewidth=0)
-    axis.set(xlabel="queries", ylabel="step size / distance")
-    axis.set_xscale("log")
-    curves.set_log(axis)
-    axis.legend()
-    run.plot(
-        "step_sizes", figure, "Step sizes in units of the distance: median and quartiles over images still walking."
-    )
-    plt.close(figure)
-
-
-def draw_gallery(run: app.Run, victim: victims.Victim, clean: np.ndarray, gallery: dict[int, np.ndarray]) -> None:
+def _draw_gallery(run: app.Run, victim: victims.Victim, clean: np.ndarray, gallery: dict[int, np.ndarray]) -> None:
     """Clean images, and for each number of queries the adversarial one and what differs, magnified."""
     budgets = sorted(gallery)
-    shape = np.asarray(victim.predict(np.concatenate([clean, *(gallery[budget] for budget in budgets)])))
-    labels = shape.reshape(1 + len(budgets), len(clean))
+    labels = np.asarray(victim.predict(np.concatenate([clean, *(gallery[budget] for budget in budgets)])))
+    names = np.array([victim.classes[label][:22] for label in labels]).reshape(1 + len(budgets), len(clean))
     columns = 1 + 2 * len(budgets)
     figure, axes = plt.subplots(
         len(clean), columns, figsize=(1.5 * columns, 1.7 * len(clean)), squeeze=False, layout="constrained"
     )
     for row, image in enumerate(clean):
-        _show(axes[row, 0], image, f"{_name(victim, labels[0, row])}\nclean")
-        for index, budget in enumerate(budgets):
-            found = gallery[budget][row]
-            difference = found - image
+        _show(axes[row, 0], image, f"{names[0, row]}\nclean")
+        for column, budget in enumerate(budgets, 1):
+            difference = gallery[budget][row] - image
             size = np.abs(difference).max() or 1.0
-            title = f"{_name(victim, labels[index + 1, row])}\n{budget:,} queries"
-            _show(axes[row, 2 * index + 1], found, title)
-            distance = np.linalg.norm(difference)
-            _show(
-                axes[row, 2 * index + 2],
-                0.5 + difference / (2 * size),
-                f"L2 {distance:.3g}\ndifference x{0.5 / size:.3g}",
-            )
+            _show(axes[row, 2 * column - 1], gallery[budget][row], f"{names[column, row]}\n{budget:,} queries")
+            title = f"L2 {np.linalg.norm(difference):.3g}\ndifference x{0.5 / size:.3g}"
+            _show(axes[row, 2 * column], 0.5 + difference / (2 * size), title)
     run.plot(
         "gallery", figure, f"Clean and adversarial images with their labels; differences magnified. {victim.licence}."
     )
@@ -115,5 +91,33 @@ def _show(axis, image, title):
     axis.set_axis_off()
 
 
-def _name(victim: victims.Victim, label: int) -> str:
-    return victim.classes[int(label)][:22]
+def draw_study(result: dict) -> Any:
+    """Returns the figure of a study, median distances and ratios to alpha = 2 over queries; the caller closes it."""
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained", sharex=True)
+    grid, arms = np.asarray(result["grid"], float), result["arms"]
+    is_walk = grid >= min(START, result["budget"] / 10)
+    alphas = sorted({row["alpha"] for row in arms})
+    colours = dict(zip(alphas, plt.colormaps["viridis"](np.linspace(0, 0.9, len(alphas))), strict=True))
+    distances, legend, *panels = axes[0, 0], axes[1, 0], *axes[:, 1:].flat
+    for row in arms:
+        colour = RED if row["has_short_steps"] else colours[row["alpha"]]
+        style = {"color": colour, "linestyle": DASHES[row["noise"]], "linewidth": 1.5}
+        distances.plot(grid[is_walk], np.asarray(row["median"]["l2"], float)[is_walk], label=row["title"], **style)
+        for axis, (kind, norm, _) in zip(panels, PANELS, strict=True):
+            if kind in row:
+                values = {name: np.asarray(line, float)[is_walk] for name, line in row[kind][norm].items()}
+                axis.plot(grid[is_walk], values["ratio"], **style)
+                axis.fill_between(grid[is_walk], values["low"], values["high"], color=colour, alpha=0.1, linewidth=0)
+    for axis, (_, _, title) in zip(panels, PANELS, strict=True):
+        axis.axhline(1, color=GREY, linewidth=0.8)
+        axis.set(title=title, ylabel="ratio to alpha = 2; below 1 is nearer")
+    distances.set(title="median L2 distance", xscale="log")
+    curves.set_log(distances)
+    for axis in (distances, *panels):
+        axis.grid(alpha=0.2)
+        axis.set_xlabel("queries")
+    legend.legend(*distances.get_legend_handles_labels(), loc="center", fontsize=8)
+    legend.set_axis_off()
+    seeds = len(arms[0]["seeds"])
+    figure.suptitle(f"{result['title']}: {result['images']} images, {seeds} seeds, 95 % intervals over images")
+    return figure

@@ -8,25 +8,21 @@ import dataclasses
 from common import app, config
 from common.training import classifier
 from common.training.config import ClassifierConfig
-from projects.levy_attack import victims
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(ClassifierConfig):
     """One victim."""
 
-    model: str = config.field("mlp", "network", choices=victims.TRAINED, formerly="victim")
+    model: str = config.field(
+        "mlp", "network", choices=("mlp", "mnist_cnn", "cifar_cnn", "resnet20"), formerly="victim"
+    )
     checkpoint_steps: int = 200
 
 
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights and returns what goes to `result.json`."""
-    result = classifier.train(settings, run)
-    if run.is_main:
-        from projects.levy_attack import plots  # matplotlib takes seconds to import
-
-        plots.draw_training(run)
-    return result
+    return classifier.train(settings, run)
 
 
 if __name__ == "__main__":

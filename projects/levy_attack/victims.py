@@ -15,17 +15,8 @@ from flax import nnx
 from common import models
 from common.models import efficientnet, zoo
 from kernels import plain_operations
+from projects.levy_attack.config import TITLES
 
-TRAINED = ("mlp", "mnist_cnn", "cifar_cnn", "resnet20")
-NAMES = (*TRAINED, "small_vgg16", "efficientnet_lite0")
-TITLES = {
-    "mlp": "MLP 784-128-10",
-    "mnist_cnn": "MNIST CNN",
-    "cifar_cnn": "CNN, CIFAR-10 (JPEG)",
-    "resnet20": "ResNet-20, CIFAR-10 (JPEG)",
-    "small_vgg16": "Small-VGG16, CIFAR-10 (JPEG)",
-    "efficientnet_lite0": "EfficientNet-Lite0",
-}
 NARROW = ("resnet20",)  # few channels: XLA's own convolutions label 100 images in 75 ms on two cores, `layers`' in 110
 NARROWED, NARROW_WIDTH = ("mnist_cnn", "cifar_cnn"), 0.5  # so are these at half of their channels or fewer
 LITE0_IMAGES = {"indices": range(0, 1000, 4), "crop": efficientnet.IMAGE_SIZE}  # every fourth photograph
@@ -36,37 +27,57 @@ class Victim:
     """A classifier and images to attack it with.
 
     Attributes:
-      name, title: of the network.
+      name: of the network.
       dataset: as tables name the images.
       predict: float images [batch, height, width, channels] in [0, 1] -> int32 labels [batch]; a pytree, so that its
         weights are an argument of compiled programs.
       images: float32 [n, height, width, channels] in [0, 1]; the test images.
       labels: int32 [n], the true ones.
       classes: names.
-      may_publish: whether pictures made from the images may leave the run directory.
       licence: of the images, in words.
     """
 
     name: str
-    title: str
     dataset: str
     predict: jax.tree_util.Partial
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-    may_publish: bool
     licence: str
 
+    @property
+    def title(self) -> str:
+        """As tables name it."""
+        return TITLES[self.name]
 
-def _labels(apply, mean, std, weights, images):
-    """Labels of float images in [0, 1]; equal logits give the lower class."""
-    return jnp.argmax(apply(weights, (images - mean) / std), axis=-1).astype(jnp.int32)
 
+def open_victim(name: str, checkpoint: str | None, dataset: str | None = None, width: float = 1.0) -> Victim:
+    """Returns a victim.
 
-def _apply_plainly(apply, weights, inputs):
-    """The same with XLA's own convolutions."""
-    with plain_operations.asked():
-        return apply(weights, inputs)
+    Args:
+      name: one of TITLES.
+      checkpoint: run directory of `train`, or a weight file; for efficientnet_lite0 None takes the published weights
+        from the data folder.
+      dataset: the images that it was trained on, when not its own.
+      width: factor of its channels.
+
+    Raises:
+      ValueError: no weights are given, or they do not fit.
+    """
+    is_published = name in zoo.PUBLISHED
+    if checkpoint is None and not is_published:
+        raise ValueError(f"checkpoint: {name} has no published weights; train it and name the run directory")
+    data = zoo.load_dataset("imagenet_samples", **LITE0_IMAGES) if is_published else dataset or zoo.OWN_DATASET[name]
+    network = zoo.open_network(checkpoint or name, model=name, width=width, dataset=data)
+    data = network.data
+    if is_published:
+        labels = functools.partial(_labels_lite0, network.fn, network.batch_size)
+        predict = jax.tree_util.Partial(labels, jax.device_put(network.params))
+    else:
+        is_plain = name in NARROW or (name in NARROWED and width <= NARROW_WIDTH)
+        predict = make_predict(network.module, network.params, data.mean, data.std, is_plain)
+    images = data.test_images.astype(np.float32) / np.float32(255)
+    return Victim(name, data.name, predict, images, data.test_labels, data.classes, data.licence)
 
 
 def make_predict(network: nnx.Module, weights: dict, mean, std, is_plain: bool = False) -> jax.tree_util.Partial:
@@ -84,53 +95,25 @@ def make_predict(network: nnx.Module, weights: dict, mean, std, is_plain: bool =
     return jax.tree_util.Partial(functools.partial(_labels, apply), mean, std, jax.device_put(dict(weights)))
 
 
-def open_victim(name: str, checkpoint_path: str | None, dataset: str | None = None, width: float = 1.0) -> Victim:
-    """Returns a victim.
+def _labels(apply, mean, std, weights, images):
+    """Labels of float images in [0, 1]; equal logits give the lower class."""
+    return jnp.argmax(apply(weights, (images - mean) / std), axis=-1).astype(jnp.int32)
 
-    Args:
-      name: one of NAMES.
-      checkpoint_path: run directory of `train`, or a weight file; for efficientnet_lite0 None takes the published
-        weights from the data folder.
-      dataset: the images that it was trained on, when not its own.
-      width: factor of its channels.
 
-    Raises:
-      ValueError: no weights are given, or they do not fit.
-    """
-    is_published = name in zoo.PUBLISHED
-    if checkpoint_path is None and not is_published:
-        raise ValueError(f"checkpoint: {name} has no published weights; train it and name the run directory")
-    data = zoo.load_dataset("imagenet_samples", **LITE0_IMAGES) if is_published else dataset or zoo.OWN_DATASET[name]
-    network = zoo.open_network(checkpoint_path or name, model=name, width=width, dataset=data)
-    if is_published:
-        batch_size = network.batch_size if jax.default_backend() == "cpu" else None
-        predict = functools.partial(_labels_lite0, network.fn, batch_size)
-        predict = jax.tree_util.Partial(predict, jax.device_put(network.params))
-    else:
-        is_plain = name in NARROW or (name in NARROWED and width <= NARROW_WIDTH)
-        predict = make_predict(network.module, network.params, network.data.mean, network.data.std, is_plain)
-    data = network.data
-    return Victim(
-        name=name,
-        title=TITLES[name],
-        dataset=data.name,
-        predict=predict,
-        images=data.test_images.astype(np.float32) / np.float32(255),
-        labels=data.test_labels,
-        classes=data.classes,
-        may_publish=data.name == "digits",
-        licence=data.licence,
-    )
+def _apply_plainly(apply, weights, inputs):
+    """The same with XLA's own convolutions."""
+    with plain_operations.asked():
+        return apply(weights, inputs)
 
 
 def _labels_lite0(apply, batch_size, weights, images):
-    """Labels of EfficientNet-Lite0; a few images at a time, which a CPU's caches like."""
+    """Labels of EfficientNet-Lite0; on a CPU a few images at a time, which its caches like."""
     inputs = (images * 255.0 - 127.0) / 128.0
 
     def classify(part):
         return jnp.argmax(apply(weights, part), axis=-1).astype(jnp.int32)
 
-    if batch_size is None or len(images) <= batch_size or len(images) % batch_size:
+    if len(images) <= batch_size or len(images) % batch_size:
         return classify(inputs)
     parts = inputs.reshape(-1, batch_size, *inputs.shape[1:])
     return jax.lax.map(classify, parts).reshape(-1)
@@ -142,29 +125,29 @@ def choose_images(victim: Victim, count: int, per_class: int | None = None) -> n
     Raises:
       ValueError: there are not so many.
     """
-    chosen: list[int] = []
-    seen: dict[int, int] = {}
-    for start, found in _answers(victim):
-        for offset, (label, truth) in enumerate(zip(found, victim.labels[start:], strict=False)):
-            if label != truth or (per_class is not None and seen.get(int(truth), 0) >= per_class):
+    indices: list[int] = []
+    counts = dict.fromkeys(victim.labels.tolist(), 0)
+    for start, is_right in _right(victim):
+        for index in (start + np.flatnonzero(is_right)).tolist():
+            truth = int(victim.labels[index])
+            if per_class is not None and counts[truth] >= per_class:
                 continue
-            seen[int(truth)] = seen.get(int(truth), 0) + 1
-            chosen.append(start + offset)
-            if len(chosen) == count:
-                return np.array(chosen)
-    raise ValueError(f"images: {victim.title} gets only {len(chosen)} right with {per_class} a class; ask for fewer")
+            counts[truth] += 1
+            indices.append(index)
+            if len(indices) == count:
+                return np.array(indices)
+    raise ValueError(f"images: {victim.title} gets only {len(indices)} right with {per_class} a class; ask for fewer")
 
 
 def accuracy(victim: Victim) -> float:
     """Returns the share of its test images that a victim gets right."""
-    found = np.concatenate([labels for _, labels in _answers(victim)])
-    return float(np.mean(found == victim.labels))
+    return float(np.mean(np.concatenate([is_right for _, is_right in _right(victim)])))
 
 
-def _answers(victim: Victim, size: int = 50) -> Iterator[tuple[int, np.ndarray]]:
-    """The labels of the test images, some at a time: the index of the first one, and their labels."""
+def _right(victim: Victim, size: int = 50) -> Iterator[tuple[int, np.ndarray]]:
+    """Which test images have the right label, some at a time: the index of the first one, and bool [images]."""
     predict = jax.jit(lambda images: victim.predict(images))
     for start in range(0, len(victim.images), size):
         batch = victim.images[start : start + size]
         padded = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.float32)])
-        yield start, np.asarray(predict(padded))[: len(batch)]
+        yield start, np.asarray(predict(padded))[: len(batch)] == victim.labels[start : start + size]

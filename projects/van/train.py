@@ -71,13 +71,15 @@ def fit(settings: TrainConfig, system: System, run: app.Run) -> tuple[dict, list
         training_step.make_step(settings, system.energy),
         training_step.initial_state(settings, starting_parameters(settings, run)),
         {"beta": np.full(period, settings.beta, np.float32)},
-        epochs=training_step.steps_in_all(settings) // period,
-        batch_size=1,
-        seed=settings.seed,
+        supervised.Plan(
+            epochs=training_step.steps_in_all(settings) // period,
+            batch_size=1,
+            seed=settings.seed,
+            log_every=max(period // 10, 1),
+            checkpoint_steps=settings.checkpoint_steps,
+            description=f"{system.title}, beta {settings.beta:g}",
+        ),
         evaluate=make_evaluate(settings, system, run),
-        log_every=max(period // 10, 1),
-        checkpoint_steps=settings.checkpoint_steps,
-        description=f"{system.title}, beta {settings.beta:g}",
     )
     run.log(f"trained in {time.monotonic() - start:.0f} s")
     return training_step.evaluated_parameters(settings, state), list(state.wider)

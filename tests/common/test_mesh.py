@@ -42,8 +42,8 @@ found = []
 for name, sharding in (("one", None), ("four", mesh.batch_sharding(line))):
     run = run_directory.open_for_test(pathlib.Path(sys.argv[1]) / name)
     state = jax.device_put(jnp.zeros(3), mesh.replicated(line)) if sharding else jnp.zeros(3)
-    found.append(np.asarray(supervised.train(run, step, state, arrays, epochs=20, batch_size=8, seed=0,
-                                           batch_sharding=sharding)))
+    found.append(np.asarray(supervised.train(run, step, state, arrays,
+                                           supervised.Plan(epochs=20, batch_size=8, seed=0), batch_sharding=sharding)))
 np.testing.assert_allclose(found[0], [1, -2, 3], atol=1e-2)
 np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 """

@@ -50,11 +50,20 @@ def main(config: Config, run: app.Run) -> dict:
         return (optax.apply_updates(weights, updates), optimizer_state, key), {"loss": loss}
 
     state = supervised.train(
-        run, step, (weights, optimizer.init(weights), key), {"images": images, "labels": labels},
-        epochs=config.epochs, batch_size=16, seed=config.seed, log_every=10, checkpoint_seconds=0.2,
-        checkpoint_steps=config.checkpoint_steps,
+        run,
+        step,
+        (weights, optimizer.init(weights), key),
+        {"images": images, "labels": labels},
+        supervised.Plan(
+            epochs=config.epochs,
+            batch_size=16,
+            seed=config.seed,
+            log_every=10,
+            checkpoint_seconds=0.2,
+            checkpoint_steps=config.checkpoint_steps,
+        ),
         evaluate=lambda state: {"weight_sum": jnp.abs(state[0]["first"]).sum()},
-    )  # fmt: skip
+    )
     bits = [np.asarray(leaf).view(np.uint32).astype(np.uint64).sum() for leaf in jax.tree.leaves(state[0])]
     return {"bits": [int(value) for value in bits]}
 

@@ -46,9 +46,13 @@ def reads_only_its_part(folder):
     if RANK:
         run.metrics.close()
     final = supervised.train(
-        run, step, state, images, epochs=1, batch_size=8, seed=5, log_every=1,
+        run,
+        step,
+        state,
+        images,
+        supervised.Plan(epochs=1, batch_size=8, seed=5, log_every=1),
         evaluate=lambda state: sums.append(np.asarray(state["sum"])) or {"first": state["sum"][0]},
-    )  # fmt: skip
+    )
     order = supervised.permutation(5, 0, 24).reshape(3, 2, 4)
     assert images.seen == set(order[:, RANK].ravel().tolist()), "rows of the other process were read"
     expected, key = np.zeros(3), jax.random.key(3)
@@ -62,7 +66,9 @@ def reads_only_its_part(folder):
 def refuses_uneven_batches(folder):
     run = run_directory.open_for_test(folder / f"uneven{RANK}")
     try:
-        supervised.train(run, lambda s, b: (s, {}), jnp.zeros(1), np.zeros((9, 1)), epochs=1, batch_size=3, seed=0)
+        supervised.train(
+            run, lambda s, b: (s, {}), jnp.zeros(1), np.zeros((9, 1)), supervised.Plan(epochs=1, batch_size=3, seed=0)
+        )
     except ValueError as error:
         assert "batch_size 3 does not split evenly over 2 devices; take a multiple of 2" in str(error)
     else:

@@ -90,12 +90,14 @@ class Program:
 
     Attributes:
         held: equations that read a statistic as a constant.
+        notes: what a caller should be warned of.
     """
 
     graph: Graph
     facts: Analysis
     operations: list[Operation]
     held: Mapping[Equation, Held]
+    notes: tuple[str, ...] = ()
 
     @property
     def output(self) -> Value:
@@ -129,7 +131,7 @@ def program_of(
     """
     canonicalise(graph, examples, registered)
     _rewrite_pools(graph, examples, registered)
-    facts, statistics = hold_statistics(graph, examples)
+    facts, statistics, notes = hold_statistics(graph, examples)
     grouped: dict[Equation, Operation] = {}
     affines = [_affine(equation, facts, registered) for equation in graph.equations]
     affines = [affine for affine in affines if affine is not None]
@@ -164,7 +166,7 @@ def program_of(
             operations.append(kinds.operation(equation))
     operations = _reachable(operations, graph.outputs, statistics)
     name_operations(operations, facts, paths)
-    return Program(graph, facts, operations, statistics)
+    return Program(graph, facts, operations, statistics, notes)
 
 
 def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collection[str]) -> None:

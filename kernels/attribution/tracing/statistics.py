@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Sequence
 
 from .analysis import Analysis, analyse
@@ -34,8 +33,11 @@ class Held:
     equations: tuple[Equation, ...]
 
 
-def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, dict[Equation, Held]]:
-    """Makes statistics constants where they normalise; returns the facts, and the equations that hold some."""
+def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, dict[Equation, Held], tuple[str, ...]]:
+    """Makes statistics constants where they normalise.
+
+    Returns the facts, the equations that hold some, and what the caller is to be warned of.
+    """
     facts, statistics = analyse(graph, examples), {}
     over_batch: Equation | None = None
     while True:
@@ -51,13 +53,13 @@ def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, 
     # What varies along channels alone, as a statistic of the batch does, is folded with what it is one of.
     own = [hold.root for equation, hold in statistics.items() if not _reads_shared(equation, facts)]
     facts = dataclasses.replace(facts, pinned=frozenset(own))
-    if over_batch is not None:
-        warnings.warn(
-            f"normalised by statistics of the batch, at {over_batch.source}: they count as constants, and "
-            "samples share them. Explain the network in evaluation mode, with running statistics.",
-            stacklevel=6,
-        )
-    return facts, statistics
+    if over_batch is None:
+        return facts, statistics, ()
+    note = (
+        f"normalised by statistics of the batch, at {over_batch.source}: they count as constants, and "
+        "samples share them. Explain the network in evaluation mode, with running statistics."
+    )
+    return facts, statistics, (note,)
 
 
 def _reads_shared(equation: Equation, facts: Analysis) -> bool:

@@ -19,7 +19,11 @@ def primitives(fn, *arguments) -> collections.Counter:
 
 @pytest.mark.parametrize(
     ("name", "shape", "convolutions", "poolings"),
-    [("lenet5", (28, 28, 1), 2, 2), ("resnet20", (16, 16, 3), 19, 0), ("efficientnet_lite0", (32, 32, 3), 49, 0)],
+    [
+        ("lenet5", (28, 28, 1), 2, 2),
+        ("resnet20", (16, 16, 3), 19, 0),
+        pytest.param("efficientnet_lite0", (32, 32, 3), 49, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_outputs_stay_and_operations_change(name, shape, convolutions, poolings):
     network = models.create(name, rngs=nnx.Rngs(0), width=0.5, input_shape=shape)

@@ -27,7 +27,12 @@ def test_number_of_parameters(name):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("mlp", (8, 8, 1)), ("mnist_cnn", (16, 18, 1)), ("cifar_cnn", (16, 16, 3)), ("resnet20", (8, 12, 3))],
+    [
+        ("mlp", (8, 8, 1)),
+        ("mnist_cnn", (16, 18, 1)),
+        pytest.param("cifar_cnn", (16, 16, 3), marks=pytest.mark.slow),
+        ("resnet20", (8, 12, 3)),
+    ],
 )
 def test_logits_are_the_same_in_both_layouts(name, shape, monkeypatch):
     network = models.create(name, rngs=nnx.Rngs(0), width=0.25, input_shape=shape, num_classes=7)

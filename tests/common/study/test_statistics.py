@@ -24,6 +24,7 @@ def test_a_difference_is_found_and_none_where_there_is_none():
     assert (same.ratio, same.low, same.high, same.p_value, same.nearer) == (1, 1, 1, 1, 0)
 
 
+@pytest.mark.slow
 def test_intervals_of_the_median_cover():
     """Of 60 samples an interval of 95 % misses the median in more than 12 with probability below 1e-5 (and seeds are
     fixed)."""

@@ -32,7 +32,9 @@ def count_state(size):
 
 def test_every_epoch_visits_every_example_once_in_an_order_of_its_own(tmp_path):
     run = run_directory.open_for_test(tmp_path)
-    state = supervised.train(run, count_step, count_state(12), np.arange(12), epochs=3, batch_size=4, seed=0)
+    state = supervised.train(
+        run, count_step, count_state(12), np.arange(12), supervised.Plan(epochs=3, batch_size=4, seed=0)
+    )
     np.testing.assert_array_equal(state["seen"], np.full(12, 3))
     orders = [supervised.permutation(0, epoch, 100) for epoch in range(3)]
     assert len({order.tobytes() for order in orders}) == 3
@@ -48,9 +50,13 @@ def test_order_is_the_same_on_every_machine():
 def test_rows_are_means_since_the_row_before(tmp_path):
     run = run_directory.open_for_test(tmp_path)
     supervised.train(
-        run, count_step, count_state(10), np.arange(10), epochs=2, batch_size=2, seed=0, log_every=3,
-        evaluate=lambda state: {"visits": state["seen"].sum()}, evaluate_every=2,
-    )  # fmt: skip
+        run,
+        count_step,
+        count_state(10),
+        np.arange(10),
+        supervised.Plan(epochs=2, batch_size=2, seed=0, log_every=3, evaluate_every=2),
+        evaluate=lambda state: {"visits": state["seen"].sum()},
+    )
     columns, rows = metrics.read(tmp_path / "metrics.csv")
     assert columns == ["step", "first", "one", "visits"]
     assert [row["step"] for row in rows] == ["3", "5", "6", "9", "10"]
@@ -64,7 +70,11 @@ def test_rows_are_means_since_the_row_before(tmp_path):
 def test_caller_keeps_the_state_it_gave(tmp_path):
     state = count_state(4)
     supervised.train(
-        run_directory.open_for_test(tmp_path), count_step, state, np.arange(4), epochs=1, batch_size=2, seed=0
+        run_directory.open_for_test(tmp_path),
+        count_step,
+        state,
+        np.arange(4),
+        supervised.Plan(epochs=1, batch_size=2, seed=0),
     )
     np.testing.assert_array_equal(state["seen"], np.zeros(4))
 
@@ -73,25 +83,33 @@ def test_refusals(tmp_path):
     run = run_directory.open_for_test(tmp_path)
     common = {"epochs": 1, "seed": 0}
     with pytest.raises(ValueError, match=r"different lengths \[3, 4\]"):
-        supervised.train(run, count_step, {}, (np.zeros(3), np.zeros(4)), batch_size=2, **common)
+        supervised.train(run, count_step, {}, (np.zeros(3), np.zeros(4)), supervised.Plan(**common, batch_size=2))
     with pytest.raises(ValueError, match="batch_size 5: expected 1 to 4"):
-        supervised.train(run, count_step, count_state(4), np.arange(4), batch_size=5, **common)
+        supervised.train(run, count_step, count_state(4), np.arange(4), supervised.Plan(**common, batch_size=5))
     with pytest.raises(ValueError, match=r"metric 'rows' has shape \[2\]"):
-        supervised.train(run, lambda s, b: (s, {"rows": b}), count_state(4), np.arange(4), batch_size=2, **common)
+        supervised.train(
+            run, lambda s, b: (s, {"rows": b}), count_state(4), np.arange(4), supervised.Plan(**common, batch_size=2)
+        )
     with pytest.raises(ValueError, match=r"turns state\['order'\] from uint32 \(\) into int32 \(\)"):
         drift = lambda state, batch: (state | {"order": batch[0]}, {})  # noqa: E731
-        supervised.train(run, drift, count_state(4), np.arange(4), batch_size=2, **common)
+        supervised.train(run, drift, count_state(4), np.arange(4), supervised.Plan(**common, batch_size=2))
     with pytest.raises(ValueError, match="a state of the structure that it was given"):
-        supervised.train(run, lambda s, b: (s["seen"], {}), count_state(4), np.arange(4), batch_size=2, **common)
+        supervised.train(
+            run, lambda s, b: (s["seen"], {}), count_state(4), np.arange(4), supervised.Plan(**common, batch_size=2)
+        )
 
 
 def test_finished_training_is_not_repeated(tmp_path):
     calls = []
     for _ in range(2):
         state = supervised.train(
-            run_directory.open_for_test(tmp_path), count_step, count_state(4), np.arange(4),
-            epochs=2, batch_size=2, seed=0, evaluate=lambda state: calls.append(1) or {},
-        )  # fmt: skip
+            run_directory.open_for_test(tmp_path),
+            count_step,
+            count_state(4),
+            np.arange(4),
+            supervised.Plan(epochs=2, batch_size=2, seed=0),
+            evaluate=lambda state: calls.append(1) or {},
+        )
     np.testing.assert_array_equal(state["seen"], np.full(4, 2))
     assert len(calls) == 2
 
@@ -106,13 +124,17 @@ def test_sigterm_writes_a_checkpoint_and_the_next_call_goes_on(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(app.Preempted, match="checkpoint written after step 4 of 6"):
         supervised.train(
-            run_directory.open_for_test(tmp_path / "a"), count_step, count_state(4), np.arange(4),
-            evaluate=evaluate, **options,
-        )  # fmt: skip
+            run_directory.open_for_test(tmp_path / "a"),
+            count_step,
+            count_state(4),
+            np.arange(4),
+            supervised.Plan(**options),
+            evaluate=evaluate,
+        )
     assert signal.getsignal(signal.SIGTERM) is before
     arguments = (count_step, count_state(4), np.arange(4))
-    resumed = supervised.train(run_directory.open_for_test(tmp_path / "a"), *arguments, **options)
-    straight = supervised.train(run_directory.open_for_test(tmp_path / "b"), *arguments, **options)
+    resumed = supervised.train(run_directory.open_for_test(tmp_path / "a"), *arguments, supervised.Plan(**options))
+    straight = supervised.train(run_directory.open_for_test(tmp_path / "b"), *arguments, supervised.Plan(**options))
     assert int(resumed["order"]) == int(straight["order"])
     assert (tmp_path / "a" / "metrics.csv").read_text() == (tmp_path / "b" / "metrics.csv").read_text()
 

@@ -14,7 +14,7 @@ PLACES = np.concatenate([[0], np.geomspace(1e-3, 30, 15)])
 log_pdf, log_survival = jax.jit(alpha_stable.sas_log_pdf), jax.jit(alpha_stable.sas_log_survival)
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def dtype(request):
     with jax.enable_x64(request.param == "float64"):
         yield request.param
@@ -47,6 +47,7 @@ def test_tails_are_the_series(alpha):
         np.testing.assert_allclose(log_survival(x[-1], alpha), np.log(constant / 2) - alpha * np.log(x[-1]), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_single_precision_reaches_far():
     # Densities that float32 cannot hold have logarithms that it can.
     found = log_pdf(jnp.float32(1e30), 1.5)
@@ -93,6 +94,7 @@ def test_small_alphas_are_the_series(alpha, dtype):
     np.testing.assert_allclose(found, at_zero, rtol=1e-6 if dtype == "float32" else 1e-13)
 
 
+@pytest.mark.slow
 def test_single_precision_where_double_is_enabled():
     x, alpha = jnp.linspace(-3, 3, 5), 1.3
     calls = (alpha_stable.sas_log_pdf, alpha_stable.sas_cdf, alpha_stable.sas_log_survival)
@@ -104,6 +106,7 @@ def test_single_precision_where_double_is_enabled():
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_single_precision_is_that_of_double_near_one():
     alpha, x = np.float32([1.04, 1.05, 1.06, 1.07, 0.955])[:, None], np.geomspace(1e-4, 10, 21).astype("float32")
     single = [np.asarray(call(x, alpha), np.float64) for call in (alpha_stable.sas_pdf, alpha_stable.sas_cdf)]

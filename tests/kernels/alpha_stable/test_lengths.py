@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from kernels import alpha_stable, boundary_step
+from kernels.alpha_stable import lengths
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 784, 150_528])
@@ -42,12 +43,15 @@ def test_many_values_have_the_scale_of_a_sum():
 
 
 def test_the_table_is_the_median():
-    result = jax.jit(lambda alpha: boundary_step.log_median_length(alpha, 300))(np.float32([0.1, 0.77, 1.4, 1.97, 2.0]))
+    result = jax.jit(lambda alpha: boundary_step.table_log_median_length(alpha, 300))(
+        np.float32([0.1, 0.77, 1.4, 1.97, 2.0])
+    )
     expected = [alpha_stable.log_median_length(alpha, 300) for alpha in (0.1, 0.77, 1.4, 1.97, 2.0)]
     np.testing.assert_allclose(result, expected, atol=1e-4)
     assert alpha_stable.length_table(300) is alpha_stable.length_table(300)  # made once
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("alpha", "dim", "words"),
     [
@@ -61,3 +65,12 @@ def test_the_table_is_the_median():
 def test_bad_arguments_are_named(alpha, dim, words):
     with pytest.raises(ValueError, match=words):
         alpha_stable.log_median_length(alpha, dim)
+
+
+@pytest.mark.parametrize(("dim", "says"), [(784, False), (150_528, True)])
+def test_a_table_that_takes_long_says_so(dim, says, monkeypatch, caplog):
+    """The medians themselves are left out here, which take a minute."""
+    monkeypatch.setattr(lengths, "_log_median", lambda alpha, dim, guess: 1.0)
+    lengths.length_table.__wrapped__(dim)
+    assert (f"vectors of {dim} values is made, once: about 61 seconds" in caplog.text) is says
+    assert bool(caplog.text) is says

@@ -193,6 +193,7 @@ def test_other_keys():
             assert np.isfinite(alpha_stable.sas_log(jax.random.key(0, impl="rbg"), 1.0, (1000,), dtype)[1]).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

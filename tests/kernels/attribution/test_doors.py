@@ -21,6 +21,7 @@ from kernels.attribution import (
 from kernels.attribution.report import Report
 
 DRAW = np.random.default_rng(0)
+KEY = jax.random.key(0)
 X = DRAW.normal(size=(4, 6)).astype(np.float32)
 PARAMS = {"first": DRAW.normal(size=(6, 5)).astype(np.float32), "second": DRAW.normal(size=(5, 3)).astype(np.float32)}
 
@@ -157,16 +158,89 @@ def test_a_batch_size_for_one_sample():
     np.testing.assert_allclose(chunked, whole)
 
 
-@pytest.mark.parametrize("key", [0, "a", jnp.zeros(4, jnp.float32), jax.random.split(jax.random.key(0), 3)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        0,
+        "a",
+        np.zeros(5, np.uint32),
+        jnp.zeros(4, jnp.uint32),
+        jnp.zeros(4, jnp.float32),
+        jax.random.split(jax.random.key(0), 3),
+    ],
+)
 def test_a_key_that_is_none(key):
     with pytest.raises(ValueError, match=r"key is .*: expected jax.random.key\(seed\), or 4"):
         smoothgrad(network, PARAMS, X, key, target=0)
-    with pytest.raises(ValueError, match="sigma=a"):
+    with pytest.raises(ValueError, match="sigma='a'"):
         smoothgrad(network, PARAMS, X, jax.random.key(0), target=0, sigma="a")
 
 
 def negated(params, x):
     return network(params, -x)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: smoothgrad(network, PARAMS, X, KEY, sigma=np.ones(4)), r"sigma of shape \(4,\): expected one number"),
+        (lambda: smoothgrad(network, PARAMS, X, KEY, sigma=[0.1]), r"sigma=\[0.1\]: expected one number"),
+        (lambda: smoothgrad(network, PARAMS, X, KEY, sigma=np.inf), "sigma=inf: .* finite"),
+        (
+            lambda: jax.jit(lambda sigma: smoothgrad(network, PARAMS, X, KEY, sigma=sigma)[1])(0.1),
+            "sigma is traced: .*static_argnames",
+        ),
+        (lambda: smoothgrad(network, PARAMS, X, noise={"a": X}), r"noise has the structure .*'a'.* and x"),
+        (
+            lambda: smoothgrad(lambda p, x: network(p, x["a"]), PARAMS, {"a": X}, noise=np.zeros((19, 4, 6))),
+            r"noise has the structure .* and x .*'a'",
+        ),
+        (
+            lambda: integrated_gradients(network, PARAMS, X, baseline={"a": 0.0}),
+            "baseline has the structure .*'a'.* or one number or array",
+        ),
+        (lambda: occlusion(network, PARAMS, X, fill=np.zeros(5)), r"fill of shape \(5,\) does not broadcast to x"),
+    ],
+)
+def test_an_option_of_an_attributor(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_one_number_as_an_array_is_a_sigma():
+    _, one = smoothgrad(network, PARAMS, X, KEY, target=1, n=2, sigma=np.float32(0.3))
+    _, other = smoothgrad(network, PARAMS, X, jax.random.key_data(KEY), target=1, n=2, sigma=jnp.float32(0.3))
+    np.testing.assert_array_equal(one, other)
+
+
+SQUARE = {"first": np.eye(6, dtype=np.float32), "second": DRAW.normal(size=(6, 6)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("name", rules.__all__)
+def test_a_rule_for_affine_operations_is_one(name):
+    """By any way in which it comes to a layer as wide as its inputs, where the shapes do not tell."""
+    if name in ("Stabilizer", "stabilize"):
+        return
+    rule = rules.ZBox(-4.0, 4.0) if name == "ZBox" else getattr(rules, name)()
+    ways = [
+        rule, composites.Composite((("dense", rule),)), composites.Composite(name_map=(("second", rule),)),
+        composites.Composite(first_map=(("affine", rule),)),
+    ]  # fmt: skip
+    is_refused = name in ("Pass", "SignalTakesAll", "ReLUDeconvNet", "ReLUGuidedBackprop", "ReLUBetaSmooth")
+    for way in ways:
+        if is_refused:
+            with pytest.raises(ValueError, match=rf"{name}\(.*, a rule for entrywise operations; .*rules.Epsilon\(\)"):
+                attribute(network, SQUARE, X, target=1, rules=way)
+        else:
+            attribute(network, SQUARE, X, target=1, rules=way)
+
+
+def test_the_gradient_is_a_composite_by_name():
+    _, relevance = attribute(network, PARAMS, X, target=1, rules="gradient")
+    y, _ = attribute(network, PARAMS, X, target=1)
+    start = np.eye(3, dtype=np.float32)[[1] * 4] * y
+    _, expected = gradient(network, PARAMS, X, target=start)
+    np.testing.assert_allclose(relevance, expected, rtol=1e-5)
 
 
 def test_a_branch_is_named():
@@ -243,3 +317,35 @@ def test_a_constant_map_is_said_to_be_one():
         warnings.simplefilter("error")
         attribute(lambda p, x: x * p, np.float32(2), x[:, :1], rules=rules.Epsilon())
         attribute(dense, WEIGHTS, x, target=np.zeros((2, 3), np.float32), rules="epsilon_plus_flat")
+
+
+@pytest.mark.parametrize("size", [None, 2, 3])
+def test_a_warning_comes_once_and_points_at_the_caller(size):
+    """However many chunks there are, whose function is traced once for each of their sizes."""
+    x, calls = np.abs(np.concatenate([X, X])), []
+
+    def fn(params, x):
+        calls.append(x.shape)
+        h = dense(params, x)
+        return h - h.mean(0)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        attribute(dense, WEIGHTS, x, target=1, rules="epsilon_plus_flat", batch_size=size)
+        attribute(fn, WEIGHTS, x, target=1, rules=rules.Epsilon(), batch_size=size)
+        # Shapes are looked at once before there are chunks; 3 does not divide 8.
+        assert len(calls) == {None: 1, 2: 2, 3: 3}[size]
+        describe(fn, WEIGHTS, x)
+        smoothgrad(fn, WEIGHTS, x, KEY, target=1, n=2, rules=rules.Epsilon())
+    texts = [str(warning.message).split(" ")[0] for warning in seen]
+    assert texts == ["every", "normalised", "normalised", "normalised"]
+    assert {warning.filename for warning in seen} == {__file__}
+
+
+def test_maps_are_constant_when_those_of_all_chunks_are():
+    """A chunk alone whose maps are constant is no reason for a warning, as without chunks."""
+    x = np.stack([np.ones(6, np.float32), np.abs(X[0])])
+    for size in (None, 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            attribute(lambda p, x: x @ p, np.ones((6, 1), np.float32), x, rules=rules.Epsilon(), batch_size=size)

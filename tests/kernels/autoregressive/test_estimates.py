@@ -53,6 +53,9 @@ def own_law() -> Law:
     return Law(sample, log_prob)
 
 
+OWN = Proposal([own_law()])
+
+
 def test_a_network_and_an_energy_of_ones_own():
     """No class of ours: two functions and an energy; and the same with a loop of one's own over the chunks."""
     system = systems.of_energy(lambda spins: -(spins[:, :, 1:] * spins[:, :, :-1]).sum((1, 2)), 2, 4)
@@ -71,8 +74,33 @@ def test_a_network_and_an_energy_of_ones_own():
     alone = from_sums(sums, 0.3, 8)
     assert alone.status.unchecked == ("exact value", "samples of p") and alone.status.level == "trusted"
     assert abs(alone.corrected.ln_z - exact.ln_z) < 6 * alone.corrected.ln_z_err < 0.2
-    with pytest.raises(ValueError, match="n=1 samples"):
-        estimate(Proposal([law]), system, 0.3, 1, key=KEY)
+
+
+SYSTEM = systems.of_energy(lambda spins: -(spins[:, :, 1:] * spins[:, :, :-1]).sum((1, 2)), 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: estimate(OWN, SYSTEM, 0.3, 1, key=KEY), "n=1 must be an integer of at least 2: errors need"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 100.0, key=KEY), "n=100.0 must be an integer of at least 2"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 100, key=KEY, chunk=0), "chunk=0 must be an integer of at least 1"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 100, key=KEY, chunk=True), "chunk=True must be an integer"),
+        (lambda: estimate(own_law(), SYSTEM, 0.3, 100, key=KEY), r"proposal is Law; .*Proposal\(\[law\]\)"),
+        (lambda: next(estimates.sample_chunks(OWN, SYSTEM, 0.3, 10, key=KEY, chunk=2.5)), "chunk=2.5 must be"),
+        (lambda: next(estimates.sample_chunks(OWN, SYSTEM, 0.3, 0, key=KEY, chunk=5)), "n=0 must be"),
+        (lambda: Proposal([]), "laws is empty; expected one Law or more"),
+        (lambda: Proposal(own_law()), r"laws is Law; expected a list of laws: \[Law\("),
+        (lambda: Proposal([None]), "laws is list; expected a list of laws"),
+        (lambda: OWN.sample(KEY, 2.0), "n=2.0 must be an integer of at least 1"),
+        (lambda: OWN.sample(KEY, 2, -1), "first=-1 must be an integer of at least 0"),
+        (lambda: OWN.counts(0), "n=0 must be an integer of at least 1"),
+        (lambda: OWN.log_prob(np.ones((1, 2, 4), np.int8), 0), "n=0 must be an integer of at least 1"),
+    ],
+)
+def test_bad_arguments_stop_at_the_door(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.filterwarnings("ignore:the energy")

@@ -1,10 +1,12 @@
 """What an attack promises: exact counts, hard budgets, results that depend on the image alone, honest failures."""
 
 import dataclasses
+import gc
 import os
 import pathlib
 import subprocess
 import sys
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from kernels import boundary_attack
-from kernels.boundary_attack import AttackConfig, attack, batching, query_grid
+from kernels.boundary_attack import AttackConfig, attack, batching, predictors, query_grid
 from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(30, classes=3)
@@ -189,6 +191,24 @@ def test_a_ledger_has_every_query_before_its_answer():
     assert np.all(ledger == 30 + CONFIG.budget - 30)
 
 
+def test_the_first_failure_is_the_one_that_is_raised():
+    """What fails while the state is handed out stands in a note; alone it is the failure."""
+    x, labels = VICTIM.images(2)
+
+    def predict(images):
+        raise OSError("503")
+
+    def on_end(progress):
+        raise RuntimeError("disk full")
+
+    with pytest.raises(OSError, match="503") as caught:
+        boundary_attack.run(boundary_attack.prepare(predict, x, labels, CONFIG, 5), on_end=on_end)
+    assert caught.value.__notes__ == ["on_end failed after it: RuntimeError('disk full')"]
+    short = dataclasses.replace(CONFIG, budget=1)
+    with pytest.raises(RuntimeError, match="disk full"):
+        boundary_attack.run(boundary_attack.prepare(VICTIM.on_host, x, labels, short, 5), on_end=on_end)
+
+
 @pytest.mark.parametrize("noise", ["coordinatewise", "isotropic", "radius", "length"])
 def test_traces_fall_and_the_final_images_are_adversarial_in_the_box(noise):
     x, labels = VICTIM.images(16)
@@ -346,6 +366,29 @@ def test_weights_that_change_between_two_attacks_are_seen():
     result = attack(model.predict, x, labels, CONFIG, 0)
     assert np.isfinite(result.distance).all() and np.all(result.distance > 0)
     assert np.all(np.asarray(model.predict(result.x_adv)) != labels)
+
+
+@pytest.mark.parametrize("form", ["callable", "method"])
+def test_a_classifier_goes_with_its_owner(form):
+    """Its program is compiled once for two attacks, and nothing here keeps it alive."""
+
+    class Model:
+        def __call__(self, images):
+            return jnp.argmax(images @ jnp.asarray(VICTIM.weights) + jnp.asarray(VICTIM.bias), 1)
+
+        predict = __call__
+
+    def argument():
+        model = owners[0]
+        return predictors.as_argument(model if form == "callable" else model.predict, batch)
+
+    owners, batch = [Model()], jax.ShapeDtypeStruct((2, 30), np.float64)
+    count = len(predictors._VERSIONS)
+    assert argument().func is argument().func and len(predictors._VERSIONS) == count + 1
+    jax.jit(lambda predict, images: predict(images))(argument(), jnp.zeros((2, 30)))
+    alive = weakref.ref(owners.pop())
+    gc.collect()
+    assert alive() is None and len(predictors._VERSIONS) == count
 
 
 def test_half_types_and_raw_keys_are_taken():

@@ -1,12 +1,14 @@
 """Bad input stops at the door with a sentence that names the argument."""
 
 import dataclasses
+import inspect
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.boundary_attack import AttackConfig, attack
+from kernels.boundary_attack import AttackConfig, Options, Result, attack, prepare
+from kernels.boundary_attack.state import COLUMNS, Problem, Rules, State
 from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(6)
@@ -62,3 +64,23 @@ def test_arguments(arguments, words):
     call = {"predict": VICTIM.on_host, "x0": X, "labels": LABELS, "settings": CONFIG, "key": 0} | arguments
     with pytest.raises(ValueError, match=words):
         attack(**call)
+
+
+@pytest.mark.parametrize("call", [attack, prepare])
+def test_a_misspelt_keyword_names_the_function(call):
+    with pytest.raises(TypeError, match=rf"{call.__name__}\(\) got an unexpected keyword argument 'target'"):
+        call(VICTIM.on_host, X, LABELS, CONFIG, target=LABELS)
+    names = {field.name for field in dataclasses.fields(Options)}
+    assert names <= set(inspect.signature(call).parameters)
+
+
+@pytest.mark.parametrize("kind", [AttackConfig, Options, Result, Rules, Problem, State])
+def test_every_field_is_documented(kind):
+    names = kind._fields if hasattr(kind, "_fields") else [field.name for field in dataclasses.fields(kind)]
+    lines = [line.split(":")[0] for line in kind.__doc__.splitlines() if ": " in line]
+    documented = {name.strip() for line in lines for name in line.split(",")}
+    assert not set(names) - documented
+
+
+def test_every_trace_is_documented():
+    assert all(f'"{name}"' in Result.__doc__ for name in (*COLUMNS, "squared_l2_per_pixel"))

@@ -1,6 +1,7 @@
 """The verb `explain` on a tiny network: files and their layout, resuming, what it takes and what it refuses."""
 
 import dataclasses
+import tracemalloc
 
 import h5py
 import jax
@@ -216,3 +217,23 @@ def test_constant_maps_are_not_usable(tmp_path):
     )
     result = run(dataclasses.replace(settings, method="epsilon_plus"), tmp_path / "plus")
     assert result["constant_maps"] == 0 and "status" not in result
+
+
+def test_maps_are_written_a_batch_at_a_time(tmp_path):
+    """Memory holds a few of forty batches, whatever their number; maps that are missing are said."""
+    paths = [tmp_path / f"piece_{number}.npz" for number in range(40)]
+    for number, path in enumerate(paths):
+        explain.batches.save(path, relevance=np.full((10, 32, 32, 1), number, np.float32), label=np.full(10, number))
+    size = 10 * 32 * 32 * 4
+    tracemalloc.start()
+    explain.batches.write_relevance(tmp_path / "relevance.npy", paths, 400)
+    labels = explain.batches.column(paths, "label")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * size
+    relevance = np.load(tmp_path / "relevance.npy", allow_pickle=False)
+    assert relevance.dtype == np.float32 and relevance.shape == (400, 32, 32, 1)
+    np.testing.assert_array_equal(relevance[:, 3, 4, 0], labels)
+    with pytest.raises(ValueError, match="the batches have 10 maps, and 400"):
+        explain.batches.write_relevance(tmp_path / "fewer.npy", paths[:1], 400)
+    assert not (tmp_path / "fewer.npy").exists()

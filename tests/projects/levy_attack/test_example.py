@@ -1,21 +1,18 @@
-"""The README's attack of a scikit-learn classifier, in ten lines, runs."""
+"""The README's attack of a scikit-learn classifier, in ten lines, runs; its tables are those of the results."""
 
-import pathlib
 import re
 
 import numpy as np
 
-from projects.levy_attack import published
 from projects.levy_attack.page import page
 
 
 def test_the_example_of_the_page_attacks_a_scikit_learn_classifier():
-    text = (published.ROOM / "README.md").read_text()
-    found = re.search(r"<!-- example: run by the tests -->\n```python\n(.*?)```", text, re.DOTALL)
-    lines = [line for line in found[1].splitlines() if line]
-    assert len(lines) <= 10
+    text = (page.folder / "README.md").read_text()
+    example = re.search(r"<!-- example: run by the tests -->\n```python\n(.*?)```", text, re.DOTALL)[1]
+    assert len([line for line in example.splitlines() if line]) <= 10
     names: dict = {}
-    exec(found[1].replace("budget=2000", "budget=300"), names)
+    exec(example.replace("budget=2000", "budget=300"), names)
     result, classifier = names["result"], names["classifier"]
     assert np.all(classifier.predict(result.x_adv) != names["labels"])
     assert np.all(result.queries == 300) and set(result.status) == {"budget"}
@@ -23,5 +20,5 @@ def test_the_example_of_the_page_attacks_a_scikit_learn_classifier():
 
 
 def test_the_page_shows_the_published_results():
-    text = pathlib.Path(published.ROOM / "README.md").read_text()
-    assert page.rendered(text) == text, "python -m projects.levy_attack.tables --render_readme"
+    text = (page.folder / "README.md").read_text()
+    assert page.rendered(text) == text, "python -m projects.levy_attack.study --render_readme"

@@ -39,8 +39,8 @@ def service():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             images = np.array(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.server.seen += len(images)
-            if self.server.seen > self.server.allowance:
+            self.server.images += len(images)
+            if self.server.images > self.server.allowance:
                 self.send_error(503)
                 return
             body = json.dumps(VICTIM.on_host(images).tolist()).encode()
@@ -52,7 +52,7 @@ def service():
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.allowance = 0, 0
+    server.images, server.allowance = 0, 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -101,12 +101,12 @@ def test_a_service_that_fails_is_asked_no_more_than_the_budget(tmp_path, service
     service.allowance = 800
     with pytest.raises(urllib.error.HTTPError, match="503"):
         attack(predict, x, labels, CONFIG, 5, checkpoint=path)
-    assert service.seen == 805 and path.exists()
+    assert service.images == 805 and path.exists()
     if not has_ledger:  # a checkpoint that travels alone holds the bill, too
         (tmp_path / "state.npz.asked").unlink()
     service.allowance = 10**9
     result = attack(predict, x, labels, CONFIG, 5, checkpoint=path)
-    assert service.seen == result.queries.sum() == IMAGES * CONFIG.budget and np.all(result.queries == CONFIG.budget)
+    assert service.images == result.queries.sum() == IMAGES * CONFIG.budget and np.all(result.queries == CONFIG.budget)
     # One query of each image has no answer: what is found is what one query less finds.
     unkilled = attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=CONFIG.budget - 1), 5)
     np.testing.assert_array_equal(result.x_adv, unkilled.x_adv)
@@ -131,11 +131,11 @@ def test_a_service_that_fails_again_and_again_ends_at_the_budget(tmp_path, servi
         except urllib.error.HTTPError:
             failures += 1
             assert failures <= 12
-    assert failures == 12 and service.seen == result.queries.sum() == 12 * IMAGES
+    assert failures == 12 and service.images == result.queries.sum() == 12 * IMAGES
     assert set(result.status) == {"no_start"} and np.all(np.isinf(result.distance))
     service.allowance = 10**9  # with more money the same attack goes on
     grown = attack(predict, x, labels, dataclasses.replace(CONFIG, budget=112), 5, checkpoint=path)
-    assert np.all(grown.queries == 112) and service.seen == 112 * IMAGES
+    assert np.all(grown.queries == 112) and service.images == 112 * IMAGES
     np.testing.assert_array_equal(
         grown.x_adv, attack(VICTIM.on_host, x, labels, dataclasses.replace(CONFIG, budget=100), 5).x_adv
     )
@@ -268,11 +268,18 @@ def test_compiled_code_that_fails_keeps_the_last_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr(device_loop, "advance", failing)
     with pytest.raises(KeyboardInterrupt):
         attack(VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True)
-    seen = []
+    counts = []
     resumed = attack(
-        VICTIM.predict, x, labels, CONFIG, 5, checkpoint=path, on_device=True, on_chunk=lambda p: seen.append(p.queries)
+        VICTIM.predict,
+        x,
+        labels,
+        CONFIG,
+        5,
+        checkpoint=path,
+        on_device=True,
+        on_chunk=lambda p: counts.append(p.queries),
     )
-    assert seen[0] == 200 * IMAGES
+    assert counts[0] == 200 * IMAGES
     equal(resumed, attack(VICTIM.predict, x, labels, CONFIG, 5, on_device=True))
 
 

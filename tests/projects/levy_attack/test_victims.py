@@ -11,8 +11,8 @@ from projects.levy_attack import victims
 
 @pytest.fixture(scope="module")
 def network():
-    found = models.create("resnet20", rngs=nnx.Rngs(1), width=0.25, input_shape=(8, 8, 3))
-    return found, models.to_tree(found)
+    module = models.create("resnet20", rngs=nnx.Rngs(1), width=0.25, input_shape=(8, 8, 3))
+    return module, models.to_tree(module)
 
 
 def test_plain_convolutions_give_the_same_labels(network):
@@ -26,14 +26,14 @@ def test_plain_convolutions_give_the_same_labels(network):
 
 def test_images_are_chosen_by_class_and_counted():
     truth = np.arange(120) % 3
-    shown = np.where(np.arange(120) % 4 == 0, (truth + 1) % 3, truth)  # every fourth is wrong
-    images = np.zeros((120, 1, 1, 1), np.float32) + shown[:, None, None, None] / 10
+    labels = np.where(np.arange(120) % 4 == 0, (truth + 1) % 3, truth)  # every fourth is wrong
+    images = np.zeros((120, 1, 1, 1), np.float32) + labels[:, None, None, None] / 10
     victim = victims.Victim(
-        "mlp", "a victim", "three colours", jax.tree_util.Partial(lambda x: (10 * x[:, 0, 0, 0] + 0.5).astype(int)),
-        images, truth, ("a", "b", "c"), True, "",
+        "mlp", "three colours", jax.tree_util.Partial(lambda x: (10 * x[:, 0, 0, 0] + 0.5).astype(int)),
+        images, truth, ("a", "b", "c"), "",
     )  # fmt: skip
     assert victims.accuracy(victim) == 0.75
     assert victims.choose_images(victim, 6, 2).tolist() == [1, 2, 3, 5, 6, 7]
-    assert victims.choose_images(victim, 90).tolist() == np.flatnonzero(shown == truth).tolist()
-    with pytest.raises(ValueError, match="a victim gets only 90 right"):
+    assert victims.choose_images(victim, 90).tolist() == np.flatnonzero(labels == truth).tolist()
+    with pytest.raises(ValueError, match="MLP 784-128-10 gets only 90 right"):
         victims.choose_images(victim, 91)

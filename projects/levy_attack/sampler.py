@@ -4,48 +4,51 @@ For each alpha of the grid draws are compared with the closed forms, in units of
 and their histogram over ten decades with the exact density of `kernels.alpha_stable`.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 
-from common import app
+from common import app, config
 from common.publishing.curves import plt
 from kernels import alpha_stable
 
 ALPHAS = (0.2, 0.5, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0)
-DRAWN = (0.5, 1.0, 1.5, 1.8, 2.0)
+PANELS = (0.5, 1.0, 1.5, 1.8, 2.0)
 PLACES = (0.1, 0.5, 1.0, 2.0, 5.0)
-COUNTS = {"small": 1_000_000, "full": 30_000_000}
-COLUMNS = ("alpha", "mean ln|X|, sigmas off", "Var ln|X|, % off", "cf, largest error x sqrt(n)", "signs, sigmas off")
-COLUMNS += ("tail beyond 1e-3, % off", "alpha by likelihood of 10,000")
+COLUMNS = (
+    *("alpha", "mean ln|X|, sigmas off", "Var ln|X|, % off", "cf, largest error x sqrt(n)", "signs, sigmas off"),
+    *("tail beyond 1e-3, % off", "alpha by likelihood of 10,000"),
+)
 log_pdf, log_survival = jax.jit(alpha_stable.sas_log_pdf), jax.jit(alpha_stable.sas_log_survival)
 
 
-def run(run: app.Run, scale: str) -> dict:
-    """Writes the table and the picture into the run's directory and returns the numbers by alpha.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """How many draws."""
 
-    Args:
-      run: the run.
-      scale: small, 1e6 draws for each alpha, or full, 3e7.
-    """
-    count = COUNTS[scale]
-    key = jax.random.key(0)
-    figure, axes = plt.subplots(1, len(DRAWN), figsize=(3 * len(DRAWN), 3.4), sharex=True, sharey=True)
-    panels = dict(zip(DRAWN, axes, strict=True))
-    summary, rows = {}, []
+    draws: int = config.field(1_000_000, "of each alpha; 30,000,000 take minutes", minimum=10_000)
+    seed: int = config.field(0, "of the draws", minimum=0)
+
+
+def main(settings: SamplerConfig, run: app.Run) -> dict:
+    """Writes the table and the picture into the run's directory and returns the numbers by alpha."""
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(3 * len(PANELS), 3.4), sharex=True, sharey=True)
+    result, rows = {}, []
     for number, alpha in enumerate(ALPHAS):
-        sign, log_abs = alpha_stable.sas_log(jax.random.fold_in(key, number), alpha, (count,))
-        sign, log_abs = np.asarray(sign, np.float64), np.asarray(log_abs, np.float64)
-        found = measure(alpha, sign, log_abs)
-        summary[f"{alpha:g}"] = found
-        rows.append([f"{alpha:g}", *(f"{found[name]:.2f}" for name in list(found)[:-2]), fitted(found)])
-        if alpha in panels:
-            draw(panels[alpha], alpha, log_abs)
-    run.table("sampler", COLUMNS, rows, f"{count:,} draws of each law beside its closed forms")
+        key = jax.random.fold_in(jax.random.key(settings.seed), number)
+        sign, log_abs = (np.asarray(part, np.float64) for part in alpha_stable.sas_log(key, alpha, (settings.draws,)))
+        errors = result[f"{alpha:g}"] = measure(alpha, sign, log_abs)
+        fit = f"{errors['fit']:.3f} ± {errors['fit_error']:.3f}"
+        rows.append([f"{alpha:g}", *(f"{errors[name]:.2f}" for name in list(errors)[:-2]), fit])
+        if alpha in PANELS:
+            draw(axes[PANELS.index(alpha)], alpha, log_abs)
+    run.table("sampler", COLUMNS, rows, f"{settings.draws:,} draws of each law beside its closed forms")
     axes[0].set_ylabel("density of |X|")
     figure.tight_layout()
     run.plot("sampler", figure, "Histograms of the draws (dots) on the exact densities (lines), both axes logarithmic.")
     plt.close(figure)
-    return summary
+    return result
 
 
 def measure(alpha: float, sign: np.ndarray, log_abs: np.ndarray) -> dict[str, float]:
@@ -70,21 +73,20 @@ def measure(alpha: float, sign: np.ndarray, log_abs: np.ndarray) -> dict[str, fl
     }
 
 
-def fitted(found: dict[str, float]) -> str:
-    """Returns the estimate with its standard error."""
-    return f"{found['fit']:.3f} ± {found['fit_error']:.3f}"
-
-
 def draw(axis, alpha: float, log_abs: np.ndarray) -> None:
     """A histogram of |X| over equal steps of its logarithm, and the exact density."""
     edges = np.linspace(np.log(1e-3), np.log(1e7), 61)
     counts, _ = np.histogram(log_abs, edges)
     density = counts / len(log_abs) / np.diff(np.exp(edges))
     centres = np.exp((edges[1:] + edges[:-1]) / 2)
-    seen = counts > 0
-    axis.loglog(centres[seen], density[seen], ".", color="#c8553d", markersize=4, label="draws")
+    is_hit = counts > 0
+    axis.loglog(centres[is_hit], density[is_hit], ".", color="#c8553d", markersize=4, label="draws")
     x = np.geomspace(1e-3, 1e7, 400)
     exact = 2 * np.exp(np.asarray(log_pdf(x, np.float32(alpha)), np.float64))
     axis.loglog(x, exact, color="#1f5f8b", linewidth=1, label="exact")
     axis.set(title=f"alpha = {alpha:g}", xlabel="|X|", ylim=(1e-14, 10))
     axis.legend()
+
+
+if __name__ == "__main__":
+    app.run(main, SamplerConfig)
