@@ -12,7 +12,9 @@ flags of absl and JAX stay out of the way. `flags_text` writes a config as a fla
 
 import copy
 import dataclasses
+import difflib
 import hashlib
+import importlib
 import json
 import math
 import operator
@@ -215,6 +217,34 @@ def validate(config: Any) -> Any:
         except ValueError as error:
             raise FlagError(f"flag --{name}={getattr(config, name)!r}: {error}") from None
     return dataclasses.replace(config, **values)
+
+
+def from_keywords(config_class: type, verb: str, **values: Any) -> Any:
+    """Returns a checked config of values by name, for a verb that is called as a function.
+
+    Raises:
+      FlagError: as `validate`, or there is no such flag; the nearest name of one is told.
+    """
+    names = [item.name for item in dataclasses.fields(config_class)]
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            advice = f"did you mean {near[0]}?" if near else f"`--help` of {verb} lists them"
+            raise FlagError(f"{name}={values[name]!r} is no flag of {verb}; {advice}")
+    return validate(config_class(**values))
+
+
+def imported(flag: str, name: str) -> Any:
+    """Returns what "module:name" names, the value of a flag.
+
+    Raises:
+      FlagError: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise FlagError(f"--{flag}={name}: expected MODULE:FUNCTION that can be imported from here ({error})") from None
 
 
 class _Parser(flags.ArgumentParser):

@@ -28,3 +28,10 @@ def keep_freed_memory() -> bool:
     # No separate mappings, no trimming, and one arena: the others cannot grow beyond 64 MB.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_ARENA_MAX, 1))
     return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+
+
+def peak_mebibytes() -> float:
+    """Returns the most memory that the process has had at a time."""
+    import resource  # which only POSIX has
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,7 +1,7 @@
 """What the plots of every project share: a figure that becomes a picture of the run, columns of metrics.csv, axes."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -73,6 +73,11 @@ def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarra
     """Returns (steps, values) of one column of metrics.csv, where it has values."""
     points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
     return tuple(np.array(points).reshape(-1, 2).T)
+
+
+def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """Returns one entry of each row of a result; nan where it is None or missing, which is then not drawn."""
+    return np.array([row.get(name) for row in rows], float)
 
 
 def set_log(axes: plt.Axes, which: str = "y") -> None:

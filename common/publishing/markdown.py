@@ -13,6 +13,11 @@ Table = tuple[Sequence[str], Iterable[Sequence[object]]]  # (columns, rows)
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 
 
+def escaped(text: str) -> str:
+    """Returns a text for a cell of a table, which a bar would end."""
+    return text.replace("|", "\\|")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Returns a Markdown table.
 

@@ -13,8 +13,9 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.publishing.numbers import UNKNOWN
+
 MOST_POINTS = 1500  # drawn of one curve
-UNKNOWN = "\u2014"  # in a column of numbers: what cannot be known
 MOST_CURVES = 8  # runs in one picture, as many as there are colours
 # Okabe and Ito's colours, for readers with and without full colour vision, middling in lightness for both grounds.
 COLOURS = ("#1f83c6", "#d55e00", "#009e73", "#cc79a7", "#c9940a", "#56b4e9", "#8a6fd1", "#888888")

@@ -14,7 +14,7 @@ import pathlib
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,6 +227,12 @@ class Progress:
         elif time.monotonic() - self._last >= self.LINE_SECONDS:
             self._last = time.monotonic()
             print(self.line(), file=self._stream, flush=True)
+
+    def over(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yields the items, each counted when the next one is asked for."""
+        for item in items:
+            yield item
+            self.update(1)
 
     def line(self) -> str:
         """Returns for example "train 1200/5000 (24 %), 130/s, 0:29 left, loss 0.21"."""

@@ -2,7 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
+import json
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -75,3 +78,24 @@ class Finished:
 def _commit_text(start: dict) -> str:
     text = (start.get("commit") or "no commit")[:10]
     return text if start.get("dirty") is False else f"{text}, changed"
+
+
+def compare(result: Mapping, folder: str | pathlib.Path, flag: str) -> dict[str, int]:
+    """Returns how many numbers a result has, and how many of its lines are unlike those of a finished run's result.
+
+    Args:
+      result: as a verb returns it.
+      folder: run directory of the other run.
+      flag: that names it, for the error.
+
+    Raises:
+      ValueError: the other run has not finished.
+    """
+    other = files.read_json(pathlib.Path(folder) / "result.json")
+    if other is None:
+        raise ValueError(f"--{flag}={folder}: expected a finished run, with result.json")
+    ours, theirs = (json.dumps(files.clean(each), sort_keys=True, indent=0).splitlines() for each in (result, other))
+    return {
+        "numbers": sum(any(c.isdigit() for c in line.split(":")[-1]) for line in ours),
+        "unequal": sum(a != b for a, b in itertools.zip_longest(ours, theirs)),
+    }

@@ -6,6 +6,7 @@ of every seed and of those that are trusted. For laws whose ln Z, U, S, c_v and 
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,9 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..ising import System
 from . import accumulate, chain_stream, reliability
+from . import evidence as evidence_of
 from .estimates import chain_values, statuses_of
 from .importance import Estimates, by_formula, finalise
+from .proposal import Proposal
 from .reliability import Evidence
 from .thermodynamics import SPINS, spin_derived
 
@@ -46,6 +50,58 @@ class Case(NamedTuple):
     sites: int
     reverse: Callable[[int], Any] | None = None
     samples: int | None = None
+
+
+def system_case(
+    about: str,
+    sample: Callable[[jax.Array, int], tuple[jax.Array, jax.Array]],
+    proposal: Proposal,
+    system: System,
+    beta: float,
+) -> Case:
+    """Returns the case of a proposal for a system that is solved exactly, |M| included.
+
+    Args:
+      about: in words.
+      sample: (key, n) to (spins int8 [n, rows, columns], ln q [n]) of the proposal.
+      proposal, system, beta: of the case.
+
+    Raises:
+      ValueError: ln Z or |M| of the system is not known exactly.
+    """
+    exact, abs_m, measure = system.exact(beta), system.abs_m(beta), evidence_of.make_measure(system)
+    if exact is None or abs_m is None:
+        raise ValueError(f"{system.title}: a calibration needs exact values of ln Z and |M|; take a smaller system")
+
+    def draw(seed: int, n: int) -> Draw:
+        spins, log_q = sample(jax.random.key(seed), n)
+        energy, m = measure(spins)
+        first = spins[: evidence_of.MIRRORED], log_q[: evidence_of.MIRRORED]
+        mirror = evidence_of.mirror_image(proposal, system, beta, *first)
+        return Draw(*(np.asarray(each, np.float64) for each in (log_q, energy, m)), mirror)
+
+    def reverse(seed: int) -> Any:
+        return evidence_of.clusters(proposal, system, beta, jax.random.fold_in(jax.random.key(seed), 2**31 + 1))[0]
+
+    truth = evidence_of.truths(exact, (abs_m / system.sites, 0.0))
+    return Case(about, draw, truth, beta, system.sites, reverse)
+
+
+def log_normal_case(deviation: float, beta: float, sites: int, log_q: float = 0.0) -> Case:
+    """Returns the case of log-weights that are normal: M is normal under q, shifted by their deviation under p."""
+
+    def draw(seed: int, n: int) -> Draw:
+        z = np.random.default_rng(seed).normal(size=n)
+        return Draw(np.full(n, log_q), -(deviation * z + log_q) / beta, z)
+
+    u = -(deviation**2 + log_q) / beta
+    ln_z = deviation**2 / 2
+    folded = math.sqrt(2 / math.pi) * math.exp(-(deviation**2) / 2) + deviation * math.erf(deviation / math.sqrt(2))
+    truth = {
+        "ln_z": ln_z, "u": u / sites, "entropy": (beta * u + ln_z) / sites, "c_v": deviation**2 / sites,
+        "abs_m_site": folded / sites,
+    }  # fmt: skip
+    return Case(f"log-normal weights of deviation {deviation:g}", draw, truth, beta, sites)
 
 
 def calibration(case: Case, seeds: Iterable[int], n: int) -> dict[str, Any]:

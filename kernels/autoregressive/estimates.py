@@ -11,13 +11,13 @@ the law is sampled in a mixture with wider ones, in which lost parts show. Nicol
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
 from ..ising import Exact, System
-from . import accumulate, chain_stream, evidence, reliability
+from . import accumulate, chain_stream, evidence, reliability, stream
 from .accumulate import Sums
 from .arguments import check_integer
 from .chain_stream import ChainMeans
@@ -25,7 +25,9 @@ from .importance import Estimates, finalise
 from .proposal import Proposal
 from .reliability import Evidence, Status
 from .reverse import ReverseEstimate
-from .thermodynamics import SPINS, spin_derived
+from .thermodynamics import SPINS, spin_derived, spin_numbers
+
+Window = tuple[Sums, tuple[stream.State, ...]]
 
 CHAIN = {
     "u": 1,
@@ -142,6 +144,38 @@ def sample_chunks(
         yield sums, (log_q, energy, m)
 
 
+def begin_window(
+    proposal: Proposal, system: System, beta: float, *, key: jax.Array, chunk: int, betas: Sequence[float]
+) -> Window:
+    """Returns the sums before the first chunk of `window_chunks`, whose origin is that of the first samples."""
+    first, _ = next(sample_chunks(proposal, system, beta, chunk, key=key, chunk=chunk))
+    origin = first.weighted.origin
+    return accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in betas)
+
+
+def window_chunks(
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    n: int,
+    *,
+    key: jax.Array,
+    chunk: int,
+    betas: Sequence[float],
+    window: Window,
+) -> Iterator[Window]:
+    """Yields the sums of `sample_chunks` and, of the same samples, a stream with the weights of each of other betas,
+    for `reweighted`, after each chunk, going on from `window`, up to n."""
+    sums, others = window
+    for latest, (log_q, energy, m) in sample_chunks(proposal, system, beta, n, key=key, chunk=chunk, sums=sums):
+        numbers = spin_numbers(energy, m)
+        others = tuple(
+            stream.update(other, stream.log_weights(log_q, energy, at), numbers)
+            for at, other in zip(betas, others, strict=True)
+        )
+        yield latest, others
+
+
 def _check(proposal: Proposal, n: int, chunk: int, least: int, why: str = "") -> None:
     if not isinstance(proposal, Proposal):
         raise ValueError(
@@ -244,6 +278,34 @@ def from_sums(
     )  # fmt: skip
 
 
+def reweighted(
+    weighted: stream.State,
+    proposal: Proposal,
+    system: System,
+    beta: float,
+    *,
+    key: jax.Array,
+    count: int,
+    entropy: float | None = None,
+) -> Estimates:
+    """Returns the estimates at another beta of samples that were summed up with the weights of that beta.
+
+    What the proposal lost is lost at each beta, so that the mirror image is looked at here, too. The estimates have
+    their status; no warning repeats it.
+
+    Args:
+      weighted: sums of `thermodynamics.spin_numbers` over the samples.
+      proposal, system, key: those of `sample_chunks`; beta: of the weights.
+      count: of the first samples, drawn together, whose mirror images are looked at.
+      entropy: -mean ln q over the samples, nats; None where it is not known.
+    """
+    mirror = first_mirror_image(proposal, system, beta, key, count)
+    beside = Evidence(entropy, 2.0**system.sites, evidence.truths(system.exact(beta)), mirror=mirror)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return finalise(weighted, SPINS, spin_derived(beta, system.sites), beside)
+
+
 def raw_estimates(sums: Sums, beta: float, sites: int) -> dict[str, tuple[float, float]]:
     """Returns what the network says without correction, with the errors that would be given if it were right.
 
@@ -282,6 +344,24 @@ def of_single(single: Sums, beta: float, sites: int, exact: Exact | None, better
     status = reliability.worst(alone.status, lost)
     error = math.inf if status.level == reliability.NOT_USABLE else alone.ln_z_err
     return alone._replace(status=status, ln_z_err=error, statuses=alone.statuses | {"ln_z": status})
+
+
+def with_first_law(
+    estimates: SpinEstimates, proposal: Proposal, system: System, *, key: jax.Array, chunk: int, n: int
+) -> SpinEstimates:
+    """Returns estimates of a mixture or mean over symmetries with those of n samples of its first law beside them.
+
+    Args:
+      estimates: of the proposal; they are returned as they are where it is one law.
+      proposal, system, key, chunk: those of `sample_chunks`.
+      n: samples of the first law.
+    """
+    if proposal.is_single:
+        return estimates
+    first, beta = Proposal(proposal.laws[:1]), estimates.beta
+    *_, (sums, _) = sample_chunks(first, system, beta, n, key=key, chunk=min(chunk, n))
+    single = of_single(sums, beta, system.sites, estimates.exact, estimates.corrected)
+    return dataclasses.replace(estimates, single=single)
 
 
 def chain_values(chain: ChainMeans, sites: int) -> dict[str, tuple[float, float]]:

@@ -80,6 +80,12 @@ def clusters(
     return reverse_ln_z(by_chain.reshape(-1), max(time, 0.5) if math.isfinite(time) else 0.5), (mean, error)
 
 
+def samples_of_p(system: System, beta: float, n: int, key: jax.Array) -> jax.Array:
+    """Returns n independent samples of a ferromagnet, int8 [n, rows, columns], by Swendsen-Wang."""
+    spins = jnp.ones((n, system.sites), jnp.int8)
+    return swendsen_wang(key, spins, beta, system.bonds, BURN_IN).reshape(n, system.rows, system.columns)
+
+
 def _abs_m(spins: jax.Array) -> jax.Array:
     return jnp.abs(spins.astype(jnp.int32).sum(-1))
 

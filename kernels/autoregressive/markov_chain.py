@@ -172,14 +172,39 @@ def _series(x) -> np.ndarray:
     return x
 
 
+def autocorrelation(x, lags: int | None = None) -> np.ndarray:
+    """Returns rho(t) of a series for t = 0 to `lags`, or as far as there are steps; 1 and zeros of a constant.
+
+    Args:
+      x: [n], or [chains, n]: autocovariances are averaged over chains, about their common mean.
+      lags: None for all n - 1.
+
+    Raises:
+      ValueError: fewer than 2 steps, another shape, values that are not finite.
+    """
+    x = _series(x)
+    covariance = _autocovariance(x)[: None if lags is None else lags + 1]
+    return np.eye(1, len(covariance))[0] if _is_constant(x, covariance) else covariance / covariance[0]
+
+
+def _autocovariance(x: np.ndarray) -> np.ndarray:
+    """Returns the autocovariance [n] of a series [chains, n] about its mean."""
+    n = x.shape[1]
+    spectrum = np.fft.rfft(x - x.mean(), 2 ** math.ceil(math.log2(2 * n)), axis=1)
+    return np.fft.irfft(np.mean(np.square(np.abs(spectrum)), axis=0))[:n] / (n - np.arange(n))
+
+
+def _is_constant(x: np.ndarray, covariance: np.ndarray) -> bool:
+    """Returns whether a series has no variance but rounding."""
+    return bool(covariance[0] <= 1e-30 * max(float(np.square(x).max()), 1e-300))
+
+
 def _correlation_time(x: np.ndarray, window: float = WINDOW) -> CorrelationTime:
     if not window > 0:
         raise ValueError(f"window={window}: expected a positive number of correlation times, such as {WINDOW}")
     chains, n = x.shape
-    centred = x - x.mean()
-    spectrum = np.fft.rfft(centred, 2 ** math.ceil(math.log2(2 * n)), axis=1)
-    covariance = np.fft.irfft(np.mean(np.square(np.abs(spectrum)), axis=0))[:n] / (n - np.arange(n))
-    if covariance[0] <= 1e-30 * max(float(np.square(x).max()), 1e-300):
+    covariance = _autocovariance(x)
+    if _is_constant(x, covariance):
         stuck = "all steps have the same value: stuck, or without any variance to estimate an error from"
         return CorrelationTime(math.inf, 0, Status(reliability.NOT_USABLE, (stuck,)))
     times = np.cumsum(covariance / covariance[0]) - 0.5

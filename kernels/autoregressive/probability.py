@@ -37,6 +37,22 @@ def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
     return _in_chunks(_log_prob, params, cfg, check_spins(cfg, spins))
 
 
+def score_gradient(params: dict, cfg: Network, spins: jax.Array, weights: jax.Array, dtype: str | None = None) -> dict:
+    """Returns the gradient of sum_k weights[k] ln q(s_k) in the parameters, a tree of their form.
+
+    Args:
+      params, cfg, spins: as of `log_prob`.
+      weights: [n].
+      dtype: of the products of the parameters, such as "bfloat16"; None for theirs. The sum stays in that of weights.
+    """
+
+    def weighted(params):
+        cast = params if dtype is None else jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
+        return jnp.sum(weights * log_prob(cast, cfg, spins).astype(weights.dtype))
+
+    return jax.grad(weighted)(params)
+
+
 def conditionals(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
     """Returns q(s_i = +1 | s_<i) [n, rows, columns], within [epsilon, 1 - epsilon]; of float32 or wider.
 

@@ -1,14 +1,21 @@
-"""Estimates as plain numbers, ready for JSON: an error that is not known is None, never 0; statuses beside them."""
+"""Estimates as plain numbers, ready for JSON, and back: an error that is not known is None, never 0; with statuses."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..ising import Exact
-from . import reliability
-from .estimates import SpinEstimates
+import jax
+
+from ..ising import Exact, System
+from . import reliability, stream
+from .estimates import SpinEstimates, reweighted
 from .importance import Estimates
-from .reliability import Status
+from .proposal import Proposal
+from .reliability import Evidence, Status, Weights
+from .reverse import ReverseEstimate
 from .thermodynamics import QUANTITIES
+
+NOT_RECORDED = "k-hat (not recorded)"
 
 
 def number(value: float | None) -> float | None:
@@ -89,6 +96,67 @@ def window_record(beta: float, weighted: Estimates, exact: Exact | None) -> dict
     for name in ("u", "entropy", "c_v", "abs_m_site"):
         row |= numbers(**{name: weighted.mean[name], f"{name}_error": weighted.err[name]})
     return row if exact is None else row | {"exact_ln_z": exact.ln_z, "exact_u": exact.u}
+
+
+def window_records(
+    window: Sequence[stream.State],
+    betas: Sequence[float],
+    proposal: Proposal,
+    system: System,
+    *,
+    key: jax.Array,
+    count: int,
+    entropy: float | None = None,
+) -> list[dict[str, Any]]:
+    """Returns a `window_record` of each beta.
+
+    Args:
+      window: streams of `window_chunks`, one a beta.
+      betas, proposal, system, key: those of `window_chunks`.
+      count, entropy: as of `reweighted`.
+    """
+    options = {"key": key, "count": count, "entropy": entropy}
+    weighted = [reweighted(of, proposal, system, at, **options) for at, of in zip(betas, window, strict=True)]
+    return [window_record(at, each, system.exact(at)) for at, each in zip(betas, weighted, strict=True)]
+
+
+def pair(values: Mapping[str, Any], method: str) -> tuple[Any, Any]:
+    """Returns (value, error) of a method in a row of `quantity_records`; None for what is not known."""
+    return values.get(method), values.get(f"{method}_error")
+
+
+def truth_of(values: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Returns the exact value of a quantity with 0, or its reference with an error; None for what is not known."""
+    return (values["exact"], 0.0) if "exact" in values else pair(values, "reference")
+
+
+def sigmas_off(values: Mapping[str, Any], method: str) -> float | None:
+    """Returns how many errors a method is off the exact value, or off the reference and its error; None where there is
+    nothing to measure a distance in."""
+    (value, error), (truth, spread) = pair(values, method), truth_of(values)
+    if None in (value, error, truth, spread) or not (error or spread):
+        return None
+    return (value - truth) / math.hypot(error, spread)
+
+
+def status_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the status in a record, or for one that was written without it what its numbers say; without k-hat."""
+    if "status" in row:
+        return row["status"]
+    of = row["estimates"]
+    n, ess = row["samples"], row["ess"]
+    weights = Weights(n, n, n * ess, row["largest_share"], math.nan, False, int)
+    values = {name: pair(each, "nis") for name, each in of.items()}
+    exact = {name: each["exact"] for name, each in of.items() if "exact" in each and name != "free_energy"}
+    if of.get("abs_m_site", {}).get("reference_error") == 0:
+        exact["abs_m_site"] = of["abs_m_site"]["reference"]
+    sites = round(-of["ln_z"]["nis"] / of["free_energy"]["nis"] / row["beta"])
+    reverse = None
+    if "reverse_ln_z" in row:
+        reverse = ReverseEstimate(*pair(row, "reverse_ln_z"), Status(), math.nan, math.nan)
+    evidence = Evidence(sites * of["entropy"]["raw"], 2.0**sites, exact, reverse)
+    status = reliability.of_weights(weights, values, evidence)
+    return status_record(status._replace(unchecked=(*status.unchecked, NOT_RECORDED)))
 
 
 def status_record(status: Status) -> dict[str, Any]:

@@ -127,10 +127,21 @@ def of_inverse_weights(n: int, effective: float, share: float, k_hat: float, con
     return _of_findings(findings)
 
 
+def light_tail(n: int, k_hat: float, share: float) -> str:
+    """Returns why a k-hat of n weights that is too large leaves their status as it is; nothing where it does not.
+
+    Args:
+      n, k_hat: of the weights; share: of the heaviest.
+    """
+    if not (k_hat > pareto.largest_shape(n) and n * share <= HEAVY):
+        return ""
+    return f"large, but the heaviest sample has {n * share:.2g} mean weights, too few for a tail to matter"
+
+
 def _of_tail(weights: Weights, name: str = "weights") -> list[tuple[str, str]]:
     findings = []
     largest = pareto.largest_shape(weights.n)
-    if weights.k_hat > largest and weights.n * weights.share > HEAVY:
+    if weights.k_hat > largest and not light_tail(weights.n, weights.k_hat, weights.share):
         # Of a law of few states the fit is rough: without a mean, and without samples that would have met it.
         hopeless = weights.k_hat > NO_MEAN and weights.effective < FEW_EFFECTIVE and name == "weights"
         level = NOT_USABLE if hopeless else DOUBTFUL

@@ -227,6 +227,18 @@ def _trial_energies(of_spins: Callable, spins: np.ndarray, title: str) -> tuple[
     return plain, mirrored
 
 
+def check_energies(system: System, spins: jax.Array, random: int = 4096) -> None:
+    """Raises a ValueError where an energy is nan or -inf, of these states [n, rows, columns] or so many random ones."""
+    others = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (random, *spins.shape[1:]))
+    energy = np.concatenate([np.asarray(system.energy(each), np.float64) for each in (spins, jnp.asarray(others))])
+    wrong = energy[np.isnan(energy) | np.isneginf(energy)]
+    if len(wrong):
+        raise ValueError(
+            f"the energy ({system.title}) is {wrong[0]} in {len(wrong)} of {len(energy)} states: expected finite "
+            "numbers, or +inf where a state is forbidden"
+        )
+
+
 def from_numpy(energy: Callable[[np.ndarray], np.ndarray]) -> Callable[[jax.Array], jax.Array]:
     """Returns an energy written in NumPy, spins [n, rows, columns] to [n], as one of JAX, which calls back for it."""
 

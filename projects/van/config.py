@@ -11,7 +11,24 @@ SCHEDULES = ("constant", "plateau", "cosine")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class EstimateConfig:
+    """What the estimates are averaged over: cures for a network that has lost a part of the law."""
+
+    images: int = config.field(
+        1, "the estimates are of the mean of the network over so many symmetries (sign, shifts, reflections): the same "
+        "number of passes", minimum=1,
+    )  # fmt: skip
+    defended: bool = config.field(
+        False, "the estimates are of a mixture with the networks of 1/4, 1/2 and 3/4 of beta, on the way to it, that "
+        "train --defended leaves: what the network has lost shows there",
+    )  # fmt: skip
+    defence: tuple[str, ...] = config.field(
+        (), "run directories or weight files of other networks for that mixture, such as trainings at a lower beta"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(EstimateConfig):
     """One network for one system at one inverse temperature."""
 
     system: str = config.field(
@@ -82,16 +99,6 @@ class TrainConfig:
     evaluate_every: int = config.field(200, "steps between evaluations, each of which writes the weights", minimum=1)
     evaluation_samples: int = config.field(500, "of such an evaluation", minimum=2)
     final_samples: int = config.field(10_000, "of the estimates in the result", minimum=2)
-    images: int = config.field(
-        1, "the estimates are of the mean of the network over so many symmetries (sign, shifts, reflections)", minimum=1
-    )
-    defended: bool = config.field(
-        False, "the estimates are of a mixture with the networks of 1/4, 1/2 and 3/4 of beta, on the way to it: what "
-        "the network has lost shows there",
-    )  # fmt: skip
-    defence: tuple[str, ...] = config.field(
-        (), "run directories or weight files of other networks for that mixture, such as trainings at a lower beta"
-    )
     checkpoint_steps: int = config.field(100, "steps between two checkpoints", minimum=1, identity=False)
 
     def __post_init__(self):
@@ -108,10 +115,5 @@ class TrainConfig:
 
 def network_of(settings: TrainConfig) -> autoregressive.Network:
     """Returns the kernel's setting of the network."""
-    common = {
-        "rows": settings.rows, "columns": settings.columns, "depth": settings.depth, "channels": settings.channels,
-        "residual": settings.residual, "bias": settings.bias, "z2": settings.z2, "epsilon": settings.epsilon,
-    }  # fmt: skip
-    if settings.network == "made":
-        return autoregressive.MADE(**common)
-    return autoregressive.PixelCNN(**common, half_width=settings.half_width, final_conv=settings.final_conv)
+    kind = {"made": autoregressive.MADE, "pixelcnn": autoregressive.PixelCNN}[settings.network]
+    return kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})

@@ -144,27 +144,20 @@ def network_text(settings: TrainConfig, folded: bool = False, images: int = 1, m
     return text + (f", mean over {images} symmetries" if images > 1 else "")
 
 
-def exact_curves(ladder: Ladder, points: int = 60) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns name to (betas, exact values) over the range of a ladder, for a plot; nothing where it is enumerated."""
-    if ladder.settings.system == "sk":
-        return {}
-    system = systems.create(ladder.settings)
-    betas = np.linspace(min(ladder.betas), max(ladder.betas), points)
-    columns = np.array([system.exact(float(beta)) for beta in betas]).T
-    return {
-        "free_energy": (betas, -columns[0] / betas / system.sites),
-        "u": (betas, columns[1]),
-        "entropy": (betas, columns[2]),
-        "c_v": (betas, columns[3]),
-    }
-
-
-def bulk_curves(ladder: Ladder, points: int = 400) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
-    """Returns name to (betas, values, label) of the infinite lattice, for what says more than the exact curve."""
-    betas = np.linspace(min(ladder.betas), max(ladder.betas), points)
-    if ladder.settings.system == "square":  # <|M|> has no closed form on a torus
-        magnetisation = np.maximum(1 - np.sinh(2 * betas) ** -4.0, 0) ** (1 / 8)
-        return {"abs_m_site": (betas, magnetisation, "infinite lattice (Yang)")}
-    if ladder.settings.system == "triangular":
-        return {"entropy": (betas, np.full(points, ising.RESIDUAL_ENTROPY), "infinite lattice at T = 0 (Wannier)")}
-    return {}
+def curves(ladder: Ladder, points: int = 60, bulk_points: int = 400) -> dict[str, list[tuple]]:
+    """Returns name to curves (betas, values, label) over the range of a ladder, for a plot: exact ones, but where that
+    means enumeration, and those of the infinite lattice that say more."""
+    system, kind = systems.create(ladder.settings), ladder.settings.system
+    betas, bulk_betas = (np.linspace(min(ladder.betas), max(ladder.betas), n) for n in (points, bulk_points))
+    by_name = {}
+    if kind != "sk":
+        ln_z, u, s, c_v = np.array([system.exact(float(beta)) for beta in betas]).T
+        exact = {"free_energy": -ln_z / betas / system.sites, "u": u, "entropy": s, "c_v": c_v}
+        by_name = {name: [(betas, values, "exact")] for name, values in exact.items()}
+    if kind == "square":  # <|M|> has no closed form on a torus
+        magnetisation = np.maximum(1 - np.sinh(2 * bulk_betas) ** -4.0, 0) ** (1 / 8)
+        by_name["abs_m_site"] = [(bulk_betas, magnetisation, "infinite lattice (Yang)")]
+    if kind == "triangular":
+        entropy = np.full(bulk_points, ising.RESIDUAL_ENTROPY)
+        by_name["entropy"].append((bulk_betas, entropy, "infinite lattice at T = 0 (Wannier)"))
+    return by_name

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from kernels import autoregressive
+from kernels.autoregressive.probability import score_gradient
 from kernels.ising.inverse import checked_correlations, pair_means
 from projects.van import weights
 
@@ -70,41 +71,32 @@ def reconstruct(
       ValueError: no correlations, or a beta of 0.
     """
     C = checked_correlations(C, beta)
-    n = len(C)
+    n, samples = len(C), settings.samples
     network = autoregressive.MADE(1, n, depth=settings.depth, channels=settings.channels, bias=False, z2=True)
     of_network = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(settings.network_rate))
     of_couplings = optax.adam(optax.cosine_decay_schedule(settings.rate, settings.steps))
-    parameters = weights.fresh(network, settings.seed)
-    J = jnp.zeros((n, n), jnp.float32)
-    state = State(parameters, of_network.init(parameters), J, of_couplings.init(J), jnp.zeros_like(J))
-    step = jax.jit(make_step(settings, network, of_network, of_couplings), donate_argnums=0)
-    data, key = jnp.asarray(C, jnp.float32), jax.random.key(settings.seed)
-    for done in range(settings.steps):
-        state = step(state, data, jnp.float32(beta), jax.random.fold_in(key, done))
-        progress(1)
-    return np.asarray(state.mean, np.float64)
 
-
-def make_step(settings: Reconstruction, network, of_network, of_couplings) -> Callable:
-    """Returns `(state, C, beta, key) -> state`: one step of the network and one of the couplings."""
-
-    def step(state: State, data, beta, key):
-        spins, log_q = autoregressive.sample(state.parameters, network, key, settings.samples, settings.samples)
-        s = spins.reshape(settings.samples, -1).astype(jnp.float32)
-        energy = -0.5 * ((s @ state.couplings) * s).sum(-1)
-        loss = log_q + beta * energy
-        advantage = (loss - loss.mean()) / (settings.samples - 1)
-
-        def surrogate(parameters):
-            return jnp.sum(advantage * autoregressive.log_prob(parameters, network, spins))
-
-        updates, network_moments = of_network.update(jax.grad(surrogate)(state.parameters), state.network_moments)
+    def step(state: State, data: jax.Array, beta: jax.Array, key: jax.Array) -> State:
+        """One step of the network at the current couplings, and one of the couplings."""
+        spins, log_q = autoregressive.sample(state.parameters, network, key, samples, samples)
+        s = spins.reshape(samples, -1).astype(jnp.float32)
+        loss = log_q + beta * (-0.5 * ((s @ state.couplings) * s).sum(-1))
+        advantage = (loss - loss.mean()) / (samples - 1)
+        gradient = score_gradient(state.parameters, network, spins, advantage)
+        updates, network_moments = of_network.update(gradient, state.network_moments)
         model_correlations = jnp.einsum("b,bij->ij", jax.nn.softmax(-loss), pair_means(s, state.couplings, beta))
-        difference = jnp.where(jnp.eye(s.shape[1], dtype=bool), 0.0, data - model_correlations)
-        norm = jnp.linalg.norm(difference)
-        change, moments = of_couplings.update(-difference / jnp.maximum(norm, SMALLEST), state.moments)
+        difference = jnp.where(jnp.eye(n, dtype=bool), 0.0, data - model_correlations)
+        norm = jnp.maximum(jnp.linalg.norm(difference), SMALLEST)
+        change, moments = of_couplings.update(-difference / norm, state.moments)
         couplings = state.couplings + change
         mean = state.mean + MEMORY * (couplings - state.mean)
         return State(optax.apply_updates(state.parameters, updates), network_moments, couplings, moments, mean)
 
-    return step
+    parameters, J = weights.fresh(network, settings.seed), jnp.zeros((n, n), jnp.float32)
+    state = State(parameters, of_network.init(parameters), J, of_couplings.init(J), jnp.zeros_like(J))
+    compiled = jax.jit(step, donate_argnums=0)
+    data, key = jnp.asarray(C, jnp.float32), jax.random.key(settings.seed)
+    for done in range(settings.steps):
+        state = compiled(state, data, jnp.float32(beta), jax.random.fold_in(key, done))
+        progress(1)
+    return np.asarray(state.mean, np.float64)

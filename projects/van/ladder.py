@@ -4,19 +4,19 @@ Every rung leaves its estimates and weights in the run directory, so that a kill
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from common import app, files
+from common import app, weight_files
+from common.study.parts import part
 from kernels.autoregressive import record
 from kernels.ising import System
 from projects.van import records, systems, train, training_step, weights
 from projects.van.config import TrainConfig, network_of
-
-WIDER = (0.75, 0.5, 0.25)  # shares of beta, at which a defended ladder takes the networks of a mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,57 +55,57 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
       run: where pieces are kept.
       start: parameters to begin from; fresh ones by default.
     """
-    rows, compiled, networks = [], {}, {}
+    rows, networks, steps_of = [], {}, {}
     system, network = systems.create(ladder.settings), network_of(ladder.settings)
     for rung, beta in enumerate(ladder.betas):
         path = ladder.weights(run, beta)
         first = rung == 0 and start is None
         steps = ladder.first_steps if first else ladder.steps
-        if not path.is_file():
-            settings = dataclasses.replace(ladder.settings, steps=max(steps, 1))
+        if path.is_file():
+            networks[beta] = weights.load(network, path)
+        else:
+            settings = dataclasses.replace(ladder.settings, beta=beta, steps=max(steps, 1))
             if first:
                 parameters = weights.fresh(network, settings.seed)
             else:
                 settings = dataclasses.replace(settings, anneal=0.0, anneal_share=None)
                 parameters = networks[min(networks, key=lambda other: abs(other - beta))] if networks else start
-            text = f"{ladder.name}, beta {beta:g}"
-            networks[beta] = train_rung(settings, system, beta, parameters, compiled, run.progress(steps, text))
+            networks[beta] = train_rung(settings, system, parameters, steps_of, run, f"{ladder.name}, beta {beta:g}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            weights.save(path, networks[beta])
-        else:
-            networks[beta] = weights.load(network, path)
-            if (row := files.read_json(path.with_suffix(".json"))) is not None:
-                rows.append(row)
-                continue
-        components = [networks[beta], *(wider(networks, beta) if ladder.defended else ())]
-        settings = dataclasses.replace(ladder.settings, beta=beta, chunk=ladder.chunk)
-        seed = settings.seed + 1 + rung
-        estimates = train.estimate(settings, system, components, ladder.samples, run, seed)
-        row = files.clean(record(estimates) | {"beta": beta, "steps": steps, "sites": system.sites})
-        files.write_json(path.with_suffix(".json"), row)
-        run.log(f"{ladder.name} beta {beta:g}: {records.line(row)}")
-        rows.append(row)
+            weight_files.save_tree(path, networks[beta])
+        rows.append(part(run, path.stem, functools.partial(estimated, ladder, run, system, networks, rung, steps)))
     return rows
+
+
+def estimated(ladder: Ladder, run: app.Run, system: System, networks: Mapping[float, dict], rung: int, steps: int):
+    """Returns the row of a rung, whose network has been trained for so many steps."""
+    beta = ladder.betas[rung]
+    components = [networks[beta], *(wider(networks, beta) if ladder.defended else ())]
+    settings = dataclasses.replace(ladder.settings, beta=beta, chunk=ladder.chunk)
+    estimates = train.estimate(settings, system, components, ladder.samples, run, settings.seed + 1 + rung)
+    row = record(estimates) | {"beta": beta, "steps": steps, "sites": system.sites}
+    run.log(f"{ladder.name} beta {beta:g}: {records.line(row)}")
+    return row
 
 
 def wider(networks: Mapping[float, dict], beta: float) -> list[dict]:
     """Returns networks of about 3/4, 1/2 and 1/4 of beta, of those that there are."""
-    betas = {min(networks, key=lambda other: abs(other - share * beta)) for share in WIDER}
+    betas = {min(networks, key=lambda other: abs(other - share * beta)) for share in training_step.WIDER}
     return [networks[other] for other in sorted(betas) if other < beta]
 
 
-def train_rung(settings: TrainConfig, system: System, beta: float, parameters: dict, compiled: dict, progress) -> dict:
-    """Returns parameters trained at one beta; `compiled` keeps compiled steps from one call to the next."""
+def train_rung(
+    settings: TrainConfig, system: System, parameters: dict, steps_of: dict, run: app.Run, title: str
+) -> dict:
+    """Returns parameters trained at one beta; `steps_of` keeps compiled steps from one call to the next."""
     key = (settings.steps, settings.anneal, settings.anneal_share)
-    if key not in compiled:
-        compiled[key] = jax.jit(training_step.make_step(settings, system.energy), donate_argnums=0)
-    state = training_step.initial_state(settings, jax.tree.map(jnp.array, parameters))
-    state = state._replace(key=jax.random.fold_in(state.key, round(1e6 * beta)))
-    if settings.averaging:
-        state = state._replace(mean=jax.tree.map(jnp.array, parameters))
-    target = {"beta": jnp.full(1, beta, jnp.float32)}
-    with progress as bar:
-        for done in range(settings.steps):
-            state, metrics = compiled[key](state, target)
+    if key not in steps_of:
+        steps_of[key] = jax.jit(training_step.make_step(settings, system.energy), donate_argnums=0)
+    state = training_step.initial_state(settings, parameters)
+    state = state._replace(key=jax.random.fold_in(state.key, round(1e6 * settings.beta)))
+    state = jax.tree.map(jnp.copy, state)  # whose buffers are donated
+    with run.progress(settings.steps, title) as bar:
+        steps = training_step.trained(steps_of[key], state, settings.beta, settings.steps)
+        for done, (last, metrics) in enumerate(steps):  # noqa: B007
             bar.update(1, **({} if done % 50 else {name: metrics[name] for name in ("loss", "loss_deviation")}))
-    return training_step.evaluated_parameters(settings, state)
+    return training_step.evaluated_parameters(settings, last)

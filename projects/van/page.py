@@ -4,25 +4,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from common.publishing import Headline, Page, origin
-from common.publishing.markdown import Table
+from common.publishing.markdown import Table, escaped
+from common.publishing.numbers import UNKNOWN, formatted, percent, with_error
 from common.publishing.origin import Results
+from kernels.autoregressive.record import NOT_RECORDED, pair, sigmas_off, status_of
 from kernels.autoregressive.reliability import LEVELS
 from projects.van import figures
-from projects.van.records import (
-    NAMES,
-    NOT_RECORDED,
-    UNKNOWN,
-    count_statuses,
-    number_text,
-    off_text,
-    pair,
-    quantity_table,
-    short,
-    sigmas_off,
-    status_of,
-    truth_text,
-    with_error,
-)
+from projects.van.records import NAMES, count_statuses, off_text, quantity_table, reverse_text, truth_text
 
 ROOM = pathlib.Path(__file__).parent
 FULL_TABLES = ("2a", "2b")  # figures with a table for each of their systems
@@ -39,16 +27,6 @@ BEFORE_STATUS = (
 )
 
 
-def is_network(result: Mapping) -> bool:
-    """Whether a result is that of one network at one temperature, by `sample`."""
-    return "network" in result and isinstance(result.get("estimates"), Mapping)
-
-
-def is_ladder(result: Mapping) -> bool:
-    """Whether a result has rows over temperatures by system."""
-    return isinstance(result.get("rows"), Mapping)
-
-
 def headline(results: Results) -> Headline:
     """Returns the front page's row: the largest lattice, the Comment's panel, and how honest error bars are."""
     lines = {"square24": network_line, "figure_comment": panel_line, "coverage": coverage_line}
@@ -62,8 +40,7 @@ def headline(results: Results) -> Headline:
 def network_line(result: Mapping) -> str:
     """Returns ln Z of a network on a lattice with an exact solution, before and after correction."""
     z, off = result["estimates"]["ln_z"], sigmas_off(result["estimates"]["ln_z"], "raw")
-    error = UNKNOWN if z["nis_error"] is None else f"{z['nis_error']:.1g}"
-    text = f"{result['title']}: ln Z {z['nis']:.4f} ± {error}, exact {z['exact']:.4f}"
+    text = f"{result['title']}: ln Z {z['nis']:.4f} ± {formatted(z['nis_error'], '.1g')}, exact {z['exact']:.4f}"
     text += "" if off is None else f" (uncorrected {abs(off):.0f} sigma off)"
     return f"{text}; ESS {result['ess']:.2f}; {count_statuses([result])}"
 
@@ -72,7 +49,7 @@ def panel_line(result: Mapping) -> str:
     """Returns how far off the Comment's panel is before and after correction."""
     ((name, (row,)),) = result["rows"].items()
     raw, nis = (sigmas_off(row["estimates"]["ln_z"], method) for method in ("raw", "nis"))
-    raw, nis = (UNKNOWN if off is None else f"{abs(off):{form}}" for off, form in ((raw, ".0f"), (nis, ".1f")))
+    raw, nis = (formatted(off and abs(off), form) for off, form in ((raw, ".0f"), (nis, ".1f")))
     text = f"the Comment's panel, {name}, beta {row['beta']:g}: ln Z {raw} sigma off uncorrected, {nis} corrected"
     return f"{text}; ESS {row['ess']:.2g}; {count_statuses([row])}"
 
@@ -87,21 +64,21 @@ def coverage_line(result: Mapping) -> str:
         return ""
     alone, mirror = (min(one[evidence] for one in bad) for evidence in ("weights", "mirror"))
     false = max(rows[name]["told"]["samples of p"] for name in GOOD if name in rows)
-    text = (
+    return (
         f"error bars, {result['seeds']} seeds a case: one-sigma bars of good networks hold {percent(min(shares))} to "
+        f"{percent(max(shares))}; false alarms {percent(false)}; unusable results are flagged in at least "
+        f"{percent(mirror)} with a mirror image to look at, in {percent(alone)} by the weights alone"
     )
-    text += f"{percent(max(shares))}; false alarms {percent(false)}; unusable results are flagged in at least "
-    return text + f"{percent(mirror)} with a mirror image to look at, in {percent(alone)} by the weights alone"
 
 
-def summary_table(results: Sequence[Mapping]) -> Table:
+def summary_table(ladders: Sequence[Mapping]) -> Table:
     """Returns columns and rows: a row a ladder of temperatures."""
     columns = [
         "figure", "system", "network and training", "temperatures", "ESS", "ln Z within 1, 2, 3 sigma", "largest error",
         "status",
     ]  # fmt: skip
     rows = []
-    for result in filter(is_ladder, results):
+    for result in ladders:
         for name, each in result["rows"].items():
             ln_z = [row["estimates"]["ln_z"] for row in each]
             off = [sigmas_off(z, "nis") for z in ln_z if "exact" in z]
@@ -117,30 +94,17 @@ def summary_table(results: Sequence[Mapping]) -> Table:
     return columns, rows
 
 
-def network_parts(result: Mapping) -> list[str | Table]:
-    """Returns a paragraph and a table for a single network: every quantity before and after correction."""
-    columns, rows = quantity_table(result)
-    return [described(result), (columns, [[escaped(name), *cells] for name, *cells in rows])]
-
-
-def escaped(text: str) -> str:
-    """Returns a text for a cell of Markdown."""
-    return text.replace("|", "\\|")
-
-
 def described(result: Mapping) -> str:
     """Returns what is said of a network above its table."""
     ess = f"ESS {result['ess']:.3f}"
     if "network_ess" in result:
         ess += f" of the mean, {result['network_ess']:.3f} of the network alone"
     text = f"**{result['title'][0].upper()}{result['title'][1:]}**: {result['network']}. {ess}; acceptance "
-    text += f"{result['acceptance']:.2f}, integrated time of \\|M\\| {short(result['integrated_time'], 1)} steps; "
-    text += f"peak memory {result['peak_mebibytes']} MiB."
-    if "reverse_ln_z" in result:
-        text += f" ln Z from Swendsen-Wang's samples (reverse): {with_error(*pair(result, 'reverse_ln_z'))}."
-    status = status_of(result)
+    time, status = formatted(result["integrated_time"], ".1f"), status_of(result)
+    text += f"{result['acceptance']:.2f}, integrated time of \\|M\\| {time} steps; "
+    text += f"peak memory {result['peak_mebibytes']} MiB." + reverse_text(result)
     text += f" Status: **{status['level']}**" + (f" ({'; '.join(status['reasons'])})" if status["reasons"] else "")
-    text += f", k-hat {short(result['k_hat'])}." if "k_hat" in result else ", k-hat not recorded."
+    text += f", k-hat {formatted(result['k_hat'])}." if "k_hat" in result else ", k-hat not recorded."
     if "resumed" in result:
         resumed = result["resumed"]
         after = ", ".join(f"{count:,}" for count in resumed["resumed_after"])
@@ -157,8 +121,8 @@ def temperature_table(rows: Sequence[Mapping], names: Sequence[str]) -> Table:
         columns += [escaped(NAMES[name]) + by, "corrected (sigma off)"]
     cells = []
     for row in sorted(rows, key=lambda row: row["beta"]):
-        alone = row.get("network_ess", row["ess"])
-        cells.append([f"{row['beta']:g}", short(row["ess"]), number_text(alone), status_of(row)["level"]])
+        alone = formatted(row.get("network_ess", row["ess"]), ".2g")
+        cells.append([f"{row['beta']:g}", formatted(row["ess"]), alone, status_of(row)["level"]])
         for values in (row["estimates"][name] for name in names):
             truth = truth_text(values).removesuffix(" (Swendsen-Wang)")
             cells[-1] += [truth, f"{with_error(*pair(values, 'nis'))} ({off_text(values, 'nis')})"]
@@ -187,11 +151,6 @@ def coverage_table(rows: Mapping[str, Mapping], method: str) -> Table:
     return columns, cells
 
 
-def percent(share: float | None) -> str:
-    """Returns "68.3 %"; a dash for what is not known."""
-    return UNKNOWN if share is None else f"{100 * share:.1f} %".replace(".0 %", " %")
-
-
 def coverage_parts(result: Mapping) -> list[str | Table]:
     """Returns what the README shows of a published coverage."""
     rows, seeds, first = result["coverage"], result["seeds"], result["first_seed"]
@@ -211,8 +170,12 @@ def coverage_parts(result: Mapping) -> list[str | Table]:
 
 def sections(results: Results) -> list[str | Table]:
     """Returns what README.md shows of all results."""
-    networks, ladders = (list(filter(kind, results.values())) for kind in (is_network, is_ladder))
-    parts = [part for result in networks for part in network_parts(result)]
+    networks = [result for result in results.values() if "network" in result]
+    ladders = [result for result in results.values() if isinstance(result.get("rows"), Mapping)]
+    parts = []
+    for result in networks:
+        columns, rows = quantity_table(result)
+        parts += [described(result), (columns, [[escaped(name), *cells] for name, *cells in rows])]
     if networks:
         parts.append("Each ± is one standard error; all but ln Z, c_v, chi and Binder's ratio are per site.")
     rows = [*networks, *(row for result in ladders for each in result["rows"].values() for row in each)]

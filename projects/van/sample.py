@@ -6,36 +6,28 @@ over a window of others. The same samples come in the same order, whatever was i
 """
 
 import dataclasses
-import itertools
-import json
 import pathlib
-import resource
-import time
-import warnings
+from typing import Any
 
 import jax
 import numpy as np
 
-from common import app, config, files, mesh
-from common import config as config_lib
-from common.training import supervised
-from common.training.checkpoint import Checkpointer
+from common import app, config, memory, mesh
+from common.study import finished
+from common.training import accumulation
 from kernels import autoregressive
-from kernels.autoregressive import Evidence, Proposal, SpinEstimates, accumulate, finalise, log_weights, record, stream
+from kernels.autoregressive import Proposal, accumulate
 from kernels.autoregressive import estimates as estimation
-from kernels.autoregressive.evidence import truths
-from kernels.autoregressive.record import window_record
-from kernels.autoregressive.thermodynamics import SPINS, spin_derived, spin_numbers
-from kernels.ising import System
-from projects.van import figures, plots, records, systems, train, weights
-from projects.van.config import TrainConfig, network_of
+from kernels.autoregressive.record import window_records
+from projects.van import figures, plots, records, systems, weights
+from projects.van.config import EstimateConfig, TrainConfig, network_of
 from projects.van.page import page
 
 SINGLE = 20_000  # samples of the network itself, beside those of its mean over symmetries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleConfig:
+class SampleConfig(EstimateConfig):
     """Which network, how many samples, at which temperatures."""
 
     checkpoint: str = config.field(config.REQUIRED, "run directory of train; it may be unfinished")
@@ -45,17 +37,6 @@ class SampleConfig:
         None, "inverse temperature of the estimates (none: that of the training)", minimum=0
     )
     window: tuple[float, ...] = config.field((), "further inverse temperatures, reached by reweighting", minimum=0)
-    images: int = config.field(
-        1,
-        "average the network over so many symmetries (sign, shifts, reflections): the same number of passes",
-        minimum=1,
-    )
-    defended: bool = config.field(
-        False, "the estimates are of a mixture with the networks of lower beta that train --defended has left"
-    )
-    defence: tuple[str, ...] = config.field(
-        (), "run directories or weight files of other networks for that mixture, such as trainings at a lower beta"
-    )
     same_as: str | None = config.field(
         None, "run directory of the same command, uninterrupted: compare every number with its result", identity=False
     )
@@ -66,45 +47,30 @@ class SampleConfig:
     checkpoint_seconds: float = config.field(60.0, "at most so long between two checkpoints", minimum=0, identity=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is sampled: the proposal, for a system at beta, from a key, so many samples at a time."""
-
-    proposal: Proposal
-    system: System
-    beta: float
-    key: jax.Array
-    chunk: int
-
-
 def main(settings: SampleConfig, run: app.Run) -> dict:
     """Samples, and returns what goes to `result.json`."""
     if not mesh.is_single_process():
         raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
     stamp = page.stamp() if settings.publish else None  # what cannot be published stops before the work
-    trained, parameters = load(settings.checkpoint)
-    run.inputs(weights.path_of(settings.checkpoint))
+    trained, parameters = load(settings.checkpoint, run)
     system, network = systems.create(trained), network_of(trained)
     laws = [autoregressive.network_law(each, network) for each in [parameters, *defence_of(settings, network, run)]]
     beta = trained.beta if settings.beta is None else settings.beta
-    proposal = Proposal(laws, system.images(settings.images))
-    task = Task(proposal, system, beta, jax.random.key(settings.seed), settings.chunk)
-    sums, others, seconds = draw(settings, run, task)
-    estimates = estimation.finish(sums, proposal, system, beta, key=task.key, chunk=settings.chunk)
-    estimates = dataclasses.replace(estimates, single=network_alone(settings, task, estimates))
-    result = record(estimates)
-    run.table("estimates", *records.table(result, "Estimates and the exact solution"))
-    if run.is_main:
-        spins = autoregressive.sample(parameters, network, task.key, 8, 8)[0]
-        plots.draw_run(run, estimates, system.unfold(np.asarray(spins)))
-        print(records.line(result))
+    proposal, key = Proposal(laws, system.images(settings.images)), jax.random.key(settings.seed)
+    stream = {"key": key, "chunk": settings.chunk}
+    (sums, others), rate = draw(settings, run, proposal=proposal, system=system, beta=beta, **stream)
+    estimates = estimation.finish(sums, proposal, system, beta, **stream)
+    estimates = estimation.with_first_law(estimates, proposal, system, n=min(settings.samples, SINGLE), **stream)
+    spins = autoregressive.sample(parameters, network, key, 8, 8)[0]
+    result = plots.draw_run(run, estimates, system.unfold(np.asarray(spins)))
     result |= {"system": system.title, "beta": beta}
     if settings.window:
-        result["window"] = window_rows(settings, others, task, accumulate.entropy(sums))
+        options = {"key": key, "count": min(settings.chunk, sums.n), "entropy": accumulate.entropy(sums)}
+        result["window"] = window_records(others, settings.window, proposal, system, **options)
         run.table("window", *records.window_table(result["window"], "Reweighted to other beta"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if settings.publish and run.is_main:
-        resumed = {} if settings.same_as is None else {"resumed": compare(result, settings.same_as, run)}
+    peak = memory.peak_mebibytes()
+    if settings.publish:
+        resumed = {} if settings.same_as is None else {"resumed": comparison(result, settings.same_as, run)}
         about = {
             "title": f"{system.title}, beta {beta:g}, {settings.samples:,} samples",
             "network": figures.network_text(trained, folded=trained.fold, images=settings.images, mixture=len(laws)),
@@ -113,9 +79,16 @@ def main(settings: SampleConfig, run: app.Run) -> dict:
         pictures = {f"_{name}": run.plots / f"{name}.png" for name in ("correction", "weights", "chain")}
         page.write(settings.publish, result | resumed | about, pictures)
     # Neither follows from the flags: a resumed run has other ones.
-    run.note(peak_mebibytes=round(peak), samples_per_second=seconds)
-    run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {seconds:.0f} samples/s" if seconds else ""))
+    run.note(peak_mebibytes=round(peak), samples_per_second=rate)
+    run.log(f"peak memory of the process {peak:.0f} MiB" + (f", {rate:.0f} samples/s" if rate else ""))
     return result
+
+
+def comparison(result: dict, folder: str, run: app.Run) -> dict:
+    """Returns how many numbers of a result are unlike those of another run's, and where this run was resumed."""
+    counts = {"resumed_after": run.meta().get("resumed_after", [])} | finished.compare(result, folder, "same_as")
+    run.log("{numbers} numbers, resumed after {resumed_after}: {unequal} unlike ".format(**counts) + folder)
+    return counts
 
 
 def defence_of(settings: SampleConfig, network: autoregressive.Network, run: app.Run) -> list[dict]:
@@ -133,10 +106,10 @@ def defence_of(settings: SampleConfig, network: autoregressive.Network, run: app
                 "or name other trainings by --defence=RUN,..."
             )
         sources += map(str, own)
-    return [train.load_input(network, source, "defence", run) for source in sources]
+    return [weights.load(network, source, "defence", run) for source in sources]
 
 
-def load(folder: str) -> tuple[TrainConfig, dict]:
+def load(folder: str, run: app.Run) -> tuple[TrainConfig, dict]:
     """Returns the flags and the parameters of a training's run directory.
 
     Raises:
@@ -145,88 +118,27 @@ def load(folder: str) -> tuple[TrainConfig, dict]:
     path = pathlib.Path(folder)
     if not (path / "flags.txt").is_file() or not (path / weights.FILE).is_file():
         raise ValueError(f"--checkpoint={folder}: expected a run directory of train with {weights.FILE} in it")
-    trained = config_lib.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
-    return trained, weights.load(network_of(trained), path)
+    trained = config.parse(["train", f"--flagfile={path / 'flags.txt'}"], TrainConfig)[0]
+    return trained, weights.load(network_of(trained), path, "checkpoint", run)
 
 
-def draw(settings: SampleConfig, run: app.Run, task: Task):
-    """Returns (sums, streams of the window, samples a second), going on from the newest checkpoint."""
-    pilot = next(estimation.sample_chunks(**vars(task), n=settings.chunk))[0]
-    origin = pilot.weighted.origin
-    state = accumulate.init(origin), tuple(stream.init(len(origin), origin) for _ in settings.window)
-    checkpointer = Checkpointer(run.checkpoints)
-    if restored := checkpointer.restore_latest(state):
-        _, state = restored
-        run.log(f"resumed after {state[0].n:,} of {settings.samples:,} samples")
-        run.note(resumed_after=[*run.meta().get("resumed_after", []), state[0].n])
-    sums, others = state
-    first = sums.n
-    start = saved_at = time.monotonic()
-    with supervised.Termination(True) as termination, run.progress(settings.samples, "samples", first) as progress:
-        chunks = estimation.sample_chunks(**vars(task), n=settings.samples, sums=sums)
-        for sums, (log_q, energy, m) in chunks:
-            numbers = spin_numbers(energy, m)
-            others = tuple(
-                stream.update(other, log_weights(log_q, energy, beta), numbers)
-                for beta, other in zip(settings.window, others, strict=True)
-            )
-            progress.update(len(log_q))
-            stops = termination.after(sums.n)
-            if sums.n == settings.samples or stops or time.monotonic() - saved_at >= settings.checkpoint_seconds:
-                checkpointer.save(sums.n, (sums, others))
-                saved_at = time.monotonic()
-            if stops and sums.n < settings.samples:
-                raise app.Preempted(f"SIGTERM: checkpoint written after {sums.n:,} of {settings.samples:,} samples")
-    count = sums.n - first
-    return sums, others, round(count / (time.monotonic() - start), 1) if count else None
+def draw(settings: SampleConfig, run: app.Run, **options: Any) -> tuple[estimation.Window, float | None]:
+    """Returns ((sums, streams of the window), samples a second), going on from the newest checkpoint.
 
-
-def network_alone(settings: SampleConfig, task: Task, estimates: SpinEstimates):
-    """Returns the estimates of the network itself, to stand beside those of its mixture or mean over symmetries; None
-    where it stands alone."""
-    if task.proposal.is_single:
-        return None
-    count = min(settings.samples, SINGLE)
-    single = dataclasses.replace(task, proposal=Proposal(task.proposal.laws[:1]), chunk=min(settings.chunk, count))
-    *_, (sums, _) = estimation.sample_chunks(**vars(single), n=count)
-    return estimation.of_single(sums, task.beta, task.system.sites, estimates.exact, estimates.corrected)
-
-
-def compare(result: dict, folder: str, run: app.Run) -> dict:
-    """Returns how many numbers of a result differ from those of another run's, and where this run was resumed.
-
-    Raises:
-      ValueError: the other run has not finished.
+    Args:
+      settings, run: how many, and where checkpoints go.
+      options: proposal, system, beta, key and chunk of `sample_chunks`.
     """
-    other = files.read_json(pathlib.Path(folder) / "result.json")
-    if other is None:
-        raise ValueError(f"--same_as={folder}: expected a finished run, with result.json")
-    ours, theirs = (json.dumps(files.clean(each), sort_keys=True, indent=0).splitlines() for each in (result, other))
-    comparison = {
-        "resumed_after": run.meta().get("resumed_after", []),
-        "numbers": sum(any(c.isdigit() for c in line.split(":")[-1]) for line in ours),
-        "unequal": sum(a != b for a, b in itertools.zip_longest(ours, theirs)),
-    }
-    run.log("{numbers} numbers, resumed after {resumed_after}: {unequal} unlike ".format(**comparison) + folder)
-    return comparison
-
-
-def window_rows(settings: SampleConfig, others, task: Task, entropy: float | None) -> list[dict]:
-    """Returns a row for each beta of the window: its status, estimates, and the exact values where there are any.
-
-    What the network lost is lost at each of them, so that its mirror image is looked at here, too.
-    """
-    rows, system = [], task.system
-    count = min(settings.chunk, settings.samples)
-    for beta, other in zip(settings.window, others, strict=True):
-        exact = system.exact(beta)
-        mirror = estimation.first_mirror_image(task.proposal, system, beta, task.key, count)
-        evidence = Evidence(entropy, 2.0**system.sites, truths(exact), mirror=mirror)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # each row has its status
-            weighted = finalise(other, SPINS, spin_derived(beta, system.sites), evidence)
-        rows.append(window_record(beta, weighted, exact))
-    return rows
+    options["betas"] = settings.window
+    return accumulation.accumulate(
+        run,
+        lambda window: estimation.window_chunks(**options, n=settings.samples, window=window),
+        estimation.begin_window(**options),
+        lambda window: window[0].n,
+        settings.samples,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        description="samples",
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 The verbs do the same with flags, run directories and resuming: `--system=MODULE:FUNCTION` names an energy for them.
 """
 
-import dataclasses
-import difflib
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from common import config
 from common.runs import run_directory
 from kernels.autoregressive import SpinEstimates
 from kernels.ising.systems import of_energy
-from projects.van import systems, train
+from projects.van import systems, train, weights
 from projects.van.config import TrainConfig, network_of
 
 
@@ -54,21 +52,15 @@ def solve(
     """
     if samples < 2:
         raise ValueError(f"samples={samples}: errors need at least 2")
-    names = [item.name for item in dataclasses.fields(TrainConfig)]
-    for name in flags:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            advice = f"did you mean {near[0]}?" if near else "`python -m projects.van.train --help` lists them"
-            raise ValueError(f"{name}={flags[name]!r} is no flag of train; {advice}")
-    settings = TrainConfig(rows=rows, columns=columns, beta=beta, system="projects.van.solve:solve", **flags)
-    settings = config.validate(settings)
+    lattice = {"rows": rows, "columns": columns, "system": "projects.van.solve:solve"}
+    settings = config.from_keywords(TrainConfig, "train", beta=beta, **lattice, **flags)
     network = network_of(settings)
     system = of_energy(energy, network.rows, network.columns)
     systems.check_symmetry(settings, system)
     system.images(settings.images)  # what cannot be done stops before the training
     with tempfile.TemporaryDirectory() as folder:
         run = run_directory.open_for_test(pathlib.Path(run_dir or folder))
-        defence = [train.load_input(network, path, "defence", run) for path in settings.defence]
+        defence = [weights.load(network, path, "defence", run) for path in settings.defence]
         parameters, wider = train.fit(settings, system, run)
         estimates = train.estimate(settings, system, [parameters, *defence, *wider], samples, run)
         run.close()

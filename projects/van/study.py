@@ -7,17 +7,17 @@ puts result and pictures into the project's `results/`.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 from common import app, config, publishing
+from common.publishing import verdicts
 from common.runs import provenance
 from common.study.parts import part
 from kernels import autoregressive
 from kernels.autoregressive import calibration
-from kernels.autoregressive.reliability import LEVELS
+from kernels.autoregressive.record import status_of
 from kernels.ising import energies
 from kernels.ising.inverse import EXPANSIONS, exact_correlations, expansions
 from projects.van import coverage, figures, inverse_ising, page, plots, records, weights
@@ -79,48 +79,33 @@ def temperatures(settings: StudyConfig, run: app.Run) -> tuple[dict, dict]:
     """Returns (result, pictures) of a figure over temperatures."""
     ladders = figures.ladders(settings.figure, settings.scale)
     figure, start = figures.OVER_BETA[settings.figure], None
+    caption = f"{figure.title}. Bars: one standard error, mostly smaller than the dots."
     if settings.start_from is not None:
-        run.inputs(weights.path_of(settings.start_from))
-        start = weights.load(network_of(ladders[0].settings), settings.start_from, "start_from")
+        start = weights.load(network_of(ladders[0].settings), settings.start_from, "start_from", run)
     rows, pictures = {}, {}
     for ladder in ladders:
         rows[ladder.name] = climb(ladder, run, start)
-        for suffix, drawing in draw(figure, ladder, rows[ladder.name]).items():
+        points = sorted(rows[ladder.name], key=lambda row: row["beta"])
+        size = (ladder.settings.rows, ladder.settings.columns or ladder.settings.rows)
+        title = figure.title + (f" ({size[0]} x {size[1]})" if size[0] > 1 else "")
+        for suffix, names in figure.quantities.items():
             name = ladder.name + suffix
-            caption = f"{figure.title}. Bars: one standard error, mostly smaller than the dots."
-            pictures[f"_{name}"] = run.plot(name, drawing, caption)
+            plots.against_beta(run, name, caption, points, title, names, figures.curves(ladder))
+            pictures[f"_{name}"] = run.plots / f"{name}.png"
         run.table(ladder.name, *page.temperature_table(rows[ladder.name], figure.columns), figure.title)
     if settings.figure == "3":
-        pictures["_overlaps"] = overlaps(ladders[0], run)
-    for name, row in [(name, row) for name, each in rows.items() for row in each]:
-        print(f"{name} beta {row['beta']:g}: {records.line(row)}")
+        plots.overlaps(run, overlaps(ladders[0], run))
+        pictures["_overlaps"] = run.plots / "overlaps.png"
+    places = {f"{name}, beta {row['beta']:g}": row for name, each in rows.items() for row in each}
+    for place, row in places.items():
+        print(f"{place}: {records.line(row)}")
     networks = {ladder.name: figures.description(ladder, settings.start_from is not None) for ladder in ladders}
-    return {"status": worst_of(rows), "networks": networks, "rows": rows}, pictures
+    status = verdicts.worst({place: status_of(row) for place, row in places.items()})
+    return {"status": status, "networks": networks, "rows": rows}, pictures
 
 
-def worst_of(rows: Mapping[str, list[dict]]) -> dict:
-    """Returns the status of a figure: the worst of its points, each reason with its place."""
-    levels, reasons = {"trusted": 0}, []
-    for name, each in rows.items():
-        for row in each:
-            status = records.status_of(row)
-            levels[status["level"]] = levels.get(status["level"], 0) + 1
-            reasons += [f"{name}, beta {row['beta']:g}: {reason}" for reason in status["reasons"]]
-    level = max(levels, key=lambda level: (levels[level] > 0, LEVELS.index(level)))
-    return {"level": level, "reasons": reasons, "points": levels}
-
-
-def draw(figure: figures.Figure, ladder: Ladder, rows: list[dict]) -> dict:
-    """Returns the pictures of one ladder, by the end of their names."""
-    ordered = sorted(rows, key=lambda row: row["beta"])
-    size = (ladder.settings.rows, ladder.settings.columns or ladder.settings.rows)
-    title = figure.title + (f" ({size[0]} x {size[1]})" if size[0] > 1 else "")
-    exact, bulk = figures.exact_curves(ladder), figures.bulk_curves(ladder)
-    return {end: plots.against_beta(ordered, exact, title, names, bulk) for end, names in figure.quantities.items()}
-
-
-def overlaps(ladder: Ladder, run: app.Run):
-    """Writes the picture of overlaps with the two patterns at the ends of a ladder; returns its path."""
+def overlaps(ladder: Ladder, run: app.Run) -> dict[float, np.ndarray]:
+    """Returns beta to the overlaps [samples, 2] with the two patterns, at the ends of a ladder."""
     network = network_of(ladder.settings)
     n = network.rows * network.columns
     patterns = energies.orthogonal_patterns(n, ladder.settings.system_seed)
@@ -129,8 +114,7 @@ def overlaps(ladder: Ladder, run: app.Run):
         parameters = weights.load(network, ladder.weights(run, beta))
         spins = autoregressive.sample(parameters, network, jax.random.key(7), 2000, 1000)[0]
         by_beta[beta] = np.asarray(spins, np.float64).reshape(-1, n) @ patterns.T / n
-    caption = "Overlaps of samples with the two patterns: disordered at high temperature, four ordered phases at low."
-    return run.plot("overlaps", plots.overlaps(by_beta), caption)
+    return by_beta
 
 
 def panel(ladders: list[Ladder], run: app.Run) -> tuple[dict, dict]:
@@ -141,10 +125,11 @@ def panel(ladders: list[Ladder], run: app.Run) -> tuple[dict, dict]:
         (row,) = climb(ladder, run, start)
         start = weights.load(network_of(ladder.settings), ladder.weights(run, ladder.betas[-1]))
     caption = f"{row['steps']} steps, ESS {row['ess']:.3f}: differences from the exact value. Bars: one standard error."
-    picture = run.plot("comment", plots.comparison(row["estimates"]), caption)
+    plots.comparison(run, "comment", caption, row["estimates"])
     run.table("comment", *records.table(row, "Before and after correction"))
     print(f"beta {row['beta']:g}: {records.line(row)}")
-    return {"status": records.status_of(row), "rows": {ladders[-1].name: [row]}, "panel": True}, {"": picture}
+    result = {"status": status_of(row), "rows": {ladders[-1].name: [row]}, "panel": True}
+    return result, {"": run.plots / "comment.png"}
 
 
 def couplings(settings: Reconstruction, run: app.Run) -> tuple[dict, dict]:
@@ -156,7 +141,7 @@ def couplings(settings: Reconstruction, run: app.Run) -> tuple[dict, dict]:
         with run.progress(settings.steps, f"couplings at beta {beta:g}") as progress:
             estimates = {"network": inverse_ising.reconstruct(C, beta, settings, progress.update)}
         estimates |= expansions(C, beta)
-        return {"beta": beta} | {name: root_mean_square(J - each) for name, each in estimates.items()}
+        return {"beta": beta} | {name: np.sqrt(np.mean(np.square(J - each))) for name, each in estimates.items()}
 
     rows = []
     for beta in settings.betas:
@@ -165,13 +150,8 @@ def couplings(settings: Reconstruction, run: app.Run) -> tuple[dict, dict]:
     columns = ["beta", "network", *EXPANSIONS]
     cells = [[row[name] for name in columns] for row in rows]
     run.table("errors", columns, cells, "Error of couplings (root mean square)")
-    picture = run.plot("inverse", plots.inverse(rows, EXPANSIONS), "Error of the couplings, over temperature.")
-    return {"setting": dataclasses.asdict(settings), "rows": rows}, {"": picture}
-
-
-def root_mean_square(values: np.ndarray) -> float:
-    """Returns the root of the mean square over all entries."""
-    return float(np.sqrt(np.mean(np.square(values))))
+    plots.inverse(run, rows, EXPANSIONS)
+    return {"setting": dataclasses.asdict(settings), "rows": rows}, {"": run.plots / "inverse.png"}
 
 
 def error_bars(settings: Calibration, run: app.Run) -> dict:
@@ -190,14 +170,9 @@ def error_bars(settings: Calibration, run: app.Run) -> dict:
 def calibrate(name: str, settings: Calibration, run: app.Run) -> dict:
     """Returns the calibration of a case."""
     case = coverage.CASES[name]()
+    seeds = range(FIRST_SEED, FIRST_SEED + settings.seeds)
     with run.progress(settings.seeds, name) as progress:
-
-        def seeds():
-            for seed in range(FIRST_SEED, FIRST_SEED + settings.seeds):
-                yield seed
-                progress.update(1)
-
-        return calibration.calibration(case, seeds(), case.samples or settings.samples)
+        return calibration.calibration(case, progress.over(seeds), case.samples or settings.samples)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """From flags to a system of kernels/ising: its energy, its symmetries, its exact solution where there is one."""
 
 import dataclasses
-import importlib
 
 import numpy as np
 
-from common import weight_files
+from common import config, weight_files
 from kernels.ising import System, energies, systems
 from projects.van.config import TrainConfig
 
@@ -33,7 +32,8 @@ def create(settings: TrainConfig) -> System:
     elif settings.system.endswith(".npz"):
         system = from_file(settings.system, n)
     else:
-        system = from_function(settings.system, rows, columns)
+        energy = config.imported("system", settings.system)
+        system = systems.of_energy(energy, rows, columns, settings.system)
     check_symmetry(settings, system)
     return dataclasses.replace(system, rows=rows, columns=columns)
 
@@ -76,19 +76,3 @@ def from_file(path: str, n: int) -> System:
     if spins != n:
         raise ValueError(f"{path} has couplings of {spins} spins, the network {n}: give --rows=1 --columns={spins}")
     return systems.pairwise(arrays["J"].astype(np.float64), arrays.get("h"), path)
-
-
-def from_function(name: str, rows: int, columns: int) -> System:
-    """Returns the system of a user's energy, "module:function", spins [n, rows, columns] to [n].
-
-    Raises:
-      ValueError: it cannot be imported, or gives no energies.
-    """
-    module, _, function = name.partition(":")
-    try:
-        energy = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"--system={name}: expected MODULE:FUNCTION that can be imported from here ({error})"
-        ) from None
-    return systems.of_energy(energy, rows, columns, name)

@@ -9,34 +9,29 @@ import time
 import jax
 import numpy as np
 
-from common import app, mesh
+from common import app, mesh, weight_files
 from common.training import supervised
 from kernels import autoregressive
-from kernels.autoregressive import Proposal, SpinEstimates, network_law, record
+from kernels.autoregressive import Proposal, SpinEstimates, network_law
 from kernels.ising import System
+from kernels.ising.systems import check_energies
 from projects.van import systems, training_step, weights
 from projects.van.config import TrainConfig, network_of
-
-RANDOM_STATES = 4096  # that an energy is looked at where a training has failed
 
 
 def main(settings: TrainConfig, run: app.Run) -> dict:
     """Trains, writes the weights and pictures, and returns what goes to `result.json`."""
-    from projects.van import plots, records
+    from projects.van import plots
 
     system, network = systems.create(settings), network_of(settings)
     system.images(settings.images)  # what cannot be done stops before the training
-    defence = [load_input(network, source, "defence", run) for source in settings.defence]
+    defence = [weights.load(network, source, "defence", run) for source in settings.defence]
     parameters, wider = fit(settings, system, run)
     spins = autoregressive.sample(parameters, network, jax.random.key(settings.seed + 1), 16, 16)[0]
     estimates = estimate(settings, system, [parameters, *defence, *wider], settings.final_samples, run)
     final = training_step.final_beta(settings)
-    result = record(estimates)
-    run.table("estimates", *records.table(result, "Estimates and the exact solution"))
-    if run.is_main:
-        plots.draw_run(run, estimates, system.unfold(np.asarray(spins)), settings)
-        print(records.line(result))
-        print(f"trained up to beta {final:.6g} of {settings.beta:g}")
+    result = plots.draw_run(run, estimates, system.unfold(np.asarray(spins)), settings)
+    print(f"trained up to beta {final:.6g} of {settings.beta:g}")
     return result | {"system": system.title, "beta": settings.beta, "final_beta": final}
 
 
@@ -95,13 +90,7 @@ def starting_parameters(settings: TrainConfig, run: app.Run) -> dict:
     network = network_of(settings)
     if settings.start_from is None:
         return weights.fresh(network, settings.seed)
-    return load_input(network, settings.start_from, "start_from", run)
-
-
-def load_input(network: autoregressive.Network, source: str, flag: str, run: app.Run) -> dict:
-    """Returns `weights.load`, and notes the file as an input of the run."""
-    run.inputs(weights.path_of(source))
-    return weights.load(network, source, flag)
+    return weights.load(network, settings.start_from, "start_from", run)
 
 
 def make_evaluate(settings: TrainConfig, system: System, run: app.Run):
@@ -112,16 +101,16 @@ def make_evaluate(settings: TrainConfig, system: System, run: app.Run):
 
     def evaluate(state: training_step.State) -> dict:
         parameters = training_step.evaluated_parameters(settings, state)
-        if run.is_main:
-            weights.save(run.path / weights.FILE, parameters)
-            for k, wider in enumerate(state.wider):
-                weights.save(run.path / weights.WIDER_FILE.format(k), wider)
+        weight_files.save_tree(run.path / weights.FILE, parameters)
+        for k, wider in enumerate(state.wider):
+            weight_files.save_tree(run.path / weights.WIDER_FILE.format(k), wider)
         spins, log_q = autoregressive.sample(
             parameters, network, jax.random.fold_in(key, state.done), n, settings.chunk or min(n, settings.batch_size)
         )
         energy = np.asarray(system.energy(spins), np.float64)
         if not np.isfinite(np.asarray(log_q)).all() or (np.isnan(energy) | np.isneginf(energy)).any():
-            raise ValueError(why_diverged(system, spins))
+            check_energies(system, spins)
+            raise ValueError("training diverged: log-probabilities are not finite; lower --learning_rate")
         log_w = autoregressive.log_weights(log_q, energy, settings.beta)
         allowed = log_w[np.isfinite(log_w)]
         if not len(allowed):
@@ -138,26 +127,6 @@ def make_evaluate(settings: TrainConfig, system: System, run: app.Run):
         }
 
     return evaluate
-
-
-def why_diverged(system: System, spins: jax.Array) -> str:
-    """Returns why a training has come to numbers that are not finite: its rate, or an energy that is nan or -inf.
-
-    Args:
-      system: what is learned.
-      spins: the last samples [n, rows, columns]; random states are looked at, too.
-    """
-    random = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (RANDOM_STATES, *spins.shape[1:]))
-    energy = np.concatenate(
-        [np.asarray(system.energy(states), np.float64) for states in (spins, jax.numpy.asarray(random))]
-    )
-    wrong = energy[np.isnan(energy) | np.isneginf(energy)]
-    if len(wrong):
-        return (
-            f"the energy ({system.title}) is {wrong[0]} in {len(wrong)} of {len(energy)} states: expected finite "
-            "numbers, or +inf where a state is forbidden"
-        )
-    return "training diverged: log-probabilities are not finite; lower --learning_rate"
 
 
 if __name__ == "__main__":

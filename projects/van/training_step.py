@@ -8,7 +8,7 @@ allowed sample of the batch and FORBIDDEN nats, which drives the network away fr
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,19 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from common.training import plateau
 from kernels import autoregressive
+from kernels.autoregressive.probability import score_gradient
 from projects.van.config import ANNEAL_SHARE, TrainConfig, network_of
 
 FORBIDDEN = 5.0  # nats above the largest finite loss of a batch
 WIDER = (0.25, 0.5, 0.75)  # shares of beta, on the way to which a defended training keeps its network
-
-
-class Plateau(NamedTuple):
-    """Where the loss stalls the rate falls. Attributes: rate, best loss so far, steps since it."""
-
-    rate: jax.Array
-    best: jax.Array
-    waited: jax.Array
 
 
 class State(NamedTuple):
@@ -38,7 +32,7 @@ class State(NamedTuple):
     parameters: Any
     mean: Any
     optimizer: Any
-    plateau: Plateau
+    plateau: plateau.Plateau
     key: jax.Array
     done: jax.Array
     wider: tuple = ()
@@ -46,12 +40,11 @@ class State(NamedTuple):
 
 def initial_state(settings: TrainConfig, parameters: dict) -> State:
     """Returns the state before the first step."""
-    rate = jnp.float32(settings.learning_rate)
     return State(
         parameters,
         parameters if settings.averaging else {},
         make_optimizer(settings).init(parameters),
-        Plateau(rate, jnp.float32(jnp.inf), jnp.int32(0)),
+        plateau.initial(settings.learning_rate),
         jax.random.key(settings.seed),
         jnp.int32(0),
         (parameters,) * len(WIDER) if settings.defended else (),
@@ -95,27 +88,15 @@ def final_beta(settings: TrainConfig) -> float:
     return float(settings.beta * annealing(settings, steps_in_all(settings), np))
 
 
-def rate_at(settings: TrainConfig, plateau: Plateau, done) -> jax.Array:
+def rate_at(settings: TrainConfig, plateau_rate: jax.Array, done) -> jax.Array:
     """Returns the learning rate of the step after `done` steps."""
-    rate = plateau.rate if settings.schedule == "plateau" else jnp.float32(settings.learning_rate)
+    rate = plateau_rate if settings.schedule == "plateau" else jnp.float32(settings.learning_rate)
     done = jnp.asarray(done, jnp.float32)  # in 64-bit mode, too
     if settings.schedule == "cosine":
         rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(done / settings.steps, 1.0)))
     if settings.warmup:
         rate = rate * jnp.minimum((done + 1.0) / settings.warmup, 1.0)
     return rate
-
-
-def next_plateau(settings: TrainConfig, plateau: Plateau, loss) -> Plateau:
-    """Returns the plateau after a step with this mean loss."""
-    factor, patience, threshold, least = settings.plateau
-    loss = jnp.asarray(loss, plateau.best.dtype)  # float32 in 64-bit mode, too: a state keeps its types
-    better = loss < plateau.best - threshold * jnp.abs(plateau.best) * jnp.isfinite(plateau.best)
-    better = better | ~jnp.isfinite(plateau.best)
-    waited = jnp.where(better, jnp.int32(0), plateau.waited + 1)
-    lowered = waited > patience
-    rate = jnp.where(lowered, jnp.maximum(plateau.rate * factor, least), plateau.rate)
-    return Plateau(rate, jnp.where(better, loss, plateau.best), jnp.where(lowered, jnp.int32(0), waited))
 
 
 def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -> Callable:
@@ -129,12 +110,6 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
     network, optimizer = network_of(settings), make_optimizer(settings)
     sites, n = network.rows * network.columns, settings.batch_size
 
-    def surrogate(parameters, spins, advantage):
-        """A number whose gradient is that of <l>."""
-        dtype = jnp.dtype(settings.gradient_dtype)
-        cast = jax.tree.map(lambda leaf: leaf.astype(dtype), parameters)
-        return jnp.sum(advantage * autoregressive.log_prob(cast, network, spins).astype(advantage.dtype))
-
     def step(state: State, target: dict):
         key = jax.random.fold_in(state.key, state.done)
         spins, log_q = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
@@ -144,37 +119,40 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
         allowed = jnp.where(forbidden, 0.0, energies)
         loss = finite_loss(log_q + beta * allowed, forbidden)
         advantage = (loss - loss.mean()) / (n - 1)
-        gradient = jax.grad(surrogate)(state.parameters, spins, advantage)
+        gradient = score_gradient(state.parameters, network, spins, advantage, settings.gradient_dtype)
         updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
-        rate = rate_at(settings, state.plateau, state.done)
+        rate = rate_at(settings, state.plateau.rate, state.done)
         parameters = jax.tree.map(lambda p, u: (p - rate * u).astype(p.dtype), state.parameters, updates)
         mean = state.mean
         if settings.averaging:
             # Young means forget faster, so that the first weights do not stay in them.
             decay = jnp.minimum(settings.averaging, (state.done + 1.0) / (state.done + 10.0))
             mean = jax.tree.map(lambda m, p: (decay * m + (1 - decay) * p).astype(m.dtype), mean, parameters)
+        mean_energy = allowed.sum() / jnp.maximum((~forbidden).sum(), 1)
         metrics = {
-            "loss": loss.mean() / sites, "loss_deviation": loss.std(), "energy": mean_allowed(energies) / sites,
+            "loss": loss.mean() / sites, "loss_deviation": loss.std(), "energy": mean_energy / sites,
             "entropy": -log_q.mean() / sites, "beta": beta, "rate": rate, "gradient": optax.tree.norm(gradient),
             "forbidden": forbidden.mean(dtype=jnp.float32),
         }  # fmt: skip
-        plateau = next_plateau(settings, state.plateau, metrics["loss"])
+        stall = plateau.following(state.plateau, metrics["loss"], *settings.plateau)
         wider = wider_networks(settings, state, mean if settings.averaging else parameters)
-        return State(parameters, mean, moments, plateau, state.key, state.done + 1, wider), metrics
+        return State(parameters, mean, moments, stall, state.key, state.done + 1, wider), metrics
 
     return step
+
+
+def trained(step: Callable, state: State, beta: float, steps: int) -> Iterator[tuple[State, dict]]:
+    """Yields (state, metrics) after each of so many steps towards beta."""
+    target = {"beta": np.full(1, beta, np.float32)}
+    for _ in range(steps):
+        state, metrics = step(state, target)
+        yield state, metrics
 
 
 def finite_loss(loss: jax.Array, forbidden: jax.Array) -> jax.Array:
     """Returns the losses [n] with those of forbidden states above the worst of the others; all 0 where none is left."""
     worst = jnp.where(forbidden, -jnp.inf, loss).max()
     return jnp.where(jnp.isneginf(worst), 0.0, jnp.where(forbidden, worst + FORBIDDEN, loss))
-
-
-def mean_allowed(energies: jax.Array) -> jax.Array:
-    """Returns the mean of the finite energies; 0 where there are none."""
-    allowed = ~jnp.isposinf(energies)
-    return jnp.where(allowed, energies, 0.0).sum() / jnp.maximum(allowed.sum(), 1)
 
 
 def wider_networks(settings: TrainConfig, state: State, parameters: dict) -> tuple:

@@ -5,7 +5,8 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from common.training import checkpoint
+from common import weight_files
+from common.runs.run_directory import Run
 from kernels import autoregressive
 from kernels.autoregressive.networks import check_parameters
 
@@ -24,21 +25,20 @@ def path_of(source: str | pathlib.Path) -> pathlib.Path:
     return path / FILE if path.is_dir() else path
 
 
-def load(network: autoregressive.Network, source: str | pathlib.Path, flag: str = "checkpoint") -> dict:
-    """Returns the parameters in a run directory or weight file, every name and shape checked.
+def load(
+    network: autoregressive.Network, source: str | pathlib.Path, flag: str = "checkpoint", run: Run | None = None
+) -> dict:
+    """Returns the parameters in a run directory or weight file, every name and shape checked; an input of the run.
 
     Raises:
       FileNotFoundError: there is none.
       ValueError: they do not fit the network (PixelCNN's fit any lattice, MADE's only their own); the flag is named.
     """
-    parameters = checkpoint.load_tree(path_of(source))
+    if run is not None:
+        run.inputs(path_of(source))
+    parameters = weight_files.load_tree(path_of(source))
     try:
         check_parameters(parameters, network)
     except ValueError as error:
         raise ValueError(f"--{flag}={source}: {error}") from None
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), parameters)
-
-
-def save(path: pathlib.Path, parameters: dict) -> None:
-    """Writes parameters to a file."""
-    checkpoint.save_tree(path, jax.device_get(parameters))

@@ -200,3 +200,24 @@ def test_a_flagfile_of_another_config_says_what_it_sets(tmp_path):
     path.write_text("--width=wide\n")
     with pytest.raises(config.FlagError, match=r"flags.txt: flag --width=wide: expected a number"):
         config.read_flagfile(path, Renamed)
+
+
+def test_a_config_of_keywords_names_what_it_does_not_know():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Steps:
+        steps: int = config.field(3, "of training", minimum=1)
+
+    assert config.from_keywords(Steps, "train", steps=5) == Steps(steps=5)
+    with pytest.raises(config.FlagError, match="stepz=5 is no flag of train; did you mean steps"):
+        config.from_keywords(Steps, "train", stepz=5)
+    with pytest.raises(config.FlagError, match="xy=1 is no flag of train; `--help` of train lists them"):
+        config.from_keywords(Steps, "train", xy=1)
+    with pytest.raises(config.FlagError, match="--steps=0"):
+        config.from_keywords(Steps, "train", steps=0)
+
+
+def test_what_a_flag_names_is_imported():
+    assert config.imported("energy", "math:sqrt")(4) == 2
+    for name in ("math:no_such_name", "no_such_module:f", "math"):
+        with pytest.raises(config.FlagError, match=f"--energy={name}: expected MODULE:FUNCTION"):
+            config.imported("energy", name)

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from common import memory
+
 PROGRAM = """
 import resource, sys
 import numpy as np
@@ -30,3 +32,10 @@ def test_large_arrays_are_reused():
     assert kept < 100
     if given_back < 100:
         pytest.skip("this system keeps freed memory anyway")
+
+
+def test_the_peak_counts_what_was_freed():
+    before = memory.peak_mebibytes()
+    data = b"x" * (200 << 20)
+    del data
+    assert 1 < before <= memory.peak_mebibytes() < before + 10_000 and memory.peak_mebibytes() >= 200

@@ -45,3 +45,9 @@ def test_a_series_leaves_out_rows_without_a_value():
     rows = [{"step": "1", "loss": "0.5"}, {"step": "2", "loss": ""}, {"step": "3", "loss": "0.25"}]
     steps, values = curves.series(rows, "loss")
     assert steps.tolist() == [1, 3] and values.tolist() == [0.5, 0.25]
+
+
+def test_columns_have_nan_for_what_is_missing():
+    rows = [{"a": 1, "b": None}, {"a": 2.5}]
+    np.testing.assert_array_equal(curves.column(rows, "a"), [1, 2.5])
+    assert np.isnan(curves.column(rows, "b")).all()

@@ -9,6 +9,7 @@ def test_a_table_by_hand():
     assert markdown.table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
         markdown.table(["a", "b"], [[1, 2, 3]])
+    assert markdown.table(["x"], [[markdown.escaped("|M|")]]).endswith("| \\|M\\| |")
 
 
 def test_contents_become_paragraphs():

@@ -181,3 +181,9 @@ def test_progress_on_a_terminal_is_a_bar():
     shown.update(10, loss=0.5)
     shown.close()
     assert "train: 100%" in stream.getvalue() and "loss=0.5" in stream.getvalue()
+
+
+def test_progress_counts_what_is_done_with():
+    progress = metrics.Progress(3, "items", stream=io.StringIO())
+    counts = [progress.done for _ in progress.over("abc")]
+    assert counts == [0, 1, 2] and progress.done == 3

@@ -27,3 +27,19 @@ def test_heavy_weights_are_told():
     assert set(row["methods"]) == set(calibration.METHODS)
     assert set(row["methods"]["delta"]) == set(calibration.QUANTITIES) == set(row["methods"]["jackknife"])
     assert set(row["methods"]["nmcmc"]) == set(calibration.OF_CHAIN) and row["ess"] == pytest.approx(0.02, abs=0.03)
+
+
+def test_truths_of_log_normal_weights():
+    """By quadrature over z: ln Z, U, S, c_v and |M| under p."""
+    deviation, beta, sites, log_q = 3.0, 0.5, 36, -20.0
+    case = calibration.log_normal_case(deviation, beta, sites, log_q)
+    z = np.linspace(-12, 18, 300_001)
+    density = np.exp(-0.5 * (z - deviation) ** 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    E = -(deviation * z + log_q) / beta
+    u = density @ E
+    assert case.truth["u"] == pytest.approx(u / sites)
+    assert case.truth["c_v"] == pytest.approx(beta**2 * (density @ E**2 - u**2) / sites)
+    assert case.truth["abs_m_site"] == pytest.approx(density @ np.abs(z) / sites)
+    assert case.truth["entropy"] == pytest.approx((beta * u + case.truth["ln_z"]) / sites)
+    draw = case.draw(5, 10)
+    assert np.allclose(-beta * draw.energy - draw.log_q, deviation * draw.magnetisation)

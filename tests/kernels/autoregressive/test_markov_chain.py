@@ -283,3 +283,12 @@ def test_burn_in():
 def test_bad_input_is_refused(call, named):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def test_autocorrelation_by_hand():
+    """Of 1, 2, 4 about their mean: products over as many pairs as there are; a constant has none."""
+    d = np.array([1.0, 2.0, 4.0]) - 7 / 3
+    covariance = [d @ d / 3, (d[0] * d[1] + d[1] * d[2]) / 2, d[0] * d[2]]
+    np.testing.assert_allclose(chains.autocorrelation([1, 2, 4]), np.array(covariance) / covariance[0])
+    np.testing.assert_allclose(chains.autocorrelation([1, 2, 4], 1), np.array(covariance[:2]) / covariance[0])
+    np.testing.assert_array_equal(chains.autocorrelation(np.full(4, 0.1)), [1, 0, 0, 0])

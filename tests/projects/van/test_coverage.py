@@ -2,29 +2,11 @@
 
 import json
 
-import numpy as np
-import pytest
-
 from common import files
 from common.publishing import markdown
 from common.runs import run_directory
 from kernels.autoregressive import calibration
 from projects.van import coverage, page, study
-
-
-def test_truths_of_log_normal_weights():
-    """By quadrature over z: ln Z, U, S, c_v and |M| under p."""
-    case = coverage.log_normal()
-    z = np.linspace(-12, 18, 300_001)
-    density = np.exp(-0.5 * (z - coverage.DEVIATION) ** 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
-    E = -(coverage.DEVIATION * z + coverage.LOG_Q) / case.beta
-    u = density @ E
-    assert case.truth["u"] == pytest.approx(u / case.sites)
-    assert case.truth["c_v"] == pytest.approx(case.beta**2 * (density @ E**2 - u**2) / case.sites)
-    assert case.truth["abs_m_site"] == pytest.approx(density @ np.abs(z) / case.sites)
-    assert case.truth["entropy"] == pytest.approx((case.beta * u + case.truth["ln_z"]) / case.sites)
-    draw = case.draw(5, 10)
-    assert np.allclose(-case.beta * draw.energy - draw.log_q, coverage.DEVIATION * draw.magnetisation)
 
 
 def test_a_small_study(tmp_path):

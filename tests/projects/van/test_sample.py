@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common import config, files
+from common import config, files, weight_files
 from common.runs import run_directory
 from common.training import checkpoint
 from kernels import ising
@@ -22,7 +22,7 @@ TRAINED = TrainConfig(rows=3, depth=1, channels=1, half_width=2, beta=0.15)
 def folder(tmp_path_factory):
     """A run directory of train with weights that nobody trained: they need much correction."""
     path = tmp_path_factory.mktemp("trained")
-    weights.save(path / weights.FILE, weights.fresh(network_of(TRAINED), 5))
+    weight_files.save_tree(path / weights.FILE, weights.fresh(network_of(TRAINED), 5))
     (path / "flags.txt").write_text(config.flags_text(TRAINED))
     return path
 
@@ -71,12 +71,12 @@ def test_a_killed_run_ends_with_the_same_estimates(whole, tmp_path, monkeypatch,
     result, run = run_in(tmp_path, settings)
     assert files.clean(result) == files.clean(uninterrupted)
     finished.finish(uninterrupted)
-    comparison = sample.compare(result, str(finished.path), run)
+    comparison = sample.comparison(result, str(finished.path), run)
     assert comparison["resumed_after"] == [500 * interrupted_after]
     assert comparison["unequal"] == 0 and comparison["numbers"] > 50
-    assert sample.compare(result | {"ess": np.nextafter(result["ess"], 0)}, str(finished.path), run)["unequal"] == 1
+    assert sample.comparison(result | {"ess": np.nextafter(result["ess"], 0)}, str(finished.path), run)["unequal"] == 1
     with pytest.raises(ValueError, match="--same_as"):
-        sample.compare(result, str(tmp_path), run)
+        sample.comparison(result, str(tmp_path), run)
 
 
 def test_a_mean_over_images_stands_beside_the_network_alone(folder, whole, tmp_path):
@@ -105,4 +105,4 @@ def test_a_checkpoint_of_an_older_version_is_refused_with_the_reason(whole, tmp_
 
 def test_what_is_no_training_is_refused(tmp_path):
     with pytest.raises(ValueError, match="model.safetensors"):
-        sample.load(str(tmp_path))
+        sample.load(str(tmp_path), run_directory.open_for_test(tmp_path))

@@ -13,8 +13,8 @@ from common import app, config, files
 from common.publishing import report
 from common.runs import run_directory
 from kernels import ising
-from kernels.autoregressive import Proposal, estimate, estimates, log_weights, network_law, record, stream
-from kernels.autoregressive.thermodynamics import spin_numbers
+from kernels.autoregressive import Proposal, estimate, estimates, network_law, record
+from kernels.autoregressive.record import NOT_RECORDED, status_of, window_records
 from kernels.ising import energies
 from kernels.ising import systems as ising_systems
 from projects.van import plots, records, sample, systems, train, training_step, weights
@@ -96,15 +96,11 @@ def test_a_window_knows_what_the_network_lost(tilted):
     parameters, network, _ = tilted
     up = ising_systems.of_energy(lambda spins: -3.0 * jnp.abs(spins.sum((1, 2))), 1, 8)
     leaning = Proposal([network_law(jax.tree.map(lambda leaf: leaf + np.float32(0.05), parameters), network)])
-    settings = SampleConfig(checkpoint="", samples=4000, chunk=4000, window=(0.7, 0.75))
-    task = sample.Task(leaning, up, 0.8, jax.random.key(1), 4000)
-    _, (log_q, energy, m) = next(estimates.sample_chunks(**vars(task), n=4000))
-    numbers = spin_numbers(energy, m)
-    others = [
-        stream.update(stream.init(5, numbers.mean(axis=1)), log_weights(log_q, energy, beta), numbers)
-        for beta in settings.window
-    ]
-    rows = sample.window_rows(settings, others, task, None)
+    betas, key = (0.7, 0.75), jax.random.key(1)
+    options = {"key": key, "chunk": 4000, "betas": betas}
+    window = estimates.begin_window(leaning, up, 0.8, **options)
+    _, streams = next(estimates.window_chunks(leaning, up, 0.8, 4000, window=window, **options))
+    rows = window_records(streams, betas, leaning, up, key=key, count=4000)
     assert all(row["status"] == "not usable" and "mirror image" in row["reasons"] for row in rows)
     assert all(row["ln_z_error"] is None for row in rows)
     columns, cells, _, note = records.window_table(rows, "Window")
@@ -326,16 +322,16 @@ def test_the_status_of_files_that_have_none():
             "entropy": {"nis": 0.5, "nis_error": 0.01, "raw": 0.5, "raw_error": 0.01},
         },
     }  # fmt: skip
-    status = records.status_of(row)
-    assert status["level"] == "trusted" and records.NOT_RECORDED in status["unchecked"]
+    status = status_of(row)
+    assert status["level"] == "trusted" and NOT_RECORDED in status["unchecked"]
     off = json.loads(json.dumps(row))
     off["estimates"]["ln_z"]["exact"] = 8.07
-    assert records.status_of(off)["level"] == "doubtful" and "7 of its errors" in records.status_of(off)["reasons"][0]
+    assert status_of(off)["level"] == "doubtful" and "7 of its errors" in status_of(off)["reasons"][0]
     few = row | {"ess": 0.0005}
-    assert records.status_of(few)["level"] == "not usable"
+    assert status_of(few)["level"] == "not usable"
     apart = row | {"reverse_ln_z": 8.7, "reverse_ln_z_error": 0.02}
-    assert records.status_of(apart)["level"] == "not usable"
-    assert records.status_of(row | {"status": {"level": "doubtful", "reasons": ["x"]}})["reasons"] == ["x"]
+    assert status_of(apart)["level"] == "not usable"
+    assert status_of(row | {"status": {"level": "doubtful", "reasons": ["x"]}})["reasons"] == ["x"]
 
 
 def test_a_flag_that_train_does_not_have():

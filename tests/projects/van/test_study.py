@@ -12,8 +12,9 @@ import pytest
 from common import config, files
 from common.runs import run_directory
 from kernels import autoregressive
+from kernels.autoregressive.record import status_of, truth_of
 from kernels.ising import energies, inverse
-from projects.van import figures, inverse_ising, ladder, page, records, study, weights
+from projects.van import figures, inverse_ising, ladder, page, study, weights
 from projects.van.config import TrainConfig, network_of
 
 ROOM = Path(study.__file__).parent
@@ -48,9 +49,9 @@ def test_a_rung_begins_with_the_nearest_one(tmp_path, monkeypatch):
     """From the middle down, then up: 0.6 goes on from 0.5, not from 0.1; the first rung from what is given."""
     starts = {}
 
-    def train(settings, system, beta, parameters, *_):
-        starts[beta] = round(float(parameters["layer_0"]["bias"][0]), 6), settings.anneal
-        return jax.tree.map(lambda leaf: np.full_like(leaf, beta), parameters)
+    def train(settings, system, parameters, *_):
+        starts[settings.beta] = round(float(parameters["layer_0"]["bias"][0]), 6), settings.anneal
+        return jax.tree.map(lambda leaf: np.full_like(leaf, settings.beta), parameters)
 
     monkeypatch.setattr(ladder, "train_rung", train)
     settings = dataclasses.replace(figures.TINY, rows=3, anneal=0.9, images=2)
@@ -71,7 +72,7 @@ def test_pieces_are_kept(tmp_path, monkeypatch):
     run = run_directory.open_for_test(tmp_path / "run")
     ladder.climb(dataclasses.replace(small, betas=small.betas[:1]), run)
     trained, original = [], ladder.train_rung
-    monkeypatch.setattr(ladder, "train_rung", lambda *args: trained.append(args[2]) or original(*args))
+    monkeypatch.setattr(ladder, "train_rung", lambda *args: trained.append(args[0].beta) or original(*args))
     assert ladder.climb(small, run) == whole
     assert trained == [small.betas[1]]
     assert ladder.climb(small, run) == whole and len(trained) == 1
@@ -84,9 +85,13 @@ def test_ladders_are_systems_that_exist(figure, scale):
     for each in figures.ladders(figure, scale):
         assert len(set(each.betas)) == len(each.betas) >= 2
         if each.settings.system != "sk":
-            betas, values = figures.exact_curves(each, points=3)["u"]
+            ((betas, values, _),) = figures.curves(each, points=3)["u"]
             assert len(betas) == len(values) == 3 and np.isfinite(values).all()
     assert figures.ladders("comment", scale)[-1].name.startswith("undertrained")
+
+
+def root_mean_square(values):
+    return np.sqrt(np.mean(np.square(values)))
 
 
 def test_couplings_from_correlations():
@@ -94,9 +99,9 @@ def test_couplings_from_correlations():
     difference is exactly 0."""
     J = energies.sk_couplings(8, 0)
     C = inverse.exact_correlations(J, 1.0)
-    best = min(study.root_mean_square(J - couplings) for couplings in inverse.expansions(C, 1.0).values())
+    best = min(root_mean_square(J - couplings) for couplings in inverse.expansions(C, 1.0).values())
     couplings = inverse_ising.reconstruct(C, 1.0, dataclasses.replace(study.RECONSTRUCTIONS["small"], steps=300))
-    assert study.root_mean_square(J - couplings) < best / 4
+    assert root_mean_square(J - couplings) < best / 4
     assert np.array_equal(couplings, couplings.T) and not np.diagonal(couplings).any()
     free = inverse_ising.Reconstruction(steps=3, samples=50)
     assert np.abs(inverse_ising.reconstruct(np.eye(3), 1.0, free)).max() < 1e-3
@@ -144,14 +149,14 @@ def test_published_estimates_hold_what_they_promise():
             for row in each:
                 ln_z = row["estimates"]["ln_z"]
                 assert abs(ln_z["nis"] - ln_z["exact"]) < 3 * max(ln_z["nis_error"], 1e-6), (name, row["beta"])
-                assert records.status_of(row)["level"] == "trusted", (name, row["beta"])
+                assert status_of(row)["level"] == "trusted", (name, row["beta"])
         for name_of, row in result.get("estimates", {}).items():
             if "exact" in row:
                 assert abs(row["nis"] - row["exact"]) < 3 * row["nis_error"], (name, name_of)
     for result in (results["square16"], results["square24"]):
         for name in ("free_energy", "u", "entropy", "abs_m_site"):
             row = result["estimates"][name]
-            truth, spread = records.truth_of(row)
+            truth, spread = truth_of(row)
             for method in ("nis", "nmcmc"):
                 error = row.get(f"{method}_error", math.inf)
                 assert abs(row.get(method, truth) - truth) < 3 * np.hypot(error, spread), (name, method)
@@ -166,7 +171,7 @@ def test_published_estimates_hold_what_they_promise():
     assert comment["u"]["nmcmc_error"] < 0.007 and comment["abs_m_site"]["nmcmc_error"] < 0.04
     ((row,),) = results["figure_comment"]["rows"].values()
     for name, values in row["estimates"].items():
-        truth, _ = records.truth_of(values)
+        truth, _ = truth_of(values)
         if truth is not None:
             assert abs(values["nis"] - truth) < 3 * values["nis_error"], name
             assert "raw" not in values or abs(values["raw"] - truth) > 10 * values["raw_error"], name

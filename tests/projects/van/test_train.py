@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from common import app
+from common import app, weight_files
 from common.runs import run_directory
 from common.training import checkpoint
 from kernels import ising
@@ -101,7 +101,7 @@ def test_weights_come_from_another_lattice(trained, tmp_path):
 
 def test_dense_weights_do_not_fit_another_lattice(tmp_path):
     made = TrainConfig(rows=1, columns=6, system="sk", network="made", depth=1, channels=1, bias=False)
-    weights.save(tmp_path / "made.safetensors", weights.fresh(network_of(made), 0))
+    weight_files.save_tree(tmp_path / "made.safetensors", weights.fresh(network_of(made), 0))
     larger = dataclasses.replace(made, columns=7, start_from=str(tmp_path / "made.safetensors"))
     with pytest.raises(ValueError, match="--start_from=.*layer_0/kernel is of shape"):
         train.starting_parameters(larger, run_directory.open_for_test(tmp_path / "run"))

@@ -145,23 +145,11 @@ def test_a_defended_training_keeps_its_networks_on_the_way():
         np.testing.assert_array_equal(wider["layer_0"]["kernel"], after[done])
 
 
-def test_plateaus_lower_the_rate():
-    """Patience 2: the third step without a better loss lowers it, and counting begins anew."""
-    settings = TrainConfig(schedule="plateau", plateau=(0.5, 2, 0.01, 3e-4), learning_rate=1e-3)
-    plateau = training_step.initial_state(settings, {"layer_0": {"kernel": jnp.zeros(1)}}).plateau
-    rates = []
-    for loss in (-1.0, -1.005, -1.005, -1.005, -1.2, -1.2, -1.2, -1.2, -1.2, -1.2, -1.2):
-        plateau = training_step.next_plateau(settings, plateau, jnp.float32(loss))
-        rates.append(float(plateau.rate))
-    assert rates == pytest.approx([1e-3] * 3 + [5e-4] * 4 + [3e-4] * 4)
-
-
 def test_warmup_and_cosine():
     settings = TrainConfig(schedule="cosine", warmup=10, steps=100, learning_rate=1.0)
-    plateau = training_step.Plateau(jnp.float32(1), jnp.float32(0), jnp.int32(0))
-    assert float(training_step.rate_at(settings, plateau, 0)) == pytest.approx(0.1)
-    assert float(training_step.rate_at(settings, plateau, 50)) == pytest.approx(0.5)
-    assert float(training_step.rate_at(settings, plateau, 100)) == pytest.approx(0, abs=1e-6)
+    assert float(training_step.rate_at(settings, jnp.float32(1), 0)) == pytest.approx(0.1)
+    assert float(training_step.rate_at(settings, jnp.float32(1), 50)) == pytest.approx(0.5)
+    assert float(training_step.rate_at(settings, jnp.float32(1), 100)) == pytest.approx(0, abs=1e-6)
 
 
 def test_half_precision_gradients_leave_log_probabilities_alone():
