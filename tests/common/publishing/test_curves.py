@@ -1,5 +1,6 @@
 """A picture of a run: its file, its caption, and that no figure stays open; the axes that projects share."""
 
+import numpy as np
 import pytest
 
 from common.publishing import curves
