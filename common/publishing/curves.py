@@ -11,7 +11,8 @@ from matplotlib import ticker  # noqa: E402
 def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns (steps, values) of one column of metrics.csv, where it has values."""
     points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-    return tuple(np.array(points).reshape(-1, 2).T)
+    steps, values = np.array(points).reshape(-1, 2).T
+    return steps, values
 
 
 def set_log(axes: plt.Axes, which: str = "y") -> None:
