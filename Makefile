@@ -36,7 +36,7 @@ help:
 	@echo "make bench     kernels against their peers"
 	@echo "make bench-device SECONDS=480 OUT=folder   kernels on an accelerator, in a time box"
 	@echo "make peers     what we measure against, in .venv-peers, and the live comparison"
-	@echo "make lint      ruff, the import contracts and the kernels' types"
+	@echo "make lint      ruff, the import contracts, the types of kernels/ and common/"
 
 setup: $(READY) $(CUDA_READY)
 

@@ -73,6 +73,7 @@ def run(
 
     reports = os.environ.pop(EXIT_CODES, None)  # what this process starts does not speak for it
     _tell_launcher(reports, ".began", "")
+    code: int | str | None
     try:
         code = _run(main, config_class, list(sys.argv if argv is None else argv), transient)
     except SystemExit as stop:
@@ -89,7 +90,7 @@ def run(
     _leave(code, reports)
 
 
-def _leave(code: Any, reports: str | None) -> NoReturn:
+def _leave(code: int | str | None, reports: str | None) -> NoReturn:
     """Ends the process. One of several that fails does not wait for the others, which may wait for it."""
     from common import mesh
 
@@ -114,7 +115,8 @@ def _tell_launcher(folder: str | None, suffix: str, text: str) -> None:
 def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list[str], transient) -> int:
     memory.keep_freed_memory()  # before JAX starts its threads
     module = sys.modules[main.__module__]
-    name = module.__spec__.name if getattr(module, "__spec__", None) else pathlib.Path(argv[0]).stem
+    spec = getattr(module, "__spec__", None)
+    name = spec.name if spec else pathlib.Path(argv[0]).stem
     if any(argument in ("--help", "-h", "-help", "--helpshort", "--helpfull") for argument in argv[1:]):
         config_lib.print_help(_help(name, module.__doc__, config_class))
         return 0
@@ -160,9 +162,13 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
     except (ValueError, RuntimeError) as error:
         _fail(f"--distributed={app_config.distributed}: {error}", 1)
     path = pathlib.Path(app_config.run_dir) if app_config.run_dir else run_directory.default_path(config, verb)
-    options = {"verb": verb, "argv": argv, "overwrite": app_config.overwrite, "trackers": app_config.trackers}
+
+    def open_run() -> Run:
+        overwrite, trackers = app_config.overwrite, app_config.trackers
+        return run_directory.open_run(path, config, verb=verb, argv=argv, overwrite=overwrite, trackers=trackers)
+
     try:
-        current = mesh.open_on_every_process(lambda: run_directory.open_run(path, config, **options), path)
+        current = mesh.open_on_every_process(open_run, path)
     except mesh.PeerError as error:
         _fail(str(error), EXIT_LOST_PEER)
     except run_directory.RunTakenError as error:

@@ -127,9 +127,9 @@ def _kind(name: str, hint: Any) -> Kind:
         hint = members[0] if len(members) == 1 else hint
     length = None
     if typing.get_origin(hint) is tuple:
-        members = typing.get_args(hint)
-        length = 0 if members[-1] is Ellipsis else len(members)
-        hint = members[0] if len({member for member in members if member is not Ellipsis}) == 1 else hint
+        elements = typing.get_args(hint)
+        length = 0 if elements[-1] is Ellipsis else len(elements)
+        hint = elements[0] if len({element for element in elements if element is not Ellipsis}) == 1 else hint
     if hint not in (int, float, str, bool) or (hint is bool and length is not None):
         raise TypeError(
             f"config field {name!r} has type {hint}; use int, float, str, bool, tuple[int, ...] or Optional"

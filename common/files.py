@@ -163,7 +163,7 @@ def clean(value: Any, where: str = "result") -> Any:
 
 def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
     """Returns "a/b" -> value for nested dicts; lists stay values."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}/")

@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -110,7 +110,7 @@ def _load_orbax(path: pathlib.Path) -> dict[str, Any]:
 def _without_texts(node: Any, prefix: str, texts: list[str]) -> Any:
     """Returns a tree without the texts among its leaves, whose names go to `texts`."""
     if isinstance(node, Mapping):
-        items = node.items()
+        items: Iterable[tuple[Any, Any]] = node.items()
     elif isinstance(node, (list, tuple)):
         items = [(str(index), item) for index, item in enumerate(node)]
     else:
@@ -156,7 +156,7 @@ def flatten(tree: Mapping) -> dict[str, np.ndarray]:
         if isinstance(node, Mapping):
             if depth > LARGEST_DEPTH:
                 raise ValueError(f"the tree is nested more than {LARGEST_DEPTH} levels deep at {prefix[:80]!r}")
-            for key, item in reversed(node.items()):
+            for key, item in reversed(list(node.items())):
                 stack.append((f"{prefix}/{key}" if prefix else str(key), item, depth + 1))
                 if not str(key):
                     raise ValueError(f"an empty key below {prefix or 'the root'!r}")

@@ -6,6 +6,7 @@ Order: `$DATA_DIR`, the user's cache (`$HAVEL_CACHE`, `$XDG_CACHE_HOME/havel`, `
 
 import dataclasses
 import importlib
+from typing import Any
 
 from .dataset import (
     DamagedDataError,
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-def load(name: str, *, fallback: str | None = None, **options) -> Dataset:
+def load(name: str, *, fallback: str | None = None, **options: Any) -> Dataset:
     """The data set `name`.
 
     Args:

@@ -6,6 +6,7 @@ tiny images", 2009.
 """
 
 import dataclasses
+import os
 import re
 import sys
 from pathlib import Path
@@ -37,12 +38,12 @@ def load(
     form: str = "auto",
     train_count: int | None = None,
     test_count: int | None = None,
-    data_dir=None,
-    cache_dir=None,
-    mirror=None,
-    allow_download=True,
-    progress=None,
-    policy=None,
+    data_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    mirror: str | None = None,
+    allow_download: bool = True,
+    progress: download.Progress | None = None,
+    policy: download.Policy | None = None,
 ) -> Dataset:
     """CIFAR-10 as a Dataset.
 

@@ -68,7 +68,9 @@ def read_archive(path: Path) -> dict[str, bytes]:
                     continue
                 if member.size + sum(map(len, members.values())) > LIMIT:
                     raise DamagedDataError(f"{path}: holds more than {LIMIT:,} bytes up to {name}: not CIFAR-10")
-                data = archive.extractfile(member).read()
+                file = archive.extractfile(member)
+                assert file is not None, "a plain file without content"
+                data = file.read()
                 if len(data) != member.size:
                     raise DamagedDataError(f"{path}: cut short within {name}")
                 members[_stem(name)] = content.unpacked(data, LIMIT, f"{path}: {name}")
@@ -145,6 +147,6 @@ def _stem(name: str) -> str:
     return name[:-3] if name.lower().endswith(".gz") else name
 
 
-def _order(name: str) -> tuple:
+def _order(name: str) -> list[int | str]:
     """Sorts data_batch_2 before data_batch_10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -41,7 +41,7 @@ def splits(
     *,
     train_count: int | None = None,
     test_count: int | None = None,
-    progress=None,
+    progress: download.Progress | None = None,
 ) -> tuple[Split, Split]:
     """Training and test images uint8 [n, 32, 32, 3] with labels int32 [n].
 

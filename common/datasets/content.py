@@ -19,7 +19,7 @@ UNPACKING_ERRORS = (EOFError, OSError, zlib.error)
 
 
 @contextlib.contextmanager
-def open_content(path: Path):
+def open_content(path: Path) -> Iterator[io.BufferedIOBase]:
     """A binary stream of the decompressed content; damage to the gzip wrapping becomes DamagedDataError."""
     with open(path, "rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"

@@ -5,7 +5,8 @@ Images are uint8 [n, height, width, channels], labels int32 [n]; scaling to floa
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +68,17 @@ class Dataset:
 
 
 def make(
-    name, train: Split, test: Split, *, classes, licence, source, mean=None, std=None, details="", **rest
+    name: str,
+    train: Split,
+    test: Split,
+    *,
+    classes: Sequence[str],
+    licence: str,
+    source: str,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    details: str = "",
+    **rest: Any,
 ) -> Dataset:
     """Returns a checked Dataset; mean and std are measured when not given, and the description is composed."""
     for split, part in (("training", train), ("test", test)):

@@ -240,7 +240,7 @@ def _words(error: BaseException) -> str:
 
 def _print_progress() -> Progress:
     """A progress callback: a line on stderr when a file begins, every 10 MB, and at its end."""
-    percent_of = {}
+    percent_of: dict[str, int] = {}
 
     def show(filename: str, received: int, total: int | None) -> None:
         step = received // 10_000_000

@@ -3,6 +3,8 @@
 Xiao, Rasul, Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017.
 """
 
+from typing import Any
+
 from . import idx_sets
 from .dataset import Dataset
 from .idx_sets import IdxSet, Published
@@ -43,6 +45,6 @@ FASHION_MNIST = IdxSet(
 )
 
 
-def load(**places) -> Dataset:
+def load(**places: Any) -> Dataset:
     """Fashion-MNIST as a Dataset; `places` as in `common.datasets.load`."""
     return idx_sets.load(FASHION_MNIST, **places)

@@ -12,7 +12,7 @@ import numpy as np
 from . import content
 from .dataset import DamagedDataError
 
-TYPES = {
+TYPES: dict[int, np.dtype] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
     0x0B: np.dtype(">i2"),

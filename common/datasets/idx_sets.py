@@ -6,6 +6,7 @@ refused; else it is another set in the same format (KMNIST, a part, one's own di
 
 import dataclasses
 import hashlib
+import os
 import zlib
 from pathlib import Path
 
@@ -54,7 +55,14 @@ def file_names(role: str) -> tuple[str, ...]:
 
 
 def load(
-    data: IdxSet, *, data_dir=None, cache_dir=None, mirror=None, allow_download=True, progress=None, policy=None
+    data: IdxSet,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    mirror: str | None = None,
+    allow_download: bool = True,
+    progress: download.Progress | None = None,
+    policy: download.Policy | None = None,
 ) -> Dataset:
     """The set as a Dataset, from the data folder, else the cache, else its official addresses.
 
@@ -69,8 +77,8 @@ def load(
             paths = _from_cache(data, cache, mirror, allow_download, progress, policy or download.Policy())
         except download.DownloadError as error:
             address = download.addresses(resource(data, ROLES[0]), mirror)[0].rpartition("/")[0] + "/"
-            missing = ", ".join(missing)
-            raise locate.not_found(data.name, root, cache / data.folders[0], missing, address, error) from error
+            names = ", ".join(missing)
+            raise locate.not_found(data.name, root, cache / data.folders[0], names, address, error) from error
     return _assemble(data, paths)
 
 
@@ -92,8 +100,8 @@ def resource(data: IdxSet, role: str) -> download.Resource:
 def _find(data: IdxSet, root: Path | None) -> tuple[dict[str, Path], list[str]]:
     """Paths by role in the first folder of `root` that has all four, and the names missing from the fullest folder."""
     best: dict[str, Path] = {}
-    for folder in data.folders if root is not None else ():
-        here = {role: path for role in ROLES if (path := locate.first_file([root / folder], file_names(role)))}
+    for folder in [root / name for name in data.folders] if root is not None else []:
+        here = {role: path for role in ROLES if (path := locate.first_file([folder], file_names(role)))}
         if len(here) > len(best):
             best = here
     return best, [f"{role}-ubyte.gz" for role in ROLES if role not in best]

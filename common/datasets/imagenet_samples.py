@@ -5,9 +5,11 @@ The file may not be passed on. Who has photographs puts a folder in its place, o
 """
 
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ QUALITY = 85  # of the JPEG files in the published form
 RESOURCE = download.Resource("imagenet_samples", "imagenet_samples_256.npz", check, max_bytes=40_000_000)
 
 
-def load(*, indices: Sequence[int] | None = None, crop: int | None = None, **places) -> Dataset:
+def load(*, indices: Sequence[int] | None = None, crop: int | None = None, **places: Any) -> Dataset:
     """The photographs as the test half of a Dataset (the training half is empty), labels = class indices 0 to 999.
 
     Args:
@@ -71,7 +73,7 @@ def load(*, indices: Sequence[int] | None = None, crop: int | None = None, **pla
 
 
 def batches(
-    batch_size: int, *, indices: Sequence[int] | None = None, crop: int | None = None, **places
+    batch_size: int, *, indices: Sequence[int] | None = None, crop: int | None = None, **places: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (images uint8 [batch, side, side, 3], labels int32 [batch]), decoding one batch at a time.
 
@@ -86,7 +88,15 @@ def batches(
         yield packed_jpeg.decode(stream, numbers, SIZE, path, crop=crop), np.asarray(numbers, np.int32)
 
 
-def find(*, data_dir=None, cache_dir=None, mirror=None, allow_download=True, progress=None, policy=None) -> Path:
+def find(
+    *,
+    data_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    mirror: str | None = None,
+    allow_download: bool = True,
+    progress: download.Progress | None = None,
+    policy: download.Policy | None = None,
+) -> Path:
     """Path of the file, in the data folder, the cache, or fetched from a mirror; or of a folder of photographs."""
     root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
     here = locate.first_file([root / RESOURCE.folder, root] if root else [], [RESOURCE.filename])
@@ -152,8 +162,8 @@ def _small(path: Path) -> bytes:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["JPEG"]) as photograph:
-            photograph = photograph.convert("RGB")
+        with Image.open(path, formats=["JPEG"]) as file:
+            photograph = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise DamagedDataError(f"{path}: not a whole JPEG ({error})") from error
     scale = SIZE / min(photograph.size)

@@ -4,6 +4,7 @@ The layout is the same in both: one folder a data set. Nothing here writes; file
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from .dataset import DatasetNotFoundError
@@ -32,7 +33,7 @@ def describe_data_dir(folder: Path | None) -> str:
     return f"DATA_DIR={folder}" + ("" if folder.is_dir() else " (no such folder)")
 
 
-def first_file(folders, names) -> Path | None:
+def first_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
     """The first existing file among `names` in the first of `folders` that has one."""
     for folder in folders:
         for name in names:

@@ -3,6 +3,8 @@
 LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998.
 """
 
+from typing import Any
+
 from . import idx_sets
 from .dataset import Dataset
 from .idx_sets import IdxSet, Published
@@ -41,6 +43,6 @@ MNIST = IdxSet(
 )
 
 
-def load(**places) -> Dataset:
+def load(**places: Any) -> Dataset:
     """MNIST as a Dataset; `places` as in `common.datasets.load`."""
     return idx_sets.load(MNIST, **places)

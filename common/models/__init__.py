@@ -8,6 +8,8 @@ network = models.from_tree(network, tree)
 
 from __future__ import annotations
 
+from typing import Any
+
 from flax import nnx
 
 from common.models.efficientnet import EfficientNetLite0
@@ -54,7 +56,7 @@ def create(
     num_classes: int | None = None,
     width: float = 1.0,
     input_shape: tuple[int, int, int] | None = None,
-    **options,
+    **options: Any,
 ) -> nnx.Module:
     """Returns an untrained network, in training mode; it maps images `[batch, *input_shape]` to logits.
 

@@ -50,7 +50,8 @@ class Block(nnx.Module):
     def __init__(self, channels: int, features: int, *, kernel_size: int, stride: int, expansion: int, rngs: nnx.Rngs):
         inner = channels * expansion
         if expansion == 1:
-            self.expand = self.expand_norm = None
+            self.expand: layers.Conv | None = None
+            self.expand_norm: layers.BatchNorm | None = None
         else:
             self.expand = layers.Conv(channels, inner, 1, use_bias=False, rngs=rngs)
             self.expand_norm = layers.BatchNorm(inner, epsilon=EPSILON, rngs=rngs)
@@ -61,7 +62,9 @@ class Block(nnx.Module):
         self.skip = stride == 1 and channels == features
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x if self.expand is None else _relu6(self.expand_norm(self.expand(x)))
+        y = x
+        if self.expand is not None and self.expand_norm is not None:
+            y = _relu6(self.expand_norm(self.expand(x)))
         y = _relu6(self.depthwise_norm(self.depthwise(y)))
         y = self.project_norm(self.project(y))
         return x + y if self.skip else y
@@ -93,8 +96,10 @@ class EfficientNetLite0(nnx.Module):
         for repeats, kernel_size, first_stride, expansion, features in STAGES:
             for repeat in range(repeats):
                 stride, features_here = first_stride if repeat == 0 else 1, _rounded(features, width)
-                options = dict(kernel_size=kernel_size, stride=stride, expansion=expansion, rngs=rngs)
-                setattr(self, f"block{index}", Block(channels, features_here, **options))
+                block = Block(
+                    channels, features_here, kernel_size=kernel_size, stride=stride, expansion=expansion, rngs=rngs
+                )
+                setattr(self, f"block{index}", block)
                 channels, index = features_here, index + 1
         self.head = layers.Conv(channels, HEAD, 1, use_bias=False, rngs=rngs)
         self.head_norm = layers.BatchNorm(HEAD, epsilon=EPSILON, rngs=rngs)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 
 class Evaluation(NamedTuple):
@@ -104,7 +105,7 @@ def _batches(images, labels, batch_size):
         yield batch, truth
 
 
-def standardise(mean, std) -> Callable[[jax.Array], jax.Array]:
+def standardise(mean: npt.ArrayLike, std: npt.ArrayLike) -> Callable[[jax.Array], jax.Array]:
     """Returns `preprocess(images)`: uint8 to float32 in [0, 1], minus `mean`, over `std` (per channel, of a Dataset).
 
     The same numbers give the same function object, so that `evaluate` finds its compilation again.

@@ -22,6 +22,7 @@ def he_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """
     size, fan_in = math.prod(shape), math.prod(shape[:-1])
     chunks = range(-(-size // CHUNK))
+    values: jax.Array | np.ndarray
     if isinstance(key, jax.core.Tracer):
         values = jnp.concatenate([_draw(key, index) for index in chunks])[:size]
     else:

@@ -257,7 +257,7 @@ class BatchNorm(nnx.Module):
             factor, offset = per_channel(factor, "CHWN"), per_channel(offset, "CHWN")
         return x * factor.astype(x.dtype) + offset.astype(x.dtype)
 
-    def set_view(self, use_running_average: bool | None = None):
+    def set_view(self, use_running_average: bool | None = None) -> None:
         """Takes the option of `nnx.view`."""
         if use_running_average is not None:
             self.use_running_average = use_running_average

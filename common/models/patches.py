@@ -8,6 +8,7 @@ faults cost more than the arithmetic on some machines. Pooling takes height and 
 from __future__ import annotations
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +17,15 @@ from jax import lax
 # Bytes of patches in one block: about a core's second-level cache. Between 0.5 and 5 MB the choice hardly matters.
 BLOCK_BYTES = 2_000_000
 
+Pair = tuple[int, int]  # of rows and columns
+
 
 def out_size(size: int, taps: int, stride: int, dilation: int = 1) -> int:
     """Returns how many positions a window of `taps` has on `size` pixels."""
     return (size - (taps - 1) * dilation - 1) // stride + 1
 
 
-def window_slice(x, row, column, height, width, stride):
+def window_slice(x: jax.Array, row: int, column: int, height: int, width: int, stride: Pair) -> jax.Array:
     """Returns the pixels `[_, height, width, _]` that a kernel tap meets, from (row, column) in steps of `stride`."""
     return x[
         :,
@@ -31,7 +34,7 @@ def window_slice(x, row, column, height, width, stride):
     ]
 
 
-def gather(x, taps, stride, dilation):
+def gather(x: jax.Array, taps: Pair, stride: Pair, dilation: Pair) -> jax.Array:
     """Returns patches `[taps * channels, rows * columns * batch]`; the first axis is that of a reshaped HWIO kernel."""
     height, width = (out_size(x.shape[axis + 1], taps[axis], stride[axis], dilation[axis]) for axis in (0, 1))
     slices = [
@@ -43,7 +46,7 @@ def gather(x, taps, stride, dilation):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(x, kernel, stride, dilation):
+def convolve(x: jax.Array, kernel: jax.Array, stride: Pair, dilation: Pair) -> jax.Array:
     """Returns `[out, out_height, out_width, batch]` from padded `x` `[in, height, width, batch]` and an HWIO kernel."""
     taps, out_channels = kernel.shape[:2], kernel.shape[3]
     shape, rows, block = _blocks(x, kernel, stride, dilation)
@@ -96,15 +99,15 @@ def _convolve_backward(stride, dilation, saved, gradient):
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def depthwise(x, kernel, stride):
+def depthwise(x: jax.Array, kernel: jax.Array, stride: Pair) -> jax.Array:
     """Returns the sum over taps of shifted `x` times `kernel[row, column]`, which broadcasts against `x`."""
     height, width = (out_size(x.shape[axis + 1], kernel.shape[axis], stride[axis]) for axis in (0, 1))
-    total = None
-    for row in range(kernel.shape[0]):
-        for column in range(kernel.shape[1]):
-            term = window_slice(x, row, column, height, width, stride) * kernel[row, column]
-            total = term if total is None else total + term
-    return total
+    terms = (
+        window_slice(x, row, column, height, width, stride) * kernel[row, column]
+        for row in range(kernel.shape[0])
+        for column in range(kernel.shape[1])
+    )
+    return functools.reduce(operator.add, terms)
 
 
 def _blocks(x, kernel, stride, dilation):
@@ -131,7 +134,7 @@ def _spread(values, size, start, stride):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(x, window, stride):
+def max_pool(x: jax.Array, window: Pair, stride: Pair) -> jax.Array:
     """Returns the maxima over windows of axes 1 and 2; see `layers.max_pool`."""
     return functools.reduce(jnp.maximum, _pool_slices(x, window, stride))
 

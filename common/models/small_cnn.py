@@ -7,6 +7,7 @@ hidden dense layers. The one for CIFAR-10 has batch normalisation here, with whi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx
@@ -102,7 +103,7 @@ class CifarCNN(SmallCNN):
         features: tuple[int, int] = (64, 128),
         hidden: int = 256,
         normalised: bool = True,
-        **options,
+        **options: Any,
     ):
         options |= {"input_shape": input_shape, "features": features, "hidden": hidden, "normalised": normalised}
         super().__init__(rngs=rngs, **options)

@@ -75,7 +75,7 @@ def apply_function(module: nnx.Module) -> Callable[[Mapping, jax.Array], jax.Arr
     return apply
 
 
-def weight_layers(module: nnx.Module) -> dict[str, nnx.Module]:
+def weight_layers(module: nnx.Module) -> dict[str, layers.Linear | layers.Conv]:
     """Returns name -> layer for every dense layer and convolution, the name as in a tree of weights: "block0/conv1"."""
     named = {
         _name(path): layer
@@ -108,7 +108,7 @@ def _check(path: tuple, array: np.ndarray, variable: nnx.Variable):
 
 
 def _flatten(tree: Mapping, prefix: tuple = ()) -> dict[tuple, np.ndarray]:
-    flat = {}
+    flat: dict[tuple, np.ndarray] = {}
     for name, value in tree.items():
         path = (*prefix, name)
         flat.update(_flatten(value, path) if isinstance(value, Mapping) else {path: value})

@@ -115,15 +115,13 @@ class Network:
 
     def correct(self, params: Mapping, split: datasets.Split) -> np.ndarray:
         """Returns bool `[images]`: which of them the network gets right with these weights."""
-        options = {"preprocess": self.preprocess, "batch_size": self.batch_size}
-        return models.evaluate(self.fn, params, *split, **options).correct
+        return models.evaluate(self.fn, params, *split, preprocess=self.preprocess, batch_size=self.batch_size).correct
 
     def correct_many(self, params: Sequence[Mapping], split: datasets.Split) -> np.ndarray:
         """Returns bool `[weights, images]`: `correct` of several weights at once, split over all devices."""
         if len(params) == 1:
             return self.correct(params[0], split)[None]
-        options = {"preprocess": self.preprocess, "batch_size": self.batch_size}
-        return models.evaluate_many(self.fn, params, *split, **options)
+        return models.evaluate_many(self.fn, params, *split, preprocess=self.preprocess, batch_size=self.batch_size)
 
     def accuracy(self, params: Mapping, split: datasets.Split) -> float:
         """Returns the share of right answers, 0 to 1."""

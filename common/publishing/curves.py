@@ -72,7 +72,8 @@ def panels(run: Run, name: str, caption: str, titles: Sequence[str]) -> Iterator
 def series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns (steps, values) of one column of metrics.csv, where it has values."""
     points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-    return tuple(np.array(points).reshape(-1, 2).T)
+    steps, values = np.array(points).reshape(-1, 2).T
+    return steps, values
 
 
 def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:

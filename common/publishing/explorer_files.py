@@ -13,7 +13,7 @@ import numpy as np
 from common import files
 
 
-def write_dataset(path: str | os.PathLike, images: np.ndarray, labels: np.ndarray, **attributes) -> None:
+def write_dataset(path: str | os.PathLike, images: np.ndarray, labels: np.ndarray, **attributes: str | float) -> None:
     """Writes images and labels.
 
     Args:
@@ -35,7 +35,9 @@ def write_dataset(path: str | os.PathLike, images: np.ndarray, labels: np.ndarra
         file.create_dataset("label", data=labels.astype(np.int64))
 
 
-def write_attribution(path: str | os.PathLike, pieces: Iterable[Mapping[str, np.ndarray]], total: int, **attributes):
+def write_attribution(
+    path: str | os.PathLike, pieces: Iterable[Mapping[str, np.ndarray]], total: int, **attributes: str | float
+) -> None:
     """Writes attributions, one piece after another.
 
     Args:
@@ -48,7 +50,7 @@ def write_attribution(path: str | os.PathLike, pieces: Iterable[Mapping[str, np.
     Raises:
       ValueError: a piece of another shape, or another number of samples.
     """
-    attributes = {"channels": "three; of a single-channel relevance each holds a third"} | attributes
+    attributes = {"channels": "three; of a single-channel relevance each holds a third", **attributes}
     with files.beside(path) as temporary, _create(temporary, attributes) as file:
         done = 0
         for piece in pieces:

@@ -32,7 +32,8 @@ def load_pages(root: pathlib.Path = provenance.ROOT) -> dict[str, Page]:
 
 def results_table(pages: Mapping[str, Page]) -> str:
     """Returns a Markdown table: a row for each system, more only where its result files have several lines."""
-    rows, sources = [], {}
+    rows: list[list[str]] = []
+    sources: dict[str, Mapping] = {}
     for name, page in pages.items():
         for headline, results in page.headlines():
             result = headline.result + origin.changed_mark(results)
@@ -69,5 +70,7 @@ def rendered(name: str, text: str, root: pathlib.Path = provenance.ROOT) -> str:
 
 def all_pages(root: pathlib.Path = provenance.ROOT) -> dict[str, Callable[[str], str]]:
     """Returns path of every page -> its text now to its text with fresh tables: the projects', then our own."""
-    pages = {f"projects/{name}/README.md": page.rendered for name, page in load_pages(root).items()}
+    pages: dict[str, Callable[[str], str]] = {
+        f"projects/{name}/README.md": page.rendered for name, page in load_pages(root).items()
+    }
     return pages | {name: functools.partial(rendered, name, root=root) for name in readme_places(root)}

@@ -17,7 +17,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from common import config, files
 from common.publishing import report_parts as parts
@@ -183,7 +183,7 @@ def _results(result: Mapping[str, Any], paper: Mapping[str, Mapping]) -> str:
     for name, ours in result.items():
         theirs = paper.get(name, {})
         value = theirs.get("value")
-        difference = ours - value if parts.is_number(ours) and isinstance(ours, (int, float)) and _real(value) else None
+        difference = ours - value if _real(ours) and _real(value) else None
         place = theirs.get("place", "")
         if theirs and not theirs.get("verified"):
             place = f"{place} (not verified)".strip()
@@ -192,7 +192,7 @@ def _results(result: Mapping[str, Any], paper: Mapping[str, Mapping]) -> str:
     return parts.table(["result", "ours", "paper", "difference", "place in the paper"], rows)
 
 
-def _real(value: Any) -> bool:
+def _real(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -223,6 +223,8 @@ def _overview(runs: Mapping[str, Mapping]) -> str:
 
 def _typed(text: str | None) -> Any:
     """Returns a flag's text as a number where it is one, so that its column lines up."""
+    if text is None:
+        return None
     for kind in (int, float):
         try:
             return kind(text)

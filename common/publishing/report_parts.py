@@ -213,9 +213,12 @@ def curves(runs: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> s
 def _curve(series: Sequence[tuple[list[int], list[float]] | None], name: str) -> str:
     import matplotlib
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "havel", "font.size": 9, "font.family": "sans-serif"}
-    settings |= {key: INK for key in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none", "svg.hashsalt": "havel", "font.size": 9, "font.family": "sans-serif",
+            "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": INK,
+        }
+    ):  # fmt: skip
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 

@@ -17,6 +17,7 @@ from common import config as config_lib
 from common import files
 from common import locking
 from common.runs import metrics, provenance
+from common.runs.metrics import Progress
 
 FORMAT = "havel run 1"  # in meta.json: tells our directories from others
 LOCK = ".lock"
@@ -67,7 +68,9 @@ class Run:
         if self.is_main:
             metrics.log(text)
 
-    def progress(self, total: int | None, description: str, start: int = 0):
+    def progress(
+        self, total: int | None, description: str, start: int = 0
+    ) -> contextlib.AbstractContextManager[Progress]:
         """Returns a context manager that yields a `metrics.Progress`."""
         return metrics.progress(total, description, start, self.is_main)
 

@@ -203,7 +203,7 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
 
     everything = ordered(pieces)
     reasons = {piece: why_missing(piece) for piece in everything}
-    refusals = [reason for reason, is_other in reasons.values() if is_other]
+    refusals = [str(reason) for reason, is_other in reasons.values() if is_other]
     if refusals:
         more = f"; and {len(refusals) - 3} more" if len(refusals) > 3 else ""
         raise RunError(f"{'; '.join(refusals[:3])}{more}: remove what is no longer wanted, or rename the pieces")

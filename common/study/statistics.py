@@ -29,7 +29,7 @@ class OverSeeds(NamedTuple):
     deviation: float | None
     low: float | None
     high: float | None
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
 
 
 def over_seeds(values: Sequence[float]) -> OverSeeds:

@@ -168,7 +168,7 @@ def _checksum(leaves: Mapping[str, np.ndarray]) -> int:
     for name in sorted(leaves):
         array = leaves[name]
         crc = zlib.crc32(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
     return crc
 
 

@@ -4,9 +4,12 @@ Cross entropy on augmented images; AdamW or SGD, a learning rate that rises, sta
 are kept apart for `validation_accuracy`; the test images are looked at once, at the end.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import optax
 
 from common import models, weight_files
 from common.models import zoo
@@ -49,7 +52,7 @@ def train(settings: ClassifierConfig, run: Run, **options: Any) -> dict:
     return {"model": settings.model} | describe(network, params) | {"steps": steps}
 
 
-def make_optimizer(settings: ClassifierConfig, steps: int):
+def make_optimizer(settings: ClassifierConfig, steps: int) -> optax.GradientTransformation:
     """Returns the optimiser of a training of so many steps."""
     return optimizers.make_optimizer(
         settings.optimizer,
@@ -65,7 +68,7 @@ def fit(
     settings: SupervisedConfig,
     run: Run,
     network: zoo.Network,
-    advance,
+    advance: Callable[[step.State, Any], tuple[step.State, Mapping[str, Any]]],
     state: step.State,
     *,
     evaluate: Callable[[step.State], Mapping[str, Any]] | None = None,
@@ -90,15 +93,15 @@ def fit(
         advance,
         state,
         {"images": network.train.images, "labels": network.train.labels},
-        supervised.Plan(
-            **{
-                "epochs": settings.epochs,
-                "batch_size": settings.batch_size,
-                "seed": settings.seed,
-                "checkpoint_steps": settings.checkpoint_steps,
-                "description": settings.model,
-            }
-            | plan
+        dataclasses.replace(
+            supervised.Plan(
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                checkpoint_steps=settings.checkpoint_steps,
+                description=settings.model,
+            ),
+            **plan,
         ),
         evaluate=evaluate,
     )

@@ -50,7 +50,8 @@ def initial_state(
     network: nnx.Module, optimizer: optax.GradientTransformation, seed: int, extra: Any = ()
 ) -> tuple[Merge, State]:
     """Returns `merge(parameters, statistics) -> a network like this one`, and the state before the first step."""
-    graph, parameters, statistics = nnx.split(network, nnx.Param, ...)
+    graph, *states = nnx.split(network, nnx.Param, ...)
+    parameters, statistics = states
     key = jax.random.key(seed, impl="rbg")  # draws in half the time of the default on a CPU
 
     def merge(parameters: Any, statistics: Any) -> nnx.Module:
@@ -59,7 +60,9 @@ def initial_state(
     return merge, State(parameters, statistics, optimizer.init(parameters), key, jnp.int32(0), extra)
 
 
-def plain_forward(network: nnx.Module, x: jax.Array, key: jax.Array | None, state: State):
+def plain_forward(
+    network: nnx.Module, x: jax.Array, key: jax.Array | None, state: State
+) -> tuple[jax.Array, float, Metrics]:
     """Returns the logits `[batch, classes]` of `x` `[batch, ...]`, no penalty and no metrics."""
     return network(x), 0.0, {}
 

@@ -108,7 +108,7 @@ def train(
         run.log(f"resumed after step {first} of {total}")
 
     saved, saved_at = first, time.monotonic()
-    order, order_epoch = None, -1
+    order, order_epoch = np.zeros(0, np.int32), -1  # of no epoch yet
     with Termination(alone) as termination, run.progress(total, plan.description, first) as progress:
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
@@ -121,7 +121,9 @@ def train(
             ends_epoch = position == epoch_steps - 1
             has_row = done % plan.log_every == 0 or ends_epoch
             if has_row:
-                means = {name: float(value) / row_steps for name, value in jax.device_get(totals).items()}
+                means: dict[str, float | np.ndarray] = {
+                    name: float(value) / row_steps for name, value in jax.device_get(totals).items()
+                }
                 totals, row_steps = jax.tree.map(jax.numpy.zeros_like, totals), 0
                 is_evaluated = ends_epoch and ((epoch + 1) % plan.evaluate_every == 0 or done == total)
                 if evaluate is not None and is_evaluated:
@@ -181,7 +183,7 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
     batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
     before = jax.eval_shape(_strong, state)
     after, metrics = jax.eval_shape(step, before, batch)
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    if jax.tree.structure(before) != jax.tree.structure(after):  # type: ignore[operator]  # JAX declares no such type
         raise ValueError("a step returns a state of the structure that it was given; this one does not")
     for (path, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):

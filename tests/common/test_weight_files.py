@@ -1,5 +1,6 @@
 """Weights in `.safetensors`, `.npz` and Orbax directories: exact round trips, and files that lie are ValueErrors."""
 
+import collections
 import io
 import json
 import struct
@@ -163,6 +164,12 @@ def npy(array, **changes):
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mappings_that_are_no_dicts(tmp_path, form):
+    weight_files.save_tree(tmp_path / form, collections.UserDict(TREE))  # its items cannot be reversed
+    assert_same(weight_files.load_tree(tmp_path / form), TREE)
 
 
 def test_npz_of_numpy_loads_and_pickles_do_not(tmp_path):

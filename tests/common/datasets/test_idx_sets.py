@@ -216,7 +216,7 @@ def test_two_processes_fetch_mnist_over_the_command_line(server, real_data, tmp_
         path = real_data(f"mnist/{role}-ubyte.gz")
         server.answer(f"/mnist/{path.name}", path.read_bytes())
     environment = os.environ | {"HAVEL_MIRROR": server.url, "HAVEL_CACHE": str(tmp_path)}
-    command = [sys.executable, "-m", "common.datasets", "mnist"]
+    command = [sys.executable, "-m", "common.datasets", "mnist", "--fetch"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) for _ in range(2)]
     for process in processes:
