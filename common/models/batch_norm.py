@@ -63,7 +63,8 @@ def measured_statistics(
     norms = [norm for _, norm in nnx.iter_modules(network) if isinstance(norm, layers.BatchNorm)]
     for norm in norms:
         norm.momentum = 0.0  # the statistics are then the batch's own
-    graph, parameters, statistics = nnx.split(network, nnx.Param, ...)
+    graph, *states = nnx.split(network, nnx.Param, ...)
+    parameters, statistics = states
     if not norms:
         return trees.to_tree(network)
 

@@ -130,7 +130,7 @@ def prune(
     def choose(state: step.State) -> step.State:
         return state._replace(extra=update_masks(state.extra, kernels(state), schedule, state.done, steps))
 
-    def forward(module: nnx.Module, x: jax.Array, key: None, state: step.State):
+    def forward(module: nnx.Module, x: jax.Array, key: jax.Array | None, state: step.State):
         apply_masks(module, state.extra)
         share = sum(m.sum() for m in state.extra.values()) / sum(m.size for m in state.extra.values())
         return module(x), 0.0, {"nonzero": share}
