@@ -177,6 +177,7 @@ def test_is_a_law():
         np.testing.assert_allclose(alpha_stable.sas_cdf(-x, 0.8), 1 - alpha_stable.sas_cdf(x, 0.8), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_derivatives():
     with jax.enable_x64(True):
         x = jnp.array([0.05, 0.8, 3.0, 40.0])
@@ -212,6 +213,7 @@ def test_derivatives_at_the_centre_and_far_out(dtype):
             assert np.isfinite(by_alpha)
 
 
+@pytest.mark.slow
 def test_batched_like_single():
     alphas = jnp.array([0.5, 1.0, 1.7])
     batched = jax.vmap(lambda alpha: alpha_stable.sas_log_pdf(jnp.linspace(-2.0, 9, 5), alpha))(alphas)

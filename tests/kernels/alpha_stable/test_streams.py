@@ -25,7 +25,7 @@ DRAWS = {
 }
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def dtype(request):
     with jax.enable_x64(request.param == "float64"):
         yield request.param

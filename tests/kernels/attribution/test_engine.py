@@ -167,8 +167,8 @@ def test_compiled_eager_chunked_single_and_mapped_are_equal():
     "composite",
     [
         composites.epsilon_plus_flat(0.05, 0.05),
-        composites.epsilon_gamma_box(-4.0, 4.0, 0.05, stabilizer=0.05),
-        composites.epsilon_alpha2_beta1(0.05, 0.05),
+        pytest.param(composites.epsilon_gamma_box(-4.0, 4.0, 0.05, stabilizer=0.05), marks=pytest.mark.slow),
+        pytest.param(composites.epsilon_alpha2_beta1(0.05, 0.05), marks=pytest.mark.slow),
     ],
     ids=["plus_flat", "gamma_box", "alpha2_beta1"],
 )

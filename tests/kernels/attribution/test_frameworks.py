@@ -108,7 +108,7 @@ def test_three_frameworks_one_explanation():
             np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", "small_vgg16"])
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", pytest.param("small_vgg16", marks=pytest.mark.slow)])
 def test_the_networks_of_the_repository(name):
     """As they are on this machine, whatever they compute convolutions with."""
     network = models.create(name, rngs=nnx.Rngs(0), width=0.1)
