@@ -68,10 +68,10 @@ def main(config: Config, run: app.Run) -> dict:
         _maybe_die(config, run, epochs[0])
         return {"whole_loss": loss_of(state, {"images": images, "targets": targets})}
 
-    state = supervised.train(
-        run, step, weights, {"images": images, "targets": targets}, epochs=config.epochs, batch_size=BATCH,
-        seed=config.seed, log_every=1, checkpoint_seconds=1e9, checkpoint_steps=5, evaluate=evaluate,
+    plan = supervised.Plan(
+        config.epochs, BATCH, config.seed, log_every=1, checkpoint_seconds=1e9, checkpoint_steps=5
     )  # fmt: skip
+    state = supervised.train(run, step, weights, {"images": images, "targets": targets}, plan, evaluate=evaluate)
     if config.output and run.is_main:
         files.write_atomically(config.output, config.text)
         run.outputs(config.output)
