@@ -101,7 +101,7 @@ def test_pages_and_pictures(attacks):
     ]  # a line an arm; ratios have one at 1 instead
     plots.plt.close(figure)
     results = {"effort_mnist_cnn": result}
-    assert "0.50 (0.50 to 0.50) of the distance of alpha = 2 at 1,000 queries" in headline(results).result
+    assert "0.50 (0.50 to 0.50) at 1,000 queries, 0.50" in headline(results).result
     assert "longer first steps to 0.20" in headline(results).result
     text = markdown.text_of(tables(results))
     assert "results/effort_mnist_cnn.png" in text and "L2²/pixel, of the medians" in text
