@@ -102,7 +102,7 @@ def test_pages_and_pictures(attacks):
     plots.plt.close(figure)
     results = {"effort_mnist_cnn": result}
     assert "0.50 (0.50 to 0.50) at 1,000 queries, 0.50" in headline(results).result
-    assert "longer first steps to 0.20" in headline(results).result
+    assert "longer first steps: 0.20" in headline(results).result
     text = markdown.text_of(tables(results))
     assert "results/effort_mnist_cnn.png" in text and "L2²/pixel, of the medians" in text
     columns, rows = ratio_table(results)
