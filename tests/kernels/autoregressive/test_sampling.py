@@ -41,7 +41,12 @@ def test_log_q_is_log_prob_and_implementations_agree(cfg):
 @pytest.mark.parametrize(
     ("cfg", "dtype", "tolerance"),
     [
-        (PixelCNN(16, depth=6, channels=16, half_width=3, residual=True, z2=True), np.float32, 1e-4),
+        pytest.param(
+            PixelCNN(16, depth=6, channels=16, half_width=3, residual=True, z2=True),
+            np.float32,
+            1e-4,
+            marks=pytest.mark.slow,
+        ),
         (PixelCNN(16, depth=3, channels=16, half_width=6), np.float64, 1e-10),
         (MADE(16, depth=3, channels=4), np.float32, 1e-4),
     ],
@@ -95,7 +100,7 @@ def test_rare_spins_are_drawn_as_often_as_they_should():
     assert abs(changes - trials * 1e-3) < 5.3 * np.sqrt(trials * 1e-3)
 
 
-@pytest.mark.parametrize("name", ["z2", "made"])
+@pytest.mark.parametrize("name", [pytest.param("z2", marks=pytest.mark.slow), "made"])
 def test_samples_do_not_depend_on_their_grouping(name):
     cfg, key = resized(NETWORKS[name], 4, 4), jax.random.key(3)
     params = parameters(cfg, scale=1.0)

@@ -152,6 +152,7 @@ def test_warmup_and_cosine():
     assert float(training_step.rate_at(settings, jnp.float32(1), 100)) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_half_precision_gradients_leave_log_probabilities_alone():
     """The loss is to the bit that of float32; the gradient is near."""
     outcomes = []
