@@ -31,7 +31,7 @@ ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements
 help:
 	@echo "make setup     environment in .venv, nothing else"
 	@echo "make demo      compress a trained network and see the report (minutes)"
-	@echo "make test      the tests, a quarter of an hour on two cores"
+	@echo "make test      the tests, about twenty minutes on two cores"
 	@echo "make test-all  the long ones too"
 	@echo "make bench     kernels against their peers"
 	@echo "make bench-device SECONDS=480 OUT=folder   kernels on an accelerator, in a time box"
