@@ -35,9 +35,9 @@ class CodedLinear(layers.Linear):
         _add_labels(self, levels, has_logits)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.drawn is None:
+        if self.draw is None:
             return super().__call__(x)
-        mean, variance, key = self.drawn
+        mean, variance, key = self.draw
         bias = None if self.bias is None else self.bias[...]
         return reparametrization.dense(x, mean, variance, bias, key)
 
@@ -50,9 +50,9 @@ class CodedConv(layers.Conv):
         _add_labels(self, levels, has_logits)
 
     def __call__(self, x: jax.Array, *, layout: str = "NHWC") -> jax.Array:
-        if self.drawn is None:
+        if self.draw is None:
             return super().__call__(x, layout=layout)
-        mean, variance, key = self.drawn
+        mean, variance, key = self.draw
         bias = None if self.bias is None else layers.per_channel(self.bias[...], layout)
         convolve = functools.partial(layers.conv2d, stride=self.stride, padding=self.padding, layout=layout)
         return reparametrization.convolution(x, mean, variance, bias, key, convolve=convolve)
@@ -62,7 +62,7 @@ def _add_labels(layer: nnx.Module, levels: int, has_logits: bool) -> None:
     layer.centroids = Centroids(jnp.zeros(levels))
     if has_logits:
         layer.logits = Logits(jnp.zeros((*layer.kernel.shape, levels)))
-    layer.drawn = nnx.data(None)
+    layer.draw = nnx.data(None)
 
 
 def create_network(settings: TrainConfig, data: datasets.Dataset, weights: Mapping) -> nnx.Module:
@@ -109,12 +109,12 @@ def soften(network: nnx.Module, settings: TrainConfig, sharpness: jax.Array, key
         noise = settings.convolution_noise
         if isinstance(layer, CodedLinear):
             noise = "outputs" if settings.linear_noise else "none"
-        layer.drawn = (mean, None, None)
+        layer.draw = (mean, None, None)
         if noise != "none" and settings.parametrisation != "ste":
             noise_key = jax.random.fold_in(key, index)
-            layer.drawn = (mean, variance, noise_key)
+            layer.draw = (mean, variance, noise_key)
             if noise == "weights":
-                layer.drawn = (reparametrization.draw_weights(mean, variance, noise_key), None, None)
+                layer.draw = (reparametrization.draw_weights(mean, variance, noise_key), None, None)
         counts = soft_entropy.with_prior(counts, settings.sparsity_prior)
         bits[name] = soft_entropy.context_bits(settings.rate, counts)
     return bits
@@ -123,7 +123,7 @@ def soften(network: nnx.Module, settings: TrainConfig, sharpness: jax.Array, key
 def make_plain(network: nnx.Module) -> None:
     """Takes what `soften` gave away again: the layers are plain, their weights the latent ones."""
     for layer in coded_layers(network).values():
-        layer.drawn = None
+        layer.draw = None
 
 
 def _labels(layer, settings: TrainConfig, sharpness):

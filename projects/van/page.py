@@ -136,8 +136,8 @@ def told_table(rows: Mapping[str, Mapping]) -> Table:
     cells = []
     for row in rows.values():
         k_hat = "bounded" if row["k_hat"] is None else f"{row['k_hat'][0]:.2f} to {row['k_hat'][2]:.2f}"
-        told = [percent(row["told"][stage]) for stage in STAGES]
-        cells.append([row["about"], f"{row['ess']:.2g}", k_hat, *told, percent(row["not_usable"]["exact"])])
+        shares = [percent(row["told"][stage]) for stage in STAGES]
+        cells.append([row["about"], f"{row['ess']:.2g}", k_hat, *shares, percent(row["not_usable"]["exact"])])
     return columns, cells
 
 
