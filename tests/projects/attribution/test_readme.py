@@ -5,4 +5,4 @@ from projects.attribution.page import page
 
 def test_the_tables_are_those_of_the_results():
     text = (page.folder / "README.md").read_text()
-    assert page.rendered(text) == text, "python -m projects.attribution.tables --render_readme"
+    assert page.rendered(text) == text, "python -m projects.attribution.study --render_readme"

@@ -24,7 +24,7 @@ SHOWN = ("gradient", "smoothgrad", "integrated_gradients", *methods.composites.N
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TablesConfig(publishing.PageConfig):
+class StudyConfig(publishing.PageConfig):
     """Which networks, how large."""
 
     networks: tuple[str, ...] = config.field(
@@ -38,7 +38,7 @@ class TablesConfig(publishing.PageConfig):
     batch_size: int = config.field(8, "images in a timed call", minimum=1)
 
 
-def main(settings: TablesConfig, run: app.Run) -> dict:
+def main(settings: StudyConfig, run: app.Run) -> dict:
     """Measures every network, writes tables and pictures; returns the numbers by network."""
     if settings.render_readme:
         return {"readme_changed": page.render()}
@@ -61,7 +61,7 @@ def main(settings: TablesConfig, run: app.Run) -> dict:
     return results
 
 
-def open_networks(settings: TablesConfig):
+def open_networks(settings: StudyConfig):
     """Yields the networks, one at a time."""
     if settings.scale == "small":
         yield zoo.untrained(zoo.NetworkConfig(model="mnist_cnn", dataset="digits", width=0.25))
@@ -130,4 +130,4 @@ def draw(run: app.Run, network: zoo.Network, samples: inputs.Samples, x: np.ndar
 
 
 if __name__ == "__main__":
-    app.run(main, TablesConfig, transient=publishing.only_renders)
+    app.run(main, StudyConfig, transient=publishing.only_renders)

@@ -3,7 +3,7 @@
 import pytest
 
 from common.runs import run_directory
-from projects.attribution import page, tables
+from projects.attribution import page, study
 
 RESULT = {
     "network": "lenet5", "dataset": "MNIST", "batch": 4,
@@ -47,9 +47,9 @@ def test_the_benchmark_by_hand():
 
 @pytest.mark.slow
 def test_small_tables(tmp_path):
-    results = tables.main(tables.TablesConfig(batch_size=2), run_directory.open_for_test(tmp_path))
+    results = study.main(study.StudyConfig(batch_size=2), run_directory.open_for_test(tmp_path))
     (network,) = results
-    assert set(results[network]["seconds"]) == {"gradient", *tables.TIMED}
+    assert set(results[network]["seconds"]) == {"gradient", *study.TIMED}
     assert all(shares["unexplained"] < 1e-4 for shares in results[network]["conservation"].values())
     assert (tmp_path / "plots" / f"methods_{network}.png").is_file()
     assert {path.stem for path in (tmp_path / "tables").glob("*.json")} == {"runtime", "conservation"}
