@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kernels.entropy_coding import bench_variety
+from kernels.entropy_coding.bench import variety
 
 PEER = "nncodec-full"
 
@@ -13,9 +13,9 @@ def test_round_trip_within_half_a_step(peer):
         "first.weight": random.laplace(scale=0.05, size=(60, 80)).astype(np.float32),
         "first.bias": random.normal(size=60).astype(np.float32),
     }
-    data = bench_variety.peer_file(peer, tree, qp=-32, use_dq=False)
+    data = variety.peer_file(peer, tree, qp=-32, use_dq=False)
     assert len(data) < 60 * 81 * 4 / 2
-    back = bench_variety.peer_arrays(peer, data)
+    back = variety.peer_arrays(peer, data)
     step = 2.0**-8  # qp -32 at density 2
     assert np.abs(back["first.weight"] - tree["first.weight"]).max() <= step / 2 + 1e-6
     assert np.abs(back["first.bias"] - tree["first.bias"]).max() < 1e-4
