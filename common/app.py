@@ -69,7 +69,7 @@ def run(
       transient: for a verb that only looks, or writes what it is asked for elsewhere: it runs every time, and leaves
         nothing unless `--run_dir` is given. A function of the flags may say so.
     """
-    from common import mesh
+    from common import processes
 
     reports = os.environ.pop(EXIT_CODES, None)  # what this process starts does not speak for it
     _tell_launcher(reports, ".began", "")
@@ -82,21 +82,21 @@ def run(
         _tell_launcher(reports, "", "130\n")
         raise
     except Exception as error:
-        if mesh.is_single_process():
+        if processes.is_single_process():
             _tell_launcher(reports, "", "1\n")
             raise
         traceback.print_exc()
-        code = EXIT_LOST_PEER if mesh.is_loss_of_peer(error) else 1
+        code = EXIT_LOST_PEER if processes.is_loss_of_peer(error) else 1
     _leave(code, reports)
 
 
 def _leave(code: int | str | None, reports: str | None) -> NoReturn:
     """Ends the process. One of several that fails does not wait for the others, which may wait for it."""
-    from common import mesh
+    from common import processes
 
     number = 0 if code is None else code if isinstance(code, int) else 1
     _tell_launcher(reports, "", f"{number}\n")
-    if number not in (0, EXIT_PREEMPTED) and not mesh.is_single_process():
+    if number not in (0, EXIT_PREEMPTED) and not processes.is_single_process():
         if isinstance(code, str):
             print(code, file=sys.stderr)
         sys.stdout.flush()
@@ -155,10 +155,10 @@ def _check_all(path: pathlib.Path, config_class: type, verb: str) -> list[dict]:
 
 
 def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequence[str], quiet: bool) -> int:
-    from common import mesh
+    from common import processes
 
     try:
-        mesh.start_distributed(app_config.distributed)
+        processes.start_distributed(app_config.distributed)
     except (ValueError, RuntimeError) as error:
         _fail(f"--distributed={app_config.distributed}: {error}", 1)
     path = pathlib.Path(app_config.run_dir) if app_config.run_dir else run_directory.default_path(config, verb)
@@ -168,8 +168,8 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
         return run_directory.open_run(path, config, verb=verb, argv=argv, overwrite=overwrite, trackers=trackers)
 
     try:
-        current = mesh.open_on_every_process(open_run, path)
-    except mesh.PeerError as error:
+        current = processes.open_on_every_process(open_run, path)
+    except processes.PeerError as error:
         _fail(str(error), EXIT_LOST_PEER)
     except run_directory.RunTakenError as error:
         _fail(str(error), EXIT_TAKEN)
@@ -187,7 +187,7 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
 
 
 def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int:
-    from common import mesh
+    from common import processes
 
     use_compilation_cache()
     try:
@@ -200,14 +200,14 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         current.stop("interrupted")
         current.log(f"{stop}; the same command goes on from here")
         with contextlib.suppress(Exception):  # one that is lost meanwhile changes nothing: the checkpoint is whole
-            mesh.wait_for_all("stopped")  # whoever leaves first may take the others with it
+            processes.wait_for_all("stopped")  # whoever leaves first may take the others with it
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         current.stop("interrupted")
         current.log("interrupted; the same command goes on from the last checkpoint")
         return 130
     except Exception as error:
-        if mesh.is_loss_of_peer(error):
+        if processes.is_loss_of_peer(error):
             current.stop("interrupted")
             _print_error(f"another process of this run went away ({_one_line(error)[:300]})")
             return EXIT_LOST_PEER

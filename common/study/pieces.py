@@ -199,7 +199,7 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
         runs a piece.
       Preempted: a piece was asked to end.
     """
-    from common import mesh  # JAX, which taking does without
+    from common import processes  # JAX, which taking does without
 
     everything = ordered(pieces)
     reasons = {piece: why_missing(piece) for piece in everything}
@@ -213,7 +213,7 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
     count = sum(reason is None for reason, _ in reasons.values())
     with run.progress(len(everything), "pieces", count) as progress:
         for number, piece in enumerate(everything, 1):
-            if mesh.broadcast_flag(why_missing(piece)[0] is not None):  # asked now: what it needs may have changed
+            if processes.broadcast_flag(why_missing(piece)[0] is not None):  # asked now: what it needs may have changed
                 run.log(f"piece {number} of {len(everything)}: {piece.key}")
                 _run_piece(piece, run)
                 progress.update()
@@ -221,11 +221,11 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
 
 
 def _run_piece(piece: Piece, run: Run) -> None:
-    from common import mesh
+    from common import processes
 
     main, module = _main_of(piece), run_directory.module_name(piece.verb)
     argv = ["python", "-m", module, f"--flagfile={piece.path / 'flags.txt'}", f"--run_dir={piece.path}"]
-    opened = mesh.open_on_every_process(
+    opened = processes.open_on_every_process(
         lambda: run_directory.open_run(piece.path, piece.settings, verb=piece.verb, argv=argv), piece.path
     )
     try:
@@ -235,7 +235,7 @@ def _run_piece(piece: Piece, run: Run) -> None:
             opened.note(device=provenance.device())
             opened.inputs(*(other.path for other in piece.needs))
             opened.finish(main(piece.settings, opened))
-        mesh.wait_for_all(piece.key)  # the next piece may read what process 0 has just written
+        processes.wait_for_all(piece.key)  # the next piece may read what process 0 has just written
     except (Preempted, KeyboardInterrupt):
         opened.stop("interrupted")
         raise

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from common import files, mesh, orbax_files, weight_files
+from common import files, mesh, orbax_files, processes, weight_files
 from common.weight_files import is_weights_path, load_tree, save_tree  # where they were before
 
 __all__ = ["Checkpointer", "is_weights_path", "load_tree", "save_tree"]
@@ -48,9 +48,9 @@ class Checkpointer:
         if self.metrics is not None:
             self.metrics.flush()
         leaves = _storable(state)
-        if mesh.is_first_process():
+        if processes.is_first_process():
             self._write(step, leaves)
-        mesh.wait_for_all(f"checkpoint {step}")
+        processes.wait_for_all(f"checkpoint {step}")
 
     def _write(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
         path = self.directory / f"{step:08d}"
@@ -77,7 +77,7 @@ class Checkpointer:
         Raises:
           ValueError: a whole checkpoint does not fit the template; the first leaf that differs is named.
         """
-        if mesh.is_single_process():
+        if processes.is_single_process():
             newest = self._newest()
         else:
             newest = self._agreed()
@@ -111,11 +111,11 @@ class Checkpointer:
 
     def _agreed(self) -> tuple[int, dict[str, np.ndarray], pathlib.Path] | None:
         """Returns what process 0 finds, on every process: the others may not see its disk, or see it late."""
-        newest = self._newest() if mesh.is_first_process() else None
+        newest = self._newest() if processes.is_first_process() else None
         step, leaves, path = newest or (-1, {}, self.directory)
         kinds = [(name, array.dtype.name, array.shape) for name, array in leaves.items()]
-        step, path, kinds = json.loads(mesh.broadcast_bytes(json.dumps([step, str(path), kinds]).encode()))
-        data = mesh.broadcast_bytes(b"".join(array.tobytes() for array in leaves.values()))
+        step, path, kinds = json.loads(processes.broadcast_bytes(json.dumps([step, str(path), kinds]).encode()))
+        data = processes.broadcast_bytes(b"".join(array.tobytes() for array in leaves.values()))
         if step < 0:
             return None
         received, start = {}, 0
@@ -144,7 +144,7 @@ def _storable(state: Any) -> dict[str, np.ndarray]:
     import jax
 
     leaves = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named_leaves(state).items()}
-    if not mesh.is_single_process():
+    if not processes.is_single_process():
         leaves = {name: _whole(leaf) for name, leaf in leaves.items()}
     return {name: weight_files.as_array(leaf, name) for name, leaf in jax.device_get(leaves).items()}
 

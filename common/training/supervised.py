@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from common import mesh
+from common import mesh, processes
 from common.runs.run_directory import Preempted, Run
 from common.training.checkpoint import Checkpointer
 
@@ -78,31 +78,31 @@ def train(
         state, or are folded from a counter in it.
       state: the state to begin with, a pytree of arrays and keys.
       arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one process
-        they fit on its device; several leave them on the host (memory-mapped, if they are large).
+        they fit on each of its devices; several leave them on the host (memory-mapped, if they are large).
       plan: epochs, sizes, and what is written when.
       evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
         scalars get a row.
-      batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
-        processes all of theirs. The state as it comes, or copied to all devices of several processes.
+      batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: over all of them. Each holds
+        a copy of the state. A batch need not be a multiple of the devices, see `mesh.constrain`.
 
     Raises:
       Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
-      ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
+      ValueError: arrays of different lengths, or fewer examples than a batch.
     """
     import jax
 
     size = _length(arrays, plan.batch_size)
     epoch_steps = size // plan.batch_size
     total = plan.epochs * epoch_steps
-    if not (alone := mesh.is_single_process()) and batch_sharding is None:
-        batch_sharding = mesh.batch_sharding(mesh.make_mesh())
-    if batch_sharding is not None:
-        mesh.check_split(plan.batch_size, batch_sharding)
+    alone = processes.is_single_process()
+    batch_sharding = batch_sharding or mesh.data_sharding()
     advance, totals = _make_advance(step, state, arrays, plan.batch_size, batch_sharding)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
     state, row_steps, first = _strong(state), 0, 0
-    if not alone:
+    if batch_sharding is not None:
         state, totals = mesh.replicate((state, totals), batch_sharding.mesh)
+        if plan.batch_size > 1:  # else a step makes its own samples, and says so itself
+            run.log(mesh.holding(state, plan.batch_size, batch_sharding))
     if restored := checkpointer.restore_latest((state, totals, row_steps)):
         first, (state, totals, row_steps) = restored
         run.log(f"resumed after step {first} of {total}")
@@ -134,7 +134,7 @@ def train(
             # After the row of this step, so that a resumed run neither repeats nor misses it.
             is_time = time.monotonic() - saved_at >= plan.checkpoint_seconds
             if not alone:  # clocks differ: process 0 decides, where all of them wait for the device anyway
-                is_time = has_row and mesh.broadcast_flag(is_time)
+                is_time = has_row and processes.broadcast_flag(is_time)
             is_step = plan.checkpoint_steps is not None and done % plan.checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
@@ -176,9 +176,11 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
 
     def gather(state, totals, arrays, indices):
         batch = jax.tree.map(lambda array: _rows(array, indices), arrays)
-        if batch_sharding is not None:
-            batch = jax.lax.with_sharding_constraint(batch, batch_sharding)
-        return advance(state, totals, batch)
+        return advance(state, totals, mesh.constrain(batch, batch_sharding))
+
+    def cut(state, totals, batch):
+        batch = jax.tree.map(lambda array: array[:batch_size], batch)
+        return advance(state, totals, mesh.constrain(batch, batch_sharding))
 
     batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
     before = jax.eval_shape(_strong, state)
@@ -193,10 +195,10 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
         if value.shape != ():
             raise ValueError(f"metric {name!r} has shape {list(value.shape)}: a step returns scalars")
     totals = {name: jnp.zeros((), real) for name in metrics}
-    if mesh.is_single_process():
-        compiled, on_device = jax.jit(gather, donate_argnums=(0, 1)), jax.device_put(arrays)
+    if processes.is_single_process():
+        compiled, on_device = jax.jit(gather, donate_argnums=(0, 1)), mesh.on_every_device(arrays, batch_sharding)
         return lambda state, totals, indices: compiled(state, totals, on_device, indices), totals
-    compiled, on_host = jax.jit(advance, donate_argnums=(0, 1)), jax.tree.map(_on_host, arrays)
+    compiled, on_host = jax.jit(cut, donate_argnums=(0, 1)), jax.tree.map(_on_host, arrays)
     return (
         lambda state, totals, indices: compiled(state, totals, mesh.take_rows(on_host, indices, batch_sharding)),
         totals,
@@ -237,7 +239,7 @@ class Termination:
 
     def after(self, step: int) -> bool:
         """Returns whether the loop stops after this step; ask once after each."""
-        return self.is_due if self._alone else mesh.reached_stop(step)
+        return self.is_due if self._alone else processes.reached_stop(step)
 
     def __enter__(self):
         self._is_main_thread = self._alone and threading.current_thread() is threading.main_thread()

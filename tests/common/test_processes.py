@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from common import mesh
+from common import processes
 
 PROGRAM = pathlib.Path(__file__).with_name("two_processes.py")
 
@@ -50,17 +50,17 @@ def test_two_processes(tmp_path, request):
     ],
 )
 def test_a_task_takes_its_share_of_the_devices_of_its_node(variables, devices):
-    assert mesh.slurm_devices(variables) == devices
+    assert processes.slurm_devices(variables) == devices
 
 
 def test_place_among_processes():
-    place = mesh._place_among_processes({"JAX_NUM_PROCESSES": "3", "JAX_PROCESS_ID": "2", "SLURM_PROCID": "7"})
+    place = processes._place_among_processes({"JAX_NUM_PROCESSES": "3", "JAX_PROCESS_ID": "2", "SLURM_PROCID": "7"})
     assert (place["num_processes"], place["process_id"]) == (3, 2)
     with pytest.raises(ValueError, match="JAX_NUM_PROCESSES='3' and JAX_PROCESS_ID='': expected two numbers"):
-        mesh._place_among_processes({"JAX_NUM_PROCESSES": "3"})
+        processes._place_among_processes({"JAX_NUM_PROCESSES": "3"})
 
 
 def test_one_process_waits_for_nobody():
-    mesh.wait_for_all("anything")
-    assert mesh.broadcast_bytes(b"x") == b"x" and mesh.broadcast_flag(True) and mesh.is_first_process()
-    assert not mesh.is_loss_of_peer(RuntimeError("Gloo"))
+    processes.wait_for_all("anything")
+    assert processes.broadcast_bytes(b"x") == b"x" and processes.broadcast_flag(True) and processes.is_first_process()
+    assert not processes.is_loss_of_peer(RuntimeError("Gloo"))
