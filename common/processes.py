@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from common.runs import metrics
 from common.runs.run_directory import Run
 
 BROADCAST_BYTES = 1 << 26  # in one piece
+SHARED_SECONDS = 20.0  # so late may a network file system show what another machine has written
 
 
 class PeerError(RuntimeError):
@@ -180,3 +182,31 @@ def is_loss_of_peer(error: BaseException) -> bool:
         return True
     own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
     return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(own)
+
+
+def check_shared(folder: pathlib.Path) -> None:
+    """Returns once every process of the run sees a folder that process 0 has made.
+
+    Raises:
+      ValueError: one does not, also after SHARED_SECONDS; on every process.
+    """
+    if is_single_process():
+        return
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    token = folder / f".seen-by-all-{broadcast_bytes(os.urandom(4)).hex()}"
+    if is_first_process():
+        token.touch()
+    wait_for_all("a folder for all")
+    end = time.monotonic() + SHARED_SECONDS
+    while not (is_seen := token.exists()) and time.monotonic() < end:
+        time.sleep(0.1)
+    sees = multihost_utils.process_allgather(np.int32(is_seen))
+    if is_first_process():
+        token.unlink()
+    if not sees.all():
+        raise ValueError(
+            f"{folder} is not seen by process {int(np.argmin(sees))} of {len(sees)}: give a --run_dir on a file system "
+            "that all nodes of the run share"
+        )

@@ -93,7 +93,8 @@ def _load_orbax(path: pathlib.Path) -> dict[str, Any]:
         raise
     except Exception as error:
         raise ValueError(f"{path} is a damaged Orbax checkpoint: {' '.join(str(error).split())[:300]}") from None
-    if isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}:
+    is_old_state = isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}
+    if is_old_state or (directory.parent / orbax_files.CONTENT).is_file():
         raise ValueError(f"{path} is a training state, not weights; give the run directory or its model.safetensors")
     texts: list[str] = []
     tree = _without_texts(tree, "", texts)

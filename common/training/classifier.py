@@ -15,6 +15,7 @@ from common import models, weight_files
 from common.models import zoo
 from common.runs.run_directory import Run
 from common.training import augmentation, optimizers, step, supervised
+from common.training.checkpoint import Checkpointer
 from common.training.config import ClassifierConfig, SupervisedConfig
 
 
@@ -49,7 +50,26 @@ def train(settings: ClassifierConfig, run: Run, **options: Any) -> dict:
     params = weights(state)
     if run.is_main:
         weight_files.save_tree(run.path / "model.safetensors", params)
-    return {"model": settings.model} | describe(network, params) | {"steps": steps}
+    best = save_best(run, state, weights) if settings.keep_best else {}
+    return {"model": settings.model} | describe(network, params) | {"steps": steps} | best
+
+
+def save_best(run: Run, state: step.State, weights: Callable[[step.State], dict]) -> dict:
+    """Writes `best.safetensors`, the weights of the state that did best, and returns its step and accuracy.
+
+    Args:
+      run: whose folder `best` has the states.
+      state: any of the training, which gives shapes.
+      weights: of a state.
+    """
+    with Checkpointer(run.path / supervised.BEST, best=True) as checkpointer:
+        restored = checkpointer.restore_latest(state)
+        scores = checkpointer.scores()
+    if restored is None:
+        return {"best": None}
+    if run.is_main:
+        weight_files.save_tree(run.path / "best.safetensors", weights(restored[1]))
+    return {"best": {"step": restored[0], "validation_accuracy": scores[restored[0]]}}
 
 
 def make_optimizer(settings: ClassifierConfig, steps: int) -> optax.GradientTransformation:
@@ -99,6 +119,7 @@ def fit(
                 batch_size=settings.batch_size,
                 seed=settings.seed,
                 checkpoint_steps=settings.checkpoint_steps,
+                keep_best=settings.keep_best if evaluate else 0,
                 description=settings.model,
             ),
             **plan,

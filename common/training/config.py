@@ -26,6 +26,12 @@ class SupervisedConfig(zoo.NetworkConfig):
     shift: int = config.field(0, "training images move by up to so many pixels each way", minimum=0)
     flip: bool = config.field(False, "half of the training images are mirrored left to right")
     checkpoint_steps: int = config.field(500, "steps between two checkpoints", minimum=1, identity=False)
+    keep_best: int = config.field(
+        0,
+        "states of the highest validation accuracy to keep in best/; gives best.safetensors",
+        minimum=0,
+        identity=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

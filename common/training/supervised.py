@@ -21,6 +21,7 @@ from common.training.checkpoint import Checkpointer
 
 State = Any
 Batch = Any
+BEST = "best"  # folder of a run with the states that did best
 
 
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
@@ -41,6 +42,8 @@ class Plan:
         written); the end of the training writes one too.
       checkpoint_steps: also after every so many steps.
       description: the word beside the progress.
+      keep_best: states after an evaluation that stay in the folder `BEST` of the run, those of the highest `best`.
+      best: the scalar of an evaluation that counts.
     """
 
     epochs: int
@@ -51,6 +54,8 @@ class Plan:
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
     description: str = "train"
+    keep_best: int = 0
+    best: str = "validation_accuracy"
 
 
 def train(
@@ -87,6 +92,7 @@ def train(
 
     Raises:
       Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
+      OSError: a checkpoint could not be written.
       ValueError: arrays of different lengths, or fewer examples than a batch.
     """
     import jax
@@ -98,6 +104,7 @@ def train(
     batch_sharding = batch_sharding or mesh.data_sharding()
     advance, totals = _make_advance(step, state, arrays, plan.batch_size, batch_sharding)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
+    best = Checkpointer(run.path / BEST, keep=plan.keep_best, best=True)
     state, row_steps, first = _strong(state), 0, 0
     if batch_sharding is not None:
         state, totals = mesh.replicate((state, totals), batch_sharding.mesh)
@@ -109,7 +116,9 @@ def train(
 
     saved, saved_at = first, time.monotonic()
     order, order_epoch = np.zeros(0, np.int32), -1  # of no epoch yet
-    with Termination(alone) as termination, run.progress(total, plan.description, first) as progress:
+    with (
+        checkpointer, best, Termination(alone) as termination, run.progress(total, plan.description, first) as progress
+    ):  # fmt: skip
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
             if epoch != order_epoch:
@@ -128,6 +137,8 @@ def train(
                 is_evaluated = ends_epoch and ((epoch + 1) % plan.evaluate_every == 0 or done == total)
                 if evaluate is not None and is_evaluated:
                     means |= {name: np.asarray(value) for name, value in evaluate(mesh.to_local(state)).items()}
+                    if plan.keep_best:
+                        best.save(done, state, wait=False, score=_score(means, plan.best))
                 run.metrics.write(done, **means)
                 progress.update(0, **means)
 
@@ -138,11 +149,18 @@ def train(
             is_step = plan.checkpoint_steps is not None and done % plan.checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
-                checkpointer.save(done, (state, totals, row_steps))
+                checkpointer.save(done, (state, totals, row_steps), wait=False)
                 saved, saved_at = done, time.monotonic()
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
     return mesh.to_local(state)
+
+
+def _score(scalars: Mapping[str, Any], name: str) -> float:
+    """Returns the scalar by which states are compared; the smallest of all numbers where it is NaN."""
+    if name not in scalars:
+        raise ValueError(f"keep_best: the evaluation gives {', '.join(scalars)}, and no {name!r} to compare states by")
+    return -math.inf if math.isnan(float(scalars[name])) else float(scalars[name])
 
 
 def _length(arrays: Batch, batch_size: int) -> int:
