@@ -228,6 +228,9 @@ def _exit_code(result: dict | None) -> int:
 
 def _report_error(error: Exception, app_config: AppConfig, current: Run) -> int:
     """Expected errors in one line, their traceback beside the run; a defect with its traceback."""
+    if isinstance(error, run_directory.RunTakenError):  # a part of this run is another process's: later, not never
+        _print_error(_one_line(error))
+        return EXIT_TAKEN
     text = "".join(traceback.format_exception(error))
     if app_config.debug or not isinstance(error, (ValueError, OSError)):
         print(text, file=sys.stderr, end="", flush=True)

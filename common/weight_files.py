@@ -53,7 +53,10 @@ def load_tree(path: str | os.PathLike) -> dict[str, Any]:
         return _load_orbax(path)
     loaders = {".safetensors": load_safetensors, ".npz": load_npz}
     if path.suffix not in loaders:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz or an Orbax directory")
+        raise ValueError(
+            f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz or an Orbax directory; load others "
+            "by the library that wrote them (flax.serialization.msgpack_restore), and save the arrays by numpy.savez"
+        )
     return loaders[path.suffix](path)
 
 

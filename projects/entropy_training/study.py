@@ -160,7 +160,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     for name, row in rows.items():
         if not any(method == "ect" and piece in gathered for method, piece in row):
             continue  # the summary says what is missing
-        networks[name] = result = result_of(name, row, gathered) | {"provenance": stamp}
+        networks[name] = result = result_of(name, row, gathered) | {
+            "provenance": gathered.provenance(stamp, *(piece for _, piece in row))
+        }
         folder = pathlib.Path(result["methods"]["ect"]["seeds"][0]["folder"]) / "plots"
         parts = {suffix: folder / f"{suffix[1:]}.png" for suffix in PICTURES if suffix}
         caption = "Size and accuracy on images kept apart, over alpha, and the baselines."

@@ -1,4 +1,4 @@
-"""Two processes of one run with two devices each, on loopback: who reads and writes what, what a checkpoint gives back."""
+"""Two processes of one run, two devices each, on loopback: who reads and writes what, what a checkpoint gives back."""
 
 import os
 import pathlib
