@@ -125,6 +125,22 @@ def split_rows(batch: Any, sharding: Any) -> Any:
     return jax.tree.map(placed, batch)
 
 
+def place_rows(batch: Any, sharding: Any) -> Any:
+    """Returns the rows that each process has read as the arrays of a whole batch, see `split_rows`.
+
+    Raises:
+      ValueError: of several processes: the batch does not split evenly over their devices.
+    """
+    import jax
+
+    if is_single_process():
+        return split_rows(batch, sharding)
+    rows, count = len(jax.tree.leaves(batch)[0]) * jax.process_count(), split_count(sharding)
+    if rows % count:
+        raise ValueError(f"a streamed batch of {rows} does not split over {count} devices; take a multiple of {count}")
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
+
+
 def replicate(tree: Any, mesh: Any) -> Any:
     """Returns the arrays and keys of a tree as whole copies on every device of a mesh.
 

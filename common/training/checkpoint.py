@@ -44,7 +44,8 @@ class Checkpointer:
         """
         self.directory, self.metrics, self.keep, self.best = pathlib.Path(directory).resolve(), metrics, keep, best
         self._manager: Any = None
-        self._leaves: dict[int, dict[str, tuple[str, list[int]]]] = {}  # of the steps that are being written
+        self._content: dict[int, dict[str, Any]] = {}  # of the steps that are being written
+        self.notes: dict[str, Any] = {}
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -59,7 +60,9 @@ class Checkpointer:
             return []
         return sorted(int(item.name) for item in self.directory.iterdir() if re.fullmatch(r"\d+", item.name))
 
-    def save(self, step: int, state: Any, *, wait: bool = True, score: float | None = None) -> None:
+    def save(
+        self, step: int, state: Any, *, wait: bool = True, score: float | None = None, notes: Mapping | None = None
+    ) -> None:
         """Writes the state after `step` steps; older checkpoints than the last `keep` go.
 
         Write the metrics of the step first: a run that comes back will not compute them again. All processes of a run
@@ -70,6 +73,7 @@ class Checkpointer:
           state: it may be donated to the next step once this has returned, whatever `wait` is.
           wait: until it is on disk. Without, the next `save`, `wait` or `close` waits for it, and says what went wrong.
           score: with `best`, the higher the better.
+          notes: what JSON can hold; `notes` has them after a restoring.
 
         Raises:
           ValueError: a leaf is not made of numbers; the processes of a run do not see the same directory.
@@ -86,7 +90,8 @@ class Checkpointer:
                     files.remove(self._path(other))
             processes.wait_for_all(f"checkpoints from {step} on removed")
             self._manager.reload()
-        self._leaves[step] = {name: (leaf.dtype.name, list(leaf.shape)) for name, leaf in leaves.items()}
+        kinds = {name: (leaf.dtype.name, list(leaf.shape)) for name, leaf in leaves.items()}
+        self._content[step] = {"leaves": kinds, "notes": dict(notes or {})}
         full = {name: leaf for name, leaf in leaves.items() if leaf.size}  # Orbax takes no others
         orbax_files.start_saving(self._manager, step, full, score)
         if wait:
@@ -161,9 +166,9 @@ class Checkpointer:
 
     def _seal(self) -> None:
         """Writes down the content of what Orbax has written, before the checkpoint gets its name."""
-        for step in list(self._leaves):
+        for step in list(self._content):
             for path in self.directory.glob(f"{step:08d}.orbax-checkpoint-tmp*"):
-                content = {"leaves": self._leaves.pop(step), "files": _checksums(path / orbax_files.ITEM)}
+                content = self._content.pop(step) | {"files": _checksums(path / orbax_files.ITEM)}
                 (path / orbax_files.CONTENT).write_text(json.dumps(content))
 
     def _restore(self, step: int, template: Any) -> Any:
@@ -174,7 +179,8 @@ class Checkpointer:
             stored = old_checkpoints.load(path, step)
             kinds = {name: (array.dtype.name, list(array.shape)) for name, array in stored.items()}
         else:
-            kinds = json.loads((path / orbax_files.CONTENT).read_text())["leaves"]
+            content = json.loads((path / orbax_files.CONTENT).read_text())
+            kinds, self.notes = content["leaves"], content["notes"]
         _check_fits(expected, kinds, path)
         if not stored:
             empty = {name: np.zeros(shape, dtype) for name, (dtype, shape) in kinds.items() if 0 in shape}

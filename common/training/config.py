@@ -46,4 +46,7 @@ class ClassifierConfig(SupervisedConfig):
         0.0, "share of the steps after which it falls linearly to 0, not before it has risen", minimum=0.0, maximum=1.0
     )
     weight_decay: float = config.field(0.0, "on kernels", minimum=0.0)
+    records: str | None = config.field(
+        None, "folder of array-record files with other training images, see common/datasets/README.md"
+    )
     label_smoothing: float = config.field(0.0, "share of a target spread over all classes", minimum=0.0, maximum=1.0)

@@ -6,6 +6,7 @@ numbers as one, up to rounding. A project with other needs writes its own loop.
 """
 
 import dataclasses
+import functools
 import math
 import signal
 import threading
@@ -18,15 +19,11 @@ import numpy as np
 from common import mesh, processes
 from common.runs.run_directory import Preempted, Run
 from common.training.checkpoint import Checkpointer
+from common.training.streams import Stream, permutation
 
 State = Any
 Batch = Any
 BEST = "best"  # folder of a run with the states that did best
-
-
-def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """Returns the order in which an epoch visits the examples: int32 [size], a function of its arguments alone."""
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(size).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +80,8 @@ def train(
         state, or are folded from a counter in it.
       state: the state to begin with, a pytree of arrays and keys.
       arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one process
-        they fit on each of its devices; several leave them on the host (memory-mapped, if they are large).
+        they fit on each of its devices; several leave them on the host (memory-mapped, if they are large). Or a
+        `streams.Stream` of batches, for data that fits nowhere.
       plan: epochs, sizes, and what is written when.
       evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
         scalars get a row.
@@ -93,16 +91,18 @@ def train(
     Raises:
       Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
       OSError: a checkpoint could not be written.
-      ValueError: arrays of different lengths, or fewer examples than a batch.
+      ValueError: arrays of different lengths, or fewer examples than a batch; a stream that ends early, or whose
+        batches are of another size.
     """
     import jax
 
-    size = _length(arrays, plan.batch_size)
-    epoch_steps = size // plan.batch_size
+    is_stream = isinstance(arrays, Stream)
+    epoch_steps = arrays.epoch_steps if is_stream else _length(arrays, plan.batch_size) // plan.batch_size
     total = plan.epochs * epoch_steps
     alone = processes.is_single_process()
     batch_sharding = batch_sharding or mesh.data_sharding()
     advance, totals = _make_advance(step, state, arrays, plan.batch_size, batch_sharding)
+    next_batch = _following(arrays) if is_stream else _indices_of(arrays, plan)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
     best = Checkpointer(run.path / BEST, keep=plan.keep_best, best=True)
     state, row_steps, first = _strong(state), 0, 0
@@ -112,18 +112,17 @@ def train(
             run.log(mesh.holding(state, plan.batch_size, batch_sharding))
     if restored := checkpointer.restore_latest((state, totals, row_steps)):
         first, (state, totals, row_steps) = restored
+        if is_stream:
+            arrays.iterator.set_state(checkpointer.notes["iterator"])
         run.log(f"resumed after step {first} of {total}")
 
     saved, saved_at = first, time.monotonic()
-    order, order_epoch = np.zeros(0, np.int32), -1  # of no epoch yet
     with (
         checkpointer, best, Termination(alone) as termination, run.progress(total, plan.description, first) as progress
     ):  # fmt: skip
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
-            if epoch != order_epoch:
-                order, order_epoch = permutation(plan.seed, epoch, size), epoch
-            state, totals = advance(state, totals, order[position * plan.batch_size : (position + 1) * plan.batch_size])
+            state, totals = advance(state, totals, next_batch(done))
             row_steps += 1
             progress.update(1)
 
@@ -149,7 +148,8 @@ def train(
             is_step = plan.checkpoint_steps is not None and done % plan.checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
-                checkpointer.save(done, (state, totals, row_steps), wait=False)
+                notes = {"iterator": arrays.iterator.get_state()} if is_stream else {}
+                checkpointer.save(done, (state, totals, row_steps), wait=False, notes=notes)
                 saved, saved_at = done, time.monotonic()
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
@@ -176,6 +176,54 @@ def _length(arrays: Batch, batch_size: int) -> int:
     return size
 
 
+def _indices_of(arrays: Batch, plan: Plan) -> Callable[[int], np.ndarray]:
+    """Returns step, from 1 -> indices of its batch."""
+    import jax
+
+    size, batch_size = len(jax.tree.leaves(arrays)[0]), plan.batch_size
+    order = functools.lru_cache(maxsize=1)(lambda epoch: permutation(plan.seed, epoch, size))
+
+    def indices(step: int) -> np.ndarray:
+        epoch, position = divmod(step - 1, size // batch_size)
+        return order(epoch)[position * batch_size : (position + 1) * batch_size]
+
+    return indices
+
+
+def _following(stream: Stream) -> Callable[[int], Batch]:
+    """Returns step -> the next batch of a stream."""
+
+    def following(step: int) -> Batch:
+        try:
+            return next(stream.iterator)
+        except StopIteration:
+            raise ValueError(
+                f"the stream of batches ends before step {step}: let it repeat, or train fewer --epochs"
+            ) from None
+
+    return following
+
+
+def _first_shapes(stream: Stream, batch_size: int) -> Batch:
+    """Returns the shapes of a whole batch, from a look at the next one.
+
+    Raises:
+      ValueError: this process's part of it is not as large as it should be.
+    """
+    import jax
+
+    state, count = stream.iterator.get_state(), jax.process_count()
+    batch = next(stream.iterator)
+    stream.iterator.set_state(state)
+    for leaf in jax.tree.leaves(batch):
+        if np.ndim(leaf) == 0 or len(leaf) * count != batch_size:
+            raise ValueError(
+                f"the stream gives arrays of shape {list(np.shape(leaf))} in {count} processes: expected batch_size "
+                f"{batch_size} rows over all of them"
+            )
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), batch)
+
+
 def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Callable, dict[str, Any]]:
     """Returns the compiled `(state, totals, indices) -> (state, totals)`, and totals of zero.
 
@@ -200,7 +248,10 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
         batch = jax.tree.map(lambda array: array[:batch_size], batch)
         return advance(state, totals, mesh.constrain(batch, batch_sharding))
 
-    batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
+    if isinstance(arrays, Stream):
+        batch = _first_shapes(arrays, batch_size)
+    else:
+        batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
     before = jax.eval_shape(_strong, state)
     after, metrics = jax.eval_shape(step, before, batch)
     if jax.tree.structure(before) != jax.tree.structure(after):  # type: ignore[operator]  # JAX declares no such type
@@ -213,6 +264,9 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
         if value.shape != ():
             raise ValueError(f"metric {name!r} has shape {list(value.shape)}: a step returns scalars")
     totals = {name: jnp.zeros((), real) for name in metrics}
+    if isinstance(arrays, Stream):
+        compiled = jax.jit(cut, donate_argnums=(0, 1))
+        return lambda state, totals, batch: compiled(state, totals, mesh.place_rows(batch, batch_sharding)), totals
     if processes.is_single_process():
         compiled, on_device = jax.jit(gather, donate_argnums=(0, 1)), mesh.on_every_device(arrays, batch_sharding)
         return lambda state, totals, indices: compiled(state, totals, on_device, indices), totals
