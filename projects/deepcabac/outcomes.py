@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from common import app, weight_files
 from common.models import training_state, zoo
+from common.step_search import SLACK
 from common.study import other_coders, statistics
 from kernels import entropy_coding
 from kernels.entropy_coding import layer_steps
@@ -15,7 +16,6 @@ from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.network import Network
 from projects.deepcabac.quantization import Rule
-from projects.deepcabac.search import SLACK
 
 
 @dataclasses.dataclass(frozen=True)
