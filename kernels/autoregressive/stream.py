@@ -14,6 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = [
+    "State",
+    "distinct",
+    "init",
+    "log_weights",
+    "merge",
+    "update",
+]
+
 BLOCKS = 64  # of the jackknife: its errors are then known to 9 %
 TAIL = 3001  # largest weights: the whole tail that k-hat looks at, up to a million samples
 FIRST = 64  # samples, whose variety tells a law from a single state

@@ -12,6 +12,23 @@ import numpy as np
 
 from .exact import check_coupling, even, is_real, whole
 
+__all__ = [
+    "BOUNDARIES",
+    "LATTICES",
+    "Bonds",
+    "hopfield",
+    "hopfield_couplings",
+    "lattice_bonds",
+    "lattice_couplings",
+    "lattice_energy",
+    "orthogonal_patterns",
+    "pairwise",
+    "sk",
+    "sk_couplings",
+    "square",
+    "triangular",
+]
+
 LATTICES = ("square", "triangular")
 BOUNDARIES = ("torus", "open")
 

@@ -10,6 +10,13 @@ import numpy as np
 from . import energies
 from .exact import check_beta, states
 
+__all__ = [
+    "EXPANSIONS",
+    "exact_correlations",
+    "expansions",
+    "pair_means",
+]
+
 EXPANSIONS = ("mean field", "independent pairs", "Sessak-Monasson")
 
 

@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = [
+    "Images",
+    "folded",
+    "folded_sites",
+    "images",
+]
+
 ATTEMPTS = 200  # random maps for each image
 
 

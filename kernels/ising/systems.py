@@ -17,6 +17,20 @@ from .square import kaufman_torus
 from .transfer import WIDEST_OPEN, WIDEST_TORUS, magnetisation_law, transfer_open, transfer_torus
 from .triangular import triangular_torus
 
+__all__ = [
+    "System",
+    "check_energies",
+    "exact_abs_m",
+    "exact_lattice",
+    "fold",
+    "from_numpy",
+    "hopfield",
+    "lattice",
+    "of_energy",
+    "pairwise",
+    "sk",
+]
+
 MOST_ENUMERATED = 20  # spins with couplings: a second
 MOST_ENUMERATED_FUNCTION = 16  # spins, of any function: 65,536 states
 LARGEST_LAW = 8  # sites a side, of the exact law of the magnetisation: a second

@@ -15,6 +15,20 @@ import numpy as np
 from ..array_types import AnyArray, Array, Float, Float32, Scalar
 from .labels import soft_assign
 
+__all__ = [
+    "CONTEXTS",
+    "bits_of_counts",
+    "code_lengths",
+    "conditional_bits",
+    "context_bits",
+    "context_counts",
+    "context_members",
+    "relaxed_bits",
+    "relaxed_bits_chunked",
+    "static_bits",
+    "with_prior",
+]
+
 CONTEXTS = {"entropy": 1, "conditional": 2, "static": 3}
 
 

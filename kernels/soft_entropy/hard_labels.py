@@ -10,6 +10,16 @@ import numpy as np
 from ..array_types import ArrayLike, Float32, Float64, Int32, Int64
 from .labels import symmetric_grid
 
+__all__ = [
+    "LN2",
+    "assign",
+    "ecsq",
+    "empirical_bits",
+    "gap_bits",
+    "huffman_lengths",
+    "labels_to_levels",
+]
+
 LN2 = float(np.log(2.0))
 GAP_BITS = range(2, 17)  # widths of the words of `gap_bits`
 _PIECE = 1 << 17  # weights labelled at a time: bounds arrays [n, K]

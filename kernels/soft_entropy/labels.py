@@ -9,6 +9,13 @@ import numpy as np
 
 from ..array_types import AnyArray, Array, Float, Float64, Scalar
 
+__all__ = [
+    "beta_of",
+    "moments",
+    "soft_assign",
+    "symmetric_grid",
+]
+
 
 def symmetric_grid(largest: float, levels: int) -> Float64[np.ndarray, " levels"]:
     """`levels` equidistant centroids from -largest to largest, float64, the middle one exactly 0.

@@ -15,6 +15,18 @@ from ..array_types import AnyArray, Array, Float, Int32, Scalar
 from .bits import following
 from .labels import moments, soft_assign
 
+__all__ = [
+    "Place",
+    "SoftTable",
+    "context_counts",
+    "expected_counts",
+    "locate",
+    "lookup",
+    "lookup_moments",
+    "straight_through",
+    "tabulate",
+]
+
 POINTS = 4096
 
 
