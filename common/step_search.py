@@ -5,9 +5,8 @@ the coarsest setting that meets a demand, what counts as meeting it, and the cho
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-Place = TypeVar("Place", int, float)
 File = TypeVar("File")
 
 SLACK = 1e-9  # accuracies are ratios of small integers; a rounding error must not decide
@@ -19,8 +18,8 @@ def is_enough(accuracy: float, least: float) -> bool:
 
 
 def bisect(
-    passing: Place, failing: Place, excess: Callable[[Place], float], rounds: int = 64, near: float = -1.0
-) -> Place:
+    passing: float, failing: float, excess: Callable[[Any], float], rounds: int = 64, near: float = -1.0
+) -> float:
     """Returns a place that meets a demand, next to one that does not.
 
     Args:
@@ -53,7 +52,8 @@ def coarsest(values: Iterable[float], make: Callable[[float], File], is_met: Cal
       make: the file of a value.
       is_met: whether a file meets the demand.
     """
-    values, made = list(values), []
+    values = list(values)
+    made: list[File] = []
 
     def excess(index: int) -> float:
         made.append(make(float(values[index])))

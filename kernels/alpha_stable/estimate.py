@@ -39,6 +39,8 @@ class SasFit(NamedTuple):
 
 def _observations(x, loc):
     """Flat observations and their centre, both checked; half types as float32."""
+    if np.ndim(loc) == 0:
+        check_ranges(loc=loc)
     (x, loc), _ = common_float(x=x, loc=loc)
     x = x.reshape(-1)
     if x.size < LEAST:

@@ -7,13 +7,13 @@ each the sine of an angle that keeps its relative precision. k vanishes at alpha
 special case, and a traced alpha works.
 """
 
-import numbers
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..scalars import whole
 from . import elementary, random_bits
 from .checks import check_alpha, check_ranges, float_types, or_nan
 from .random_bits import HALF_TURN, UNIT, angle_and_exponential
@@ -191,7 +191,6 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) ->
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
     shape = random_bits.joined_shape(shape, alpha=alpha)
-    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
-        raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
+    dim = whole("dim", dim, 1, why=", values of a vector")
     *_, dim = random_bits.checked_shape((*shape, dim))
     return _sub_gaussian(random_bits.typed_key(key), alpha, shape, dim, compute, dtype)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import not_negative, real, reals, whole
 from . import finite, repeated, windows
 from .arguments import Parameters, hashable, plain
 from .engine import has_one_value, read
@@ -310,6 +311,8 @@ def _difference_step(explain, params, target, operands, index):
 
 def _filling(fill, x):
     """What stands for the rest of `x`, an array like it."""
+    if not callable(fill):
+        reals("fill", fill, "a finite number, an array of such, or a function of x")
     value = jnp.asarray(fill(x) if callable(fill) else fill, x.dtype)
     try:
         return jnp.broadcast_to(value, x.shape)
@@ -354,11 +357,11 @@ def _scale(leaf, sigma: float, relative: bool):
 def _check_sigma(sigma) -> None:
     if isinstance(sigma, jax.core.Tracer):
         raise ValueError("sigma is traced: expected a number; close over it, or name it in static_argnames of jax.jit")
-    if not isinstance(sigma, (int, float, np.number, np.ndarray, jax.Array)) or jnp.ndim(sigma):
-        shape = f" of shape {jnp.shape(sigma)}" if hasattr(sigma, "shape") else f"={sigma!r}"
-        raise ValueError(f"sigma{shape}: expected one number, a standard deviation of 0 or more, for all samples")
-    if not 0 <= sigma < np.inf:
-        raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more, and finite")
+    if getattr(sigma, "ndim", 0):
+        raise ValueError(
+            f"sigma of shape {jnp.shape(sigma)}: expected one number, a standard deviation for all samples"
+        )
+    real("sigma", sigma, "one number, a finite standard deviation of 0 or more, for all samples", not_negative)
 
 
 def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
@@ -390,5 +393,4 @@ def _check_key(key, batch: int) -> None:
 
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name}={value!r}: expected an integer of 1 or more")
+        whole(name, value, 1)

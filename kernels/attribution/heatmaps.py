@@ -12,6 +12,8 @@ import re
 
 import numpy as np
 
+from ..scalars import real, reals
+
 COLORMAPS = {
     "gray": "000,fff",
     "wred": "fff,f00",
@@ -54,8 +56,7 @@ class ColorMap:
             level: contrast around the centre: below 1 the ends of the map are not reached, above 1 they are reached
                 early.
         """
-        if not math.isfinite(level):
-            raise ValueError(f"level={level}: expected a number; 1 is the whole map")
+        level = real("level", level, "a finite number; 1 is the whole map")
         places = np.clip((np.linspace(-1.0, 1.0, 256) * level + 1) / 2, 0.0, 1.0)
         return np.round(self(places) * 255, 12).astype(np.uint8)
 
@@ -166,6 +167,9 @@ def _to_bytes(array: np.ndarray, vmin, vmax, symmetric: bool, per_sample: bool) 
         low = -high
     else:
         low, high = array.min(axis=axes, keepdims=True), array.max(axis=axes, keepdims=True)
+    for name, end in (("vmin", vmin), ("vmax", vmax)):
+        if end is not None:
+            reals(name, end, "a finite number, or None for the array's own")
     low = low if vmin is None else np.asarray(vmin)
     high = high if vmax is None else np.asarray(vmax)
     extent = high - low

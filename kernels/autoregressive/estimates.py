@@ -19,7 +19,7 @@ import numpy as np
 from ..ising import Exact, System
 from . import accumulate, chain_stream, evidence, reliability, stream
 from .accumulate import Sums
-from .arguments import check_integer
+from .arguments import check_beta, check_integer, check_sites
 from .chain_stream import ChainMeans
 from .importance import Estimates, finalise
 from .proposal import Proposal
@@ -106,6 +106,7 @@ def estimate(
       UserWarning: the status is not "trusted".
     """
     _check(proposal, n, chunk, 2, ": errors need so many samples")
+    check_beta(beta)
     chunk = min(n, chunk)
 
     def sums_of(proposal: Proposal) -> Sums:
@@ -255,9 +256,14 @@ def from_sums(
       mirror: `mirror_difference`; None for none.
       single: of the first law alone, where the samples are of a mixture or a mean over symmetries.
 
+    Raises:
+      ValueError: beta is no finite number, sites no integer of 1 or more.
+
     Warns:
       UserWarning: the status is not "trusted".
     """
+    check_beta(beta)
+    check_sites(sites)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
         beside = Evidence(accumulate.entropy(sums), 2.0**sites, evidence.truths(exact, reference), reverse, mirror)

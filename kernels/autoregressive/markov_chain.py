@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import positive, real
 from . import reliability, stream
 from .reliability import LARGEST_SHARE, Status
 
@@ -200,8 +201,7 @@ def _is_constant(x: np.ndarray, covariance: np.ndarray) -> bool:
 
 
 def _correlation_time(x: np.ndarray, window: float = WINDOW) -> CorrelationTime:
-    if not window > 0:
-        raise ValueError(f"window={window}: expected a positive number of correlation times, such as {WINDOW}")
+    real("window", window, f"a positive number of correlation times, such as {WINDOW}", positive)
     chains, n = x.shape
     covariance = _autocovariance(x)
     if _is_constant(x, covariance):

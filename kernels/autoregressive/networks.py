@@ -8,13 +8,15 @@ hashable setting; its parameters are a plain dictionary of arrays by layer, to b
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..scalars import real
+from .arguments import check_integer
 
 SLOPE = 0.5  # where PReLU starts
 
@@ -268,8 +270,6 @@ def _check_fields(cfg, *counts: str) -> None:
     if cfg.columns is None:
         object.__setattr__(cfg, "columns", cfg.rows)
     for name in counts:
-        value = getattr(cfg, name)
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be an integer of at least 1")
-    if not isinstance(cfg.epsilon, numbers.Real) or not 0 < cfg.epsilon < 0.5:
-        raise ValueError(f"epsilon={cfg.epsilon!r} must lie in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]")
+        check_integer(name, getattr(cfg, name), 1)
+    expected = "a number in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]"
+    real("epsilon", cfg.epsilon, expected, lambda epsilon: 0 < epsilon < 0.5)

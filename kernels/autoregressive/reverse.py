@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..scalars import real
 from . import pareto, reliability, stream
 from .importance import SAME
 from .reliability import Status
@@ -47,8 +48,7 @@ def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
     Warns:
       UserWarning: the status is not "trusted".
     """
-    if not time >= 0.5:
-        raise ValueError(f"time={time}: an integrated autocorrelation time is at least 1/2")
+    real("time", time, "an integrated autocorrelation time, which is at least 1/2", lambda steps: steps >= 0.5)
     log_w = np.asarray(log_w, np.float64)
     if log_w.ndim == 1 and np.isneginf(log_w).any():
         where = int(np.argmax(np.isneginf(log_w)))

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..scalars import whole
+from .arguments import check_beta
+
 __all__ = [
     "State",
     "distinct",
@@ -67,8 +70,7 @@ def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
     Raises:
       ValueError: fewer than 2 blocks, an origin of another length.
     """
-    if blocks < 2:
-        raise ValueError(f"blocks={blocks}: a jackknife needs at least 2")
+    numbers, blocks = whole("numbers", numbers, 0), whole("blocks", blocks, 2, why=": so many a jackknife needs")
     origin = np.zeros(numbers) if origin is None else np.asarray(origin, np.float64)
     if origin.shape != (numbers,) or not np.isfinite(origin).all():
         raise ValueError(f"origin of shape {list(origin.shape)}: expected {numbers} finite numbers")
@@ -242,6 +244,7 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
     Raises:
       ValueError: an energy or ln q of nan or of the wrong infinity, named; two shapes that only broadcasting joins.
     """
+    check_beta(beta)
     log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)
     if log_q.shape != energy.shape:
         shapes = f"log_q of shape {list(log_q.shape)} and energy of shape {list(energy.shape)}"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import stream
+from .arguments import check_beta, check_sites
 from .importance import Derived, Estimates, entropy_of, finalise
 from .reliability import Evidence
 
@@ -83,10 +84,8 @@ def thermodynamics(
     Warns:
       UserWarning: the status is not "trusted".
     """
-    if not (np.ndim(beta) == 0 and np.isfinite(beta)):
-        raise ValueError(f"beta={beta!r}: expected one finite inverse temperature")
-    if sites < 1:
-        raise ValueError(f"sites={sites}: expected at least one spin")
+    check_beta(beta)
+    check_sites(sites)
     shapes = {"log_q": np.shape(log_q), "energy": np.shape(energy), "magnetisation": np.shape(magnetisation)}
     if len(set(shapes.values())) > 1 or len(shapes["log_q"]) != 1:
         text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
@@ -104,4 +103,4 @@ def window(log_q, energy, magnetisation, betas: Sequence[float], sites: int) -> 
     Warns:
       UserWarning: at each beta whose status is not "trusted", as at the edges of a window that reaches too far.
     """
-    return [thermodynamics(log_q, energy, magnetisation, float(beta), sites) for beta in betas]
+    return [thermodynamics(log_q, energy, magnetisation, beta, sites) for beta in betas]

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import reals
 from . import predictors
 from .config import AttackConfig
-from .noise import image_keys
+from .noise import check_alpha, image_keys
 from .state import Problem, Rules, State, initial_state, query_grid
 
 LONGEST = 2**31 - 1  # queries that a budget can have
@@ -282,11 +283,12 @@ def check_step(x0, x, sizes: dict, cap, lo, hi) -> None:
     Raises:
       ValueError: one will not do, by name.
     """
-    alpha = sizes["alpha"]
-    if not isinstance(cap, jax.core.Tracer) and not np.all(np.asarray(cap) > 0):
-        raise ValueError(f"cap is {cap}; expected a number above 0, in units of delta")
-    if not isinstance(alpha, jax.core.Tracer) and not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 2)):
-        raise ValueError(f"alpha is {alpha}; expected numbers in (0, 2]")
+    reals("cap", cap, "a number above 0, in units of delta", lambda longest: longest > 0)
+    check_alpha(sizes["alpha"])
+    for name in ("delta", "eps"):
+        reals(name, sizes[name], "numbers of at least 0, in units of the distance", lambda v: (v >= 0) & (v < np.inf))
+    for name, end in (("lo", lo), ("hi", hi)):
+        reals(name, end, "an end of the box, a number", lambda v: ~np.isnan(v))
     if not any(isinstance(end, jax.core.Tracer) for end in (lo, hi)) and not np.all(np.asarray(lo) < np.asarray(hi)):
         raise ValueError(f"lo is {lo} and hi {hi}; expected lo below hi")
     if jnp.ndim(x) < 2 or jnp.shape(x) != jnp.shape(x0):

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-import numbers
 
+from ..scalars import real, whole
 from .noise import NOISES, RADIUS_CAP
 
 LEAST = {"budget": 1, "start_trials": 0, "bisections": 0, "check_every": 1, "batch_size": 1, "chunk": 1}
@@ -82,12 +82,9 @@ class AttackConfig:
 
 
 def _check_number(name, value, holds, expected):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    real(name, value, expected, holds)
 
 
 def _check_integer(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}")
-    if value >= 2**31:
-        raise ValueError(f"{name} is {value}; expected less than 2^31")
+    whole(name, value, least)
+    whole(name, value, least, 2**31 - 1)

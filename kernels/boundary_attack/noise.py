@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import alpha_stable
+from ..scalars import reals, whole
 
 NOISES = ("coordinatewise", "isotropic", "radius", "length")
 RADIUS_CAP = 10.0  # of "radius" and "length": the longest tangent step, in units of delta
@@ -49,6 +50,9 @@ def draw_noise(
     """
     if noise not in NOISES:
         raise ValueError(f"noise is {noise!r}; choose one of {', '.join(NOISES)}")
+    check_alpha(alpha)
+    size = whole("size", size, 1, why=", values of an image")
+    reals("cap", cap, "a number above 0, in units of the median step", lambda longest: longest > 0)
 
     def one(key, alpha):
         factor = jnp.ones((), dtype)
@@ -85,6 +89,8 @@ def table_log_median_length(alpha, size: int) -> jax.Array:
     0.05, scaled); within 1e-4, from a table that is made once for each size (`alpha_stable.length_table`), in a minute
     for 150,528 values. Exactly, but on the host: `alpha_stable.log_median_length`.
     """
+    check_alpha(alpha)
+    size = whole("size", size, 1, why=", values of a vector")
     lowest, highest = alpha_stable.LENGTH_ALPHAS
     alpha = jnp.asarray(alpha)
     place = (2 * jnp.clip(alpha, lowest, highest) - lowest - highest) / (highest - lowest)
@@ -96,12 +102,19 @@ def table_log_median_length(alpha, size: int) -> jax.Array:
     return jnp.where((alpha > 0) & (alpha <= highest), value, jnp.nan)
 
 
+def check_alpha(alpha) -> None:
+    """Raises ValueError for concrete stability indices outside (0, 2]."""
+    reals("alpha", alpha, "a stability index in (0, 2]", lambda index: (index > 0) & (index <= 2))
+
+
 def log_median(alpha) -> jax.Array:
-    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled; above 2:
-    NaN); within 1e-3.
+    """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled); within 1e-3.
+
+    A traced alpha outside (0, 2] gives NaN, a concrete one is a ValueError.
 
     alpha times it is smooth in alpha, and interpolated.
     """
+    check_alpha(alpha)
     grid, values = _median_table()
     value = jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
     return jnp.where((jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2), value, jnp.nan)

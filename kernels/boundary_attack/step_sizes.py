@@ -8,6 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..scalars import positive, real, whole
+
 SPHERE_WINDOW, STEP_WINDOW = 100, 30  # outcomes that decide about delta and about eps
 FACTOR = 1.5
 
@@ -33,7 +35,14 @@ class Pace(NamedTuple):
 
 
 def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.float32) -> Pace:
-    """Returns the pace of `batch` images before the first step."""
+    """Returns the pace of `batch` images before the first step.
+
+    Raises:
+      ValueError: batch is no integer of 1 or more; delta or eps, which may be traced, no positive number.
+    """
+    batch = whole("batch", batch, 1)
+    for name, size in (("delta", delta), ("eps", eps)):
+        real(name, size, "a positive number, in units of the distance", positive, traced=True)
     return Pace(
         jnp.full((batch,), delta, dtype),
         jnp.full((batch,), eps, dtype),

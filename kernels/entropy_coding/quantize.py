@@ -137,6 +137,7 @@ def quantize_trellis(
     importance = checked_importance(w, rate_weight, importance)
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
+    checked_jobs(jobs)
     options = make_options(w.shape, n_unary, True, scan, profile)
     weights = np.ones(1) if importance is None else np.require(importance, None, ("C", "A")).reshape(-1)
     scale = float(weights.max(initial=0)) or 1.0  # costs of any unit stay far from overflow

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .exact import check_coupling, even, is_real, whole
+from ..scalars import is_real
+from .exact import check_coupling, even, whole
 
 __all__ = [
     "BOUNDARIES",

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..array_types import AnyArray, Array, Float, Float32, Scalar
-from .labels import soft_assign
+from ..scalars import not_negative, real, whole
+from .labels import check_beta, soft_assign
 
 __all__ = [
     "CONTEXTS",
@@ -79,9 +80,16 @@ def conditional_bits(probabilities: Float[AnyArray, "n k"], zero: int | None = N
       probabilities: in coding order; before the first weight stands a zero.
       zero: index of the zero centroid; the middle one when None.
     """
+    zero = None if zero is None else whole("zero", zero, 0, probabilities.shape[-1] - 1, ", the place of the zero")
     before = probabilities[:, probabilities.shape[-1] // 2 if zero is None else zero]
     before = jnp.concatenate([jnp.ones(1, probabilities.dtype), before[:-1]])
     return bits_of_counts(before @ probabilities) + bits_of_counts((1 - before) @ probabilities)
+
+
+def check_rate(rate: str) -> None:
+    """Raises ValueError for a name that no rate has."""
+    if rate not in CONTEXTS:
+        raise ValueError(f"rate={rate!r}: expected one of {', '.join(CONTEXTS)}")
 
 
 def context_members(rate: str, levels: int) -> Float32[np.ndarray, "contexts k"]:
@@ -91,6 +99,8 @@ def context_members(rate: str, levels: int) -> Float32[np.ndarray, "contexts k"]
       rate: "entropy", "conditional" or "static".
       levels: K, odd.
     """
+    check_rate(rate)
+    levels = whole("levels", levels, 1)
     rank = np.arange(levels) - levels // 2
     members = {
         "entropy": [rank == rank],
@@ -114,6 +124,7 @@ def context_counts(
 
 def context_bits(rate: str, counts: Float[AnyArray, "contexts k"]) -> Float[Array, ""]:
     """Bits of a group from its expected counts by context, the middle label being the zero; concave in the counts."""
+    check_rate(rate)
     return static_bits(counts) if rate == "static" else bits_of_counts(counts)
 
 
@@ -139,13 +150,13 @@ def static_bits(counts: Float[AnyArray, "3 k"]) -> Float[Array, ""]:
 def with_prior(counts: Float[AnyArray, "contexts k"], prior: float) -> Float[Array, "contexts k"]:
     """Counts with `prior` times their sum as further zeros, which make a zero cheaper for all others."""
     counts = jnp.asarray(counts)
+    prior = real("prior", prior, "a finite number >= 0, a share of the counts", not_negative)
     if prior == 0:
         return counts
     zeros = prior * jax.lax.stop_gradient(counts.sum(axis=1))
     return counts.at[:, counts.shape[1] // 2].add(zeros)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def relaxed_bits_chunked(
     latent: Float[AnyArray, "*shape"],
     centroids: Float[AnyArray, " k"],
@@ -157,26 +168,35 @@ def relaxed_bits_chunked(
     Args:
       latent, centroids, beta: as for `soft_assign`; differentiable in all three.
       chunk: weights at a time.
+
+    Raises:
+      ValueError: as `soft_assign`; a chunk that is no integer of 1 or more.
     """
+    check_beta(beta)
+    return _relaxed_bits_chunked(latent, centroids, beta, whole("chunk", chunk, 1))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _relaxed_bits_chunked(latent, centroids, beta, chunk):
     return bits_of_counts(_chunked_counts(latent, centroids, beta, chunk))
 
 
 def _chunks(latent, chunk):
     """Whole chunks [m, chunk], and the rest [r]."""
     flat = latent.reshape(-1)
-    whole = flat.size // chunk * chunk
-    return flat[:whole].reshape(-1, chunk), flat[whole:]
+    end = flat.size // chunk * chunk
+    return flat[:end].reshape(-1, chunk), flat[end:]
 
 
 def _chunked_counts(latent, centroids, beta, chunk):
-    whole, rest = _chunks(latent, chunk)
+    pieces, rest = _chunks(latent, chunk)
     total = jnp.sum(soft_assign(rest, centroids, beta), axis=0) if rest.size else jnp.zeros_like(centroids)
-    if whole.size:
+    if pieces.size:
 
         def add(total, piece):
             return total + jnp.sum(soft_assign(piece, centroids, beta), axis=0), None
 
-        total, _ = jax.lax.scan(add, total, whole)
+        total, _ = jax.lax.scan(add, total, pieces)
     return total
 
 
@@ -211,4 +231,4 @@ def _chunked_backward(chunk, saved, gradient):
     return jnp.concatenate(pieces).reshape(latent.shape), by_centroid, by_beta
 
 
-relaxed_bits_chunked.defvjp(_chunked_forward, _chunked_backward)
+_relaxed_bits_chunked.defvjp(_chunked_forward, _chunked_backward)

@@ -8,6 +8,7 @@ import heapq
 import numpy as np
 
 from ..array_types import ArrayLike, Float32, Float64, Int32, Int64
+from ..scalars import not_negative, real, whole
 from .labels import symmetric_grid
 
 __all__ = [
@@ -40,7 +41,7 @@ def assign(
     Raises:
       ValueError: not one probability a centroid, or none that is allowed.
     """
-    weights = np.asarray(weights)
+    weights, rate_weight = np.asarray(weights), _rate_weight(rate_weight)
     centroids, probabilities = np.asarray(centroids, np.float64), np.asarray(probabilities, np.float64)
     if centroids.ndim != 1 or probabilities.shape != centroids.shape:
         raise ValueError(f"centroids of shape {centroids.shape} need one probability each, not {probabilities.shape}")
@@ -58,6 +59,10 @@ def assign(
         piece = flat[start : start + _PIECE].astype(np.float64)
         labels[start : start + _PIECE] = order[np.argmin(np.square(piece[:, None] - grid) + price, axis=1)]
     return labels.reshape(weights.shape)
+
+
+def _rate_weight(value) -> float:
+    return real("rate_weight", value, "a finite number >= 0, squared weight units a bit", not_negative)
 
 
 def ecsq(
@@ -89,8 +94,10 @@ def ecsq(
       ValueError: no weights, weights that are not finite, no zero centroid, a negative rate_weight.
     """
     weights = np.asarray(weights)
-    if not (np.isfinite(rate_weight) and rate_weight >= 0):
-        raise ValueError(f"group {name!r}: rate_weight={rate_weight} must be a finite number >= 0")
+    try:
+        rate_weight, iterations = _rate_weight(rate_weight), whole("iterations", iterations, 0)
+    except ValueError as error:
+        raise ValueError(f"group {name!r}: {error}") from None
     centroids = _first_centroids(weights, levels, centroids, name)
     flat = weights.reshape(-1).astype(np.float64)
     labels, shares = np.full(flat.shape, -1, np.int32), np.ones(len(centroids)) / len(centroids)
@@ -115,7 +122,7 @@ def _first_centroids(weights: np.ndarray, levels, centroids, name: str) -> Float
         raise ValueError(f"group {name!r} holds weights that are NaN or infinite")
     if centroids is None:
         try:
-            centroids = symmetric_grid(float(np.abs(weights).max()), 0 if levels is None else levels)
+            centroids = symmetric_grid(float(np.abs(weights).max()), levels)
         except ValueError as error:
             raise ValueError(f"group {name!r}: {error}") from None
     centroids = np.array(centroids, np.float64)
@@ -132,6 +139,7 @@ def empirical_bits(labels: ArrayLike, levels: int | None = None) -> float:
       levels: K, a bound on the labels that lets them be counted faster.
     """
     labels = np.asarray(labels).reshape(-1)
+    levels = None if levels is None else whole("levels", levels, 1, why=", a bound on the labels, or None")
     counts = np.unique(labels, return_counts=True)[1] if levels is None else np.bincount(labels, minlength=levels)
     counts = counts[counts > 0]
     return float(counts @ np.log2(labels.size / counts)) if labels.size else 0.0
@@ -210,9 +218,9 @@ def gap_bits(nonzero: ArrayLike, symbols: int) -> float:
       nonzero: where labels are not the zero, in storage order.
       symbols: how many labels beside the zero occur; an index takes the bits that tell them apart.
     """
-    places = np.flatnonzero(nonzero)
+    places, symbols = np.flatnonzero(nonzero), whole("symbols", symbols, 0)
     gaps = np.diff(places, prepend=-1) - 1
-    index = max(int(symbols) - 1, 0).bit_length()
+    index = max(symbols - 1, 0).bit_length()
     if not len(gaps):
         return 0.0
     return float(min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS))

@@ -8,7 +8,7 @@ import numpy as np
 from ...array_types import Buffer
 from . import file, layout
 from .layout import RAW_STREAM, TRELLIS, UNIFORM, Entry, Stream
-from .reading import DEFAULT_MAX_OUTPUT_BYTES, decode, members_of
+from .reading import DEFAULT_MAX_OUTPUT_BYTES, check_limit, decode, members_of
 from .tree import Codebook, Quantized
 
 
@@ -67,6 +67,7 @@ def inspect(data: Buffer, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, j
     Raises:
       ValueError: as `decompress`.
     """
+    check_limit(max_output_bytes)
     entries, streams = file.read(data, max_output_bytes)
     leaves = decode(entries, entries, streams, True, jobs)
     members = members_of(entries)
