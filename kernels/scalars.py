@@ -100,11 +100,11 @@ def reals(name: str, values: Any, expected: str, holds: Callable[[np.ndarray], A
         return
     try:
         array = np.asarray(values)
-        array = array.astype(np.float64) if is_real(array.dtype) else None
+        if not is_real(array.dtype):
+            raise TypeError
+        array = array.astype(np.float64)
     except (TypeError, ValueError):
-        array = None
-    if array is None:
-        raise refusal(name, values, expected)
+        raise refusal(name, values, expected) from None
     flat = array.reshape(-1)
     wrong = flat[~holds(flat)]
     if wrong.size:

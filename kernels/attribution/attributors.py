@@ -78,7 +78,6 @@ def smoothgrad(
     clean_last: bool = True,
     noise: Any = None,
     rules: Any = None,
-    semantics: str = "zennit",
     primitive_rules: Mapping[str, Any] | None = None,
     at_once: int = 1,
 ) -> tuple[jax.Array, Any]:
@@ -98,7 +97,7 @@ def smoothgrad(
         clean_last: the last draw has no noise, as in Zennit, so that n=1 is the explanation of `x`.
         noise: standard normal numbers to use instead, like `x` with an axis of draws before all others.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients.
-        semantics, primitive_rules: as for `attribute`.
+        primitive_rules: as for `attribute`.
         at_once: draws in one pass; more of them take more memory.
 
     Raises:
@@ -108,7 +107,7 @@ def smoothgrad(
     _check_sigma(sigma)
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
-    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
     operands = {"x": x, "scale": jax.tree.map(lambda leaf: _scale(leaf, sigma, relative), x), "noisy": noisy}
     operands |= {"noise": noise} if noise is not None else {"keys": _keys(key, x)} if noisy and sigma else {}
     total = repeated.total(explain, _smoothgrad_step, arrays, target, operands, n, at_once, x)
@@ -125,7 +124,6 @@ def integrated_gradients(
     baseline: Any = None,
     points: str = "right",
     rules: Any = None,
-    semantics: str = "zennit",
     primitive_rules: Mapping[str, Any] | None = None,
     at_once: int = 1,
     return_report: bool = False,
@@ -137,7 +135,7 @@ def integrated_gradients(
         x: inputs, an array `[batch, ...]` or a pytree of them.
         target: None, a class, classes `[batch]`, "argmax", floats `[batch, classes]` or a function of the outputs.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients; None: gradients.
-        semantics, primitive_rules: as for `attribute`.
+        primitive_rules: as for `attribute`.
         n: points on the line.
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
@@ -151,7 +149,7 @@ def integrated_gradients(
     _check_counts(n=n, at_once=at_once)
     if points not in POINTS:
         raise ValueError(f"points={points!r}: expected one of {', '.join(POINTS)}")
-    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
     origin = _baseline(baseline, x)
     places, weights = _quadrature(points, n)
     difference = jax.tree.map(jnp.subtract, x, origin)
@@ -215,7 +213,7 @@ def occlusion(
     return y, _checked(params, repeated.total(explain, step, arrays, target, operands, len(plan.offsets), at_once, x))
 
 
-def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_rules=None):
+def _prepare(fn, params, x, target, rules=None, primitive_rules=None):
     """Returns the explainer, the arrays of params, the outputs, and the target as an array.
 
     The target is None when it is a function, or all outputs are explained.
@@ -226,7 +224,7 @@ def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_ru
     parameters = Parameters.of(params)
     pairs = tuple(sorted((primitive_rules or {}).items(), key=lambda pair: pair[0]))
     explain = Explainer(
-        plain(fn), parameters.structure, hashable(rules), semantics, pairs, target if callable(target) else None, False
+        plain(fn), parameters.structure, hashable(rules), pairs, target if callable(target) else None, False
     )
     y = repeated.forward(explain, parameters.arrays, x)
     finite.check_outputs(parameters, y)

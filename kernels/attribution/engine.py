@@ -24,8 +24,6 @@ from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
 from .tracing.operations import Program, program_of
 
-SEMANTICS = ("zennit",)
-
 
 def attribute(
     fn: Callable,
@@ -34,7 +32,6 @@ def attribute(
     *,
     target: Any = None,
     rules: Any = "epsilon_plus_flat",
-    semantics: str = "zennit",
     at: str | Sequence[str] | None = None,
     return_report: bool = False,
     fold_norm: bool | str = True,
@@ -58,7 +55,6 @@ def attribute(
             of the output, gives the same. Outputs `[batch]` have one value a sample.
         rules: a composite of `composites`, its name, or a rule for all affine operations. A list or a dict of them
             gives a list or a dict of relevances from one forward pass.
-        semantics: "zennit".
         at: name of a layer or an operation (see `describe`): relevance of its output instead of that of x; with
             ":input" appended, of its input. What is folded into a layer belongs to it: its output is then the norm's.
             Several names give a dict, in which "x" is the input.
@@ -86,8 +82,6 @@ def attribute(
         UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
             that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
     """
-    if semantics not in SEMANTICS:
-        raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
     tree = jax.tree.structure(rules, is_leaf=_is_composite)
     said: set[str] = set()
 

@@ -129,7 +129,7 @@ def _rules(settings, x0, alphas, box, has_starts) -> Rules:
     menu = settings.alpha if isinstance(settings.alpha, tuple) else ()
     return Rules(
         noise=settings.noise, shape=x0.shape[1:], is_heavy=min(*alphas, *menu, 2.0) < LIGHT,
-        levels=settings.quantise, rescale=settings.rescale_after_clip, has_starts=has_starts,
+        levels=settings.quantize, rescale=settings.rescale_after_clip, has_starts=has_starts,
         lo=box[0], hi=box[1],
         budget=np.int32(settings.budget), goal=dtype(settings.goal), eps_stop=dtype(settings.eps_stop),
         check_every=np.int32(settings.check_every), conditional=np.bool_(settings.conditional),

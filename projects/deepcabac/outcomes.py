@@ -58,7 +58,7 @@ def describe(settings: CompressConfig, outcome: Outcome, judge: zoo.Network | No
     if judge is None and "zeroed" in result:  # accuracies would tell
         reason = f"nothing but zeros is left of {len(result['zeroed'])} tensors, see zeroed; no accuracy was measured"
         result["status"] = {"level": "doubtful", "reasons": [reason]}
-    if rule is not None and (reasons := quantization.unquantised(network, quantization.rule_steps(network, rule))):
+    if rule is not None and (reasons := quantization.unquantized(network, quantization.rule_steps(network, rule))):
         result["stored_exactly"] = reasons
     if network.exact:
         result["training_state"] = {"tensors": len(network.exact), "is": settings.training_state}

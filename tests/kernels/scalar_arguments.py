@@ -202,7 +202,7 @@ def boundary_attack_cases():
     config = {
         "alpha": "positive", "cap": "positive", "budget": "count", "lo": "real", "hi": "real", "delta": "positive",
         "eps": "positive", "start_trials": "count from 0", "bisections": "count from 0", "check_every": "count",
-        "batch_size": "count", "chunk": "count", "quantise": "count, or None",
+        "batch_size": "count", "chunk": "count", "quantize": "count, or None",
     }  # fmt: skip
     yield boundary_attack.AttackConfig, {}, config
     attacked = {"predict": lambda x: np.zeros(len(x), int), "x0": X, "labels": np.zeros(2, int), "key": 0}

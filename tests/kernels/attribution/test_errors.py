@@ -24,7 +24,6 @@ def dense(params, x):
         ({"target": np.ones((2, 2))}, "floats of the output's shape"),
         ({"target": "largest"}, "argmax"),
         ({"target": lambda y: y[:1]}, "expected that of the output"),
-        ({"semantics": "captum"}, "expected one of zennit"),
         ({"rules": "epsilon_minus"}, "epsilon_plus_flat"),
         ({"rules": 3}, "no rule"),
         ({"rules": rules.Epsilon}, "as an instance"),
