@@ -35,6 +35,11 @@ def log_median_length(alpha: float, dim: int) -> float:
 
     Raises:
       ValueError: another alpha or dim.
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> round(float(alpha_stable.log_median_length(2.0, 3)), 3)  # of vectors of 3 values of N(0, 2)
+      0.777
     """
     dim = whole("dim", dim, 1, why=", values of a vector")
     return _log_median(real("alpha", alpha, f"a number in [{LOWEST}, {HIGHEST:g}]", _is_in_range), dim)
@@ -101,6 +106,11 @@ def length_table(dim: int) -> np.ndarray:
 
     Raises:
       ValueError: dim is no integer of 1 or more.
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> alpha_stable.length_table(3).shape
+      (32,)
     """
     return _length_table(whole("dim", dim, 1, why=", values of a vector"))
 

@@ -53,6 +53,14 @@ def gradient(
 
     Raises:
         ValueError: a target out of range, inputs that are not finite, an unknown option.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> w = jnp.array([[1.0], [2.0]])
+        >>> y, slope = attribution.gradient(lambda w, x: x @ w, w, jnp.ones((1, 2)), target=0)
+        >>> slope.tolist()
+        [[1.0, 2.0]]
     """
     if postprocess not in (None, "abs", "square"):
         raise ValueError(f"postprocess={postprocess!r}: expected None, 'abs' or 'square'")
@@ -102,6 +110,15 @@ def smoothgrad(
 
     Raises:
         ValueError: as `gradient`; a missing key, too little noise, n below 1, sigma below 0.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: x @ w, jnp.ones((2, 1)), jnp.ones((1, 2))
+        >>> y, slope = attribution.smoothgrad(fn, w, x, jax.random.key(0), target=0, n=4)
+        >>> slope.tolist()
+        [[1.0, 1.0]]
     """
     _check_counts(n=n, at_once=at_once)
     _check_sigma(sigma)
@@ -145,6 +162,14 @@ def integrated_gradients(
 
     Raises:
         ValueError: as `gradient`; n below 1, unknown points, a baseline that does not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: (x * x) @ w, jnp.array([[1.0], [2.0]]), jnp.ones((1, 2))
+        >>> y, share = attribution.integrated_gradients(fn, w, x, target=0, points="midpoint")
+        >>> [round(float(part), 3) for part in share[0]]  # their sum is y
+        [1.0, 2.0]
     """
     _check_counts(n=n, at_once=at_once)
     if points not in POINTS:
@@ -196,6 +221,14 @@ def occlusion(
 
     Raises:
         ValueError: as `gradient`; a window or stride below 1, axes that are none, an unknown mode.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: x @ w, jnp.ones((4, 1)), jnp.array([[1.0, 2.0, 3.0, 4.0]])
+        >>> y, score = attribution.occlusion(fn, w, x, target=0, window=2, stride=2)
+        >>> score.tolist()
+        [[3.0, 3.0, 7.0, 7.0]]
     """
     _check_counts(at_once=at_once)
     if mode not in MODES:

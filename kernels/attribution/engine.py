@@ -81,6 +81,16 @@ def attribute(
     Warns:
         UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
             that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn = lambda params, x: jax.nn.relu(x @ params[0]) @ params[1]
+        >>> params = [jnp.ones((4, 8)), jnp.ones((8, 3))]
+        >>> y, relevance = attribution.attribute(fn, params, jnp.ones((2, 4)), target=0)
+        >>> relevance.shape, round(float(relevance[0].sum() / y[0, 0]), 3)
+        ((2, 4), 1.0)
     """
     tree = jax.tree.structure(rules, is_leaf=_is_composite)
     said: set[str] = set()
@@ -279,6 +289,14 @@ def describe(
     """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
 
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> rows = attribution.describe(lambda w, x: jax.nn.relu(x @ w), jnp.ones((4, 3)), jnp.ones((2, 4)))
+        >>> [(row["kinds"][0], row["rule"]) for row in rows]
+        [('dense', 'Flat(stabilizer=1e-06, zero_params=None)'), ('relu', 'Pass()')]
     """
     program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
     for note in program.notes:

@@ -66,6 +66,11 @@ def colormap(text: str | ColorMap) -> ColorMap:
 
     Raises:
         ValueError: a text that is neither; the message says which part, and lists the names.
+
+    Example:
+        >>> from havel.kernels import attribution
+        >>> attribution.colormap("00f,80:fff,f00").colors.tolist()
+        [[0, 0, 255], [255, 255, 255], [255, 0, 0]]
     """
     if isinstance(text, ColorMap):
         return text
@@ -101,7 +106,13 @@ def colormap(text: str | ColorMap) -> ColorMap:
 
 
 def palette(cmap: str | ColorMap = "bwr", level: float = 1.0) -> np.ndarray:
-    """Returns 256 colours as uint8 `[256, 3]` of a colour map by name or text; see `ColorMap.palette`."""
+    """Returns 256 colours as uint8 `[256, 3]` of a colour map by name or text; see `ColorMap.palette`.
+
+    Example:
+        >>> from havel.kernels import attribution
+        >>> attribution.palette("bwr")[[0, 128, 255]].tolist()
+        [[0, 0, 255], [255, 255, 255], [255, 0, 0]]
+    """
     return colormap(cmap).palette(level)
 
 
@@ -132,6 +143,12 @@ def imgify(
 
     Raises:
         ValueError: a shape that is no picture, values that are not numbers, a grid that is too small.
+
+    Example:
+        >>> import numpy as np
+        >>> from havel.kernels import attribution
+        >>> attribution.imgify(np.array([[-1.0, 0.0], [0.5, 1.0]]), symmetric=True).shape
+        (2, 2, 3)
     """
     array = np.asarray(values)
     if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin register as void

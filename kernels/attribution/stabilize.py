@@ -32,6 +32,12 @@ def stabilize(
 
     Raises:
         ValueError: an epsilon that is no finite number >= 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> attribution.stabilize(jnp.array([-1.0, 0.0, 1.0]), 0.25).tolist()
+        [-1.25, 0.25, 1.25]
     """
     check_epsilon(epsilon)
     sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))

@@ -104,6 +104,15 @@ def estimate(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive, ising
+      >>> cfg, system = autoregressive.MADE(2), ising.systems.lattice("square", 2, 2, boundary="open")
+      >>> law = autoregressive.network_law(autoregressive.init(cfg, jax.random.key(0)), cfg)
+      >>> result = autoregressive.estimate(autoregressive.Proposal([law]), system, 0.3, 2000, key=jax.random.key(1))
+      >>> abs(result.corrected.ln_z - result.exact.ln_z) < 0.1
+      True
     """
     _check(proposal, n, chunk, 2, ": errors need so many samples")
     check_beta(beta)
@@ -261,6 +270,16 @@ def from_sums(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m, log_q = np.tile([-1.0, 1.0], 200), np.full(400, np.log(0.5))  # one free spin
+      >>> sums = autoregressive.accumulate.init(np.zeros(5))
+      >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
+      >>> round(autoregressive.from_sums(sums, 1.0, 1).corrected.ln_z, 3)  # ln 2
+      0.693
     """
     check_beta(beta)
     check_sites(sites)

@@ -100,6 +100,13 @@ def importance(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> estimates = autoregressive.importance(np.zeros(200), {"x": np.arange(200.0) % 2})
+      >>> estimates.mean["x"], estimates.ess, estimates.ln_z
+      (0.5, 1.0, 0.0)
     """
     log_w = stream.checked_log_weights(log_w, 2)
     values = {name: np.asarray(value, np.float64) for name, value in observables.items()}
@@ -149,6 +156,14 @@ def finalise(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> stream = autoregressive.stream
+      >>> state = stream.update(stream.init(1), np.zeros(200), np.arange(200.0)[None] % 2)
+      >>> autoregressive.finalise(state, ["x"]).mean["x"]
+      0.5
     """
     n = int(state.n)
     raw = by_formula(state, names, derived)

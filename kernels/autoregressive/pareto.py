@@ -40,6 +40,12 @@ def k_hat(log_w, n: int | None = None) -> float:
 
     Raises:
       ValueError: another shape, more weights than n, nan or an infinite weight.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.k_hat(np.random.default_rng(0).normal(size=1000)) < 0.7  # log-weights with a light tail
+      True
     """
     log_w = np.asarray(log_w, np.float64)
     n = None if n is None else whole("n", n, 1, why=", how many weights there are in all, or None")

@@ -33,6 +33,16 @@ def record(estimates: SpinEstimates) -> dict[str, Any]:
 
     "raw" is what the network says, "nis" its correction by importance weights, "nmcmc" that by the Markov chain;
     "network_" stands before what the first law of a mixture or mean gives alone; "kl" is KL(q||p) in nats.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m, log_q = np.tile([-1.0, 1.0], 200), np.full(400, np.log(0.5))  # one free spin
+      >>> sums = autoregressive.accumulate.init(np.zeros(5))
+      >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
+      >>> autoregressive.record(autoregressive.from_sums(sums, 1.0, 1))["status"]
+      {'level': 'trusted', 'reasons': [], 'unchecked': ['exact value', 'samples of p']}
     """
     weighted, single, reverse = estimates.corrected, estimates.single, estimates.reverse
     values = {"status": status_record(estimates.status), "samples": weighted.n}

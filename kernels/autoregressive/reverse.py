@@ -47,6 +47,12 @@ def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.reverse_ln_z(np.zeros(1000)).ln_z
+      0.0
     """
     real("time", time, "an integrated autocorrelation time, which is at least 1/2", lambda steps: steps >= 0.5)
     log_w = np.asarray(log_w, np.float64)
@@ -82,6 +88,13 @@ def mirror_difference(log_w, log_q, log_q_mirrored) -> tuple[float, float]:
 
     Raises:
       ValueError: as `importance`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> log_q = np.full(100, np.log(0.5))
+      >>> autoregressive.mirror_difference(np.zeros(100), log_q, log_q)[0]  # the mirror image is as likely
+      0.0
     """
     log_w = stream.checked_log_weights(log_w, 2)
     log_q, log_q_mirrored = (np.asarray(each, np.float64) for each in (log_q, log_q_mirrored))

@@ -243,6 +243,12 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
 
     Raises:
       ValueError: an energy or ln q of nan or of the wrong infinity, named; two shapes that only broadcasting joins.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.log_weights(np.log([0.5, 0.5]), [0.0, np.inf], beta=1.0).round(3).tolist()
+      [0.693, -inf]
     """
     check_beta(beta)
     log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)

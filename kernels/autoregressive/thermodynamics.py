@@ -83,6 +83,14 @@ def thermodynamics(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.tile([-1.0, 1.0], 100)  # one free spin
+      >>> result = autoregressive.thermodynamics(np.full(200, np.log(0.5)), 0 * m, m, beta=1.0, sites=1)
+      >>> round(result.mean["entropy"], 3)  # ln 2
+      0.693
     """
     check_beta(beta)
     check_sites(sites)
@@ -102,5 +110,13 @@ def window(log_q, energy, magnetisation, betas: Sequence[float], sites: int) -> 
 
     Warns:
       UserWarning: at each beta whose status is not "trusted", as at the edges of a window that reaches too far.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.tile([-1.0, 1.0], 100)  # one free spin
+      >>> results = autoregressive.window(np.full(200, np.log(0.5)), 0 * m, m, [0.5, 1.0], sites=1)
+      >>> [round(result.ln_z, 3) for result in results]
+      [0.693, 0.693]
     """
     return [thermodynamics(log_q, energy, magnetisation, beta, sites) for beta in betas]

@@ -88,7 +88,16 @@ def prepare(
     on_device: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Attack:
-    """Returns the attack that `run` carries out; arguments and errors as of `attack`."""
+    """Returns the attack that `run` carries out; arguments and errors as of `attack`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]))
+      >>> attack.batch.shape  # images at a time
+      (32, 3)
+    """
     settings = AttackConfig() if settings is None else settings
     options = Options(targets=targets, starts=starts, ids=ids, alphas=alphas, on_device=on_device, devices=devices)
     if not isinstance(settings, AttackConfig):

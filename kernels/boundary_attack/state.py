@@ -161,6 +161,11 @@ def query_grid(budget: int) -> np.ndarray:
 
     Raises:
       ValueError: a budget below 1.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> boundary_attack.query_grid(25).tolist()
+      [1, 2, 5, 10, 20, 25]
     """
     budget = whole("budget", budget, 1)
     numbers = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]

@@ -24,6 +24,11 @@ def qp_to_step(qp: SupportsIndex, density: int = 2) -> float:
 
     Raises:
       ValueError: qp is no integer from -1000 to 999, density none from 0 to 16.
+
+    Example:
+      >>> from havel.kernels import entropy_coding
+      >>> [entropy_coding.qp_to_step(qp) for qp in (0, 4, -32)]
+      [1.0, 2.0, 0.00390625]
     """
     qp, density = whole("qp", qp, *QP_RANGE), whole("density", density, 0, 16)
     steps = 1 << density
@@ -35,6 +40,12 @@ def dequantize(q: ArrayLike, step: float, dtype: DTypeLike = np.float32) -> Floa
 
     Raises:
       ValueError: step is no finite number > 0; or a product is beyond what `dtype` holds.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> entropy_coding.dequantize(np.array([0, 1, -2]), 0.5).tolist()
+      [0.0, 0.5, -1.0]
     """
     q, step = np.asarray(q), checked_step(step)
     check_reach(q, step, dtype)
@@ -75,6 +86,12 @@ def fitted_step(w: ArrayLike, q: ArrayLike, step: float, *, importance: ArrayLik
 
     Raises:
       ValueError: as `quantize_rdo`; TypeError: q holds no integers.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> round(entropy_coding.fitted_step(np.array([0.9, -1.9]), np.array([1, -2]), 1.0), 3)
+      0.94
     """
     q = np.asarray(q)
     if q.dtype.kind not in "iub":

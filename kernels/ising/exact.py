@@ -58,6 +58,11 @@ def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
 
     Raises:
       ValueError: n is not 1 to 24.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> next(ising.states(2)).tolist()
+      [[1, 1], [1, -1], [-1, 1], [-1, -1]]
     """
     n, block = whole("n", n, 1, MOST_SPINS, LARGER), whole("block", block, 1)
     places = np.arange(n - 1, -1, -1)
@@ -79,6 +84,12 @@ def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: flo
     Raises:
       ValueError: more than 24 spins, a beta that is negative or not finite, energies of nan or -inf, no state
         that is allowed, or z2 where they do change.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> exact = ising.brute_force(lambda spins: -spins[:, 0] * spins[:, 1], 2, beta=1.0)
+      >>> round(exact.ln_z, 4)  # ln(2 e + 2 / e)
+      1.8201
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
@@ -109,6 +120,13 @@ def brute_force_means(
 
     Args:
       observable: spins int8 [batch, n] to [batch, ...].
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> energy = lambda spins: -spins[:, 0] * spins[:, 1]
+      >>> mean = ising.brute_force_means(energy, 2, lambda spins: spins[:, 0] * spins[:, 1], beta=1.0)
+      >>> round(float(mean), 4)  # tanh 1
+      0.7616
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
@@ -224,6 +242,11 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
 
     Raises:
       ValueError: an odd n, a bad beta.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> round(float(ising.hopfield_two_patterns(4, beta=0.0).ln_z), 4)  # 4 ln 2
+      2.7726
     """
     beta, _ = checked(beta)
     n = even("n", n)

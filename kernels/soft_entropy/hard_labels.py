@@ -40,6 +40,11 @@ def assign(
 
     Raises:
       ValueError: not one probability a centroid, or none that is allowed.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.assign([0.1, 0.6, -0.9], [-1.0, 0.0, 1.0], [0.2, 0.6, 0.2], rate_weight=0.0).tolist()
+      [1, 2, 0]
     """
     weights, rate_weight = np.asarray(weights), _rate_weight(rate_weight)
     centroids, probabilities = np.asarray(centroids, np.float64), np.asarray(probabilities, np.float64)
@@ -92,6 +97,13 @@ def ecsq(
 
     Raises:
       ValueError: no weights, weights that are not finite, no zero centroid, a negative rate_weight.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import soft_entropy
+      >>> labels, centroids, shares = soft_entropy.ecsq(np.array([0.0, 0.1, 1.0, -1.0]), 3)
+      >>> labels.tolist(), centroids.tolist(), shares.tolist()
+      ([1, 1, 2, 0], [-1.0, 0.0, 1.0], [0.25, 0.5, 0.25])
     """
     weights = np.asarray(weights)
     try:
@@ -137,6 +149,11 @@ def empirical_bits(labels: ArrayLike, levels: int | None = None) -> float:
     Args:
       labels: integers of any shape; not negative where `levels` is given.
       levels: K, a bound on the labels that lets them be counted faster.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.empirical_bits([0, 0, 1, 1])
+      4.0
     """
     labels = np.asarray(labels).reshape(-1)
     levels = None if levels is None else whole("levels", levels, 1, why=", a bound on the labels, or None")
@@ -152,6 +169,11 @@ def huffman_lengths(counts: ArrayLike) -> Int64[np.ndarray, " symbols"]:
       counts: how often each symbol occurs, [symbols], >= 0.
 
     Source: D. A. Huffman, 1952.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.huffman_lengths([4, 2, 1, 1]).tolist()
+      [1, 2, 3, 3]
     """
     counts = np.asarray(counts)
     lengths = np.zeros(len(counts), np.int64)
@@ -190,6 +212,12 @@ def labels_to_levels(
 
     Raises:
       ValueError: no centroid is exactly 0, or a label is out of range.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> levels, values = soft_entropy.labels_to_levels([1, 0, 3], [-0.5, 0.0, 0.25, 0.75])
+      >>> levels.tolist(), values.tolist()
+      ([0, -1, 1], [-0.5, 0.0, 0.75])
     """
     labels, centroids = np.asarray(labels), np.asarray(centroids, np.float32)
     if not (centroids == 0).any():
@@ -217,6 +245,11 @@ def gap_bits(nonzero: ArrayLike, symbols: int) -> float:
     Args:
       nonzero: where labels are not the zero, in storage order.
       symbols: how many labels beside the zero occur; an index takes the bits that tell them apart.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.gap_bits([0, 0, 1, 0, 1], symbols=2)  # gaps of 2 bits, an index of 1
+      6.0
     """
     places, symbols = np.flatnonzero(nonzero), whole("symbols", symbols, 0)
     gaps = np.diff(places, prepend=-1) - 1

@@ -33,6 +33,11 @@ def symmetric_grid(largest: float, levels: int) -> Float64[np.ndarray, " levels"
 
     Raises:
       ValueError: an even number of levels, or fewer than 3; `largest` not finite or below 0.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.symmetric_grid(1.0, 5).tolist()
+      [-1.0, -0.5, 0.0, 0.5, 1.0]
     """
     levels = whole("levels", levels, 3, why=", and odd: the middle one is 0")
     if levels % 2 == 0:
@@ -46,6 +51,12 @@ def beta_of(centroids: Float[AnyArray, " k"], sharpness: Scalar) -> Float[Array,
     """The inverse squared width beta at which beta d^2 / 2 is a sharpness, d the mean gap between neighbours.
 
     No gradient flows through it.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import soft_entropy
+      >>> float(soft_entropy.beta_of(np.array([-0.5, 0.0, 0.5], np.float32), 2.0))
+      16.0
     """
     reals("sharpness", sharpness, "a finite number > 0", positive_each)
     gap = (jnp.max(centroids) - jnp.min(centroids)) / (centroids.shape[0] - 1)
@@ -64,6 +75,12 @@ def soft_assign(
 
     Raises:
       ValueError: no weights, no centroids, or a concrete beta that is not > 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.soft_assign(jnp.array([0.5]), jnp.array([0.0, 1.0]), 3.0).tolist()
+      [[0.5, 0.5]]
     """
     latent, centroids = jnp.asarray(latent), jnp.asarray(centroids)
     if latent.size == 0 or centroids.ndim != 1 or centroids.size == 0:
@@ -75,6 +92,14 @@ def soft_assign(
 def moments(
     probabilities: Float[AnyArray, "*shape k"], centroids: Float[AnyArray, " k"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """Mean and variance of the centroid that soft labels draw; the variance is never below 0."""
+    """Mean and variance of the centroid that soft labels draw; the variance is never below 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import soft_entropy
+      >>> mean, variance = soft_entropy.moments(jnp.array([[0.5, 0.5]]), jnp.array([0.0, 1.0]))
+      >>> mean.tolist(), variance.tolist()
+      ([0.5], [0.25])
+    """
     mean = jnp.asarray(probabilities) @ centroids
     return mean, jnp.sum(probabilities * jnp.square(centroids - mean[..., None]), axis=-1)

@@ -38,6 +38,13 @@ def decompress(
 
     Raises:
       ValueError: the file is damaged, of another version, or larger than allowed; the message says which.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.compress({"w": np.array([[0.1, -0.26]], np.float32)}, step=0.5)
+      >>> entropy_coding.decompress(data)["w"].tolist()
+      [[0.0, -0.5]]
     """
     check_limit(max_output_bytes)
     entries, streams = file.read(data, max_output_bytes)
@@ -65,6 +72,13 @@ def read_tensor(
     Raises:
       KeyError: there is no such tensor.
       ValueError: as `decompress`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.compress({"fc": {"bias": np.ones(3, np.float32)}})
+      >>> entropy_coding.read_tensor(data, "fc/bias").tolist()
+      [1.0, 1.0, 1.0]
     """
     check_limit(max_output_bytes)
     entries, streams = file.read(data)

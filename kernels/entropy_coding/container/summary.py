@@ -66,6 +66,13 @@ def inspect(data: Buffer, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, j
 
     Raises:
       ValueError: as `decompress`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.compress({"w": np.array([[0.1, -0.26]], np.float32)}, step=0.5)
+      >>> [(tensor.name, tensor.shape, tensor.nonzero) for tensor in entropy_coding.inspect(data).tensors]
+      [('w', (1, 2), 1)]
     """
     check_limit(max_output_bytes)
     entries, streams = file.read(data, max_output_bytes)
