@@ -161,8 +161,9 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
 
     Example:
       >>> import jax
+      >>> import jax.numpy as jnp
       >>> from havel.kernels import alpha_stable
-      >>> x = alpha_stable.sas(jax.random.key(0), [0.5, 1.0, 2.0], (1000, 3))  # a column an alpha
+      >>> x = alpha_stable.sas(jax.random.key(0), jnp.array([0.5, 1.0, 2.0]), (1000, 3))  # a column an alpha
       >>> x.shape, x.dtype.name
       ((1000, 3), 'float32')
     """

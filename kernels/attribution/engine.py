@@ -87,10 +87,10 @@ def attribute(
         >>> import jax.numpy as jnp
         >>> from havel.kernels import attribution
         >>> fn = lambda params, x: jax.nn.relu(x @ params[0]) @ params[1]
-        >>> params = [jnp.ones((4, 8)), jnp.ones((8, 3))]
-        >>> y, relevance = attribution.attribute(fn, params, jnp.ones((2, 4)), target=0)
-        >>> relevance.shape, round(float(relevance[0].sum() / y[0, 0]), 3)
-        ((2, 4), 1.0)
+        >>> params, x = [jnp.eye(4), jnp.ones((4, 3))], jnp.arange(8.0).reshape(2, 4)
+        >>> y, relevance = attribution.attribute(fn, params, x, target=0, rules="epsilon_plus")
+        >>> [round(float(part), 3) for part in relevance[0]]  # their sum is y[0, 0]
+        [0.0, 1.0, 2.0, 3.0]
     """
     tree = jax.tree.structure(rules, is_leaf=_is_composite)
     said: set[str] = set()

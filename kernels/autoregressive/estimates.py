@@ -275,11 +275,12 @@ def from_sums(
       >>> import jax
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
-      >>> m, log_q = np.tile([-1.0, 1.0], 200), np.full(400, np.log(0.5))  # one free spin
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> log_q = np.full(4000, 8 * np.log(0.5))
       >>> sums = autoregressive.accumulate.init(np.zeros(5))
       >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
-      >>> round(autoregressive.from_sums(sums, 1.0, 1).corrected.ln_z, 3)  # ln 2
-      0.693
+      >>> round(autoregressive.from_sums(sums, 1.0, 8).corrected.ln_z, 3)  # 8 ln 2
+      5.545
     """
     check_beta(beta)
     check_sites(sites)

@@ -104,9 +104,10 @@ def importance(
     Example:
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
-      >>> estimates = autoregressive.importance(np.zeros(200), {"x": np.arange(200.0) % 2})
-      >>> estimates.mean["x"], estimates.ess, estimates.ln_z
-      (0.5, 1.0, 0.0)
+      >>> log_w = np.random.default_rng(0).normal(0, 0.1, 1000)
+      >>> estimates = autoregressive.importance(log_w, {"x": np.arange(1000.0) % 2})
+      >>> round(estimates.mean["x"], 2), round(estimates.ess, 2), estimates.status.level
+      (0.5, 0.99, 'trusted')
     """
     log_w = stream.checked_log_weights(log_w, 2)
     values = {name: np.asarray(value, np.float64) for name, value in observables.items()}
@@ -161,8 +162,9 @@ def finalise(
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
       >>> stream = autoregressive.stream
-      >>> state = stream.update(stream.init(1), np.zeros(200), np.arange(200.0)[None] % 2)
-      >>> autoregressive.finalise(state, ["x"]).mean["x"]
+      >>> log_w = np.random.default_rng(0).normal(0, 0.1, 1000)
+      >>> state = stream.update(stream.init(1), log_w, np.arange(1000.0)[None] % 2)
+      >>> round(autoregressive.finalise(state, ["x"]).mean["x"], 2)
       0.5
     """
     n = int(state.n)

@@ -68,9 +68,9 @@ def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array,
       >>> import jax
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
-      >>> index, accepted = autoregressive.nmcmc(jax.random.key(0), np.zeros(5))
-      >>> index.tolist()  # equal weights: every sample is accepted
-      [0, 1, 2, 3, 4]
+      >>> index, accepted = autoregressive.nmcmc(jax.random.key(0), np.zeros(1000))
+      >>> int(accepted.sum())  # of equal weights every sample is accepted
+      1000
     """
     if np.ndim(log_w) != 1 or not np.shape(log_w)[0]:
         raise ValueError(f"log_w of shape {list(np.shape(log_w))}: expected [n] with n of at least 1; vmap over chains")

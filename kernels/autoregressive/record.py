@@ -38,11 +38,12 @@ def record(estimates: SpinEstimates) -> dict[str, Any]:
       >>> import jax
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
-      >>> m, log_q = np.tile([-1.0, 1.0], 200), np.full(400, np.log(0.5))  # one free spin
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> log_q = np.full(4000, 8 * np.log(0.5))
       >>> sums = autoregressive.accumulate.init(np.zeros(5))
       >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
-      >>> autoregressive.record(autoregressive.from_sums(sums, 1.0, 1))["status"]
-      {'level': 'trusted', 'reasons': [], 'unchecked': ['exact value', 'samples of p']}
+      >>> autoregressive.record(autoregressive.from_sums(sums, 1.0, 8))["status"]["level"]
+      'trusted'
     """
     weighted, single, reverse = estimates.corrected, estimates.single, estimates.reverse
     values = {"status": status_record(estimates.status), "samples": weighted.n}

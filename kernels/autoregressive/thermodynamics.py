@@ -87,8 +87,8 @@ def thermodynamics(
     Example:
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
-      >>> m = np.tile([-1.0, 1.0], 100)  # one free spin
-      >>> result = autoregressive.thermodynamics(np.full(200, np.log(0.5)), 0 * m, m, beta=1.0, sites=1)
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> result = autoregressive.thermodynamics(np.full(4000, 8 * np.log(0.5)), 0 * m, m, beta=1.0, sites=8)
       >>> round(result.mean["entropy"], 3)  # ln 2
       0.693
     """
@@ -114,9 +114,9 @@ def window(log_q, energy, magnetisation, betas: Sequence[float], sites: int) -> 
     Example:
       >>> import numpy as np
       >>> from havel.kernels import autoregressive
-      >>> m = np.tile([-1.0, 1.0], 100)  # one free spin
-      >>> results = autoregressive.window(np.full(200, np.log(0.5)), 0 * m, m, [0.5, 1.0], sites=1)
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> results = autoregressive.window(np.full(4000, 8 * np.log(0.5)), 0 * m, m, [0.5, 1.0], sites=8)
       >>> [round(result.ln_z, 3) for result in results]
-      [0.693, 0.693]
+      [5.545, 5.545]
     """
     return [thermodynamics(log_q, energy, magnetisation, beta, sites) for beta in betas]
