@@ -39,6 +39,8 @@ class SasFit(NamedTuple):
 
 def _observations(x, loc):
     """Flat observations and their centre, both checked; half types as float32."""
+    if np.ndim(loc) == 0:
+        check_ranges(loc=loc)
     (x, loc), _ = common_float(x=x, loc=loc)
     x = x.reshape(-1)
     if x.size < LEAST:
@@ -98,6 +100,13 @@ def fit_log_moments(x, loc=0) -> SasFit:
         number.
 
     Source: Ma, Nikias, IEEE Trans. Signal Processing 43 (1995).
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.sas(jax.random.key(0), 1.5, (100_000,))
+      >>> round(float(alpha_stable.fit_log_moments(x).alpha), 1)
+      1.5
     """
     x, loc = _observations(x, loc)
     _check_spread(x, loc, LEAST, needs_sizes=True)
@@ -191,6 +200,14 @@ def fit_sas(x, loc=None) -> SasFit:
     Raises:
       ValueError: fewer than 3 observations, fewer than 2 that are not at loc (or the median), or some not finite; loc
         no finite number.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.sas(jax.random.key(0), 1.5, (10_000,))
+      >>> fit = alpha_stable.fit_sas(x, loc=0)
+      >>> round(float(fit.alpha), 1), bool(fit.converged)
+      (1.5, True)
     """
     has_loc = loc is not None
     x, centre = _observations(x, loc if has_loc else 0)

@@ -20,6 +20,12 @@ def log_moments(alpha) -> tuple[jax.Array, jax.Array]:
 
     Raises:
       ValueError: alpha outside (0, 2].
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> mean, variance = alpha_stable.log_moments(1.0)
+      >>> round(float(variance), 3)  # of the Cauchy law: pi^2 / 4
+      2.467
     """
     check_alpha(alpha)
     (index,), dtype = common_float(alpha=alpha)
@@ -38,6 +44,11 @@ def abs_moment(alpha, p) -> jax.Array:
 
     Raises:
       ValueError: alpha outside (0, 2], p outside (-1, alpha).
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> round(float(alpha_stable.abs_moment(2.0, 2)), 3)  # N(0, 2): its variance
+      2.0
     """
     check_ranges(alpha=alpha, p=p)
     (indices, powers), dtype = common_float(alpha=alpha, p=p)
@@ -67,6 +78,11 @@ def tail_constant(alpha) -> jax.Array:
 
     Raises:
       ValueError: alpha outside (0, 2].
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> round(float(alpha_stable.tail_constant(1.0)), 4)  # P(|X| > x) of the Cauchy law: 2 / (pi x)
+      0.6366
     """
     check_alpha(alpha)
     (index,), dtype = common_float(alpha=alpha)
@@ -86,6 +102,11 @@ def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale
       ValueError: a parameter outside its range, an unknown parametrization.
 
     Source: Nolan, Univariate Stable Distributions (2020), section 1.3.
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> complex(alpha_stable.characteristic_function(0.0, 1.5, 0.5))
+      (1+0j)
     """
     check_law(alpha, beta, scale, loc, parametrization)
     parameters = {"alpha": alpha, "beta": beta, "scale": scale, "loc": loc}

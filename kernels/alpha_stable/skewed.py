@@ -103,6 +103,13 @@ def stable(
 
     Source: Nolan, Univariate Stable Distributions (2020), sections 1.3 and 1.7; the form above was derived for this
       kernel.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.stable(jax.random.key(0), 1.5, 0.7, (4,))
+      >>> x.shape
+      (4,)
     """
     dtype, compute = float_types(dtype)
     check_law(alpha, beta, scale, loc, parametrization)

@@ -7,13 +7,13 @@ each the sine of an angle that keeps its relative precision. k vanishes at alpha
 special case, and a traced alpha works.
 """
 
-import numbers
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..scalars import whole
 from . import elementary, random_bits
 from .checks import check_alpha, check_ranges, float_types, or_nan
 from .random_bits import HALF_TURN, UNIT, angle_and_exponential
@@ -66,6 +66,14 @@ def sas_parts(key: jax.Array, alpha, shape: tuple[Any, ...], dtype) -> tuple[jax
 
     Raises:
       ValueError: alpha outside (0, 2].
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> factor, exponent = alpha_stable.sas_parts(jax.random.key(0), 0.1, (5,), jnp.float32)
+      >>> factor.shape, exponent.dtype.name
+      ((5,), 'int32')
     """
     check_alpha(alpha)
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
@@ -120,6 +128,14 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
 
     Raises:
       ValueError: alpha outside (0, 2], float64 without 64-bit mode, shapes that do not fit.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> sign, log_abs = alpha_stable.sas_log(jax.random.key(0), 0.01, (100,))
+      >>> bool(jnp.isfinite(log_abs).all())
+      True
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
@@ -142,6 +158,14 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
       ValueError: alpha outside (0, 2], float64 without 64-bit mode, shapes that do not fit.
 
     Source: Chambers, Mallows, Stuck, JASA 71 (1976).
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.sas(jax.random.key(0), jnp.array([0.5, 1.0, 2.0]), (1000, 3))  # a column an alpha
+      >>> x.shape, x.dtype.name
+      ((1000, 3), 'float32')
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
@@ -162,6 +186,12 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
       ValueError: c outside (0, 1], float64 without 64-bit mode, shapes that do not fit.
 
     Source: Kanter, Ann. Probab. 3 (1975).
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> alpha_stable.positive_stable_log(jax.random.key(0), 0.5, (4,)).shape
+      (4,)
     """
     dtype, compute = float_types(dtype)
     check_ranges(c=c)
@@ -187,11 +217,16 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) ->
       ValueError: alpha outside (0, 2], dim below 1, float64 without 64-bit mode, shapes that do not fit.
 
     Source: Samorodnitsky, Taqqu, Stable Non-Gaussian Random Processes (1994), section 2.5.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> alpha_stable.sub_gaussian(jax.random.key(0), 1.5, (10,), dim=3).shape
+      (10, 3)
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
     shape = random_bits.joined_shape(shape, alpha=alpha)
-    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
-        raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
+    dim = whole("dim", dim, 1, why=", values of a vector")
     *_, dim = random_bits.checked_shape((*shape, dim))
     return _sub_gaussian(random_bits.typed_key(key), alpha, shape, dim, compute, dtype)

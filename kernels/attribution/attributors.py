@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import not_negative, real, reals, whole
 from . import finite, repeated, windows
 from .arguments import Parameters, hashable, plain
 from .engine import has_one_value, read
@@ -52,6 +53,14 @@ def gradient(
 
     Raises:
         ValueError: a target out of range, inputs that are not finite, an unknown option.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> w = jnp.array([[1.0], [2.0]])
+        >>> y, slope = attribution.gradient(lambda w, x: x @ w, w, jnp.ones((1, 2)), target=0)
+        >>> slope.tolist()
+        [[1.0, 2.0]]
     """
     if postprocess not in (None, "abs", "square"):
         raise ValueError(f"postprocess={postprocess!r}: expected None, 'abs' or 'square'")
@@ -77,7 +86,6 @@ def smoothgrad(
     clean_last: bool = True,
     noise: Any = None,
     rules: Any = None,
-    semantics: str = "zennit",
     primitive_rules: Mapping[str, Any] | None = None,
     at_once: int = 1,
 ) -> tuple[jax.Array, Any]:
@@ -97,17 +105,26 @@ def smoothgrad(
         clean_last: the last draw has no noise, as in Zennit, so that n=1 is the explanation of `x`.
         noise: standard normal numbers to use instead, like `x` with an axis of draws before all others.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients.
-        semantics, primitive_rules: as for `attribute`.
+        primitive_rules: as for `attribute`.
         at_once: draws in one pass; more of them take more memory.
 
     Raises:
         ValueError: as `gradient`; a missing key, too little noise, n below 1, sigma below 0.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: x @ w, jnp.ones((2, 1)), jnp.ones((1, 2))
+        >>> y, slope = attribution.smoothgrad(fn, w, x, jax.random.key(0), target=0, n=4)
+        >>> slope.tolist()
+        [[1.0, 1.0]]
     """
     _check_counts(n=n, at_once=at_once)
     _check_sigma(sigma)
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
-    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
     operands = {"x": x, "scale": jax.tree.map(lambda leaf: _scale(leaf, sigma, relative), x), "noisy": noisy}
     operands |= {"noise": noise} if noise is not None else {"keys": _keys(key, x)} if noisy and sigma else {}
     total = repeated.total(explain, _smoothgrad_step, arrays, target, operands, n, at_once, x)
@@ -124,7 +141,6 @@ def integrated_gradients(
     baseline: Any = None,
     points: str = "right",
     rules: Any = None,
-    semantics: str = "zennit",
     primitive_rules: Mapping[str, Any] | None = None,
     at_once: int = 1,
     return_report: bool = False,
@@ -136,7 +152,7 @@ def integrated_gradients(
         x: inputs, an array `[batch, ...]` or a pytree of them.
         target: None, a class, classes `[batch]`, "argmax", floats `[batch, classes]` or a function of the outputs.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients; None: gradients.
-        semantics, primitive_rules: as for `attribute`.
+        primitive_rules: as for `attribute`.
         n: points on the line.
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
@@ -146,11 +162,19 @@ def integrated_gradients(
 
     Raises:
         ValueError: as `gradient`; n below 1, unknown points, a baseline that does not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: (x * x) @ w, jnp.array([[1.0], [2.0]]), jnp.ones((1, 2))
+        >>> y, share = attribution.integrated_gradients(fn, w, x, target=0, points="midpoint")
+        >>> [round(float(part), 3) for part in share[0]]  # their sum is y
+        [1.0, 2.0]
     """
     _check_counts(n=n, at_once=at_once)
     if points not in POINTS:
         raise ValueError(f"points={points!r}: expected one of {', '.join(POINTS)}")
-    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
     origin = _baseline(baseline, x)
     places, weights = _quadrature(points, n)
     difference = jax.tree.map(jnp.subtract, x, origin)
@@ -197,6 +221,14 @@ def occlusion(
 
     Raises:
         ValueError: as `gradient`; a window or stride below 1, axes that are none, an unknown mode.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: x @ w, jnp.ones((4, 1)), jnp.array([[1.0, 2.0, 3.0, 4.0]])
+        >>> y, score = attribution.occlusion(fn, w, x, target=0, window=2, stride=2)
+        >>> score.tolist()
+        [[3.0, 3.0, 7.0, 7.0]]
     """
     _check_counts(at_once=at_once)
     if mode not in MODES:
@@ -214,7 +246,7 @@ def occlusion(
     return y, _checked(params, repeated.total(explain, step, arrays, target, operands, len(plan.offsets), at_once, x))
 
 
-def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_rules=None):
+def _prepare(fn, params, x, target, rules=None, primitive_rules=None):
     """Returns the explainer, the arrays of params, the outputs, and the target as an array.
 
     The target is None when it is a function, or all outputs are explained.
@@ -225,7 +257,7 @@ def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_ru
     parameters = Parameters.of(params)
     pairs = tuple(sorted((primitive_rules or {}).items(), key=lambda pair: pair[0]))
     explain = Explainer(
-        plain(fn), parameters.structure, hashable(rules), semantics, pairs, target if callable(target) else None, False
+        plain(fn), parameters.structure, hashable(rules), pairs, target if callable(target) else None, False
     )
     y = repeated.forward(explain, parameters.arrays, x)
     finite.check_outputs(parameters, y)
@@ -310,6 +342,8 @@ def _difference_step(explain, params, target, operands, index):
 
 def _filling(fill, x):
     """What stands for the rest of `x`, an array like it."""
+    if not callable(fill):
+        reals("fill", fill, "a finite number, an array of such, or a function of x")
     value = jnp.asarray(fill(x) if callable(fill) else fill, x.dtype)
     try:
         return jnp.broadcast_to(value, x.shape)
@@ -354,11 +388,11 @@ def _scale(leaf, sigma: float, relative: bool):
 def _check_sigma(sigma) -> None:
     if isinstance(sigma, jax.core.Tracer):
         raise ValueError("sigma is traced: expected a number; close over it, or name it in static_argnames of jax.jit")
-    if not isinstance(sigma, (int, float, np.number, np.ndarray, jax.Array)) or jnp.ndim(sigma):
-        shape = f" of shape {jnp.shape(sigma)}" if hasattr(sigma, "shape") else f"={sigma!r}"
-        raise ValueError(f"sigma{shape}: expected one number, a standard deviation of 0 or more, for all samples")
-    if not 0 <= sigma < np.inf:
-        raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more, and finite")
+    if getattr(sigma, "ndim", 0):
+        raise ValueError(
+            f"sigma of shape {jnp.shape(sigma)}: expected one number, a standard deviation for all samples"
+        )
+    real("sigma", sigma, "one number, a finite standard deviation of 0 or more, for all samples", not_negative)
 
 
 def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
@@ -390,5 +424,4 @@ def _check_key(key, batch: int) -> None:
 
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name}={value!r}: expected an integer of 1 or more")
+        whole(name, value, 1)

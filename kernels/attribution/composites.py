@@ -15,6 +15,25 @@ from collections.abc import Callable, Sequence
 from . import rules
 from .tracing.operations import Operation
 
+__all__ = [
+    "NAMES",
+    "Composite",
+    "Mixed",
+    "as_composite",
+    "beta_smooth",
+    "deconvnet",
+    "epsilon_alpha2_beta1",
+    "epsilon_alpha2_beta1_flat",
+    "epsilon_gamma_box",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "excitation_backprop",
+    "gradient",
+    "guided_backprop",
+    "layer_map_base",
+    "mixed",
+]
+
 KINDS = (
     "affine", "conv", "conv_transpose", "dense", "norm_layer", "sum", "avg_pool", "max_pool", "max", "activation",
     "relu", "product", "layout", "softmax", "attention", "branch", "recurrent", "call", "registered", "unknown",

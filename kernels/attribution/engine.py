@@ -24,8 +24,6 @@ from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
 from .tracing.operations import Program, program_of
 
-SEMANTICS = ("zennit",)
-
 
 def attribute(
     fn: Callable,
@@ -34,7 +32,6 @@ def attribute(
     *,
     target: Any = None,
     rules: Any = "epsilon_plus_flat",
-    semantics: str = "zennit",
     at: str | Sequence[str] | None = None,
     return_report: bool = False,
     fold_norm: bool | str = True,
@@ -58,7 +55,6 @@ def attribute(
             of the output, gives the same. Outputs `[batch]` have one value a sample.
         rules: a composite of `composites`, its name, or a rule for all affine operations. A list or a dict of them
             gives a list or a dict of relevances from one forward pass.
-        semantics: "zennit".
         at: name of a layer or an operation (see `describe`): relevance of its output instead of that of x; with
             ":input" appended, of its input. What is folded into a layer belongs to it: its output is then the norm's.
             Several names give a dict, in which "x" is the input.
@@ -85,9 +81,17 @@ def attribute(
     Warns:
         UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
             that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn = lambda params, x: jax.nn.relu(x @ params[0]) @ params[1]
+        >>> params, x = [jnp.eye(4), jnp.ones((4, 3))], jnp.arange(8.0).reshape(2, 4)
+        >>> y, relevance = attribution.attribute(fn, params, x, target=0, rules="epsilon_plus")
+        >>> [round(float(part), 3) for part in relevance[0]]  # their sum is y[0, 0]
+        [0.0, 1.0, 2.0, 3.0]
     """
-    if semantics not in SEMANTICS:
-        raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
     tree = jax.tree.structure(rules, is_leaf=_is_composite)
     said: set[str] = set()
 
@@ -285,6 +289,14 @@ def describe(
     """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
 
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> rows = attribution.describe(lambda w, x: jax.nn.relu(x @ w), jnp.ones((4, 3)), jnp.ones((2, 4)))
+        >>> [(row["kinds"][0], row["rule"]) for row in rows]
+        [('dense', 'Flat(stabilizer=1e-06, zero_params=None)'), ('relu', 'Pass()')]
     """
     program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
     for note in program.notes:

@@ -12,6 +12,8 @@ import re
 
 import numpy as np
 
+from ..scalars import real, reals
+
 COLORMAPS = {
     "gray": "000,fff",
     "wred": "fff,f00",
@@ -54,8 +56,7 @@ class ColorMap:
             level: contrast around the centre: below 1 the ends of the map are not reached, above 1 they are reached
                 early.
         """
-        if not math.isfinite(level):
-            raise ValueError(f"level={level}: expected a number; 1 is the whole map")
+        level = real("level", level, "a finite number; 1 is the whole map")
         places = np.clip((np.linspace(-1.0, 1.0, 256) * level + 1) / 2, 0.0, 1.0)
         return np.round(self(places) * 255, 12).astype(np.uint8)
 
@@ -65,6 +66,11 @@ def colormap(text: str | ColorMap) -> ColorMap:
 
     Raises:
         ValueError: a text that is neither; the message says which part, and lists the names.
+
+    Example:
+        >>> from havel.kernels import attribution
+        >>> attribution.colormap("00f,80:fff,f00").colors.tolist()
+        [[0, 0, 255], [255, 255, 255], [255, 0, 0]]
     """
     if isinstance(text, ColorMap):
         return text
@@ -100,7 +106,13 @@ def colormap(text: str | ColorMap) -> ColorMap:
 
 
 def palette(cmap: str | ColorMap = "bwr", level: float = 1.0) -> np.ndarray:
-    """Returns 256 colours as uint8 `[256, 3]` of a colour map by name or text; see `ColorMap.palette`."""
+    """Returns 256 colours as uint8 `[256, 3]` of a colour map by name or text; see `ColorMap.palette`.
+
+    Example:
+        >>> from havel.kernels import attribution
+        >>> attribution.palette("bwr")[[0, 128, 255]].tolist()
+        [[0, 0, 255], [255, 255, 255], [255, 0, 0]]
+    """
     return colormap(cmap).palette(level)
 
 
@@ -131,6 +143,12 @@ def imgify(
 
     Raises:
         ValueError: a shape that is no picture, values that are not numbers, a grid that is too small.
+
+    Example:
+        >>> import numpy as np
+        >>> from havel.kernels import attribution
+        >>> attribution.imgify(np.array([[-1.0, 0.0], [0.5, 1.0]]), symmetric=True).shape
+        (2, 2, 3)
     """
     array = np.asarray(values)
     if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin register as void
@@ -166,6 +184,9 @@ def _to_bytes(array: np.ndarray, vmin, vmax, symmetric: bool, per_sample: bool) 
         low = -high
     else:
         low, high = array.min(axis=axes, keepdims=True), array.max(axis=axes, keepdims=True)
+    for name, end in (("vmin", vmin), ("vmax", vmax)):
+        if end is not None:
+            reals(name, end, "a finite number, or None for the array's own")
     low = low if vmin is None else np.asarray(vmin)
     high = high if vmax is None else np.asarray(vmax)
     extent = high - low

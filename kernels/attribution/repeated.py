@@ -28,7 +28,6 @@ class Explainer:
         fn: `fn(params, x)`.
         structure: of params, whose arrays are an argument of each call.
         rules: a composite, or None for the gradient.
-        semantics: as for `attribute`.
         primitive_rules: as for `attribute`, as pairs.
         target: a function of the outputs; None where it is no function and an argument of each call.
         one_value: whether the outputs are `[batch]`, one value a sample.
@@ -37,7 +36,6 @@ class Explainer:
     fn: Callable
     structure: Structure
     rules: Any
-    semantics: str
     primitive_rules: tuple
     target: Callable | None
     one_value: bool
@@ -51,7 +49,7 @@ class Explainer:
             return y, marked(pull_back(start)[0], start, y.ndim > 1 or self.one_value)
         rules = self.rules.value if isinstance(self.rules, Same) else self.rules
         return attribute(
-            self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules, semantics=self.semantics,
+            self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules,
             primitive_rules=dict(self.primitive_rules),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import not_negative, positive, real, reals
 from .stabilize import Stabilizer, as_stabilizer, stabilize
 
 __all__ = [
@@ -100,7 +101,8 @@ def _zeroed(zero_params: ZeroParams) -> tuple[str, ...]:
 
 def _check(rule) -> None:
     _zeroed(rule.zero_params)
-    as_stabilizer(getattr(rule, "stabilizer", getattr(rule, "epsilon", 0.0)))
+    name = "epsilon" if hasattr(rule, "epsilon") else "stabilizer"
+    as_stabilizer(getattr(rule, name, 0.0), name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +160,9 @@ class AlphaBeta:
 
     def __post_init__(self):
         _check(self)
-        if self.alpha < 0 or self.beta < 0 or self.alpha - self.beta != 1:
+        for name in ("alpha", "beta"):
+            real(name, getattr(self, name), "a finite number >= 0", not_negative)
+        if self.alpha - self.beta != 1:
             raise ValueError(
                 f"alpha is {self.alpha} and beta {self.beta}; expected both >= 0 and alpha - beta = 1, such as (2, 1)."
             )
@@ -183,8 +187,7 @@ class Gamma:
 
     def __post_init__(self):
         _check(self)
-        if not self.gamma >= 0:
-            raise ValueError(f"gamma is {self.gamma}; expected a number >= 0.")
+        real("gamma", self.gamma, "a finite number >= 0", not_negative)
 
     def branches(self) -> tuple[Branch, ...]:
         """The rule as data."""
@@ -206,6 +209,8 @@ class ZBox:
 
     def __post_init__(self):
         _check(self)
+        for name in ("low", "high"):
+            reals(name, getattr(self, name), "finite numbers, the ends of the inputs' range")
         concrete = not any(isinstance(bound, jax.core.Tracer) for bound in (self.low, self.high))
         if concrete and np.any(np.asarray(self.low) > np.asarray(self.high)):
             raise ValueError(f"low is {self.low} and high {self.high}; expected low <= high everywhere.")
@@ -336,6 +341,9 @@ class ReLUBetaSmooth:
     """At a ReLU, the gradient of a softplus: relevance times sigmoid(beta x) (Dombrowski et al., 2019)."""
 
     beta_smooth: float = 10.0
+
+    def __post_init__(self):
+        real("beta_smooth", self.beta_smooth, "a finite number > 0", positive)
 
     def backward(self, relevance, inputs, outputs, function):
         """Returns the relevance of the one input."""

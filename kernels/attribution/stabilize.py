@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..scalars import not_negative, real, reals
 from .tracing.axes import BATCH
 
 
@@ -27,7 +29,17 @@ def stabilize(
         clip: leave what is larger than epsilon as it is.
         norm_scale: epsilon counts in units of the root mean square of z over `axis`.
         axis: of `norm_scale`; all but the first when None.
+
+    Raises:
+        ValueError: an epsilon that is no finite number >= 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> attribution.stabilize(jnp.array([-1.0, 0.0, 1.0]), 0.25).tolist()
+        [-1.25, 0.25, 1.25]
     """
+    check_epsilon(epsilon)
     sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))
     if norm_scale:
         axis = tuple(range(1, z.ndim)) if axis is None else axis
@@ -51,6 +63,9 @@ class Stabilizer:
     axis: int | tuple[int, ...] | None = None
     parts: Any = dataclasses.field(default=None, repr=False)
 
+    def __post_init__(self):
+        check_epsilon(self.epsilon)
+
     def __call__(self, z: jax.Array) -> jax.Array:
         """Returns the stabilised z."""
         if self.parts is None:
@@ -63,10 +78,17 @@ class Stabilizer:
         return stabilize(apart, self.epsilon, self.clip, self.norm_scale, own).reshape(z.shape)
 
 
-def as_stabilizer(value: float | Callable) -> Callable[[jax.Array], jax.Array]:
-    """Returns a function from a number (epsilon) or a function; zero divides nothing by zero to zero."""
+def check_epsilon(epsilon) -> None:
+    """Raises ValueError for what stabilises nothing; traced values and arrays of numbers pass."""
+    reals("epsilon", epsilon, "a finite number >= 0", lambda e: (e >= 0) & (e < np.inf))
+
+
+def as_stabilizer(value: float | Callable, name: str = "stabilizer") -> Callable[[jax.Array], jax.Array]:
+    """Returns a function from a number (epsilon) or a function; zero divides nothing by zero to zero.
+
+    Raises:
+        ValueError: it is neither; the message has the name of the argument.
+    """
     if callable(value):
         return value
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-        raise ValueError(f"the stabiliser is {value!r}; expected epsilon >= 0, a Stabilizer or a function of z.")
-    return Stabilizer(float(value))
+    return Stabilizer(real(name, value, "an epsilon >= 0 and finite, a Stabilizer or a function of z", not_negative))

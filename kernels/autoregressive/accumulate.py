@@ -15,6 +15,14 @@ from . import chain_stream, stream
 from .stream import log_weights
 from .thermodynamics import SPINS, spin_numbers
 
+__all__ = [
+    "Sums",
+    "entropy",
+    "init",
+    "origin",
+    "update",
+]
+
 RAW = ("log_w", "log_q", "energy", "abs_m", "m_squared")  # numbers of the stream of plain means
 OF_CHAIN = tuple(SPINS.index(name) for name in ("energy", "abs_m", "m_squared"))
 

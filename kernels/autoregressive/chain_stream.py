@@ -14,6 +14,14 @@ import numpy as np
 from . import markov_chain, reliability
 from .markov_chain import ChainEstimate
 
+__all__ = [
+    "Chain",
+    "ChainMeans",
+    "init",
+    "means",
+    "update",
+]
+
 HEAD = 1 << 15  # first steps, kept one by one
 BINS = 4096
 BURN_IN = 0.01  # of the steps, at least

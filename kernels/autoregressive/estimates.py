@@ -19,7 +19,7 @@ import numpy as np
 from ..ising import Exact, System
 from . import accumulate, chain_stream, evidence, reliability, stream
 from .accumulate import Sums
-from .arguments import check_integer
+from .arguments import check_beta, check_integer, check_sites
 from .chain_stream import ChainMeans
 from .importance import Estimates, finalise
 from .proposal import Proposal
@@ -104,8 +104,18 @@ def estimate(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive, ising
+      >>> cfg, system = autoregressive.MADE(2), ising.systems.lattice("square", 2, 2, boundary="open")
+      >>> law = autoregressive.network_law(autoregressive.init(cfg, jax.random.key(0)), cfg)
+      >>> result = autoregressive.estimate(autoregressive.Proposal([law]), system, 0.3, 2000, key=jax.random.key(1))
+      >>> abs(result.corrected.ln_z - result.exact.ln_z) < 0.1
+      True
     """
     _check(proposal, n, chunk, 2, ": errors need so many samples")
+    check_beta(beta)
     chunk = min(n, chunk)
 
     def sums_of(proposal: Proposal) -> Sums:
@@ -255,9 +265,25 @@ def from_sums(
       mirror: `mirror_difference`; None for none.
       single: of the first law alone, where the samples are of a mixture or a mean over symmetries.
 
+    Raises:
+      ValueError: beta is no finite number, sites no integer of 1 or more.
+
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> log_q = np.full(4000, 8 * np.log(0.5))
+      >>> sums = autoregressive.accumulate.init(np.zeros(5))
+      >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
+      >>> round(autoregressive.from_sums(sums, 1.0, 8).corrected.ln_z, 3)  # 8 ln 2
+      5.545
     """
+    check_beta(beta)
+    check_sites(sites)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
         beside = Evidence(accumulate.entropy(sums), 2.0**sites, evidence.truths(exact, reference), reverse, mirror)

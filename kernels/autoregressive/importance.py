@@ -100,6 +100,14 @@ def importance(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> log_w = np.random.default_rng(0).normal(0, 0.1, 1000)
+      >>> estimates = autoregressive.importance(log_w, {"x": np.arange(1000.0) % 2})
+      >>> round(estimates.mean["x"], 2), round(estimates.ess, 2), estimates.status.level
+      (0.5, 0.99, 'trusted')
     """
     log_w = stream.checked_log_weights(log_w, 2)
     values = {name: np.asarray(value, np.float64) for name, value in observables.items()}
@@ -149,6 +157,15 @@ def finalise(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> stream = autoregressive.stream
+      >>> log_w = np.random.default_rng(0).normal(0, 0.1, 1000)
+      >>> state = stream.update(stream.init(1), log_w, np.arange(1000.0)[None] % 2)
+      >>> round(autoregressive.finalise(state, ["x"]).mean["x"], 2)
+      0.5
     """
     n = int(state.n)
     raw = by_formula(state, names, derived)

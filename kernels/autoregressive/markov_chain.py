@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import positive, real
 from . import reliability, stream
 from .reliability import LARGEST_SHARE, Status
 
@@ -62,6 +63,14 @@ def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array,
 
     Warns:
       UserWarning: one sample holds more than a tenth of all weight: the chain is stuck there for long.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> index, accepted = autoregressive.nmcmc(jax.random.key(0), np.zeros(1000))
+      >>> int(accepted.sum())  # of equal weights every sample is accepted
+      1000
     """
     if np.ndim(log_w) != 1 or not np.shape(log_w)[0]:
         raise ValueError(f"log_w of shape {list(np.shape(log_w))}: expected [n] with n of at least 1; vmap over chains")
@@ -156,6 +165,13 @@ def integrated_time(x, window: float = WINDOW) -> CorrelationTime:
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> x = np.random.default_rng(0).normal(size=10_000)
+      >>> round(autoregressive.integrated_time(x).time, 1)  # independent
+      0.5
     """
     result = _correlation_time(_series(x), window)
     reliability.warn(result.status, ADVICE)
@@ -200,8 +216,7 @@ def _is_constant(x: np.ndarray, covariance: np.ndarray) -> bool:
 
 
 def _correlation_time(x: np.ndarray, window: float = WINDOW) -> CorrelationTime:
-    if not window > 0:
-        raise ValueError(f"window={window}: expected a positive number of correlation times, such as {WINDOW}")
+    real("window", window, f"a positive number of correlation times, such as {WINDOW}", positive)
     chains, n = x.shape
     covariance = _autocovariance(x)
     if _is_constant(x, covariance):
@@ -248,6 +263,14 @@ def chain_estimate(x, accepted=None) -> ChainEstimate:
 
     Warns:
       UserWarning: the status is not "trusted": too short, stuck, chains or halves that do not agree.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> x = np.random.default_rng(0).normal(size=10_000)
+      >>> estimate = autoregressive.chain_estimate(x)
+      >>> estimate.status.level, round(estimate.time, 1)
+      ('trusted', 0.5)
     """
     x = _series(x)
     time, window, status = _correlation_time(x)
@@ -311,6 +334,12 @@ def burn_in(accepted) -> int:
 
     Args:
       accepted: bool [n] of `nmcmc`; `observable[index[burn_in(accepted):]]` is what is left.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.burn_in(np.array([False, False, True, True]))
+      2
     """
     accepted = np.asarray(accepted)
     moves = np.flatnonzero(accepted[1:])

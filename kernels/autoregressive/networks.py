@@ -8,13 +8,15 @@ hashable setting; its parameters are a plain dictionary of arrays by layer, to b
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..scalars import real
+from .arguments import check_integer
 
 SLOPE = 0.5  # where PReLU starts
 
@@ -93,7 +95,13 @@ class Layer(NamedTuple):
 
 
 def layers(cfg: Network) -> tuple[Layer, ...]:
-    """Returns the masked layers of a network in order."""
+    """Returns the masked layers of a network in order.
+
+    Example:
+      >>> from havel.kernels import autoregressive
+      >>> [layer.outputs for layer in autoregressive.layers(autoregressive.PixelCNN(8, depth=3, channels=16))]
+      [16, 16, 1]
+    """
     last = cfg.depth - 1
     widths = [1] + [cfg.channels] * last + [cfg.channels if has_final(cfg) else 1]
     return tuple(
@@ -135,6 +143,13 @@ def init(cfg: Network, key: jax.Array, dtype=jnp.float32) -> dict:
       [sites, channels]. Without bias these entries are missing. Masked entries never matter, whatever they hold.
 
     Source: arXiv:1809.10606 and its reference code.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.PixelCNN(8, depth=2, channels=4, half_width=1)
+      >>> {name: value.shape for name, value in autoregressive.init(cfg, jax.random.key(0))["layer_0"].items()}
+      {'bias': (4,), 'kernel': (3, 3, 1, 4)}
     """
     check_network(cfg)
     return _init(cfg, key, jnp.dtype(dtype))
@@ -177,6 +192,11 @@ def parameter_counts(cfg: Network) -> tuple[int, int]:
 
     What `init` returns holds `stored` numbers, but for the residual MADE: its mix kernels are [sites, C, C] here, and
     masked [sites C, sites C] in the count, as in the paper's code.
+
+    Example:
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.parameter_counts(autoregressive.MADE(2, depth=1, bias=False))  # stored, unmasked
+      (16, 6)
     """
     check_network(cfg)
     stored = unmasked = 0
@@ -268,8 +288,6 @@ def _check_fields(cfg, *counts: str) -> None:
     if cfg.columns is None:
         object.__setattr__(cfg, "columns", cfg.rows)
     for name in counts:
-        value = getattr(cfg, name)
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be an integer of at least 1")
-    if not isinstance(cfg.epsilon, numbers.Real) or not 0 < cfg.epsilon < 0.5:
-        raise ValueError(f"epsilon={cfg.epsilon!r} must lie in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]")
+        check_integer(name, getattr(cfg, name), 1)
+    expected = "a number in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]"
+    real("epsilon", cfg.epsilon, expected, lambda epsilon: 0 < epsilon < 0.5)

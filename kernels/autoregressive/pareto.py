@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from ..scalars import whole
+
 SHORTEST_TAIL = 5  # weights, below which no shape is fitted
 PRIOR_SHAPE, PRIOR_WEIGHTS = 0.5, 10  # of the shape, which counts as so many weights of the tail
 LARGEST_SHAPE = 0.7  # beyond which no affordable number of samples gives the errors that are stated
@@ -38,8 +40,15 @@ def k_hat(log_w, n: int | None = None) -> float:
 
     Raises:
       ValueError: another shape, more weights than n, nan or an infinite weight.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.k_hat(np.random.default_rng(0).normal(size=1000)) < 0.7  # log-weights with a light tail
+      True
     """
     log_w = np.asarray(log_w, np.float64)
+    n = None if n is None else whole("n", n, 1, why=", how many weights there are in all, or None")
     n = len(log_w) if n is None and log_w.ndim == 1 else n
     if log_w.ndim != 1 or len(log_w) > n:
         raise ValueError(f"log_w of shape {list(log_w.shape)}: expected [m] with m of at most n={n}")

@@ -33,6 +33,15 @@ def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
 
     Raises:
       ValueError: spins of another shape, or (where they are not traced) other than +-1; parameters of another network.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> autoregressive.log_prob(params, cfg, np.ones((5, 2, 2), np.int8)).shape
+      (5,)
     """
     return _in_chunks(_log_prob, params, cfg, check_spins(cfg, spins))
 
@@ -60,6 +69,15 @@ def conditionals(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
     mixture's: the network's conditionals for s_<i and, mirrored, for -s_<i, weighted by what both say of s_<i.
 
     Args, Raises: as `log_prob`.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> autoregressive.conditionals(params, cfg, np.ones((5, 2, 2), np.int8)).shape
+      (5, 2, 2)
     """
     return _in_chunks(_conditionals, params, cfg, check_spins(cfg, spins))
 
@@ -68,6 +86,15 @@ def logits(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
     """Returns a_i [n, rows, columns] of the network itself, whatever z2 says, before the bound by epsilon.
 
     Args, Raises: as `log_prob`.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> autoregressive.logits(params, cfg, np.ones((5, 2, 2), np.int8)).shape
+      (5, 2, 2)
     """
     return _in_chunks(_logits, params, cfg, check_spins(cfg, spins))
 

@@ -36,7 +36,17 @@ class Law(NamedTuple):
 
 
 def network_law(params: dict, cfg: Network) -> Law:
-    """Returns the law of a network of this room."""
+    """Returns the law of a network of this room.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> law = autoregressive.network_law(autoregressive.init(cfg, jax.random.key(0)), cfg)
+      >>> spins, log_q = law.sample(jax.random.key(1), 5, 0)
+      >>> spins.shape
+      (5, 2, 2)
+    """
     return Law(
         lambda key, n, first: sample(params, cfg, key, n, n, first=first),
         lambda spins: log_prob(params, cfg, spins),

@@ -33,6 +33,17 @@ def record(estimates: SpinEstimates) -> dict[str, Any]:
 
     "raw" is what the network says, "nis" its correction by importance weights, "nmcmc" that by the Markov chain;
     "network_" stands before what the first law of a mixture or mean gives alone; "kl" is KL(q||p) in nats.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> log_q = np.full(4000, 8 * np.log(0.5))
+      >>> sums = autoregressive.accumulate.init(np.zeros(5))
+      >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
+      >>> autoregressive.record(autoregressive.from_sums(sums, 1.0, 8))["status"]["level"]
+      'trusted'
     """
     weighted, single, reverse = estimates.corrected, estimates.single, estimates.reverse
     values = {"status": status_record(estimates.status), "samples": weighted.n}

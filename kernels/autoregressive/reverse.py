@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..scalars import real
 from . import pareto, reliability, stream
 from .importance import SAME
 from .reliability import Status
@@ -46,9 +47,15 @@ def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> log_w = np.random.default_rng(0).normal(0, 0.1, 1000)  # of samples of p
+      >>> abs(autoregressive.reverse_ln_z(log_w).ln_z) < 0.02
+      True
     """
-    if not time >= 0.5:
-        raise ValueError(f"time={time}: an integrated autocorrelation time is at least 1/2")
+    real("time", time, "an integrated autocorrelation time, which is at least 1/2", lambda steps: steps >= 0.5)
     log_w = np.asarray(log_w, np.float64)
     if log_w.ndim == 1 and np.isneginf(log_w).any():
         where = int(np.argmax(np.isneginf(log_w)))
@@ -82,6 +89,13 @@ def mirror_difference(log_w, log_q, log_q_mirrored) -> tuple[float, float]:
 
     Raises:
       ValueError: as `importance`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> log_q = np.full(100, np.log(0.5))
+      >>> autoregressive.mirror_difference(np.zeros(100), log_q, log_q)[0]  # the mirror image is as likely
+      0.0
     """
     log_w = stream.checked_log_weights(log_w, 2)
     log_q, log_q_mirrored = (np.asarray(each, np.float64) for each in (log_q, log_q_mirrored))

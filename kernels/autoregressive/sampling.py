@@ -56,6 +56,15 @@ def sample(
     Raises:
       ValueError: n or chunk below 1, first below 0 or a sample number beyond 32 bits, an unknown implementation, no
         devices, parameters of another network.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> spins, log_q = autoregressive.sample(params, cfg, jax.random.key(1), 10)
+      >>> spins.shape, spins.dtype.name, log_q.shape
+      ((10, 2, 2), 'int8', (10,))
     """
     check_parameters(params, cfg)
     implementation = _check(cfg, n, chunk, first, implementation)

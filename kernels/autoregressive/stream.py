@@ -14,6 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..scalars import whole
+from .arguments import check_beta
+
+__all__ = [
+    "State",
+    "distinct",
+    "init",
+    "log_weights",
+    "merge",
+    "update",
+]
+
 BLOCKS = 64  # of the jackknife: its errors are then known to 9 %
 TAIL = 3001  # largest weights: the whole tail that k-hat looks at, up to a million samples
 FIRST = 64  # samples, whose variety tells a law from a single state
@@ -58,8 +70,7 @@ def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
     Raises:
       ValueError: fewer than 2 blocks, an origin of another length.
     """
-    if blocks < 2:
-        raise ValueError(f"blocks={blocks}: a jackknife needs at least 2")
+    numbers, blocks = whole("numbers", numbers, 0), whole("blocks", blocks, 2, why=": so many a jackknife needs")
     origin = np.zeros(numbers) if origin is None else np.asarray(origin, np.float64)
     if origin.shape != (numbers,) or not np.isfinite(origin).all():
         raise ValueError(f"origin of shape {list(origin.shape)}: expected {numbers} finite numbers")
@@ -232,7 +243,14 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
 
     Raises:
       ValueError: an energy or ln q of nan or of the wrong infinity, named; two shapes that only broadcasting joins.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.log_weights(np.log([0.5, 0.5]), [0.0, np.inf], beta=1.0).round(3).tolist()
+      [0.693, -inf]
     """
+    check_beta(beta)
     log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)
     if log_q.shape != energy.shape:
         shapes = f"log_q of shape {list(log_q.shape)} and energy of shape {list(energy.shape)}"

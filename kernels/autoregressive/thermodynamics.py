@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import stream
+from .arguments import check_beta, check_sites
 from .importance import Derived, Estimates, entropy_of, finalise
 from .reliability import Evidence
 
@@ -82,11 +83,17 @@ def thermodynamics(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> result = autoregressive.thermodynamics(np.full(4000, 8 * np.log(0.5)), 0 * m, m, beta=1.0, sites=8)
+      >>> round(result.mean["entropy"], 3)  # ln 2
+      0.693
     """
-    if not (np.ndim(beta) == 0 and np.isfinite(beta)):
-        raise ValueError(f"beta={beta!r}: expected one finite inverse temperature")
-    if sites < 1:
-        raise ValueError(f"sites={sites}: expected at least one spin")
+    check_beta(beta)
+    check_sites(sites)
     shapes = {"log_q": np.shape(log_q), "energy": np.shape(energy), "magnetisation": np.shape(magnetisation)}
     if len(set(shapes.values())) > 1 or len(shapes["log_q"]) != 1:
         text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
@@ -103,5 +110,13 @@ def window(log_q, energy, magnetisation, betas: Sequence[float], sites: int) -> 
 
     Warns:
       UserWarning: at each beta whose status is not "trusted", as at the edges of a window that reaches too far.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> results = autoregressive.window(np.full(4000, 8 * np.log(0.5)), 0 * m, m, [0.5, 1.0], sites=8)
+      >>> [round(result.ln_z, 3) for result in results]
+      [5.545, 5.545]
     """
-    return [thermodynamics(log_q, energy, magnetisation, float(beta), sites) for beta in betas]
+    return [thermodynamics(log_q, energy, magnetisation, beta, sites) for beta in betas]

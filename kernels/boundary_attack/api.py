@@ -79,6 +79,15 @@ def attack(
     Raises:
       ValueError: an argument that will not do, by name; labels that are not integers; a single start that is not
         adversarial (of several images the status says so).
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> settings = boundary_attack.AttackConfig(budget=100, batch_size=8)
+      >>> result = boundary_attack.attack(predict, np.full((1, 3), 0.9), np.array([1]), settings, key=0)
+      >>> predict(result.x_adv).tolist(), result.queries.tolist(), result.status.tolist()
+      ([0], [100], ['budget'])
     """
     task = prepare(
         predict, x0, labels, settings, key,
@@ -113,6 +122,15 @@ def run(
 
     Raises:
       ValueError: labels that are not integers.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> settings = boundary_attack.AttackConfig(budget=100, batch_size=8)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]), settings)
+      >>> boundary_attack.run(attack).queries.tolist()
+      [100]
     """
     state, failure = attack.initial if state is None else state, None
     try:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import reals
 from . import predictors
 from .config import AttackConfig
-from .noise import image_keys
+from .noise import check_alpha, image_keys
 from .state import Problem, Rules, State, initial_state, query_grid
 
 LONGEST = 2**31 - 1  # queries that a budget can have
@@ -87,7 +88,16 @@ def prepare(
     on_device: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Attack:
-    """Returns the attack that `run` carries out; arguments and errors as of `attack`."""
+    """Returns the attack that `run` carries out; arguments and errors as of `attack`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]))
+      >>> attack.batch.shape  # images at a time
+      (32, 3)
+    """
     settings = AttackConfig() if settings is None else settings
     options = Options(targets=targets, starts=starts, ids=ids, alphas=alphas, on_device=on_device, devices=devices)
     if not isinstance(settings, AttackConfig):
@@ -128,7 +138,7 @@ def _rules(settings, x0, alphas, box, has_starts) -> Rules:
     menu = settings.alpha if isinstance(settings.alpha, tuple) else ()
     return Rules(
         noise=settings.noise, shape=x0.shape[1:], is_heavy=min(*alphas, *menu, 2.0) < LIGHT,
-        levels=settings.quantise, rescale=settings.rescale_after_clip, has_starts=has_starts,
+        levels=settings.quantize, rescale=settings.rescale_after_clip, has_starts=has_starts,
         lo=box[0], hi=box[1],
         budget=np.int32(settings.budget), goal=dtype(settings.goal), eps_stop=dtype(settings.eps_stop),
         check_every=np.int32(settings.check_every), conditional=np.bool_(settings.conditional),
@@ -282,11 +292,12 @@ def check_step(x0, x, sizes: dict, cap, lo, hi) -> None:
     Raises:
       ValueError: one will not do, by name.
     """
-    alpha = sizes["alpha"]
-    if not isinstance(cap, jax.core.Tracer) and not np.all(np.asarray(cap) > 0):
-        raise ValueError(f"cap is {cap}; expected a number above 0, in units of delta")
-    if not isinstance(alpha, jax.core.Tracer) and not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 2)):
-        raise ValueError(f"alpha is {alpha}; expected numbers in (0, 2]")
+    reals("cap", cap, "a number above 0, in units of delta", lambda longest: longest > 0)
+    check_alpha(sizes["alpha"])
+    for name in ("delta", "eps"):
+        reals(name, sizes[name], "numbers of at least 0, in units of the distance", lambda v: (v >= 0) & (v < np.inf))
+    for name, end in (("lo", lo), ("hi", hi)):
+        reals(name, end, "an end of the box, a number", lambda v: ~np.isnan(v))
     if not any(isinstance(end, jax.core.Tracer) for end in (lo, hi)) and not np.all(np.asarray(lo) < np.asarray(hi)):
         raise ValueError(f"lo is {lo} and hi {hi}; expected lo below hi")
     if jnp.ndim(x) < 2 or jnp.shape(x) != jnp.shape(x0):

@@ -41,6 +41,15 @@ def summarise(attack: Attack, state: State) -> Result:
 
     Raises:
       ValueError: there is a single image, and its start is not adversarial (of several images the status says so).
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> settings = boundary_attack.AttackConfig(budget=100, batch_size=8)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]), settings)
+      >>> boundary_attack.summarise(attack, boundary_attack.run(attack)).status.tolist()
+      ['budget']
     """
     phase = np.asarray(state.phase)
     if len(phase) == 1 and phase[0] == BAD_START:

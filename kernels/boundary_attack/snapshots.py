@@ -12,7 +12,17 @@ from .state import State
 
 
 def snapshot(attack: Attack, state: State) -> dict[str, np.ndarray]:
-    """Returns the state as arrays, with the identity of the attack and its budget."""
+    """Returns the state as arrays, with the identity of the attack and its budget.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]))
+      >>> arrays = boundary_attack.snapshot(attack, attack.initial)  # of NumPy, for any file
+      >>> boundary_attack.restore(attack, arrays).queries.tolist()
+      [0]
+    """
     leaves = {f"leaf{index:02}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
     identity = np.frombuffer(bytes.fromhex(attack.identity), np.uint8)
     return {"identity": identity, "budget": np.int64(attack.settings.budget), **leaves}
@@ -23,6 +33,15 @@ def restore(attack: Attack, arrays: Mapping[str, np.ndarray]) -> State:
 
     Raises:
       ValueError: it is of another attack, has a larger budget, or is no snapshot.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]))
+      >>> state = boundary_attack.restore(attack, boundary_attack.snapshot(attack, attack.initial))
+      >>> state.queries.tolist()
+      [0]
     """
     identity = bytes(np.asarray(arrays.get("identity", np.zeros(0)), np.uint8)).hex()
     leaves, structure = jax.tree.flatten(attack.initial)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import whole
 from . import adaptive_alpha, step_sizes
 
 # Phases of an image, then the ways it can end.
@@ -160,9 +161,13 @@ def query_grid(budget: int) -> np.ndarray:
 
     Raises:
       ValueError: a budget below 1.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> boundary_attack.query_grid(25).tolist()
+      [1, 2, 5, 10, 20, 25]
     """
-    if budget < 1:
-        raise ValueError(f"budget is {budget}; expected an integer of at least 1")
+    budget = whole("budget", budget, 1)
     numbers = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
     return np.array([number for number in numbers if number < budget] + [budget], np.int64)
 

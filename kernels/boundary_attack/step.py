@@ -40,6 +40,15 @@ def propose(
     Raises:
       ValueError: an unknown noise, an alpha outside (0, 2], a cap of 0 or less, lo not below hi (where these are traced
         the points are NaN), or a shape that does not fit the batch.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> clean, x = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
+      >>> xs, xc = boundary_attack.propose(jax.random.key(0), clean, x, 0.1, 0.1, 1.5, "coordinatewise", -2, 2)
+      >>> bool(np.allclose(boundary_attack.norms(xs), boundary_attack.norms(x)))  # on the sphere
+      True
     """
     check_step(x0, x, {"delta": delta, "eps": eps, "alpha": alpha}, cap, lo, hi)
     batch, dtype = len(x), jnp.result_type(x)
@@ -78,6 +87,14 @@ def points(clean, x, distance, eta, delta, eps, box, rescale: bool = False) -> t
       box: its lowest and its highest value.
       rescale: as in `propose`: delta is multiplied by length without a box over realised length, up to RESCALINGS
         times and up to LONGEST_RESCALED in all.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import boundary_attack
+      >>> clean, x, eta = jnp.zeros((1, 2)), jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
+      >>> xs, xc, _ = boundary_attack.points(clean, x, jnp.ones(1), eta, jnp.full(1, 0.1), jnp.full(1, 0.1), (-2, 2))
+      >>> [round(float(boundary_attack.norms(point)[0]), 3) for point in (xs, xc)]  # on the sphere, and nearer
+      [1.0, 0.9]
     """
     dtype = x.dtype
     offset = x - clean
@@ -114,5 +131,12 @@ def points(clean, x, distance, eta, delta, eps, box, rescale: bool = False) -> t
 
 
 def norms(vectors: jax.Array) -> jax.Array:
-    """Returns the lengths [batch] of flat vectors [batch, size]."""
+    """Returns the lengths [batch] of flat vectors [batch, size].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import boundary_attack
+      >>> boundary_attack.norms(jnp.array([[3.0, 4.0]])).tolist()
+      [5.0]
+    """
     return jnp.sqrt(jnp.sum(vectors * vectors, 1))

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..scalars import positive, real, whole
+
 SPHERE_WINDOW, STEP_WINDOW = 100, 30  # outcomes that decide about delta and about eps
 FACTOR = 1.5
 
@@ -33,7 +35,19 @@ class Pace(NamedTuple):
 
 
 def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.float32) -> Pace:
-    """Returns the pace of `batch` images before the first step."""
+    """Returns the pace of `batch` images before the first step.
+
+    Raises:
+      ValueError: batch is no integer of 1 or more; delta or eps, which may be traced, no positive number.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> boundary_attack.initial_pace(2, delta=0.5).delta.tolist()
+      [0.5, 0.5]
+    """
+    batch = whole("batch", batch, 1)
+    for name, size in (("delta", delta), ("eps", eps)):
+        real(name, size, "a positive number, in units of the distance", positive, traced=True)
     return Pace(
         jnp.full((batch,), delta, dtype),
         jnp.full((batch,), eps, dtype),
@@ -54,6 +68,13 @@ def record(pace: Pace, asked: jax.Array, on_sphere: jax.Array, nearer: jax.Array
       nearer: bool [batch], whether the point nearer to the clean image was.
       conditional: whether the latter is noted only where the point on the sphere was adversarial (the paper's rule), or
         always (Foolbox's: eps follows in half the time); may be traced.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import boundary_attack
+      >>> pace, yes = boundary_attack.initial_pace(1), jnp.array([True])
+      >>> boundary_attack.record(pace, yes, yes, yes).step_count.tolist()
+      [1]
     """
     sphere, sphere_count = _append(pace.sphere, pace.sphere_count, on_sphere, asked)
     step, step_count = _append(pace.step, pace.step_count, nearer, asked & (on_sphere | ~jnp.asarray(conditional)))
@@ -72,6 +93,12 @@ def adapt(state: Pace) -> Pace:
     Points on the sphere adversarial in more than half of the last 100 cases: delta and eps grow by 1.5; in less than a
     fifth: both shrink. Points nearer to the clean image in more than a quarter of the last 30: eps grows; in less than
     a tenth: eps shrinks. Windows that are not full, or in between, stay and roll on.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> pace = boundary_attack.initial_pace(2)
+      >>> boundary_attack.adapt(pace).delta.tolist() == pace.delta.tolist()  # no window is full yet
+      True
     """
     # Whole numbers: a rounded share may fall on the wrong side of its threshold.
     hits = state.sphere.sum(1)

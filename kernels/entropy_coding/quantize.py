@@ -29,6 +29,12 @@ def quantize_uniform(w: ArrayLike, step: float) -> Levels:
 
     Raises:
       ValueError: w holds NaN or infinity, step is not positive and finite, or a level leaves the legal range.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> entropy_coding.quantize_uniform(np.array([0.24, 0.25, -0.8], np.float32), 0.5).tolist()
+      [0, 1, -2]
     """
     w, step = checked_weights(w, step)
     levels = np.empty(w.shape, np.int32)
@@ -70,6 +76,13 @@ def quantize_rdo(
 
     Raises:
       ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> w = np.array([0.6, 0.1, -0.52, 2.0], np.float32)
+      >>> entropy_coding.quantize_rdo(w, step=1.0, rate_weight=0.5).tolist()  # 0.6 is not worth its bits
+      [0, 0, 0, 2]
     """
     if isinstance(w, Many):
         coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
@@ -129,6 +142,14 @@ def quantize_trellis(
 
     Raises:
       ValueError: as `quantize_rdo`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> w = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+      >>> x = entropy_coding.quantize_trellis(w, step=0.1)
+      >>> bool(np.abs(w - 0.1 * x).max() < 0.25), len(entropy_coding.encode_tensor(x, dq=True)) > 0
+      (True, True)
     """
     if isinstance(w, Many):
         coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
@@ -137,6 +158,7 @@ def quantize_trellis(
     importance = checked_importance(w, rate_weight, importance)
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
+    checked_jobs(jobs)
     options = make_options(w.shape, n_unary, True, scan, profile)
     weights = np.ones(1) if importance is None else np.require(importance, None, ("C", "A")).reshape(-1)
     scale = float(weights.max(initial=0)) or 1.0  # costs of any unit stay far from overflow

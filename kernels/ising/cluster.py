@@ -46,6 +46,14 @@ def swendsen_wang(
       TypeError: couplings [n, n] that are traced; strengths of energies.Bonds may be.
 
     Source: R. H. Swendsen, J.-S. Wang, Phys. Rev. Lett. 58, 86 (1987).
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import ising
+      >>> spins = ising.swendsen_wang(jax.random.key(0), np.ones((4, 4), np.int8), beta=0.4, n_sweeps=5)
+      >>> spins.shape, bool((abs(spins) == 1).all())
+      ((4, 4), True)
     """
     n_sweeps = whole("n_sweeps", n_sweeps, 0)
     flat, graph = _prepare(spins, beta, J, lattice, boundary)
@@ -66,6 +74,14 @@ def wolff(
       n_steps: at least 0; the others, and what is raised, as of `swendsen_wang`.
 
     Source: U. Wolff, Phys. Rev. Lett. 62, 361 (1989).
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import ising
+      >>> spins, sizes = ising.wolff(jax.random.key(0), np.ones((4, 4), np.int8), beta=0.4, n_steps=5)
+      >>> spins.shape, sizes.shape
+      ((4, 4), (5,))
     """
     n_steps = whole("n_steps", n_steps, 0)
     flat, graph = _prepare(spins, beta, J, lattice, boundary)

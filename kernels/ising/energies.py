@@ -10,7 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .exact import check_coupling, even, is_real, whole
+from ..scalars import is_real
+from .exact import check_coupling, even, whole
+
+__all__ = [
+    "BOUNDARIES",
+    "LATTICES",
+    "Bonds",
+    "hopfield",
+    "hopfield_couplings",
+    "lattice_bonds",
+    "lattice_couplings",
+    "lattice_energy",
+    "orthogonal_patterns",
+    "pairwise",
+    "sk",
+    "sk_couplings",
+    "square",
+    "triangular",
+]
 
 LATTICES = ("square", "triangular")
 BOUNDARIES = ("torus", "open")

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+from .. import scalars
+from ..scalars import not_negative, real
 
 MOST_SPINS = 24  # of an enumeration: 16.8 million states
 LARGER = "spins of an enumeration; larger systems have a transfer matrix or a closed form"
@@ -57,8 +58,13 @@ def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
 
     Raises:
       ValueError: n is not 1 to 24.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> next(ising.states(2)).tolist()
+      [[1, 1], [1, -1], [-1, 1], [-1, -1]]
     """
-    n = whole("n", n, 1, MOST_SPINS, LARGER)
+    n, block = whole("n", n, 1, MOST_SPINS, LARGER), whole("block", block, 1)
     places = np.arange(n - 1, -1, -1)
     for start in range(0, 1 << n, block):
         numbers = np.arange(start, min(start + block, 1 << n))
@@ -78,6 +84,12 @@ def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: flo
     Raises:
       ValueError: more than 24 spins, a beta that is negative or not finite, energies of nan or -inf, no state
         that is allowed, or z2 where they do change.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> exact = ising.brute_force(lambda spins: -spins[:, 0] * spins[:, 1], 2, beta=1.0)
+      >>> round(exact.ln_z, 4)  # ln(2 e + 2 / e)
+      1.8201
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
@@ -108,6 +120,13 @@ def brute_force_means(
 
     Args:
       observable: spins int8 [batch, n] to [batch, ...].
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> energy = lambda spins: -spins[:, 0] * spins[:, 1]
+      >>> mean = ising.brute_force_means(energy, 2, lambda spins: spins[:, 0] * spins[:, 1], beta=1.0)
+      >>> round(float(mean), 4)  # tanh 1
+      0.7616
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
@@ -153,20 +172,9 @@ def _boltzmann(energies: np.ndarray, beta: float) -> tuple[np.ndarray, float]:
     return weights / total, float(highest + np.log(total))
 
 
-def is_number(value) -> bool:
-    """Whether a value is one real number, of Python, NumPy or JAX."""
-    return np.ndim(value) == 0 and is_real(np.asarray(value).dtype)
-
-
-def is_real(dtype) -> bool:
-    """Whether numbers of a dtype are whole or real; those of half precision, too."""
-    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
-
-
 def check_beta(beta: float) -> None:
     """Raises a ValueError for an inverse temperature that is negative or not finite."""
-    if not (is_number(beta) and math.isfinite(beta) and beta >= 0):
-        raise ValueError(f"beta={beta!r}: expected one finite number of at least 0 (turn the sign of J instead)")
+    real("beta", beta, "one finite number of at least 0 (turn the sign of J instead)", not_negative)
 
 
 def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
@@ -178,28 +186,22 @@ def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
 
 def check_coupling(J) -> None:
     """Raises a ValueError for what is not one finite coupling; traced values pass."""
-    if isinstance(J, jax.core.Tracer):
-        return
-    if not (is_number(J) and math.isfinite(J)):
-        raise ValueError(f"J={J!r}: expected one finite coupling")
+    real("J", J, "one finite coupling", traced=True)
 
 
 def whole(name: str, value, least: int, most: int | None = None, advice: str = "") -> int:
     """Returns a whole number as int; raises a ValueError with its name for any other, and beyond its bounds."""
-    good = is_number(value) and math.isfinite(value) and value == int(value) and least <= value
-    if not good or (most is not None and value > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}={value!r}: expected a whole number {bounds}{advice and ' ' + advice}")
-    return int(value)
+    return scalars.whole(name, value, least, most, advice and " " + advice, floats=True)
 
 
 def check_torus(L: int, M: int, double_bonds: bool = False) -> tuple[int, int]:
     """Returns the lengths of a torus; raises a ValueError where its bonds would count twice."""
+    sides = []
     for name, value in (("L", L), ("M", M)):
-        if value == 2 and not double_bonds:
+        if scalars.is_number(value) and value == 2 and not double_bonds:
             raise ValueError(f"{name}=2 on a torus: its bonds would count twice; double_bonds=True asks for that")
-    least = 2 if double_bonds else 3
-    return whole("L", L, least, advice="sites around a torus"), whole("M", M, least, advice="sites around a torus")
+        sides.append(whole(name, value, 2 if double_bonds else 3, advice="sites around a torus"))
+    return sides[0], sides[1]
 
 
 class Term(NamedTuple):
@@ -240,6 +242,11 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
 
     Raises:
       ValueError: an odd n, a bad beta.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> round(float(ising.hopfield_two_patterns(4, beta=0.0).ln_z), 4)  # 4 ln 2
+      2.7726
     """
     beta, _ = checked(beta)
     n = even("n", n)

@@ -10,6 +10,13 @@ import numpy as np
 from . import energies
 from .exact import check_beta, states
 
+__all__ = [
+    "EXPANSIONS",
+    "exact_correlations",
+    "expansions",
+    "pair_means",
+]
+
 EXPANSIONS = ("mean field", "independent pairs", "Sessak-Monasson")
 
 
@@ -59,7 +66,7 @@ def checked_correlations(C: np.ndarray, beta: float) -> np.ndarray:
         raise ValueError("C holds no correlations <s_i s_j>: they are symmetric, from -1 to 1, and 1 on the diagonal")
     check_beta(beta)
     if beta == 0:
-        raise ValueError("beta=0: there correlations say nothing of couplings")
+        raise ValueError(f"beta={beta}: there correlations say nothing of couplings; expected a number above 0")
     return C
 
 

@@ -8,6 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..scalars import whole
+
+__all__ = [
+    "Images",
+    "folded",
+    "folded_sites",
+    "images",
+]
+
 ATTEMPTS = 200  # random maps for each image
 
 
@@ -35,6 +44,7 @@ def images(
     Raises:
       ValueError: more images than these maps give.
     """
+    rows, columns, count = whole("rows", rows, 1), whole("columns", columns, 1), whole("count", count, 1)
     if count == 1:
         return None
     maps = _maps(rows, columns, count, sign, torus)
@@ -70,10 +80,12 @@ def _maps(rows: int, columns: int, count: int, sign: bool, torus: str | None) ->
 
 def folded(length: int) -> np.ndarray:
     """Returns the place of each row of a torus in the order 0, L-1, 1, L-2, ...: int [length]."""
+    length = whole("length", length, 1)
     rows = np.arange(length)
     return np.where(rows < (length + 1) // 2, 2 * rows, 2 * (length - 1 - rows) + 1)
 
 
 def folded_sites(rows: int, columns: int) -> np.ndarray:
     """Returns the number in folded order of each site of a torus, numbered row by row: int [rows * columns]."""
+    rows, columns = whole("rows", rows, 1), whole("columns", columns, 1)
     return (folded(rows)[:, None] * columns + folded(columns)[None, :]).reshape(-1)

@@ -10,12 +10,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import real
 from . import energies, symmetries
 from .energies import Bonds
-from .exact import Exact, brute_force, hopfield_two_patterns
+from .exact import Exact, brute_force, hopfield_two_patterns, whole
 from .square import kaufman_torus
 from .transfer import WIDEST_OPEN, WIDEST_TORUS, magnetisation_law, transfer_open, transfer_torus
 from .triangular import triangular_torus
+
+__all__ = [
+    "System",
+    "check_energies",
+    "exact_abs_m",
+    "exact_lattice",
+    "fold",
+    "from_numpy",
+    "hopfield",
+    "lattice",
+    "of_energy",
+    "pairwise",
+    "sk",
+]
 
 MOST_ENUMERATED = 20  # spins with couplings: a second
 MOST_ENUMERATED_FUNCTION = 16  # spins, of any function: 65,536 states
@@ -73,6 +88,7 @@ def lattice(
 ) -> System:
     """Returns a square or triangular lattice; arguments and errors as of `energies.lattice_energy`."""
     doubled = {"double_bonds": double_bonds and boundary == "torus" and min(rows, columns) == 2}
+    real("coupling", coupling, "one finite coupling")
     name = "ferromagnet" if coupling > 0 else "antiferromagnet" if coupling < 0 else "lattice of free spins"
     return System(
         f"{kind} {name}, {rows} x {columns}",
@@ -175,6 +191,7 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
     Raises:
       ValueError: it is no function of JAX, or does not give one number, or +inf, a state.
     """
+    rows, columns = whole("rows", rows, 1), whole("columns", columns, 1)
     if not callable(energy):
         raise ValueError(f"energy={energy!r} ({title}): expected a function of spins [n, {rows}, {columns}]")
 

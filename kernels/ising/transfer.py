@@ -30,6 +30,11 @@ def transfer_torus(
 
     Raises:
       ValueError: a torus that is too short or too wide, an unknown lattice, a bad beta or J.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> abs(ising.transfer_torus(4, 4, beta=0.4).ln_z - ising.kaufman_torus(4, 4, beta=0.4).ln_z) < 1e-9
+      True
     """
     check_torus(L, M, double_bonds)
     L, M, beta, J = _check(L, M, beta, J, lattice, WIDEST_TORUS)
@@ -53,6 +58,11 @@ def transfer_open(L: int, M: int, beta: float, J: float = 1.0, *, lattice: str =
 
     Raises:
       ValueError: a row too wide, an unknown lattice, a bad beta or J.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> round(ising.transfer_open(2, 1, beta=1.0).ln_z, 4)  # two spins: ln(2 e + 2 / e)
+      1.8201
     """
     L, M, beta, J = _check(L, M, beta, J, lattice, WIDEST_OPEN)
 
@@ -77,6 +87,12 @@ def magnetisation_law(
 
     Raises:
       ValueError: a lattice too wide or too short, an unknown name, a bad beta or J.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> values, law = ising.magnetisation_law(3, 3, beta=0.0)
+      >>> values.tolist(), round(float(law[0]) * 2**9, 3)
+      ([9, 7, 5, 3, 1, -1, -3, -5, -7, -9], 1.0)
     """
     if boundary not in ("torus", "open"):
         raise ValueError(f"boundary={boundary!r}: expected torus or open")

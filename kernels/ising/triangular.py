@@ -25,6 +25,11 @@ def triangular_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bond
 
     Raises:
       ValueError: a torus that is too short, a bad beta or J.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> round(ising.triangular_torus(6, 6, beta=50.0, J=-1.0).s, 2)  # antiferromagnet: order is impossible
+      0.35
     """
     beta, J = checked(beta, J)
     L, M = check_torus(L, M, double_bonds)

@@ -1,6 +1,7 @@
 """What entropy-constrained training is compared with, each as a file of the same container on the same network.
 
-uniform: one step for all layers and a rate weight, found by search (DC-v2 of arXiv:1907.11900), no retraining. lloyd:
+uniform: one step for all layers, by bisection at each of a few rate weights, no retraining (DC-v2 of arXiv:1907.11900;
+the project `deepcabac` refines a grid of both further; what the two share is `common.step_search`). lloyd:
 entropy-constrained scalar quantisation of every layer (ECSQ), no retraining. magnitude: gradual pruning of the smallest
 weights (Zhu, Gupta, arXiv:1710.01878) while the network trains on, then the search of uniform. The smallest file that
 loses at most --tolerance on images kept apart becomes `model.dcb`; test images are looked at for it alone.
@@ -12,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import optax
 
-from common import app, files, models, weight_files
+from common import app, files, models, step_search, weight_files
 from common.models import zoo
+from common.step_search import is_enough
 from common.training import classifier, optimizers, pruning
 from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
@@ -98,7 +100,7 @@ def uniform(weights: Mapping, accuracy: Callable[[dict], float], least: float) -
     return [
         candidate
         for rate_weight in RATE_WEIGHTS
-        for candidate in _bisect(STEP_OCTAVES, lambda octave, weight=rate_weight: make(octave, weight), least)
+        for candidate in _coarsest(STEP_OCTAVES, lambda octave, weight=rate_weight: make(octave, weight), least)
     ]
 
 
@@ -115,7 +117,7 @@ def lloyd(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> 
             leaves[path] = Codebook(*soft_entropy.labels_to_levels(labels, centroids))
         return _candidate(leaves, accuracy, {"price": float(price)})
 
-    return _bisect(LLOYD_PRICES, make, least)
+    return _coarsest(LLOYD_PRICES, make, least)
 
 
 def _split(weights: Mapping) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -131,25 +133,15 @@ def _candidate(leaves: Mapping[str, object], accuracy, rule: dict[str, float]) -
     return Candidate(len(data), accuracy(decoded), rule, data, decoded)
 
 
-def _bisect(values: np.ndarray, make: Callable[[float], Candidate], least: float) -> list[Candidate]:
-    """Returns every candidate of a bisection for the last of `values` that is accurate enough."""
-    candidates, low, high = [], 0, len(values) - 1
-    while low <= high:
-        middle = (low + high) // 2
-        candidates.append(make(float(values[middle])))
-        low, high = (middle + 1, high) if is_enough(candidates[-1].accuracy, least) else (low, middle - 1)
-    return candidates
-
-
-def is_enough(accuracy: float, least: float) -> bool:
-    """Returns whether an accuracy is at least another, up to rounding."""
-    return accuracy >= least - 1e-9
+def _coarsest(values: np.ndarray, make: Callable[[float], Candidate], least: float) -> list[Candidate]:
+    return step_search.coarsest(values, make, lambda candidate: is_enough(candidate.accuracy, least))
 
 
 def smallest(candidates: list[Candidate], least: float) -> Candidate:
     """Returns the smallest file of at least that accuracy, or the most accurate where none has it."""
-    fitting = [candidate for candidate in candidates if is_enough(candidate.accuracy, least)]
-    return min(fitting, key=lambda c: c.bytes) if fitting else max(candidates, key=lambda c: c.accuracy)
+    return step_search.smallest(
+        candidates, lambda c: is_enough(c.accuracy, least), lambda c: c.bytes, lambda c: c.accuracy
+    )
 
 
 if __name__ == "__main__":

@@ -70,6 +70,14 @@ def compress(
       RuntimeError: that comparison failed; the tensor is named.
       TypeError: a leaf is no array, or of a dtype that the format cannot hold.
       ValueError: a tensor cannot be quantised (its name is in the message), or an option makes no sense.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> w = np.random.default_rng(0).laplace(0, 0.05, (64, 64)).astype(np.float32)
+      >>> data = entropy_coding.compress({"fc": {"kernel": w}}, step=0.05)
+      >>> len(data) < w.nbytes / 10
+      True
     """
     config = checked_config(quantizer, rate_weight, importance is not None, fit_steps, n_unary, scan, axes)
     jobs = checked_jobs(jobs)

@@ -136,8 +136,8 @@ def test_an_empty_batch(call):
             {"rules": "epsilon_gamma_box"},
             r"needs the bounds of the input: give composites.epsilon_gamma_box\(low, high",
         ),
-        ({"batch_size": 2.0}, "batch_size is 2.0; expected an integer"),
-        ({"batch_size": True}, "batch_size is True; expected an integer"),
+        ({"batch_size": 2.0}, "batch_size=2.0: expected an integer"),
+        ({"batch_size": True}, "batch_size=True: expected an integer"),
         ({"at": 3}, "at=3: expected the name"),
     ],
 )

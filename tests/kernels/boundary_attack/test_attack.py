@@ -300,7 +300,7 @@ def test_quantised_candidates_survive_a_trip_through_bytes():
         seen.append(images)
         return VICTIM.on_host(images)
 
-    result = attack(predict, x, labels, dataclasses.replace(CONFIG, quantise=256), 0)
+    result = attack(predict, x, labels, dataclasses.replace(CONFIG, quantize=256), 0)
     levels = np.concatenate(seen) * 255
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-10)
     stored = np.round(result.x_adv * 255).astype(np.uint8)

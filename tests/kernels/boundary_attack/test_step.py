@@ -191,11 +191,11 @@ def test_half_types_are_computed_in_single(case):
     ("change", "words"),
     [
         ({"noise": "uniform"}, "noise is 'uniform'"),
-        ({"alpha": 0.0}, "alpha is 0.0"),
-        ({"alpha": 2.1}, "alpha is 2.1"),
+        ({"alpha": 0.0}, "alpha=0.0: expected"),
+        ({"alpha": 2.1}, "alpha=2.1: expected"),
         ({"alpha": np.ones(2)}, r"alpha has shape \(2,\)"),
         ({"lo": 1.0}, "lo is 1.0 and hi 1.0"),
-        ({"cap": 0.0, "noise": "length"}, "cap is 0.0"),
+        ({"cap": 0.0, "noise": "length"}, "cap=0.0: expected"),
     ],
 )
 def test_bad_arguments_are_named(case, change, words):
