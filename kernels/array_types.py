@@ -23,7 +23,23 @@ else:
     Array = object  # JAX is not imported for the name of its arrays
 
 if TYPE_CHECKING or _is_checked:
-    from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Int64, Integer, Key, Num, Real, Shaped, UInt8
+    from jaxtyping import (
+        Bool,
+        Float,
+        Float32,
+        Float64,
+        Int,
+        Int8,
+        Int32,
+        Int64,
+        Integer,
+        Key,
+        Num,
+        Real,
+        Shaped,
+        UInt8,
+        UInt32,
+    )
 else:
 
     class Shaped:
@@ -32,10 +48,13 @@ else:
         def __class_getitem__(cls, array_and_shape):
             return array_and_shape[0]
 
-    Bool = Float = Float32 = Float64 = Int = Int32 = Int64 = Integer = Key = Num = Real = UInt8 = Shaped
+    Bool = Float = Float32 = Float64 = Int = Int8 = Int32 = Int64 = Integer = Key = Num = Real = UInt8 = UInt32 = Shaped
 
 AnyArray = Array | np.ndarray  # what a function of JAX arrays takes
-Scalar = float | np.number | Float[AnyArray, ""]  # one real number
+Scalar = float | np.number | Real[AnyArray, ""]  # one real number
+Whole = Scalar  # one whole number, whatever its type
+Count = int | np.integer  # one number of a type of integers
+RandomKey = Key[Array, ""] | UInt32[AnyArray, " words"]  # of jax.random.key, or its raw words
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 else:
@@ -47,18 +66,23 @@ __all__ = [
     "ArrayLike",
     "Bool",
     "Buffer",
+    "Count",
     "DTypeLike",
     "Float",
     "Float32",
     "Float64",
     "Int",
+    "Int8",
     "Int32",
     "Int64",
     "Integer",
     "Key",
     "Num",
     "Real",
+    "RandomKey",
     "Scalar",
     "Shaped",
     "UInt8",
+    "UInt32",
+    "Whole",
 ]

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import ArrayLike, Float64, Int8, Scalar, Whole
+
 MOST_SPINS = 24  # of an enumeration: 16.8 million states
 LARGER = "spins of an enumeration; larger systems have a transfer matrix or a closed form"
 BLOCK = 1 << 16  # states at a time
@@ -52,7 +54,7 @@ def of_coupling(logarithm: Callable[[float], tuple], beta: float, J: float, site
     return Exact(float(ln_z + (K - edge) * slope), -slope * J / sites, float(ln_z - edge * slope) / sites, 0.0)
 
 
-def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
+def states(n: Whole, block: int = BLOCK) -> Iterator[Int8[np.ndarray, "block n"]]:
     """Yields all 2^n states in blocks: int8 [up to `block`, n] of +1 and -1, the first spin changing slowest.
 
     Raises:
@@ -65,7 +67,9 @@ def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
         yield (1 - 2 * ((numbers[:, None] >> places) & 1)).astype(np.int8)
 
 
-def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: float = 1.0, *, z2: bool = False) -> Exact:
+def brute_force(
+    energy_fn: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike], n: Whole, beta: Scalar = 1.0, *, z2: bool = False
+) -> Exact:
     """Returns the thermodynamics of any system of up to 24 spins by going through all states.
 
     Args:
@@ -99,11 +103,11 @@ def from_ground(lowest: float, ln_z: float, u: float, variance: float, beta: flo
 
 
 def brute_force_means(
-    energy_fn: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    observable: Callable[[np.ndarray], np.ndarray],
-    beta: float = 1.0,
-) -> np.ndarray:
+    energy_fn: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike],
+    n: Whole,
+    observable: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike],
+    beta: Scalar = 1.0,
+) -> Float64[np.ndarray, "..."]:
     """Returns <observable> [...] over all states of up to 24 spins; arguments and errors as of `brute_force`.
 
     Args:
@@ -112,7 +116,8 @@ def brute_force_means(
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
     weights, _ = _boltzmann(_energies(energy_fn, n, False), beta)
-    total, start = 0.0, 0
+    total: np.ndarray | float = 0.0
+    start = 0
     for block in states(n):
         values = np.asarray(observable(block), np.float64)
         total = total + np.tensordot(weights[start : start + len(block)], values, 1)
@@ -163,20 +168,20 @@ def is_real(dtype) -> bool:
     return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
 
 
-def check_beta(beta: float) -> None:
+def check_beta(beta: Scalar) -> None:
     """Raises a ValueError for an inverse temperature that is negative or not finite."""
     if not (is_number(beta) and math.isfinite(beta) and beta >= 0):
         raise ValueError(f"beta={beta!r}: expected one finite number of at least 0 (turn the sign of J instead)")
 
 
-def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
+def checked(beta: Scalar, J: Scalar = 1.0) -> tuple[float, float]:
     """Returns (beta, J) in double, whatever they came in. Raises ValueError as `check_beta`, and for an infinite J."""
     check_beta(beta)
     check_coupling(J)
     return float(beta), float(J)
 
 
-def check_coupling(J) -> None:
+def check_coupling(J: Scalar) -> None:
     """Raises a ValueError for what is not one finite coupling; traced values pass."""
     if isinstance(J, jax.core.Tracer):
         return
@@ -184,7 +189,7 @@ def check_coupling(J) -> None:
         raise ValueError(f"J={J!r}: expected one finite coupling")
 
 
-def whole(name: str, value, least: int, most: int | None = None, advice: str = "") -> int:
+def whole(name: str, value: Whole, least: int, most: int | None = None, advice: str = "") -> int:
     """Returns a whole number as int; raises a ValueError with its name for any other, and beyond its bounds."""
     good = is_number(value) and math.isfinite(value) and value == int(value) and least <= value
     if not good or (most is not None and value > most):
@@ -193,7 +198,7 @@ def whole(name: str, value, least: int, most: int | None = None, advice: str = "
     return int(value)
 
 
-def check_torus(L: int, M: int, double_bonds: bool = False) -> tuple[int, int]:
+def check_torus(L: Whole, M: Whole, double_bonds: bool = False) -> tuple[int, int]:
     """Returns the lengths of a torus; raises a ValueError where its bonds would count twice."""
     for name, value in (("L", L), ("M", M)):
         if value == 2 and not double_bonds:
@@ -229,7 +234,7 @@ def log_of_sum(terms: list[Term]) -> tuple[float, float, float]:
     return highest + math.log(total), first, second / total
 
 
-def hopfield_two_patterns(n: int, beta: float) -> Exact:
+def hopfield_two_patterns(n: Whole, beta: Scalar) -> Exact:
     """Returns (ln_z, u, s, c_v) of the Hopfield model with two orthogonal patterns, one of them balanced.
 
     E = 1 - (a^2 + b^2)/n with a, b the overlaps on the sites where the patterns agree and differ, n/2 each.
@@ -257,7 +262,7 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
     return from_ground(lowest, 2 * (highest + math.log(total)), -2 * mean, 2 * variance, beta, n)
 
 
-def even(name: str, value) -> int:
+def even(name: str, value: Whole) -> int:
     """Returns an even number of spins as int; raises a ValueError for any other."""
     value = whole(name, value, 2)
     if value % 2:

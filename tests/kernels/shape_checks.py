@@ -7,7 +7,7 @@ is (Numba reads the functions themselves), and so do the benchmarks.
 import pathlib
 
 KERNELS = pathlib.Path(__file__).resolve().parents[2] / "kernels"
-ROOMS = ("alpha_stable", "entropy_coding", "soft_entropy")
+ROOMS = ("alpha_stable", "entropy_coding", "ising", "soft_entropy")
 
 
 def modules() -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import soft_entropy
+from kernels import ising, soft_entropy
 from kernels.entropy_coding import codeword
 from tests.kernels import shape_checks
 
@@ -22,6 +22,8 @@ def test_a_wrong_shape_is_caught():
     options = codeword.make_options((3, 2), 11)
     with pytest.raises(jaxtyping.TypeCheckError):
         codeword.skipped_rows(np.zeros(3, np.int32), options)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        ising.energies.pairwise(np.ones((2, 3)), np.zeros((4, 4)))
 
 
 def test_everything_but_the_core_is_checked():
