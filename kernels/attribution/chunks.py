@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Count
+
 
 def check_batch_size(size: Any, x: Any) -> int:
     """Returns the samples in `x`; raises ValueError for a size that is none and arrays of unequal batches."""
@@ -25,7 +27,7 @@ def check_batch_size(size: Any, x: Any) -> int:
     return batch
 
 
-def in_chunks(function: Callable, x: Any, target: Any, size: int) -> tuple[Any, Any]:
+def in_chunks(function: Callable, x: Any, target: Any, size: Count) -> tuple[Any, Any]:
     """Returns `function(x, target)` of a batch, computed `size` samples at a time.
 
     Args:

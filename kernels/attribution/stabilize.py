@@ -9,16 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Array, Float, Scalar
 from .tracing.axes import BATCH
 
 
 def stabilize(
-    z: jax.Array,
-    epsilon: float = 1e-6,
+    z: Float[Array, "*shape"],
+    epsilon: Scalar = 1e-6,
     clip: bool = False,
     norm_scale: bool = False,
     axis: int | tuple[int, ...] | None = None,
-) -> jax.Array:
+) -> Float[Array, "*shape"]:
     """Returns z moved away from zero by epsilon, zero itself upwards.
 
     Args:
@@ -29,12 +30,13 @@ def stabilize(
         axis: of `norm_scale`; all but the first when None.
     """
     sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))
+    least: jax.Array | Scalar = epsilon
     if norm_scale:
         axis = tuple(range(1, z.ndim)) if axis is None else axis
-        epsilon = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
+        least = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
     if clip:
-        return sign * jnp.maximum(jnp.abs(z), epsilon)
-    return z + sign * jnp.asarray(epsilon, z.dtype)
+        return sign * jnp.maximum(jnp.abs(z), least)
+    return z + sign * jnp.asarray(least, z.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Stabilizer:
     axis: int | tuple[int, ...] | None = None
     parts: Any = dataclasses.field(default=None, repr=False)
 
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Returns the stabilised z."""
         if self.parts is None:
             return stabilize(z, self.epsilon, self.clip, self.norm_scale, self.axis)
