@@ -5,7 +5,7 @@ grad too). Spins are +1 and -1, of any dtype; each bond counts once.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ def pairwise(
     return energy if h is None else energy - s @ xp.asarray(h, s.dtype)
 
 
-def check_spins(spins: Real[AnyArray, "..."] | Sequence) -> None:
+def check_spins(spins: Any) -> None:
     """Raises a ValueError unless all spins are +1 or -1; traced values pass."""
     if not isinstance(spins, jax.core.Tracer):
         values = np.asarray(spins)
@@ -106,9 +106,7 @@ def check_spins(spins: Real[AnyArray, "..."] | Sequence) -> None:
             raise ValueError(f"spins hold {wrong.flat[0]}: every spin must be +1 or -1")
 
 
-def check_couplings(
-    J: Real[AnyArray, "n n"] | Sequence, h: Real[AnyArray, " n"] | Sequence | None = None, n: int | None = None
-) -> None:
+def check_couplings(J: Any, h: Any = None, n: int | None = None) -> None:
     """Raises a ValueError unless J [n, n] is symmetric with a diagonal of 0, and h [n]; traced values pass."""
     shape = np.shape(J)
     if len(shape) != 2 or shape[0] != shape[1] or (n is not None and shape[0] != n):

@@ -6,7 +6,7 @@ Per site are u = <E>/N, s = (beta <E> + ln Z)/N and c_v = beta^2 Var(E)/N; ln Z 
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -168,7 +168,7 @@ def is_real(dtype) -> bool:
     return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
 
 
-def check_beta(beta: Scalar) -> None:
+def check_beta(beta: Any) -> None:
     """Raises a ValueError for an inverse temperature that is negative or not finite."""
     if not (is_number(beta) and math.isfinite(beta) and beta >= 0):
         raise ValueError(f"beta={beta!r}: expected one finite number of at least 0 (turn the sign of J instead)")
@@ -181,7 +181,7 @@ def checked(beta: Scalar, J: Scalar = 1.0) -> tuple[float, float]:
     return float(beta), float(J)
 
 
-def check_coupling(J: Scalar) -> None:
+def check_coupling(J: Any) -> None:
     """Raises a ValueError for what is not one finite coupling; traced values pass."""
     if isinstance(J, jax.core.Tracer):
         return
@@ -189,7 +189,7 @@ def check_coupling(J: Scalar) -> None:
         raise ValueError(f"J={J!r}: expected one finite coupling")
 
 
-def whole(name: str, value: Whole, least: int, most: int | None = None, advice: str = "") -> int:
+def whole(name: str, value: Any, least: int, most: int | None = None, advice: str = "") -> int:
     """Returns a whole number as int; raises a ValueError with its name for any other, and beyond its bounds."""
     good = is_number(value) and math.isfinite(value) and value == int(value) and least <= value
     if not good or (most is not None and value > most):
