@@ -43,6 +43,19 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
 
 
+@pytest.fixture
+def unchecked():
+    """What has the wrong type on purpose gets past the annotations, to the door behind them."""
+    try:
+        import jaxtyping
+    except ImportError:
+        yield
+        return
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache():
     """Compiled programs are kept between test runs, in this process and in those that tests start."""

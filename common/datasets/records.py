@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("folder", help="to be made")
     arguments = parser.parse_args()
     try:
-        options = {"size": 28} if arguments.name == "digits" else {}  # as networks take them
+        options: dict[str, Any] = {"size": 28} if arguments.name == "digits" else {}  # as networks take them
         train, _ = datasets.split_validation(datasets.load(arguments.name, **options))
         examples = ({"images": image, "labels": label} for image, label in zip(*train, strict=True))
         count = write(arguments.folder, examples)

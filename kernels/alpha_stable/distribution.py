@@ -1,9 +1,9 @@
 """Density and distribution function of symmetric alpha-stable laws, with scale and location: doors to density.py."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..array_types import Array, Float, Numbers
 from .checks import check_law, common_float, or_nan
 from .density import log_upper
 
@@ -31,7 +31,7 @@ def _size(z):
     return jnp.where(z < 0, -z, z)
 
 
-def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
+def sas_log_pdf(x: Numbers, alpha: Numbers, scale: Numbers = 1, loc: Numbers = 0) -> Float[Array, "..."]:
     """Returns ln of the density of a symmetric alpha-stable law; it does not underflow in the tails.
 
     E exp(i t X) = exp(i t loc - |scale t|^alpha): at alpha = 2 the variance is 2 scale^2. Measured against another
@@ -62,7 +62,7 @@ def sas_log_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
     return or_nan(log_pdf, alpha=alpha, scale=scale, loc=loc)
 
 
-def sas_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
+def sas_pdf(x: Numbers, alpha: Numbers, scale: Numbers = 1, loc: Numbers = 0) -> Float[Array, "..."]:
     """Returns the density of a symmetric alpha-stable law; accuracy as of `sas_log_pdf`.
 
     Args:
@@ -83,7 +83,7 @@ def sas_pdf(x, alpha, scale=1, loc=0) -> jax.Array:
     return jnp.exp(sas_log_pdf(x, alpha, scale, loc))
 
 
-def sas_log_survival(x, alpha, scale=1, loc=0) -> jax.Array:
+def sas_log_survival(x: Numbers, alpha: Numbers, scale: Numbers = 1, loc: Numbers = 0) -> Float[Array, "..."]:
     """Returns ln P(X > x) of a symmetric alpha-stable law, precise in the right tail; accuracy as of `sas_log_pdf`.
 
     Args:
@@ -107,7 +107,7 @@ def sas_log_survival(x, alpha, scale=1, loc=0) -> jax.Array:
     return or_nan(log_survival, alpha=alpha, scale=scale, loc=loc)
 
 
-def sas_cdf(x, alpha, scale=1, loc=0) -> jax.Array:
+def sas_cdf(x: Numbers, alpha: Numbers, scale: Numbers = 1, loc: Numbers = 0) -> Float[Array, "..."]:
     """Returns P(X <= x) of a symmetric alpha-stable law, precise in the left tail; accuracy as of `sas_log_pdf`.
 
     Args:

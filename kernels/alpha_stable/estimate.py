@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Array, Bool, Float, Numbers, Scalar
 from .checks import are_traced, check, check_ranges, common_float, where_or_nan
 from .distribution import sas_log_pdf
 
@@ -29,15 +30,15 @@ class SasFit(NamedTuple):
       converged: whether what was left to climb is below a tenth of the standard errors.
     """
 
-    alpha: jax.Array
-    scale: jax.Array
-    loc: jax.Array
-    errors: jax.Array
-    log_likelihood: jax.Array
-    converged: jax.Array
+    alpha: Float[Array, ""]
+    scale: Float[Array, ""]
+    loc: Float[Array, ""]
+    errors: Float[Array, " 3"]
+    log_likelihood: Float[Array, ""]
+    converged: Bool[Array, ""]
 
 
-def _observations(x, loc):
+def _observations(x, loc) -> tuple[jax.Array, jax.Array]:
     """Flat observations and their centre, both checked; half types as float32."""
     if np.ndim(loc) == 0:
         check_ranges(loc=loc)
@@ -86,7 +87,7 @@ def _of_traced(fit: SasFit, x, centre, least, needs_sizes) -> SasFit:
     return SasFit._make([*numbers, fit.converged & holds])
 
 
-def fit_log_moments(x, loc=0) -> SasFit:
+def fit_log_moments(x: Numbers, loc: Scalar = 0) -> SasFit:
     """Returns alpha and scale from mean and variance of ln|x - loc|: one pass over the data, jittable, for any alpha.
 
     Observations at loc exactly are left out of the moments.
@@ -187,7 +188,7 @@ def _climb(x, start, free):
     return jax.lax.while_loop(unfinished, advance, first)
 
 
-def fit_sas(x, loc=None) -> SasFit:
+def fit_sas(x: Numbers, loc: Scalar | None = None) -> SasFit:
     """Returns the symmetric alpha-stable law of greatest likelihood, with standard errors; jittable.
 
     Args:

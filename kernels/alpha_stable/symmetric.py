@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Array, DTypeLike, Float, Int32, Numbers, RandomKey, Shape
 from ..scalars import whole
 from . import elementary, random_bits
 from .checks import check_alpha, check_ranges, float_types, or_nan
@@ -50,7 +51,9 @@ def _sas(key, alpha, shape, compute, dtype):
     return _signed(sign, size).astype(dtype)
 
 
-def sas_parts(key: jax.Array, alpha, shape: tuple[Any, ...], dtype) -> tuple[jax.Array, jax.Array]:
+def sas_parts(
+    key: RandomKey, alpha: Numbers, shape: tuple[Any, ...], dtype: DTypeLike
+) -> tuple[Float[Array, "..."], Int32[Array, "..."]]:
     """Returns (m, e), X = m 2^e: the draws of `sas`, in a form that no alpha takes out of the range of the dtype.
 
     Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
@@ -110,7 +113,9 @@ def _sub_gaussian(key, alpha, shape, dim, compute, dtype):
     return _signed(sign, elementary.times_exp(normal, log_scale)).astype(dtype)
 
 
-def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, jax.Array]:
+def sas_log(
+    key: RandomKey, alpha: Numbers, shape: Shape | None = None, dtype: DTypeLike | None = None
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Returns (sign, log_abs) of symmetric alpha-stable draws X = sign exp(log_abs), which never leave the range.
 
     E exp(i t X) = exp(-|t|^alpha): alpha = 2 is N(0, 2), of variance 2; alpha = 1 is Cauchy.
@@ -144,7 +149,9 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
     return sign.astype(dtype), log_abs.astype(dtype)
 
 
-def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
+def sas(
+    key: RandomKey, alpha: Numbers, shape: Shape | None = None, dtype: DTypeLike | None = None
+) -> Float[Array, "..."]:
     """Returns symmetric alpha-stable draws [*shape] of scale 1, E exp(i t X) = exp(-|t|^alpha).
 
     Draws beyond the range of the dtype are infinite, in float32 with probability 1.3e-4 at alpha = 0.1 and 2e-8 at 0.2;
@@ -172,7 +179,9 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
     return _sas(random_bits.typed_key(key), alpha, random_bits.joined_shape(shape, alpha=alpha), compute, dtype)
 
 
-def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
+def positive_stable_log(
+    key: RandomKey, c: Numbers, shape: Shape | None = None, dtype: DTypeLike | None = None
+) -> Float[Array, "..."]:
     """Returns ln A [*shape] of positive stable draws A of index c, E exp(-s A) = exp(-s^c) for s >= 0.
 
     Args:
@@ -199,7 +208,9 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     return _positive_stable_log(random_bits.typed_key(key), c, common, compute).astype(dtype)
 
 
-def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) -> jax.Array:
+def sub_gaussian(
+    key: RandomKey, alpha: Numbers, shape: Shape | None = None, dim: Any = 1, dtype: DTypeLike | None = None
+) -> Float[Array, "... dim"]:
     """Returns isotropic alpha-stable vectors [*shape, dim], E exp(i t.X) = exp(-||t||_2^alpha).
 
     X = sqrt(A) G with one positive stable A of index alpha/2 for each vector and G ~ N(0, 2 I); every component is

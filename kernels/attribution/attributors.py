@@ -9,19 +9,20 @@ or windows: `at_once` of them share one pass.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real, Scalar
 from ..scalars import not_negative, real, reals, whole
 from . import finite, repeated, windows
-from .arguments import Parameters, hashable, plain
+from .arguments import Parameters, PyTree, hashable, plain
 from .engine import has_one_value, read
 from .repeated import Explainer
-from .target import starting_relevance
+from .target import Target, starting_relevance
 
 POINTS = ("right", "left", "midpoint", "gauss_legendre")
 MODES = ("keep", "drop", "difference")
@@ -29,13 +30,13 @@ MODES = ("keep", "drop", "difference")
 
 def gradient(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
-    target=None,
+    target: Target = None,
     times_input: bool = False,
     postprocess: str | None = None,
-) -> tuple[jax.Array, Any]:
+) -> tuple[PyTree, PyTree]:
     """Returns the outputs, and the gradient of the explained outputs with respect to `x`.
 
     Args:
@@ -75,20 +76,20 @@ def gradient(
 
 def smoothgrad(
     fn: Callable,
-    params: Any,
-    x: Any,
-    key: jax.Array | None = None,
+    params: PyTree,
+    x: PyTree,
+    key: RandomKey | Key[Array, " batch"] | None = None,
     *,
-    target=None,
-    n: int = 20,
-    sigma: float = 0.1,
+    target: Target = None,
+    n: Count = 20,
+    sigma: Scalar = 0.1,
     relative: bool = True,
     clean_last: bool = True,
-    noise: Any = None,
+    noise: PyTree = None,
     rules: Any = None,
     primitive_rules: Mapping[str, Any] | None = None,
-    at_once: int = 1,
-) -> tuple[jax.Array, Any]:
+    at_once: Count = 1,
+) -> tuple[PyTree, PyTree]:
     """Returns the outputs for the clean `x`, and the mean of explanations of noisy copies of `x`.
 
     Args:
@@ -133,18 +134,18 @@ def smoothgrad(
 
 def integrated_gradients(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
-    target=None,
-    n: int = 20,
-    baseline: Any = None,
+    target: Target = None,
+    n: Count = 20,
+    baseline: PyTree | Callable = None,
     points: str = "right",
     rules: Any = None,
     primitive_rules: Mapping[str, Any] | None = None,
-    at_once: int = 1,
+    at_once: Count = 1,
     return_report: bool = False,
-):
+) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, dict[str, Float[Array, " batch"]]]:
     """Returns the outputs, and (x - x0) times the mean gradient along the line from the baseline x0 to x.
 
     Args:
@@ -190,17 +191,17 @@ def integrated_gradients(
 
 def occlusion(
     fn: Callable,
-    params: Any,
-    x: jax.Array,
+    params: PyTree,
+    x: Real[AnyArray, " batch *shape"],
     *,
-    target=None,
-    window: int | tuple[int, ...] = 8,
-    stride: int | tuple[int, ...] = 8,
-    axes: tuple[int, ...] | None = None,
+    target: Target = None,
+    window: Count | Sequence[int] = 8,
+    stride: Count | Sequence[int] = 8,
+    axes: Sequence[int] | None = None,
     mode: str = "keep",
-    fill: float | jax.Array | Callable = 0.0,
-    at_once: int = 1,
-) -> tuple[jax.Array, jax.Array]:
+    fill: Scalar | Real[AnyArray, ...] | Sequence | Callable = 0.0,
+    at_once: Count = 1,
+) -> tuple[PyTree, Float[Array, " batch *shape"]]:
     """Returns the outputs, and for each entry of `x` the sum of the scores of all windows that it lies in.
 
     A window at the far edge wraps round to the near one. Its score is the sum of the explained outputs.
@@ -235,15 +236,15 @@ def occlusion(
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     x = jnp.asarray(x)
     plan = windows.plan(x.shape, window, stride, axes)
-    explain, arrays, y, target = _prepare(fn, params, x, target)
-    if target is not None and jnp.issubdtype(target.dtype, jnp.floating):
+    explain, arrays, y, classes = _prepare(fn, params, x, target)
+    if classes is not None and jnp.issubdtype(classes.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
     filled = _filling(fill, x)
     operands = {"x": x, "filled": filled, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
     step = _keep_step if mode == "keep" else _drop_step if mode == "drop" else _difference_step
     if mode == "difference":
-        operands["score"] = repeated.score(y, explain.target or target, explain.one_value)
-    return y, _checked(params, repeated.total(explain, step, arrays, target, operands, len(plan.offsets), at_once, x))
+        operands["score"] = repeated.score(y, explain.target or classes, explain.one_value)
+    return y, _checked(params, repeated.total(explain, step, arrays, classes, operands, len(plan.offsets), at_once, x))
 
 
 def _prepare(fn, params, x, target, rules=None, primitive_rules=None):
@@ -351,7 +352,7 @@ def _filling(fill, x):
         raise ValueError(f"fill of shape {value.shape} does not broadcast to x, {x.shape}") from None
 
 
-def _quadrature(points: str, n: int) -> tuple[jax.Array, jax.Array]:
+def _quadrature(points: str, n: Count) -> tuple[jax.Array, jax.Array]:
     """Returns places in [0, 1] and weights that sum to 1."""
     if points == "gauss_legendre":
         places, weights = np.polynomial.legendre.leggauss(n)
@@ -377,7 +378,7 @@ def _baseline(baseline, x):
         raise ValueError(f"baseline of shape {np.shape(value)} does not broadcast to x") from None
 
 
-def _scale(leaf, sigma: float, relative: bool):
+def _scale(leaf, sigma: Scalar, relative: bool):
     """Returns the standard deviation of the noise, which broadcasts against `leaf`."""
     if not relative:
         return jnp.asarray(sigma, leaf.dtype)
@@ -395,13 +396,13 @@ def _check_sigma(sigma) -> None:
     real("sigma", sigma, "one number, a finite standard deviation of 0 or more, for all samples", not_negative)
 
 
-def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
+def _check_noise(noise, x, draws: Count, key, sigma: Scalar) -> None:
     if noise is None:
         if key is None and draws and sigma:
             raise ValueError("smoothgrad draws noise: give a key, jax.random.key(seed), or the noise itself")
         _check_key(key, jnp.shape(jax.tree.leaves(x)[0])[0])
         return
-    if jax.tree.structure(noise) != jax.tree.structure(x):
+    if jax.tree.structure(noise) != jax.tree.structure(x):  # type: ignore[operator]  # trees are not annotated by JAX
         raise ValueError(
             f"noise has the structure {jax.tree.structure(noise)} and x {jax.tree.structure(x)}: expected the same, "
             "an array of noise for each of x"
@@ -422,6 +423,6 @@ def _check_key(key, batch: int) -> None:
         raise ValueError(f"key is {what}: expected jax.random.key(seed), or {batch} of them, one a sample.")
 
 
-def _check_counts(**counts: int) -> None:
+def _check_counts(**counts: Count) -> None:
     for name, value in counts.items():
         whole(name, value, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Count
 from ..scalars import whole
 
 
@@ -25,7 +26,7 @@ def check_batch_size(size: Any, x: Any) -> int:
     return batch
 
 
-def in_chunks(function: Callable, x: Any, target: Any, size: int) -> tuple[Any, Any]:
+def in_chunks(function: Callable, x: Any, target: Any, size: Count) -> tuple[Any, Any]:
     """Returns `function(x, target)` of a batch, computed `size` samples at a time.
 
     Args:

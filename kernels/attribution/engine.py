@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from .. import plain_operations
+from ..array_types import Count
 from . import finite
-from .arguments import Parameters, as_array, check_examples, is_floating, not_relevant, plain
+from .arguments import Parameters, PyTree, as_array, check_examples, is_floating, not_relevant, plain
 from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite, check_rule
 from .precision import widened
 from .report import Report, warn_of_constant_maps
-from .target import marked, starting_relevance
+from .target import Target, marked, starting_relevance
 from .tracing.dependence import EXAMPLE
 from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
@@ -27,17 +28,17 @@ from .tracing.operations import Program, program_of
 
 def attribute(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
-    target: Any = None,
+    target: Target = None,
     rules: Any = "epsilon_plus_flat",
     at: str | Sequence[str] | None = None,
     return_report: bool = False,
     fold_norm: bool | str = True,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
-) -> tuple:
+) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Any]:
     """Returns the output of a function and the relevance of its input for this output.
 
     The function stays as it is: it is traced, and rules are applied to the operations that it is made of, whatever the
@@ -124,7 +125,7 @@ def attribute(
             return (y, relevances), report
 
         (y, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
-    for relevance in tree.flatten_up_to(relevances) if at is None else ():
+    for relevance in tree.flatten_up_to(relevances) if at is None else ():  # type: ignore[attr-defined]  # JAX's own
         warn_of_constant_maps(relevance)
     return y, relevances, *report
 
@@ -151,12 +152,12 @@ def _explain(program, params, x, target, rules, at, return_report, primitive_rul
         def part(value, by_value=by_value):
             return marked(by_value[value].astype(value.dtype), start, by_sample)
 
-        relevance = x_tree.unflatten(
+        relevance = x_tree.unflatten(  # type: ignore[attr-defined]  # as annotated by JAX a tree has no methods
             part(value) if value in by_value else not_relevant(leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
         result = relevance if at is None else _at(program, by_value, part, relevance, at)
-        results.append((result, Report.of(steps, start, relevance) if return_report else None))
+        results.append((result, Report.of(steps or (), start, relevance) if return_report else None))
     relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])
     y = jax.tree.unflatten(program.graph.output_tree, [y])
     if return_report:
@@ -279,13 +280,13 @@ def find(program: Program, name: str) -> Value:
 
 def describe(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
     rules: Any = "epsilon_plus_flat",
     fold_norm: bool | str = True,
     primitive_rules: Mapping[str, Any] | None = None,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
 
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Count
 from .arguments import Same, Structure, check_not_empty, of_tokens
 from .engine import attribute
 from .target import marked, starting_relevance
@@ -85,7 +86,7 @@ def forward(explainer: Explainer, params, x):
     return explainer.outputs(params, x)
 
 
-def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: int, at_once: int, like):
+def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: Count, at_once: Count, like):
     """Returns the sum of `step(explainer, params, target, operands, index)` over `count` indices.
 
     Args:

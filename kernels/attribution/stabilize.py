@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Array, Float, Scalar
 from ..scalars import not_negative, real, reals
 from .tracing.axes import BATCH
 
 
 def stabilize(
-    z: jax.Array,
-    epsilon: float = 1e-6,
+    z: Float[Array, "*shape"],
+    epsilon: Scalar = 1e-6,
     clip: bool = False,
     norm_scale: bool = False,
     axis: int | tuple[int, ...] | None = None,
-) -> jax.Array:
+) -> Float[Array, "*shape"]:
     """Returns z moved away from zero by epsilon, zero itself upwards.
 
     Args:
@@ -41,12 +42,13 @@ def stabilize(
     """
     check_epsilon(epsilon)
     sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))
+    least: jax.Array | Scalar = epsilon
     if norm_scale:
         axis = tuple(range(1, z.ndim)) if axis is None else axis
-        epsilon = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
+        least = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
     if clip:
-        return sign * jnp.maximum(jnp.abs(z), epsilon)
-    return z + sign * jnp.asarray(epsilon, z.dtype)
+        return sign * jnp.maximum(jnp.abs(z), least)
+    return z + sign * jnp.asarray(least, z.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Stabilizer:
     def __post_init__(self):
         check_epsilon(self.epsilon)
 
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Returns the stabilised z."""
         if self.parts is None:
             return stabilize(z, self.epsilon, self.clip, self.norm_scale, self.axis)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Int32
 from ..scalars import whole
 
 
 class Plan(NamedTuple):
     """Attributes: window, lengths int `[axes]` for the axes after the batch; offsets, int `[windows, axes]`."""
 
-    window: np.ndarray
-    offsets: np.ndarray
+    window: Int32[np.ndarray, " axes"]
+    offsets: Int32[np.ndarray, "windows axes"]
 
 
-def plan(shape: tuple[int, ...], window, stride, axes: tuple[int, ...] | None = None) -> Plan:
+def plan(shape: tuple[int, ...], window, stride, axes: Sequence[int] | None = None) -> Plan:
     """Returns all windows over an array of `shape` `[batch, ...]`; see `attributors.occlusion` for the arguments."""
     sides = shape[1:]
     for name, lengths in (("window", window), ("stride", stride)):

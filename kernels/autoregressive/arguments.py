@@ -1,9 +1,16 @@
-"""Arguments, checked at the door."""
+"""Arguments, checked at the door, and their types."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..array_types import AnyArray, Real
 from ..scalars import real, whole
 
+Samples = Real[AnyArray, " n"] | Sequence  # a number of each sample
+Parameters = Mapping[str, Any]  # of a network: arrays by layer, see `networks.init`
 
-def check_integer(name: str, value, least: int, why: str = "") -> None:
+
+def check_integer(name: str, value: Any, least: int, why: str = "") -> None:
     """Checks a count.
 
     Raises:

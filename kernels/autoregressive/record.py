@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
+from ..array_types import Count, RandomKey
 from ..ising import Exact, System
 from . import reliability, stream
 from .estimates import SpinEstimates, reweighted
@@ -74,7 +73,7 @@ def quantity_records(estimates: SpinEstimates) -> dict[str, dict[str, Any]]:
     pairs |= {name: (weighted.mean[name], weighted.err[name]) for name in QUANTITIES if name in weighted.mean}
     rows = {}
     for name, (value, error) in pairs.items():
-        row = numbers(nis=value, nis_error=error, nis_jackknife_error=weighted.jackknife_err[name])
+        row: dict[str, Any] = numbers(nis=value, nis_error=error, nis_jackknife_error=weighted.jackknife_err[name])
         row["nis_status"] = reliability.NOT_USABLE if math.isnan(value) else weighted.statuses[name].level
         for method, of in (("raw", estimates.raw), ("nmcmc", estimates.chain)):
             if name in of:
@@ -115,8 +114,8 @@ def window_records(
     proposal: Proposal,
     system: System,
     *,
-    key: jax.Array,
-    count: int,
+    key: RandomKey,
+    count: Count,
     entropy: float | None = None,
 ) -> list[dict[str, Any]]:
     """Returns a `window_record` of each beta.
@@ -126,7 +125,7 @@ def window_records(
       betas, proposal, system, key: those of `window_chunks`.
       count, entropy: as of `reweighted`.
     """
-    options = {"key": key, "count": count, "entropy": entropy}
+    options: dict[str, Any] = {"key": key, "count": count, "entropy": entropy}
     weighted = [reweighted(of, proposal, system, at, **options) for at, of in zip(betas, window, strict=True)]
     return [window_record(at, each, system.exact(at)) for at, each in zip(betas, weighted, strict=True)]
 

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..array_types import Scalar
 from ..scalars import real
 from . import pareto, reliability, stream
+from .arguments import Samples
 from .importance import SAME
 from .reliability import Status
 
@@ -31,7 +33,7 @@ class ReverseEstimate(NamedTuple):
     largest_share: float
 
 
-def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
+def reverse_ln_z(log_w: Samples, time: Scalar = 0.5) -> ReverseEstimate:
     """Returns ln Z from samples of p itself, such as of `ising.swendsen_wang`: -ln mean exp(-log_w).
 
     Where q misses a part of what p visits, this sees it and the forward estimate does not: one lost half of a
@@ -70,13 +72,13 @@ def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
     mean, square = relative.mean(), np.mean(np.square(relative))
     spread = max(square / mean**2 - 1, 0.0)
     k_hat, share = pareto.k_hat(inverse), float(1 / (n * mean))
-    status = reliability.of_inverse_weights(n, n / (1 + spread) / (2 * time), share, k_hat, spread <= SAME * n)
+    status = reliability.of_inverse_weights(n, n / (1 + spread) / (2 * time), share, k_hat, bool(spread <= SAME * n))
     error = math.inf if status.level == reliability.NOT_USABLE else math.sqrt(2 * time * spread / n)
     reliability.warn(status, ADVICE)
     return ReverseEstimate(float(-highest - np.log(mean)), error, status, k_hat, share)
 
 
-def mirror_difference(log_w, log_q, log_q_mirrored) -> tuple[float, float]:
+def mirror_difference(log_w: Samples, log_q: Samples, log_q_mirrored: Samples) -> tuple[float, float]:
     """Returns (difference, error): by how much ln Z rises when q is averaged with its image under a symmetry of E.
 
     It is 0 for any q that misses nothing, and ln 2 for one that has lost one of two halves. Needs no samples of p; the

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..array_types import AnyArray, Count, Float64, Real, Scalar
 from . import stream
-from .arguments import check_beta, check_sites
+from .arguments import Samples, check_beta, check_sites
 from .importance import Derived, Estimates, entropy_of, finalise
 from .reliability import Evidence
 
@@ -19,7 +20,7 @@ SPINS = ("energy", "energy_squared", "abs_m", "m_squared", "m_fourth")
 QUANTITIES = ("free_energy", "u", "entropy", "c_v", "abs_m_site", "m_squared_site", "chi", "binder")  # that follow
 
 
-def spin_numbers(energy, magnetisation) -> np.ndarray:
+def spin_numbers(energy: Samples, magnetisation: Samples) -> Float64[np.ndarray, "5 n"]:
     """Returns the numbers [5, n] of a stream that `spin_derived` needs, in the order of SPINS.
 
     Args:
@@ -31,7 +32,7 @@ def spin_numbers(energy, magnetisation) -> np.ndarray:
     return np.stack([energy, np.square(energy), np.abs(m), square, np.square(square)])
 
 
-def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
+def spin_derived(beta: Scalar, sites: Count) -> dict[str, Derived]:
     """Returns what thermodynamics asks for, per site, and Binder's ratio.
 
     Names: free_energy (nowhere defined at beta = 0, nan), u, entropy, c_v, abs_m_site, m_squared_site, chi, binder.
@@ -50,8 +51,8 @@ def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
 
         return Derived(value, slopes, linear=not any(map(callable, gradient)), elementwise=True)
 
-    N, b = sites, beta
-    inverse = math.nan if beta == 0 else 1 / beta
+    N, b = sites, float(beta)  # a number of float32 would make all of them so
+    inverse = math.nan if b == 0 else 1 / b
     return {
         "free_energy": of(lambda z, m: -z * inverse / N, -inverse / N),
         "u": of(lambda z, m: m[0] / N, 0.0, 1 / N),
@@ -68,7 +69,12 @@ def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
 
 
 def thermodynamics(
-    log_q, energy, magnetisation, beta: float, sites: int, evidence: Evidence | None = None
+    log_q: Samples,
+    energy: Samples,
+    magnetisation: Samples,
+    beta: Scalar,
+    sites: Count,
+    evidence: Evidence | None = None,
 ) -> Estimates:
     """Returns the quantities of `spin_derived` and of SPINS from samples of q.
 
@@ -105,7 +111,13 @@ def thermodynamics(
     return finalise(state, SPINS, spin_derived(beta, sites), evidence)
 
 
-def window(log_q, energy, magnetisation, betas: Sequence[float], sites: int) -> list[Estimates]:
+def window(
+    log_q: Samples,
+    energy: Samples,
+    magnetisation: Samples,
+    betas: Sequence[Scalar] | Real[AnyArray, " betas"],
+    sites: Count,
+) -> list[Estimates]:
     """Returns `thermodynamics` at each of several beta from the same samples; `status` tells how far they reach.
 
     Warns:

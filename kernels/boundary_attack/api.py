@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Count, Float, Integer, RandomKey
 from . import batching, device_loop, host_loop, predictors, snapshots
-from .arguments import Attack, prepare
+from .arguments import Attack, Images, Integers, Numbers, Predict, prepare
 from .config import AttackConfig
 from .result import Result, summarise
 from .state import State, unfinished
@@ -32,24 +33,24 @@ class Progress(NamedTuple):
     done: int
     total: int
     queries: int
-    distances: np.ndarray
+    distances: Float[np.ndarray, " images"]
     state: State
-    arrays: Callable[[], dict[str, np.ndarray]]
+    arrays: Callable[[], snapshots.Arrays]
 
 
 def attack(
-    predict: Callable,
-    x0: np.ndarray,
-    labels: np.ndarray,
+    predict: Predict,
+    x0: Images,
+    labels: Integers,
     settings: AttackConfig | None = None,
-    key: jax.Array | int = 0,
+    key: RandomKey | Count = 0,
     *,
-    state: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, np.ndarray | np.generic] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
-    targets: np.ndarray | None = None,
-    starts: np.ndarray | None = None,
-    ids: np.ndarray | None = None,
-    alphas: np.ndarray | None = None,
+    targets: Integers | None = None,
+    starts: Images | None = None,
+    ids: Integers | None = None,
+    alphas: Numbers | None = None,
     on_device: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Result:
@@ -103,7 +104,7 @@ def run(
     *,
     on_chunk: Callable[[Progress], None] | None = None,
     on_end: Callable[[Progress], None] | None = None,
-    ledger: np.ndarray | None = None,
+    ledger: Integer[np.ndarray, " images"] | None = None,
 ) -> State:
     """Returns the state in which every image is done: a chunk of queries at a time, slots refilled after each.
 

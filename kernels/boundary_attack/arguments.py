@@ -3,11 +3,13 @@
 import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Count, Float, Integer, Key, RandomKey, Real, Scalar
 from ..scalars import reals
 from . import predictors
 from .config import AttackConfig
@@ -16,6 +18,11 @@ from .state import Problem, Rules, State, initial_state, query_grid
 
 LONGEST = 2**31 - 1  # queries that a budget can have
 LIGHT = 0.5  # smallest alpha whose noise needs no scale of its own, see `draw_noise`
+
+Images = Real[AnyArray, " images *shape"] | Sequence
+Integers = Integer[AnyArray, " images"] | Sequence
+Numbers = Real[AnyArray, " images"] | Sequence
+Predict = Callable[[Any], Any]  # images Float[Array, "n *shape"] -> labels Integer[Array, " n"], of NumPy or JAX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,10 +43,10 @@ class Options:
         process, unless the weights in a Partial were put on one, or `jax.default_device` chose one.
     """
 
-    targets: np.ndarray | None = None
-    starts: np.ndarray | None = None
-    ids: np.ndarray | None = None
-    alphas: np.ndarray | None = None
+    targets: Integers | None = None
+    starts: Images | None = None
+    ids: Integers | None = None
+    alphas: Numbers | None = None
     on_device: bool | None = None
     devices: Sequence[jax.Device] | None = None
 
@@ -59,7 +66,7 @@ class Attack:
       identity: a digest of all that decides the result but the classifier and the budget.
     """
 
-    predict: Callable
+    predict: Predict
     on_device: bool | None
     devices: Sequence[jax.Device]
     settings: AttackConfig
@@ -75,16 +82,16 @@ class Attack:
 
 
 def prepare(
-    predict: Callable,
-    x0: np.ndarray,
-    labels: np.ndarray,
+    predict: Predict,
+    x0: Images,
+    labels: Integers,
     settings: AttackConfig | None = None,
-    key: jax.Array | int = 0,
+    key: RandomKey | Count = 0,
     *,
-    targets: np.ndarray | None = None,
-    starts: np.ndarray | None = None,
-    ids: np.ndarray | None = None,
-    alphas: np.ndarray | None = None,
+    targets: Integers | None = None,
+    starts: Images | None = None,
+    ids: Integers | None = None,
+    alphas: Numbers | None = None,
     on_device: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Attack:
@@ -137,7 +144,7 @@ def _rules(settings, x0, alphas, box, has_starts) -> Rules:
     dtype = x0.dtype.type
     menu = settings.alpha if isinstance(settings.alpha, tuple) else ()
     return Rules(
-        noise=settings.noise, shape=x0.shape[1:], is_heavy=min(*alphas, *menu, 2.0) < LIGHT,
+        noise=settings.noise, shape=x0.shape[1:], is_heavy=bool(min(*alphas, *menu, 2.0) < LIGHT),
         levels=settings.quantize, rescale=settings.rescale_after_clip, has_starts=has_starts,
         lo=box[0], hi=box[1],
         budget=np.int32(settings.budget), goal=dtype(settings.goal), eps_stop=dtype(settings.eps_stop),
@@ -253,7 +260,7 @@ def _integers(name, values, count) -> np.ndarray:
     return values
 
 
-def _key(key) -> jax.Array:
+def _key(key: Any) -> Key[Array, ""]:
     if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
     if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape == (2,):
@@ -263,7 +270,7 @@ def _key(key) -> jax.Array:
     raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed of 64 bits")
 
 
-def check_labels(labels, count: int) -> np.ndarray | jax.Array:
+def check_labels(labels: Any, count: int) -> Integer[AnyArray, " count"]:
     """Returns a classifier's answer for `count` images as an array of integers; traced labels as they are.
 
     Raises:
@@ -281,7 +288,14 @@ def check_labels(labels, count: int) -> np.ndarray | jax.Array:
     return labels
 
 
-def check_step(x0, x, sizes: dict, cap, lo, hi) -> None:
+def check_step(
+    x0: Real[AnyArray, " batch *shape"],
+    x: Float[AnyArray, " batch *shape"],
+    sizes: dict[str, Scalar | Real[AnyArray, " batch"]],
+    cap: Scalar,
+    lo: Scalar,
+    hi: Scalar,
+) -> None:
     """Checks the arguments of a step.
 
     Args:

@@ -6,20 +6,25 @@ apart what heavy-tailed directions and heavy-tailed lengths do.
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from .. import alpha_stable
+from ..array_types import AnyArray, Array, Float, Integer, Key, RandomKey, Real, Scalar, UInt32
 from ..scalars import reals, whole
 
 NOISES = ("coordinatewise", "isotropic", "radius", "length")
 RADIUS_CAP = 10.0  # of "radius" and "length": the longest tangent step, in units of delta
 LIGHT_SHIFT = 40  # for alpha of at least 0.5 sizes stay below 2^98: in float32 their squares do, 2^40 times smaller
 
+Keys = Key[Array, " batch"] | UInt32[Array, "batch words"]  # of images or steps, or their raw words
 
-def image_keys(key: jax.Array, ids: jax.Array) -> jax.Array:
+
+def image_keys(key: RandomKey, ids: Integer[AnyArray, " batch"] | Sequence) -> Keys:
     """Returns a key for each image: `key` folded with its number [batch], whatever batch it is in.
 
     Example:
@@ -32,7 +37,7 @@ def image_keys(key: jax.Array, ids: jax.Array) -> jax.Array:
     return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(ids, jnp.uint32))
 
 
-def step_keys(keys: jax.Array, steps: jax.Array) -> jax.Array:
+def step_keys(keys: Keys, steps: Integer[AnyArray, " batch"]) -> Keys:
     """Returns keys [batch] of one step: those of the images [batch] folded with the number of the step [batch].
 
     Example:
@@ -48,13 +53,19 @@ def step_keys(keys: jax.Array, steps: jax.Array) -> jax.Array:
 
 
 def draw_noise(
-    key, alpha, noise: str, size: int, dtype, is_heavy: bool = True, cap=RADIUS_CAP
-) -> tuple[jax.Array, jax.Array]:
+    key: Key[Array, "*steps"],
+    alpha: Scalar | Real[AnyArray, "..."],
+    noise: str,
+    size: int,
+    dtype: DTypeLike,
+    is_heavy: bool = True,
+    cap: Scalar = RADIUS_CAP,
+) -> tuple[Float[Array, "*steps size"], Float[Array, "*steps"]]:
     """Returns the noise of steps [..., size], each vector up to a scale of its own, and factors of delta [...].
 
     Args:
       key: of image and step, [...].
-      alpha: in (0, 2], [...]; may be traced.
+      alpha: in (0, 2], broadcast to [...]; may be traced.
       noise: "coordinatewise": independent symmetric alpha-stable values. "isotropic": one Gaussian vector times
         the root of a positive alpha/2-stable number; after the rescaling of a step that is the law of the Gaussian
         attack for every alpha, a null control. "radius": a Gaussian vector, and a factor min(|X| / median |X|, cap) of
@@ -110,7 +121,7 @@ def draw_noise(
     return one(key, jnp.broadcast_to(jnp.asarray(alpha, dtype), jnp.shape(key)))
 
 
-def table_log_median_length(alpha, size: int) -> jax.Array:
+def table_log_median_length(alpha: Scalar | Real[AnyArray, "*shape"], size: int) -> Float[Array, "*shape"]:
     """Returns ln median ||X||_2 of `size` independent symmetric alpha-stable values, for alpha in [0.05, 2] (below: of
     0.05, scaled); within 1e-4, from a table that is made once for each size (`alpha_stable.length_table`), in a minute
     for 150,528 values. Exactly, but on the host: `alpha_stable.log_median_length`.
@@ -138,7 +149,7 @@ def check_alpha(alpha) -> None:
     reals("alpha", alpha, "a stability index in (0, 2]", lambda index: (index > 0) & (index <= 2))
 
 
-def log_median(alpha) -> jax.Array:
+def log_median(alpha: Scalar | Real[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """Returns ln median |X| of symmetric alpha-stable X, for alpha in [0.05, 2] (below: of 0.05, scaled); within 1e-3.
 
     A traced alpha outside (0, 2] gives NaN, a concrete one is a ValueError.

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ..array_types import Float, Float64, Int64, Shaped
 from .arguments import Attack
 from .state import BAD_START, COLUMNS, ENDINGS, State, query_grid
 
@@ -27,13 +28,13 @@ class Result:
         first step).
     """
 
-    x_adv: np.ndarray
-    distance: np.ndarray
-    queries: np.ndarray
-    status: np.ndarray
-    trace: np.ndarray
-    grid: np.ndarray
-    traces: dict[str, np.ndarray]
+    x_adv: Float[np.ndarray, " images *shape"]
+    distance: Float64[np.ndarray, " images"]
+    queries: Int64[np.ndarray, " images"]
+    status: Shaped[np.ndarray, " images"]
+    trace: Float64[np.ndarray, "images T"]
+    grid: Int64[np.ndarray, " T"]
+    traces: dict[str, Float64[np.ndarray, "images T"]]
 
 
 def summarise(attack: Attack, state: State) -> Result:

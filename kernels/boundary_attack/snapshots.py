@@ -10,8 +10,10 @@ from . import queries
 from .arguments import Attack
 from .state import State
 
+Arrays = dict[str, np.ndarray | np.generic]
 
-def snapshot(attack: Attack, state: State) -> dict[str, np.ndarray]:
+
+def snapshot(attack: Attack, state: State) -> Arrays:
     """Returns the state as arrays, with the identity of the attack and its budget.
 
     Example:
@@ -23,12 +25,12 @@ def snapshot(attack: Attack, state: State) -> dict[str, np.ndarray]:
       >>> boundary_attack.restore(attack, arrays).queries.tolist()
       [0]
     """
-    leaves = {f"leaf{index:02}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
+    leaves: Arrays = {f"leaf{index:02}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
     identity = np.frombuffer(bytes.fromhex(attack.identity), np.uint8)
     return {"identity": identity, "budget": np.int64(attack.settings.budget), **leaves}
 
 
-def restore(attack: Attack, arrays: Mapping[str, np.ndarray]) -> State:
+def restore(attack: Attack, arrays: Mapping[str, np.ndarray | np.generic]) -> State:
     """Returns the state of a snapshot; images that only their budget had ended go on where it is larger now.
 
     Raises:
@@ -56,4 +58,4 @@ def restore(attack: Attack, arrays: Mapping[str, np.ndarray]) -> State:
     for expected, leaf in zip(leaves, entries, strict=True):
         if leaf is None or leaf.shape != expected.shape or leaf.dtype != expected.dtype:
             raise ValueError("state does not hold what this attack keeps")
-    return queries.reopen(attack.rules, structure.unflatten([jnp.asarray(leaf) for leaf in entries]))
+    return queries.reopen(attack.rules, jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in entries]))

@@ -5,9 +5,11 @@ Every image of a batch has its own: nothing here mixes two of them.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 
+from ..array_types import AnyArray, Array, Bool, Float, Int32, Scalar
 from ..scalars import positive, real, whole
 
 SPHERE_WINDOW, STEP_WINDOW = 100, 30  # outcomes that decide about delta and about eps
@@ -26,15 +28,15 @@ class Pace(NamedTuple):
       step_count: int32 [batch].
     """
 
-    delta: jax.Array
-    eps: jax.Array
-    sphere: jax.Array
-    sphere_count: jax.Array
-    step: jax.Array
-    step_count: jax.Array
+    delta: Float[Array, " batch"]
+    eps: Float[Array, " batch"]
+    sphere: Bool[Array, "batch window"]
+    sphere_count: Int32[Array, " batch"]
+    step: Bool[Array, "batch window"]
+    step_count: Int32[Array, " batch"]
 
 
-def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.float32) -> Pace:
+def initial_pace(batch: int, delta: Scalar = 0.01, eps: Scalar = 0.01, dtype: DTypeLike = jnp.float32) -> Pace:
     """Returns the pace of `batch` images before the first step.
 
     Raises:
@@ -58,7 +60,13 @@ def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.f
     )
 
 
-def record(pace: Pace, asked: jax.Array, on_sphere: jax.Array, nearer: jax.Array, conditional=False) -> Pace:
+def record(
+    pace: Pace,
+    asked: Bool[AnyArray, " batch"],
+    on_sphere: Bool[AnyArray, " batch"],
+    nearer: Bool[AnyArray, " batch"],
+    conditional: bool | np.bool | Bool[AnyArray, ""] = False,
+) -> Pace:
     """Returns the pace with the outcomes of one step.
 
     Args:

@@ -6,11 +6,12 @@ Per site are u = <E>/N, s = (beta <E> + ln Z)/N and c_v = beta^2 Var(E)/N; ln Z 
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import scalars
+from ..array_types import ArrayLike, Float64, Int8, Scalar, Whole
 from ..scalars import not_negative, real
 
 MOST_SPINS = 24  # of an enumeration: 16.8 million states
@@ -53,7 +54,7 @@ def of_coupling(logarithm: Callable[[float], tuple], beta: float, J: float, site
     return Exact(float(ln_z + (K - edge) * slope), -slope * J / sites, float(ln_z - edge * slope) / sites, 0.0)
 
 
-def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
+def states(n: Whole, block: int = BLOCK) -> Iterator[Int8[np.ndarray, "block n"]]:
     """Yields all 2^n states in blocks: int8 [up to `block`, n] of +1 and -1, the first spin changing slowest.
 
     Raises:
@@ -71,7 +72,9 @@ def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
         yield (1 - 2 * ((numbers[:, None] >> places) & 1)).astype(np.int8)
 
 
-def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: float = 1.0, *, z2: bool = False) -> Exact:
+def brute_force(
+    energy_fn: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike], n: Whole, beta: Scalar = 1.0, *, z2: bool = False
+) -> Exact:
     """Returns the thermodynamics of any system of up to 24 spins by going through all states.
 
     Args:
@@ -111,11 +114,11 @@ def from_ground(lowest: float, ln_z: float, u: float, variance: float, beta: flo
 
 
 def brute_force_means(
-    energy_fn: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    observable: Callable[[np.ndarray], np.ndarray],
-    beta: float = 1.0,
-) -> np.ndarray:
+    energy_fn: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike],
+    n: Whole,
+    observable: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike],
+    beta: Scalar = 1.0,
+) -> Float64[np.ndarray, "..."]:
     """Returns <observable> [...] over all states of up to 24 spins; arguments and errors as of `brute_force`.
 
     Args:
@@ -131,7 +134,8 @@ def brute_force_means(
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
     weights, _ = _boltzmann(_energies(energy_fn, n, False), beta)
-    total, start = 0.0, 0
+    total: np.ndarray | float = 0.0
+    start = 0
     for block in states(n):
         values = np.asarray(observable(block), np.float64)
         total = total + np.tensordot(weights[start : start + len(block)], values, 1)
@@ -172,29 +176,29 @@ def _boltzmann(energies: np.ndarray, beta: float) -> tuple[np.ndarray, float]:
     return weights / total, float(highest + np.log(total))
 
 
-def check_beta(beta: float) -> None:
+def check_beta(beta: Any) -> None:
     """Raises a ValueError for an inverse temperature that is negative or not finite."""
     real("beta", beta, "one finite number of at least 0 (turn the sign of J instead)", not_negative)
 
 
-def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
+def checked(beta: Scalar, J: Scalar = 1.0) -> tuple[float, float]:
     """Returns (beta, J) in double, whatever they came in. Raises ValueError as `check_beta`, and for an infinite J."""
     check_beta(beta)
     check_coupling(J)
     return float(beta), float(J)
 
 
-def check_coupling(J) -> None:
+def check_coupling(J: Any) -> None:
     """Raises a ValueError for what is not one finite coupling; traced values pass."""
     real("J", J, "one finite coupling", traced=True)
 
 
-def whole(name: str, value, least: int, most: int | None = None, advice: str = "") -> int:
+def whole(name: str, value: Any, least: int, most: int | None = None, advice: str = "") -> int:
     """Returns a whole number as int; raises a ValueError with its name for any other, and beyond its bounds."""
     return scalars.whole(name, value, least, most, advice and " " + advice, floats=True)
 
 
-def check_torus(L: int, M: int, double_bonds: bool = False) -> tuple[int, int]:
+def check_torus(L: Whole, M: Whole, double_bonds: bool = False) -> tuple[int, int]:
     """Returns the lengths of a torus; raises a ValueError where its bonds would count twice."""
     sides = []
     for name, value in (("L", L), ("M", M)):
@@ -231,7 +235,7 @@ def log_of_sum(terms: list[Term]) -> tuple[float, float, float]:
     return highest + math.log(total), first, second / total
 
 
-def hopfield_two_patterns(n: int, beta: float) -> Exact:
+def hopfield_two_patterns(n: Whole, beta: Scalar) -> Exact:
     """Returns (ln_z, u, s, c_v) of the Hopfield model with two orthogonal patterns, one of them balanced.
 
     E = 1 - (a^2 + b^2)/n with a, b the overlaps on the sites where the patterns agree and differ, n/2 each.
@@ -264,7 +268,7 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
     return from_ground(lowest, 2 * (highest + math.log(total)), -2 * mean, 2 * variance, beta, n)
 
 
-def even(name: str, value) -> int:
+def even(name: str, value: Whole) -> int:
     """Returns an even number of spins as int; raises a ValueError for any other."""
     value = whole(name, value, 2)
     if value % 2:

@@ -25,7 +25,7 @@ DEFAULT_MAX_OUTPUT_BYTES = 1 << 33
 
 def decompress(
     data: Buffer, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, quantized: bool = False, jobs: int | None = None
-):
+) -> Any:
     """The tree that `compress` stored: NumPy arrays in dicts, lists and tuples.
 
     Args:

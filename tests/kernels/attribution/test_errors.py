@@ -15,6 +15,7 @@ def dense(params, x):
     return x @ params["layer"]["kernel"]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -44,6 +45,7 @@ def test_bad_arguments(options, message):
         attribute(dense, PARAMS, X, **options)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("make", "message"),
     [

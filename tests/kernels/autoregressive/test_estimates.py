@@ -79,6 +79,7 @@ def test_a_network_and_an_energy_of_ones_own():
 SYSTEM = systems.of_energy(lambda spins: -(spins[:, :, 1:] * spins[:, :, :-1]).sum((1, 2)), 2, 4)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

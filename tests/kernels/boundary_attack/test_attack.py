@@ -88,6 +88,7 @@ def test_finished_images_make_room_for_waiting_ones():
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("cores", [1, 3])
 def test_threads_change_nothing(monkeypatch, cores):
     x, labels = VICTIM.images(30)
@@ -143,6 +144,7 @@ print("identical")
 """
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_several_devices_change_nothing():
     root = pathlib.Path(__file__).resolve().parents[3]
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}

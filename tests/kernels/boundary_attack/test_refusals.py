@@ -11,6 +11,8 @@ from kernels.boundary_attack import AttackConfig, Options, Result, attack, prepa
 from kernels.boundary_attack.state import COLUMNS, Problem, Rules, State
 from tests.kernels.boundary_attack.linear import Linear
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 VICTIM = Linear(6)
 CONFIG = AttackConfig(budget=20, batch_size=2)
 X, LABELS = VICTIM.images(2)

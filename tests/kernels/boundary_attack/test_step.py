@@ -187,6 +187,7 @@ def test_half_types_are_computed_in_single(case):
         np.testing.assert_array_equal(found, expected.astype("bfloat16"))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -203,6 +204,7 @@ def test_bad_arguments_are_named(case, change, words):
         proposed(case, **({"alpha": 1.0, "noise": "coordinatewise"} | change))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_do_not_fit_are_named(case):
     keys, x0, x, delta, eps = case
     for changed, words in (
