@@ -3,7 +3,7 @@
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
 Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 3 done, but what was asked
-for could not be reached (the result's `unmet` says what), 75 stopped at a checkpoint by SIGTERM (the same command goes
+for could not be reached (the result's `unmet` says what), 75 stopped by SIGTERM or --max_seconds (the same command goes
 on), 76 another process of the run went away, 77 another process writes into the run directory (the same command may do
 later), 130 Ctrl-C.
 """
@@ -13,10 +13,12 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from common import config as config_lib
@@ -49,6 +51,11 @@ class AppConfig:
         "start jax.distributed: auto does in a Slurm step of several tasks, under launch.run with several processes, "
         "or where JAX_COORDINATOR_ADDRESS is set",
         choices=("auto", "always", "never"),
+    )
+    max_seconds: float | None = config_lib.field(
+        None,
+        "after so long stop at the next checkpoint, with exit code 75: the same command goes on",
+        exclusive_minimum=0.0,
     )
     debug: bool = config_lib.field(False, "show a traceback for every error")
 
@@ -195,7 +202,9 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         current.note(device=device)
         if not quiet:
             current.log(f"device: {device}\nrun directory: {current.path}")
-        result = current.finish(main(config, current))
+        with _stopping(app_config.max_seconds, current):
+            result = main(config, current)
+        result = current.finish(result)
     except Preempted as stop:
         current.stop("interrupted")
         current.log(f"{stop}; the same command goes on from here")
@@ -220,6 +229,32 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         for line in (result or {}).get("unmet", ()):
             _print_error(f"not met: {line}")
     return _exit_code(result)
+
+
+@contextlib.contextmanager
+def _stopping(seconds: float | None, current: Run) -> Iterator[None]:
+    """Makes SIGTERM end a verb that does not look out for it, and sends it after so many seconds.
+
+    A loop with checkpoints takes the signal while it runs, and stops behind its next one. Of several processes JAX
+    takes it; they agree on a step.
+    """
+    from common import processes
+
+    def stop(number, frame):
+        raise Preempted("SIGTERM: stopped at once")
+
+    timer = threading.Timer(seconds or 0.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    takes_signals = processes.is_single_process() and threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, stop) if takes_signals else None
+    try:
+        if seconds is not None and current.is_main:
+            timer.start()
+        yield
+    finally:
+        timer.cancel()
+        if takes_signals:
+            signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def _exit_code(result: dict | None) -> int:

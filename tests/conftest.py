@@ -19,6 +19,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Compiling is most of the time of the quick tests, and a third of it optimises what runs once. The whole suite,
+    # with the slow ones, runs what users run.
+    if not _runs_slow(config):
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     from tests.kernels import shape_checks
 
     shape_checks.install()
@@ -34,9 +38,13 @@ def pytest_configure(config):
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 
+def _runs_slow(config) -> bool:
+    is_set = config.getoption("--run-slow") or os.environ.get("RUN_SLOW", "") not in ("", "0")
+    return is_set or "slow" in (config.getoption("-m") or "")
+
+
 def pytest_collection_modifyitems(config, items):
-    asked = config.getoption("--run-slow") or os.environ.get("RUN_SLOW", "") not in ("", "0")
-    if asked or "slow" in (config.getoption("-m") or ""):
+    if _runs_slow(config):
         return
     for item in items:
         if "slow" in item.keywords:

@@ -338,7 +338,7 @@ def test_images_of_any_shape_and_float32():
 
 
 def test_the_grid_of_the_trace():
-    with pytest.raises(ValueError, match="budget is 0"):
+    with pytest.raises(ValueError, match="budget=0"):
         query_grid(0)
     assert query_grid(1).tolist() == [1] and query_grid(20).tolist() == [1, 2, 5, 10, 20]
     assert query_grid(700).tolist() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 700]
