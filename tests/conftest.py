@@ -79,6 +79,21 @@ def compilation_cache():
     app.use_compilation_cache()
 
 
+@pytest.fixture
+def optimised():
+    """Programs are compiled as users' are, also in the quick tests."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    if before:
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    if before:
+        jax.config.update("jax_disable_most_optimizations", True)
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
     """The folder of real data; the test is skipped where there is none."""

@@ -30,6 +30,7 @@ def at_work(path):
     until(lambda: (path / "metrics.csv").exists() and len(rows_of(path)) >= 5, 120, "the first steps")
 
 
+@pytest.mark.slow
 def test_two_processes_one_killed_then_stopped_end_like_one_left_alone(launch, tmp_path):
     """A loss, a restart, a stop from outside, and the rest by one process: the curve of one process, to 1e-9."""
     assert launch("--", TOY, *LONG, f"--run_dir={tmp_path / 'alone'}")[0] == 0

@@ -199,6 +199,7 @@ def test_derivatives():
             np.testing.assert_allclose(slope_of_cdf(x, alpha), alpha_stable.sas_pdf(x, alpha), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_at_the_centre_and_far_out(dtype):
     zero = jnp.zeros((), dtype)
     for alpha in (0.3, 1.0, 1.5, 2.0):

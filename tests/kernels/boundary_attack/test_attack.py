@@ -144,6 +144,7 @@ print("identical")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 def test_several_devices_change_nothing():
     root = pathlib.Path(__file__).resolve().parents[3]

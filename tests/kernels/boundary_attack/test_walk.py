@@ -73,6 +73,7 @@ def final_distances(noise, alpha, key, count=200):
     return result.distance, (victim, x[0], labels[0], start[0])
 
 
+@pytest.mark.slow
 def test_alpha_2_is_the_gaussian_attack():
     """Two-sample Kolmogorov-Smirnov, false alarms below 1e-6; walks with other first steps are told apart."""
     ours, (victim, x, label, start) = final_distances("coordinatewise", 2.0, 0)

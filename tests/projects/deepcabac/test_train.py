@@ -98,6 +98,7 @@ def test_magnitude_pruning_reaches_its_density(tmp_path):
     assert not (tmp_path / "sigma.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_fine_tuning_moves_only_what_is_left():
     settings = dataclasses.replace(TINY, width=0.05, epochs=3, fine_tune_epochs=1, initial_log_variance=-5.0)
     network = variational_dropout.create_network(settings, zoo.load_dataset("digits"))
@@ -176,6 +177,7 @@ def outcome(path: pathlib.Path) -> dict:
     return left | {"result": json.loads((path / "result.json").read_text())}
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
     whole = start(tmp_path / "whole")
     killed = start(tmp_path / "killed")

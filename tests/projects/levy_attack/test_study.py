@@ -124,6 +124,7 @@ def test_studies_have_the_baseline_first():
     assert [len(one.arms) for one in STUDIES.values()] == [9, 8, 3, 3, 3, 2, 9, 9] and len(ALPHAS) == 7
 
 
+@pytest.mark.slow
 def test_an_attack_that_is_told_to_end_goes_on_to_the_same_numbers(small, tmp_path, monkeypatch):
     run, _ = small
     settings = what_there_is(run)[0][Arm("coordinatewise", 1.0), 0].settings

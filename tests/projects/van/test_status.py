@@ -186,6 +186,7 @@ def hard_squares(spins):
     return jnp.where(clash, jnp.inf, -1.0 * up.sum((1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:doubtful")
 def test_hard_constraints_from_training_to_estimates():
     """Energies of +inf among the samples that are drawn: ln Z and U of hard squares on 3 x 3 by enumeration; the
@@ -253,6 +254,7 @@ def cured(tmp_path_factory):
     return train.main(CURED, run), run
 
 
+@pytest.mark.slow
 def test_training_with_the_cures(cured):
     """--images and --defended: the network alone stands beside the mixture, and its networks lie in the run."""
     result, run = cured
@@ -262,6 +264,7 @@ def test_training_with_the_cures(cured):
     assert len(list(run.path.glob("wider_*.safetensors"))) == len(training_step.WIDER)
 
 
+@pytest.mark.slow
 def test_sampling_with_the_cures(cured, tmp_path):
     """From the networks that the training left, and from other trainings by name."""
     _, run = cured

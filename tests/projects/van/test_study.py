@@ -20,7 +20,7 @@ from projects.van.config import TrainConfig, network_of
 ROOM = Path(study.__file__).parent
 
 
-@pytest.mark.parametrize("figure", ["4a", "3", "2b", pytest.param("2a", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("figure", ["4a", *(pytest.param(name, marks=pytest.mark.slow) for name in ("3", "2b", "2a"))])
 def test_a_figure_at_small_scale(figure, tmp_path):
     run = run_directory.open_for_test(tmp_path)
     result = study.main(study.StudyConfig(figure=figure), run)
@@ -44,6 +44,7 @@ def test_a_figure_at_small_scale(figure, tmp_path):
     assert len(cells) == len(rows) and {len(row) for row in cells} == {len(columns)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:not usable")
 def test_a_rung_begins_with_the_nearest_one(tmp_path, monkeypatch):
     """From the middle down, then up: 0.6 goes on from 0.5, not from 0.1; the first rung from what is given."""
@@ -94,6 +95,7 @@ def root_mean_square(values):
     return np.sqrt(np.mean(np.square(values)))
 
 
+@pytest.mark.slow
 def test_couplings_from_correlations():
     """Eight spins at beta 1: a quarter of the error of the best expansion; the seeds are fixed. Free spins: the first
     difference is exactly 0."""

@@ -51,6 +51,7 @@ def test_a_network_becomes_the_law(trained):
     assert (run.path / "tables" / "estimates.json").is_file() and (run.path / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_numbers(trained, tmp_path, monkeypatch):
     settings = dataclasses.replace(TINY, checkpoint_steps=50)
     original, calls = train.make_evaluate, []
@@ -75,6 +76,7 @@ def test_an_interrupted_training_ends_with_the_same_numbers(trained, tmp_path, m
     assert (run.path / "metrics.csv").read_text() == (trained[1].path / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_weights_come_from_another_lattice(trained, tmp_path):
     settings = dataclasses.replace(
         TINY,
