@@ -76,7 +76,8 @@ def main(config: Config, run: app.Run) -> dict:
         files.write_atomically(config.output, config.text)
         run.outputs(config.output)
     loss = loss_of(state, {"images": images, "targets": targets})
-    return {"loss": float(loss), "text": config.text, "output": config.output, "processes": jax.process_count()}
+    counts = {"processes": jax.process_count(), "devices": jax.device_count()}
+    return {"loss": float(loss), "text": config.text, "output": config.output} | counts
 
 
 def _maybe_die(config: Config, run: app.Run, epoch: int) -> None:
