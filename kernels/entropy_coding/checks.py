@@ -2,6 +2,7 @@
 
 import operator
 import os
+import sys
 
 import numpy as np
 
@@ -56,3 +57,10 @@ def checked_importance(
         if not (np.isfinite(importance).all() and (importance >= 0).all()):
             raise ValueError("importance holds NaN, infinity or a negative value")
     return importance
+
+
+def is_traced(values) -> bool:
+    """Whether any array among values, lists and tuples of them is being traced; JAX is not imported to see it."""
+    if isinstance(values, list | tuple):
+        return any(is_traced(one) for one in values)
+    return "jax" in sys.modules and isinstance(values, sys.modules["jax"].core.Tracer)

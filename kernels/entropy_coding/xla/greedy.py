@@ -1,0 +1,45 @@
+"""The greedy decision of core/greedy.py as a loop over weights, all tensors of a batch beside each other."""
+
+import jax
+import jax.numpy as jnp
+
+from ..core.constants import COST_UNIT
+from .contexts import Lanes, bins_of, class_of, like, moved, prices, rounded, starts
+
+
+def decide(w, step, importance, rate_weight, presets, lanes: Lanes):
+    """int32 [n, batch] levels.
+
+    Args:
+      w: weights [n, batch] in coding order; step, rate_weight: [batch], in the dtype of all arithmetic.
+      importance: F, [n, batch] or [1, batch] for all.
+      presets: int32 [lanes, batch].
+      lanes: no level needs more.
+    """
+    unit = rate_weight * COST_UNIT
+    state, shifts = starts(lanes, presets)
+
+    def body(carry, row):
+        state, neighbour = carry
+        value, weight = row
+        level, magnitude, negative = _decision(value, weight, state, neighbour)
+        state = moved(state, shifts, *bins_of(lanes, neighbour, neighbour, magnitude, negative))
+        return (state, class_of(magnitude, negative)), level
+
+    def _decision(value, weight, state, neighbour):
+        scaled = value.astype(step.dtype) / step
+        size, negative = jnp.abs(scaled), scaled < 0
+        whole = jnp.floor(size)
+        nearest = whole + (size - whole >= 0.5)
+        level, error = nearest.astype(jnp.int32), size - nearest
+        zero, nonzero, lower, upper = prices(lanes, state, neighbour, neighbour, level - 1, negative)
+        lowest, best = rounded(weight * size * size) + rounded(unit * zero), jnp.zeros_like(level)
+        for magnitude, distance, price in ((level - 1, error + 1, lower), (level, error, upper)):
+            total = rounded(weight * distance * distance) + rounded(unit * (nonzero + price))
+            is_better = (magnitude > 0) & (total < lowest)
+            lowest, best = jnp.where(is_better, total, lowest), jnp.where(is_better, magnitude, best)
+        return jnp.where(negative, -best, best), best, negative
+
+    nothing = like(w[0], state[0].shape)
+    start = (state[0] + nothing, state[1] + nothing), like(w[0], w.shape[1:])
+    return jax.lax.scan(body, start, (w, jnp.broadcast_to(importance, w.shape)))[1]
