@@ -93,7 +93,8 @@ def starts(lanes: Lanes, presets):
 
 def looked_up(table: np.ndarray, index):
     """int32 entries of a small table; the index is in it."""
-    return jnp.asarray(np.asarray(table).reshape(-1), jnp.int32).at[index].get(mode="promise_in_bounds")
+    entries = jnp.asarray(np.asarray(table).reshape(-1), jnp.int32)
+    return entries.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def bins_of(lanes: Lanes, key, neighbour, magnitude, negative):
