@@ -51,8 +51,8 @@ ON_THE_HOST = {
         "symmetric_grid",
     },
     "the compiled core: codewords and files are the host's": {
-        "entropy_coding": "compress decode_tensor decompress encode_tensor fitted_step inspect read_tensor "
-        "stream_length",
+        "entropy_coding": "compress compress_many decode_tensor decompress encode_tensor fitted_step inspect "
+        "read_tensor stream_length",
     },
     "settings and descriptions, without arrays": {
         "attribution": "colormap describe palette",

@@ -9,6 +9,7 @@ import numpy as np
 from ..checks import checked_importance, checked_weights, is_traced
 from ..codeword import make_options
 from ..core.constants import MAX_ABS_LEVEL
+from ..quantize import quantize_uniform
 from ..steps import real
 from . import quantizers
 from .contexts import lanes_up_to, wide
@@ -83,6 +84,8 @@ def _decided(kind: str, group: list[tuple], options) -> np.ndarray:
     tensors, steps, rates, importances = zip(*group, strict=True)
     if not tensors[0].size:
         return np.zeros((len(group), 0), np.int32)
+    if kind == "rdo" and rates[0] == 0:
+        return np.stack([quantize_uniform(w, step) for w, step in zip(tensors, steps, strict=True)])
     largest = max(float(max(w.max(), -w.min())) / step for w, step in zip(tensors, steps, strict=True))
     bound = int(largest) // 2 + 3 if kind == "trellis" else int(largest + 0.5) + 1
     lanes = lanes_up_to(min(bound, MAX_ABS_LEVEL), options.n_unary, options.dq)
@@ -90,7 +93,7 @@ def _decided(kind: str, group: list[tuple], options) -> np.ndarray:
         importance = jnp.ones((len(group), 1))
     else:
         importance = _stacked(importances)
-    if kind == "trellis" and rates[0] == 0:
+    if rates[0] == 0:
         kind = "nearest"
     decide = quantizers.batched(kind, options, lanes)
     return np.asarray(decide(_stacked([real(w) for w in tensors]), jnp.array(steps), jnp.array(rates), importance))

@@ -1,4 +1,4 @@
-"""The XLA form of the rate-distortion decisions beside the compiled one: level by level in float64, nearly in float32."""
+"""The XLA form of the rate-distortion decisions beside the compiled one: equal levels in float64, nearly in float32."""
 
 import jax
 import numpy as np
@@ -72,9 +72,7 @@ def test_presets_of_a_sample_are_the_same(quantizer, monkeypatch):
     monkeypatch.setattr(codeword, "RUN", 32)
     w = np.random.default_rng(2).laplace(0, 1.5, 16 * 256 + 700)  # the first pass sees all, the presets 256 of it
     quantize = QUANTIZERS[quantizer]
-    expected = quantize(w, 1.0, 0.2)
-    whole = np.random.default_rng(2).laplace(0, 1.5, w.shape)
-    np.testing.assert_array_equal(quantize(whole, 1.0, 0.2, implementation="xla"), expected)
+    np.testing.assert_array_equal(quantize(w, 1.0, 0.2, implementation="xla"), quantize(w, 1.0, 0.2))
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
@@ -91,7 +89,7 @@ def test_candidates_are_an_axis_under_jit_and_vmap(quantizer):
         for step, rate, ours in zip(steps, rates, levels, strict=True):
             expected = quantize(w, step, rate)
             share = np.mean(ours != expected)
-            assert share == 0 if is_wide else share <= 2e-3  # two or three of 1200, of which 1e-4 would be none
+            assert share <= (0 if is_wide else 1e-3)  # one of 1200
             mine, theirs = (np.sum((w / step - q) ** 2) + rate * 8 * stream_length(q, dq=dq) for q in (ours, expected))
             assert mine == pytest.approx(theirs, rel=1e-3)
 
