@@ -6,6 +6,7 @@ import pytest
 
 from kernels import entropy_coding
 from kernels.entropy_coding import codeword, encode_tensor, quantize_rdo, quantize_trellis, stream_length
+from kernels.entropy_coding.core import compiling
 
 QUANTIZERS = {"rdo": quantize_rdo, "trellis": quantize_trellis}
 SHAPE = (19, 21)
@@ -132,6 +133,19 @@ def test_doors_and_shapes(quantizer):
         jax.jit(lambda w: quantize(w, 1.0, 0.1))(np.ones(2, int))
     assert quantize(np.zeros((0, 3)), 1.0, 0.1, implementation="xla").shape == (0, 3)
     assert quantize([], 1.0, 0.1, implementation="xla") == []
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_nothing_is_compiled_for_the_host(quantizer, monkeypatch):
+    def stop(*_):
+        raise AssertionError("the compiled core was called")
+
+    expected = QUANTIZERS[quantizer](tensors()[1], STEP, RATE)
+    monkeypatch.setattr(compiling.Compiled, "__call__", stop)
+    ours = QUANTIZERS[quantizer]([tensors()[1]], STEP, RATE, implementation="xla")[0]
+    np.testing.assert_array_equal(ours, expected)
+    with pytest.raises(AssertionError, match="compiled core"):
+        QUANTIZERS[quantizer](tensors()[1], STEP, RATE)
 
 
 def test_a_list_of_several_shapes_and_dtypes_keeps_its_order():
