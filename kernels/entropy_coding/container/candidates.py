@@ -66,10 +66,10 @@ def _decide_beside_each_other(files: list[tuple[list[Item], Config]]) -> None:
             item.entry.axes = axes = item.order[0]
             if tries_orders(item, config):
                 continue
-            weights, importance = (
-                None if array is None else ordered.setdefault((id(array), axes), in_order(array, axes))
-                for array in (item.array, item.importance)
-            )
+            weights = ordered.setdefault((id(item.array), axes), in_order(item.array, axes))
+            importance = item.importance
+            if importance is not None:
+                importance = ordered.setdefault((id(importance), axes), in_order(importance, axes))
             key = config.quantizer, config.flags, config.scan
             requests.setdefault(key, []).append(_Request(item, weights, importance, config.rate_weight))
     for (quantizer, n_unary, scan), group in requests.items():

@@ -1,13 +1,15 @@
 """Tensors and candidates as batches for the XLA form of the quantisers: one program decides what has one shape."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...array_types import Array, ArrayLike, Int32
 from ..checks import checked_importance, checked_weights, is_traced
-from ..codeword import make_options
+from ..codeword import Options, make_options
 from ..core.constants import MAX_ABS_LEVEL
 from ..quantize import quantize_uniform
 from ..steps import real
@@ -17,7 +19,9 @@ from .contexts import lanes_up_to, wide
 _MARGIN = {"rdo": 0, "trellis": 2}  # levels beyond the nearest one that must be legal, too
 
 
-def decide_many(kind: str, tensors, step: list, rate_weight: list, importance: list, coder: dict) -> list:
+def decide_many(
+    kind: str, tensors: Sequence, coder: dict, *, step: Sequence, rate_weight: Sequence, importance: Sequence
+) -> list:
     """Levels of tensors, each with its step, rate weight and importance, in the order of `tensors`; traced ones as JAX
     arrays, concrete ones as NumPy's, decided in float64."""
     jobs = list(zip(tensors, step, rate_weight, importance, strict=True))
@@ -37,14 +41,17 @@ def decide_many(kind: str, tensors, step: list, rate_weight: list, importance: l
     return levels
 
 
-def decide_one(kind: str, w, step, rate_weight, importance, coder: dict):
+def decide_one(kind: str, w: Any, step: Any, rate_weight: Any, importance: Any, coder: dict) -> Int32[Array, "..."]:
     """int32 levels of one tensor, a JAX array."""
     if is_traced((w, step, rate_weight, importance)):
         return decide_traced(kind, w, step, rate_weight, importance, coder)
-    return jnp.asarray(decide_many(kind, [w], [step], [rate_weight], [importance], coder)[0])
+    one = {"step": [step], "rate_weight": [rate_weight], "importance": [importance]}
+    return jnp.asarray(decide_many(kind, [w], coder, **one)[0])
 
 
-def decide_traced(kind: str, w, step, rate_weight, importance, coder: dict):
+def decide_traced(
+    kind: str, w: ArrayLike, step: Any, rate_weight: Any, importance: Any, coder: dict
+) -> Int32[Array, "..."]:
     """int32 levels of a tensor of which something is traced: no bound of its levels is known."""
     w, dtype = jnp.asarray(w), wide()
     if not jnp.issubdtype(w.dtype, jnp.floating):
@@ -61,7 +68,8 @@ def decide_traced(kind: str, w, step, rate_weight, importance, coder: dict):
     step, rate_weight = (jnp.asarray(x, dtype).reshape(1) for x in (step, rate_weight))
     weight = jnp.ones((1, 1), dtype) if importance is None else jnp.asarray(importance, dtype).reshape(1, -1)
     largest = jnp.max(jnp.abs(flat.astype(dtype))) / step[0]
-    is_legal = (step[0] > 0) & (step[0] < jnp.inf) & (largest <= MAX_ABS_LEVEL - _MARGIN[kind] - 128)
+    slack = 128 if dtype == jnp.float32 else 0  # between two of its numbers at the limit
+    is_legal = (step[0] > 0) & (step[0] < jnp.inf) & (largest <= MAX_ABS_LEVEL - _MARGIN[kind] - slack)
     is_legal &= (rate_weight[0] >= 0) & (rate_weight[0] < jnp.inf)
     is_legal &= jnp.all((weight >= 0) & (weight < jnp.inf))
     lanes = lanes_up_to(MAX_ABS_LEVEL, options.n_unary, options.dq)
@@ -79,7 +87,7 @@ def _checked(kind, w, step, rate_weight, importance):
     return w, step, float(rate_weight), importance
 
 
-def _decided(kind: str, group: list[tuple], options) -> np.ndarray:
+def _decided(kind: str, group: list[tuple], options: Options) -> np.ndarray:
     """Levels [batch, n] of tensors of one shape, dtype and kind of importance, in 64-bit mode."""
     tensors, steps, rates, importances = zip(*group, strict=True)
     if not tensors[0].size:

@@ -3,17 +3,26 @@
 import jax
 import jax.numpy as jnp
 
+from ...array_types import Array, Float, Int32
 from ..core.constants import COST_UNIT
 from .contexts import Lanes, bins_of, class_of, like, moved, prices, rounded, starts
 
 
-def decide(w, step, importance, rate_weight, presets, lanes: Lanes):
-    """int32 [n, batch] levels.
+def decide(
+    w: Float[Array, "n batch"],
+    step: Float[Array, " batch"],
+    importance: Float[Array, "#n batch"],
+    rate_weight: Float[Array, " batch"],
+    presets: Int32[Array, "lanes batch"],
+    lanes: Lanes,
+) -> Int32[Array, "n batch"]:
+    """The levels.
 
     Args:
-      w: weights [n, batch] in coding order; step, rate_weight: [batch], in the dtype of all arithmetic.
-      importance: F, [n, batch] or [1, batch] for all.
-      presets: int32 [lanes, batch].
+      w: weights in coding order.
+      step, rate_weight: of each tensor, in the dtype of all arithmetic.
+      importance: F, of each weight or of all.
+      presets: of the lanes.
       lanes: no level needs more.
     """
     unit = rate_weight * COST_UNIT

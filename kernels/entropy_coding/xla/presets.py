@@ -1,22 +1,26 @@
 """The choice of core/presets.py as a loop over weights: all nine presets of all contexts at once."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...array_types import Array, Float, Int32, Shaped
 from ..core.constants import NUM_PRESETS, PRESET_FAST_SHIFT, PRESET_FAST_START, PRESET_SLOW_SHIFT, PRESET_SLOW_START
 from ..core.contexts import BIN_COST
 from .contexts import Lanes, bins_of, like, looked_up, moved, rounded
 
 _HEADER = 3 << 15  # what a preset other than 0 costs in the header
-_UNSIGNALLED = 31  # prefix position without a preset in the header
 
 
-def costs(levels, lanes: Lanes):
-    """Costs of the bins of levels under each preset, in 2^-15 bit [9, lanes, batch], without bypass bins.
+def costs(
+    levels: dict[str, Shaped[Array, "n batch"]], lanes: Lanes
+) -> tuple[Int32[Array, "9 lanes batch"], Int32[Array, "9 lanes batch"]]:
+    """Costs of the bins of levels under each preset, as whole bits and 2^-15 bits, without bypass bins.
 
-    levels: dict of [n, batch]: key and neighbour, the context of significance and the class of the level before;
-    magnitude; negative; counted, whether the level is coded at all.
+    levels: key and neighbour, the context of significance and the class of the level before; magnitude; negative;
+    counted, whether the level is coded at all.
     """
     tables = PRESET_FAST_START, PRESET_SLOW_START, PRESET_FAST_SHIFT, PRESET_SLOW_SHIFT
     fast, slow, *shifts = (jnp.asarray(table, jnp.int32)[:, None, None] for table in tables)
@@ -36,15 +40,13 @@ def costs(levels, lanes: Lanes):
     return high, low
 
 
-def total(costs, dtype):
-    """Costs as numbers of a float dtype."""
+def total(costs: tuple[Array, Array], dtype: Any) -> Float[Array, "9 lanes batch"]:
+    """Costs in 2^-15 bit, as numbers of a float dtype."""
     high, low = costs
     return rounded(high.astype(dtype) * 32768) + low.astype(dtype)
 
 
-def choose(costs, lanes: Lanes):
-    """int32 [lanes, batch]: the cheapest preset of each lane, of equals the first. costs: numbers [9, lanes, batch]."""
+def choose(costs: Float[Array, "9 lanes batch"]) -> Int32[Array, "lanes batch"]:
+    """The cheapest preset of each lane, of equals the first; costs: in 2^-15 bit."""
     header = np.where(np.arange(NUM_PRESETS) == 0, 0, _HEADER)[:, None, None]
-    chosen = jnp.argmin(costs + header.astype(costs.dtype), axis=0).astype(jnp.int32)
-    prefix = np.arange(lanes.numbers.size) - (lanes.numbers.size - lanes.prefixes)
-    return jnp.where((prefix == _UNSIGNALLED)[:, None], 0, chosen)
+    return jnp.argmin(costs + header.astype(costs.dtype), axis=0).astype(jnp.int32)

@@ -142,13 +142,13 @@ def _chosen(fields, options, lanes, dtype):
     size = fields["magnitude"].shape[1]
     places = codeword.sampled_places(options, size)
     if places is None:
-        return presets.choose(_total(_bins(fields, options), options, lanes, dtype), lanes)
+        return presets.choose(_total(_bins(fields, options), options, lanes, dtype))
     runs = {name: field[:, places] for name, field in fields.items()}
     first = {name: field[:, : codeword.RUN] for name, field in runs.items()}
     learning, total = (_total(_bins(part, options), options, lanes, dtype) for part in (first, runs))
     # The first run shows what learning costs, the others what each more value does.
     more = rounded((total - learning) * ((size - codeword.RUN) / (len(places) - codeword.RUN)))
-    return presets.choose(learning + more, lanes)
+    return presets.choose(learning + more)
 
 
 def _bins(fields, options):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...array_types import AnyArray, Array, Bool, Float, Int32
 from ..core.constants import COST_UNIT, STATE_TRANSITIONS
 from .contexts import Lanes, bins_of, class_of, like, looked_up, moved, prices, rounded, starts
 
@@ -15,8 +16,10 @@ _STATES = np.arange(8, dtype=np.int32)[:, None]
 _ODD = (_STATES & 1).astype(bool)  # states that take odd grid integers
 
 
-def nearest(w, step, importance):
-    """The path of the least squared error: int32 [n, batch] grid integers. Arguments as for `decide`."""
+def nearest(
+    w: Float[Array, "n batch"], step: Float[Array, " batch"], importance: Float[Array, "#n batch"]
+) -> Int32[Array, "n batch"]:
+    """The grid integers of the least squared error. Arguments as for `decide`."""
 
     def body(cost, row):
         size, weight = _size(row[0], step), row[1]
@@ -38,18 +41,23 @@ def nearest(w, step, importance):
     return _along_the_path(cost, decisions, w, step)["grid"]
 
 
-def decide(w, step, importance, rate_weight, presets, lanes: Lanes, restarts=None):
+def decide(
+    w: Float[Array, "n batch"],
+    step: Float[Array, " batch"],
+    importance: Float[Array, "#n batch"],
+    rate_weight: Float[Array, " batch"],
+    presets: Int32[Array, "lanes batch"],
+    lanes: Lanes,
+    restarts: Bool[AnyArray, " n"] | None = None,
+) -> dict[str, Int32[Array, "n batch"]]:
     """The path of the least F (w / step - x)^2 + rate_weight * bits.
 
     Args:
-      w: weights [n, batch] in coding order; step, rate_weight: [batch], in the dtype of all arithmetic.
-      importance: F, [n, batch] or [1, batch] for all.
-      presets: int32 [lanes, batch].
-      lanes: no level needs more.
-      restarts: bool [n], where contexts and neighbour start anew; None: nowhere.
+      w, step, importance, rate_weight, presets, lanes: as for `greedy.decide`.
+      restarts: where contexts and neighbour start anew; None: nowhere.
 
     Returns:
-      A dict of int32 [n, batch]: grid, the grid integers; state, the one before each; magnitude, of the level.
+      grid, the grid integers; state, the one before each; magnitude, of the level.
     """
     unit = rate_weight * COST_UNIT
     start, shifts = starts(lanes, presets)
