@@ -6,4 +6,13 @@ Import the room you need (`from kernels import entropy_coding`); nothing heavy i
 
 __version__ = "0.1.0"  # of the distribution, as in pyproject.toml
 
-__all__ = ["alpha_stable", "attribution", "autoregressive", "boundary_step", "entropy_coding", "ising", "soft_entropy"]
+__all__ = [
+    "alpha_stable",
+    "attribution",
+    "autoregressive",
+    "boundary_attack",
+    "boundary_step",
+    "entropy_coding",
+    "ising",
+    "soft_entropy",
+]

@@ -73,11 +73,11 @@ def quantize_rdo(
         over the weights for any device, which jits and vmaps (over tensors, steps, rate weights). Of a list, tensors of
         one shape are decided in one program, and rows of blocks beside each other. Concrete arrays, and traced ones in
         64-bit mode, get the levels of "compiled" to the last one: its prices are the same integers, errors and costs
-        the same float64. Without 64-bit mode traced tensors are decided in float32: of a million Laplacian levels,
-        greedy and on the trellis, none differed. The floor is the loop: two to three passes of one step a weight, on a
-        GPU some launches each, which took `rate_exact`'s about 20 microseconds on an H200 however small the batch. A
-        single large tensor belongs on the host; what a device is for is hundreds of candidates, or of layers of one
-        shape, beside each other.
+        the same float64 (which a TPU only emulates). Without 64-bit mode traced tensors are decided in float32: of a
+        million Laplacian levels, greedy and on the trellis, none differed. The floor is the loop: two to three passes
+        of one step a weight, on a GPU some launches each, which took `rate_exact`'s about 20 microseconds on an H200
+        however small the batch. A single large tensor belongs on the host; what a device is for is hundreds of
+        candidates, or of layers of one shape, beside each other.
 
     Returns:
       int32 of the shape of w, NumPy's or, of "xla", JAX's; for a list a list, of NumPy arrays unless traced.

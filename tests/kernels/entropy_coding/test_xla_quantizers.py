@@ -7,6 +7,7 @@ import pytest
 from kernels import entropy_coding
 from kernels.entropy_coding import codeword, encode_tensor, quantize_rdo, quantize_trellis, stream_length
 from kernels.entropy_coding.core import compiling
+from kernels.entropy_coding.core.contexts import EXPECTED_COST
 
 QUANTIZERS = {"rdo": quantize_rdo, "trellis": quantize_trellis}
 SHAPE = (19, 21)
@@ -66,6 +67,22 @@ def test_levels_are_those_of_the_compiled_form_at_other_settings(quantizer, sett
 @pytest.mark.parametrize("weighted", [False, True])
 def test_levels_of_bits_that_cost_nothing(quantizer, settings, weighted):
     check_equal(quantizer, settings, weighted, rate=0.0)
+
+
+@pytest.mark.parametrize("quantizer, grid", [("rdo", 1), ("trellis", 2)])
+def test_costs_are_rounded_as_the_compiled_ones(quantizer, grid):
+    """Single weights that cost as much at 0 as at the level of this grid integer, to a few units in the last place."""
+    zero, one = EXPECTED_COST[:, 512].astype(int)  # of contexts that have seen nothing
+    size = np.repeat(np.random.default_rng(5).uniform(0.6 * grid, 1.4 * grid, 400), 5)
+    size = size[size > 0.5 * grid + 0.05]
+    balance = (size**2 - (size - grid) ** 2) / (one + 2 * zero - zero) * 2**15
+    rates = balance + np.spacing(balance) * np.resize(np.arange(-2, 3), size.size)
+    quantize = QUANTIZERS[quantizer]
+    w = [np.array([one]) for one in size]
+    ours, expected = (quantize(w, 1.0, list(rates), implementation=form) for form in ("xla", "compiled"))
+    expected = np.concatenate(expected)
+    assert set(expected) == {0, grid}  # they do lie at the balance
+    np.testing.assert_array_equal(np.concatenate(ours), expected)
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
