@@ -16,6 +16,7 @@ from ..steps import real
 from . import quantizers
 from .contexts import lanes_up_to, wide
 
+MOST_WEIGHTS = 1 << 26  # in one program, about 60 bytes each
 _MARGIN = {"rdo": 0, "trellis": 2}  # levels beyond the nearest one that must be legal, too
 
 
@@ -33,12 +34,18 @@ def decide_many(
         groups.setdefault((w.shape, real(w[:0]).dtype, rate == 0, weight is None), []).append(place)
     levels: list[Any] = [None] * len(jobs)
     with jax.enable_x64(True):
-        for (shape, *_), places in groups.items():
+        for (shape, *_), members in groups.items():
             options = make_options(shape, coder["n_unary"], kind == "trellis", coder["scan"], coder["profile"])
-            group = [checked[place] for place in places]
-            for place, one in zip(places, _decided(kind, group, options), strict=True):
-                levels[place] = one.reshape(shape)
+            for places in _parts(members, max(1, MOST_WEIGHTS // max(checked[members[0]][0].size, 1))):
+                group = [checked[place] for place in places]
+                for place, one in zip(places, _decided(kind, group, options), strict=True):
+                    levels[place] = one.reshape(shape)
     return levels
+
+
+def _parts(places: list[int], most: int) -> list[list[int]]:
+    """Places in runs of at most so many, about equal."""
+    return [part.tolist() for part in np.array_split(places, -(-len(places) // most))]
 
 
 def decide_one(kind: str, w: Any, step: Any, rate_weight: Any, importance: Any, coder: dict) -> Int32[Array, "..."]:

@@ -158,6 +158,11 @@ def class_of(magnitude, negative):
     return jnp.where(magnitude == 0, 0, 2 - negative.astype(jnp.int32))
 
 
+def rows_of(w, importance):
+    """What a loop over weights [n, batch] sees of one of them: its value, and its importance where it has its own."""
+    return {"value": w} | ({"weight": importance} if importance.shape[0] > 1 else {})
+
+
 def rounded(product):
     """A product >= 0, rounded before anything is added to it: without the maximum, a compiler may round once for both,
     and the decision would not be the compiled core's."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ...array_types import Array, Float, Int32
 from ..core.constants import COST_UNIT
-from .contexts import Lanes, bins_of, class_of, like, moved, prices, rounded, starts
+from .contexts import Lanes, bins_of, class_of, like, moved, prices, rounded, rows_of, starts
 
 
 def decide(
@@ -30,8 +30,8 @@ def decide(
 
     def body(carry, row):
         state, neighbour = carry
-        value, weight = row
-        level, magnitude, negative = _decision(value, weight, state, neighbour)
+        weight = row.get("weight", importance[0])
+        level, magnitude, negative = _decision(row["value"], weight, state, neighbour)
         state = moved(state, shifts, *bins_of(lanes, neighbour, neighbour, magnitude, negative))
         return (state, class_of(magnitude, negative)), level
 
@@ -51,4 +51,4 @@ def decide(
 
     nothing = like(w[0], state[0].shape)
     start = (state[0] + nothing, state[1] + nothing), like(w[0], w.shape[1:])
-    return jax.lax.scan(body, start, (w, jnp.broadcast_to(importance, w.shape)))[1]
+    return jax.lax.scan(body, start, rows_of(w, importance))[1]

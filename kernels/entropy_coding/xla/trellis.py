@@ -7,7 +7,7 @@ import numpy as np
 
 from ...array_types import AnyArray, Array, Bool, Float, Int32
 from ..core.constants import COST_UNIT, STATE_TRANSITIONS
-from .contexts import Lanes, bins_of, class_of, like, looked_up, moved, prices, rounded, starts
+from .contexts import Lanes, bins_of, class_of, like, looked_up, moved, prices, rounded, rows_of, starts
 
 # The two edges into each state, [edge, state]: the state of origin and the parity of the level.
 _EDGES = np.array([[(s, p) for s in range(8) for p in (0, 1) if STATE_TRANSITIONS[s, p] == t] for t in range(8)])
@@ -22,7 +22,7 @@ def nearest(
     """The grid integers of the least squared error. Arguments as for `decide`."""
 
     def body(cost, row):
-        size, weight = _size(row[0], step), row[1]
+        size, weight = _size(row["value"], step), row.get("weight", importance[0])
         first = _first(size)
         errors = jnp.zeros((4, *size.shape), step.dtype)
         for k in range(4):
@@ -37,7 +37,7 @@ def nearest(
         nonzero = ~(_of_edge(is_zero, edge) & (_of_edge_constant(_PARITY, edge) == 0))
         return _settled(cost), _packed(edge, nonzero)
 
-    cost, decisions = jax.lax.scan(body, _first_cost(w, step.dtype), (w, jnp.broadcast_to(importance, w.shape)))
+    cost, decisions = jax.lax.scan(body, _first_cost(w, step.dtype), rows_of(w, importance))
     return _along_the_path(cost, decisions, w, step)["grid"]
 
 
@@ -65,10 +65,10 @@ def decide(
     def body(carry, row):
         state, neighbour, cost = carry
         if restarts is not None:
-            state = tuple(jnp.where(row[2], x, y) for x, y in zip(start, state, strict=True))
-            neighbour = jnp.where(row[2], 0, neighbour)
-        negative = row[0] < 0
-        edges, levels = _edges(state, neighbour, _size(row[0], step), row[1], negative)
+            state = tuple(jnp.where(row["restart"], x, y) for x, y in zip(start, state, strict=True))
+            neighbour = jnp.where(row["restart"], 0, neighbour)
+        negative, weight = row["value"] < 0, row.get("weight", importance[0])
+        edges, levels = _edges(state, neighbour, _size(row["value"], step), weight, negative)
         cost, edge = _survivors(cost + edges)
         level = jnp.where(edge, _into(levels, 1), _into(levels, 0))
         origin = _of_edge_constant(_ORIGIN, edge)
@@ -98,7 +98,7 @@ def decide(
         even, even_level = jnp.where(is_zero, zero, even), jnp.where(is_zero, 0, even_level)
         return jnp.stack([even, odd]), jnp.stack([even_level, odd_level])
 
-    rows = (w, jnp.broadcast_to(importance, w.shape)) + (() if restarts is None else (restarts,))
+    rows = rows_of(w, importance) | ({} if restarts is None else {"restart": restarts})
     nothing = like(w[0], (8, *start[0].shape))
     first = (start[0] + nothing, start[1] + nothing), like(w[0], (8, *w.shape[1:])), _first_cost(w, step.dtype)
     (_, _, cost), decisions = jax.lax.scan(body, first, rows)

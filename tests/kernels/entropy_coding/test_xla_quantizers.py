@@ -8,6 +8,7 @@ from kernels import entropy_coding
 from kernels.entropy_coding import codeword, encode_tensor, quantize_rdo, quantize_trellis, stream_length
 from kernels.entropy_coding.core import compiling
 from kernels.entropy_coding.core.contexts import EXPECTED_COST
+from kernels.entropy_coding.xla import batches
 
 QUANTIZERS = {"rdo": quantize_rdo, "trellis": quantize_trellis}
 SHAPE = (19, 21)
@@ -73,7 +74,7 @@ def test_levels_of_bits_that_cost_nothing(quantizer, settings, weighted):
 def test_costs_are_rounded_as_the_compiled_ones(quantizer, grid):
     """Single weights that cost as much at 0 as at the level of this grid integer, to a few units in the last place."""
     zero, one = EXPECTED_COST[:, 512].astype(int)  # of contexts that have seen nothing
-    size = np.repeat(np.random.default_rng(5).uniform(0.6 * grid, 1.4 * grid, 400), 5)
+    size = np.repeat(np.random.default_rng(5).uniform(0.6 * grid, 1.4 * grid, 80), 5)
     size = size[size > 0.5 * grid + 0.05]
     balance = (size**2 - (size - grid) ** 2) / (one + 2 * zero - zero) * 2**15
     rates = balance + np.spacing(balance) * np.resize(np.arange(-2, 3), size.size)
@@ -165,7 +166,9 @@ def test_nothing_is_compiled_for_the_host(quantizer, monkeypatch):
         QUANTIZERS[quantizer](tensors()[1], STEP, RATE)
 
 
-def test_a_list_of_several_shapes_and_dtypes_keeps_its_order():
+@pytest.mark.parametrize("most", [1 << 26, 70])
+def test_a_list_of_several_shapes_and_dtypes_keeps_its_order(most, monkeypatch):
+    monkeypatch.setattr(batches, "MOST_WEIGHTS", most)
     rng = np.random.default_rng(4)
     w = [rng.laplace(0, 1, shape).astype(dtype) for shape, dtype in (((60,), "f4"), ((5, 12), "f4"), ((60,), "f2"))]
     w.append(w[0])
