@@ -128,8 +128,7 @@ def _apart(options, values):
 
 def _from_rows(options, levels, count):
     """Levels [batch, n] in coding order from [length, batch * rows]; what filled the last row up is dropped."""
-    levels = levels.T.reshape(levels.shape[1] // count, -1)
-    return levels if count == 1 else levels[:, : options.height * options.width]
+    return levels.T.reshape(levels.shape[1] // count, -1)[:, : options.height * options.width]
 
 
 def _chosen(fields, options, lanes, dtype):

@@ -46,6 +46,7 @@ def check_equal(quantizer: str, settings: dict, weighted: bool, rate=RATE) -> No
     [
         ("rdo", {}, False),
         ("rdo", {"scan": 1, "n_unary": 3}, True),
+        ("rdo", {"scan": 3}, True),  # one row of blocks, which is not full
         ("rdo", {"profile": 1}, False),
         ("trellis", {}, True),
         ("trellis", {"scan": 1, "n_unary": 3}, False),
