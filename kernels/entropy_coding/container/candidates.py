@@ -56,7 +56,7 @@ class _Request(NamedTuple):
 def _decide_beside_each_other(files: list[tuple[list[Item], Config]]) -> None:
     """Gives large tensors their levels; those of equal options and shape come from one program."""
     requests: dict[tuple, list[_Request]] = {}
-    ordered: dict[tuple, np.ndarray] = {}  # one copy of a tensor in an order of axes, for all files
+    copies: dict[tuple, np.ndarray] = {}  # one copy of a tensor in an order of axes, for all files
     for items, config in files:
         is_decision = config.quantizer == "trellis" or (config.quantizer == "rdo" and config.rate_weight > 0)
         for item in items if is_decision else []:
@@ -66,14 +66,21 @@ def _decide_beside_each_other(files: list[tuple[list[Item], Config]]) -> None:
             item.entry.axes = axes = item.order[0]
             if tries_orders(item, config):
                 continue
-            weights = ordered.setdefault((id(item.array), axes), in_order(item.array, axes))
+            weights = _copy_in_order(copies, item.array, axes)
             importance = item.importance
             if importance is not None:
-                importance = ordered.setdefault((id(importance), axes), in_order(importance, axes))
+                importance = _copy_in_order(copies, importance, axes)
             key = config.quantizer, config.flags, config.scan
             requests.setdefault(key, []).append(_Request(item, weights, importance, config.rate_weight))
     for (quantizer, n_unary, scan), group in requests.items():
         _decide(quantizer, group, {"n_unary": n_unary, "scan": scan})
+
+
+def _copy_in_order(copies: dict[tuple, np.ndarray], array: np.ndarray, axes) -> np.ndarray:
+    key = id(array), axes  # items hold the arrays: no other gets the number
+    if key not in copies:
+        copies[key] = in_order(array, axes)
+    return copies[key]
 
 
 def _decide(quantizer: str, requests: list[_Request], coder: dict) -> None:
@@ -84,5 +91,5 @@ def _decide(quantizer: str, requests: list[_Request], coder: dict) -> None:
     steps = [item.entry.step for item in items]
     decide = quantize.quantize_trellis if quantizer == "trellis" else quantize.quantize_rdo
     levels = decide(weights, steps, rates, importance=importance, implementation="xla", **coder)
-    for item, decided in zip(items, levels, strict=True):
-        item.decision = decided
+    for item, of_item in zip(items, levels, strict=True):
+        item.decision = of_item

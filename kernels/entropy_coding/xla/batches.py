@@ -29,15 +29,15 @@ def decide_many(
     if is_traced(jobs):
         return [decide_traced(kind, *job, coder) for job in jobs]
     groups: dict[tuple, list[int]] = {}
-    checked = [_checked(kind, *job) for job in jobs]
-    for place, (w, _, rate, weight) in enumerate(checked):
-        groups.setdefault((w.shape, real(w[:0]).dtype, rate == 0, weight is None), []).append(place)
+    valid = [_checked(kind, *job) for job in jobs]
+    for place, (w, _, rate, weight) in enumerate(valid):
+        groups.setdefault((w.shape, w.dtype, rate == 0, weight is None), []).append(place)
     levels: list[Any] = [None] * len(jobs)
     with jax.enable_x64(True):
         for (shape, *_), members in groups.items():
             options = make_options(shape, coder["n_unary"], kind == "trellis", coder["scan"], coder["profile"])
-            for places in _parts(members, max(1, MOST_WEIGHTS // max(checked[members[0]][0].size, 1))):
-                group = [checked[place] for place in places]
+            for places in _parts(members, max(1, MOST_WEIGHTS // max(valid[members[0]][0].size, 1))):
+                group = [valid[place] for place in places]
                 for place, one in zip(places, _decided(kind, group, options), strict=True):
                     levels[place] = one.reshape(shape)
     return levels
@@ -91,7 +91,7 @@ def _checked(kind, w, step, rate_weight, importance):
         scale = float(importance.max(initial=0)) or 1.0
         if not np.isfinite(rate_weight / scale):
             raise ValueError(f"rate_weight is beyond what importances of at most {scale} can be weighed against")
-    return w, step, float(rate_weight), importance
+    return real(w), step, float(rate_weight), importance
 
 
 def _decided(kind: str, group: list[tuple], options: Options) -> np.ndarray:
@@ -111,7 +111,7 @@ def _decided(kind: str, group: list[tuple], options: Options) -> np.ndarray:
     if rates[0] == 0:
         kind = "nearest"
     decide = quantizers.batched(kind, options, lanes)
-    return np.asarray(decide(_stacked([real(w) for w in tensors]), jnp.array(steps), jnp.array(rates), importance))
+    return np.asarray(decide(_stacked(tensors), jnp.array(steps), jnp.array(rates), importance))
 
 
 def _stacked(tensors):

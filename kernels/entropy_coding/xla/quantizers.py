@@ -50,17 +50,17 @@ def _rdo(options, lanes, w, step, rate_weight, importance):
     step_of_row, rate_of_row = (jnp.repeat(x, count) for x in (step, rate_weight))
     rows = in_rows(w), in_rows(importance) if importance.shape[1] > 1 else jnp.repeat(importance, count, axis=0).T
 
-    def decide(chosen, end=None):
+    def decide(choice, end=None):
         of_weight = rows[1] if rows[1].shape[0] == 1 else rows[1][:end]
         levels = greedy.decide(
-            rows[0][:end], step_of_row, of_weight, rate_of_row, jnp.repeat(chosen, count, axis=1), lanes
+            rows[0][:end], step_of_row, of_weight, rate_of_row, jnp.repeat(choice, count, axis=1), lanes
         )
         return _from_rows(options, levels, count)
 
     lead = codeword.lead(options)
     levels = decide(_neutral(lanes, w), lead)
-    chosen = _chosen({"magnitude": jnp.abs(levels), "negative": levels < 0}, options, lanes, step.dtype)
-    levels = _in_storage_order(options, decide(chosen))
+    choice = _best_presets({"magnitude": jnp.abs(levels), "negative": levels < 0}, options, lanes, step.dtype)
+    levels = _in_storage_order(options, decide(choice))
     scaled = jnp.abs(w.astype(step.dtype)) / step[:, None]
     whole = jnp.floor(scaled)
     nearest = (whole + (scaled - whole >= 0.5)).astype(jnp.int32)
@@ -77,15 +77,15 @@ def _trellis(options, lanes, w, step, rate_weight, importance):
     starts_anew = np.zeros(w.shape[0], bool)
     starts_anew[restarts[:-1]] = True
 
-    def decide(chosen, end=None):
+    def decide(choice, end=None):
         of_weight = importance if importance.shape[0] == 1 else importance[:end]
         flags = jnp.asarray(starts_anew[:end]) if len(restarts) > 1 else None
-        return trellis.decide(w[:end], step, of_weight, rate_weight, chosen, lanes, flags)
+        return trellis.decide(w[:end], step, of_weight, rate_weight, choice, lanes, flags)
 
     lead = codeword.lead(options)
     first = decide(_neutral(lanes, w.T), lead)
     fields = {"magnitude": first["magnitude"], "state": first["state"], "negative": w[:lead] < 0}
-    return _in_storage_order(options, decide(_chosen(fields, options, lanes, step.dtype))["grid"].T)
+    return _in_storage_order(options, decide(_best_presets(fields, options, lanes, step.dtype))["grid"].T)
 
 
 def _nearest(options, lanes, w, step, rate_weight, importance):
@@ -131,7 +131,7 @@ def _from_rows(options, levels, count):
     return levels.T.reshape(levels.shape[1] // count, -1)[:, : options.height * options.width]
 
 
-def _chosen(fields, options, lanes, dtype):
+def _best_presets(fields, options, lanes, dtype):
     """Presets int32 [lanes, batch] that suit the levels of a first pass, as `codeword.choose_presets` with samples.
 
     fields: [batch, n] in coding order ([n, batch] of the trellis, with the state before each level).

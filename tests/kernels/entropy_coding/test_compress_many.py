@@ -8,12 +8,12 @@ from kernels.entropy_coding import Quantized, compress, compress_many
 
 def tree() -> dict:
     rng = np.random.default_rng(0)
-    drawn = {name: rng.laplace(0, 0.1, (50, 60)).astype(np.float32) for name in ("a", "b", "turned")}
-    drawn["a"][10:20] = 0
-    drawn["turned"] = (drawn["turned"].cumsum(1) / 8).T.copy()  # worth another order of axes
-    drawn["small"], drawn["vector"] = rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=30)
-    drawn["integers"], drawn["levels"] = np.arange(3000), Quantized(np.arange(2500) % 7, 0.1)
-    return drawn
+    leaves = {name: rng.laplace(0, 0.1, (50, 60)).astype(np.float32) for name in ("a", "b", "turned")}
+    leaves["a"][10:20] = 0
+    leaves["turned"] = (leaves["turned"].cumsum(1) / 8).T.copy()  # worth another order of axes
+    leaves["small"], leaves["vector"] = rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=30)
+    leaves["integers"], leaves["levels"] = np.arange(3000), Quantized(np.arange(2500) % 7, 0.1)
+    return leaves
 
 
 @pytest.mark.parametrize("quantizer", ["rdo", "trellis"])

@@ -22,10 +22,10 @@ def tensors(shape=SHAPE) -> list[np.ndarray]:
     runs = np.repeat(rng.normal(0, 2, shape[0]), shape[1]).reshape(shape)
     spike = np.zeros(shape)
     spike[1, 2], spike[-1, -1] = 3e6, -2.0
-    drawn = [rng.laplace(0, 0.2, shape), rng.laplace(0, 2.0, shape), rng.uniform(-40, 40, shape), ties, runs]
-    for w in drawn:
+    weights = [rng.laplace(0, 0.2, shape), rng.laplace(0, 2.0, shape), rng.uniform(-40, 40, shape), ties, runs]
+    for w in weights:
         w[4:6] = 0
-    return [w.astype(np.float32) for w in (*drawn, spike, np.zeros(shape))]
+    return [w.astype(np.float32) for w in (*weights, spike, np.zeros(shape))]
 
 
 def check_equal(quantizer: str, settings: dict, weighted: bool, rate=RATE) -> None:
@@ -172,9 +172,9 @@ def test_a_list_of_several_shapes_and_dtypes_keeps_its_order(most, monkeypatch):
     monkeypatch.setattr(batches, "MOST_WEIGHTS", most)
     rng = np.random.default_rng(4)
     w = [rng.laplace(0, 1, shape).astype(dtype) for shape, dtype in (((60,), "f4"), ((5, 12), "f4"), ((60,), "f2"))]
-    w.append(w[0])
-    steps = [0.5, 0.7, 0.9, 1.1]
+    w += [w[0], np.float32(1.7), np.zeros((0, 3))]
+    steps = [0.5, 0.7, 0.9, 1.1, 0.5, 1.0]
     levels = quantize_rdo(w, steps, 0.1, implementation="xla")
     for one, step, ours in zip(w, steps, levels, strict=True):
-        np.testing.assert_array_equal(ours, quantize_rdo(one, step, 0.1))
+        np.testing.assert_array_equal(ours, quantize_rdo(one, step, 0.1), strict=True)
     assert isinstance(entropy_coding.quantize_rdo(w[0], 0.5, 0.1, implementation="xla"), jax.Array)

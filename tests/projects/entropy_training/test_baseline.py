@@ -21,17 +21,17 @@ def accuracy(weights) -> float:
 def one_after_another() -> list[tuple[float, float]]:
     """Step and rate weight of each file that the bisections try, one rate weight after another."""
     kernel = WEIGHTS["fc1"]["kernel"]
-    largest, tried = float(np.abs(kernel).max()), []
+    largest, trials = float(np.abs(kernel).max()), []
     for rate in RATES:
         low, high = 0, len(OCTAVES) - 1
         while low <= high:
             middle = (low + high) // 2
             step = largest / 4 * 2.0 ** float(OCTAVES[middle])
-            tried.append((step, rate))
+            trials.append((step, rate))
             q = entropy_coding.quantize_rdo(kernel, step, rate)
             is_enough = accuracy({"fc1": {"kernel": entropy_coding.dequantize(q, step)}}) >= LEAST
             low, high = (middle + 1, high) if is_enough else (low, middle - 1)
-    return tried
+    return trials
 
 
 @pytest.mark.parametrize("implementation", [None, "xla"])
@@ -39,9 +39,9 @@ def test_files_are_those_of_one_search_after_another(implementation, monkeypatch
     monkeypatch.setattr(baseline, "STEP_OCTAVES", OCTAVES)
     monkeypatch.setattr(baseline, "RATE_WEIGHTS", RATES)
     files = baseline.uniform(WEIGHTS, accuracy, LEAST, implementation)
-    tried = [(file.rule["step"], file.rule["rate_weight"]) for file in files]
-    assert tried == one_after_another()
-    assert len({len([one for one in tried if one[1] == rate]) for rate in RATES}) > 1  # they do not all end together
+    trials = [(file.rule["step"], file.rule["rate_weight"]) for file in files]
+    assert trials == one_after_another()
+    assert len({len([one for one in trials if one[1] == rate]) for rate in RATES}) > 1  # they do not all end together
     for file in files:
         q = entropy_coding.quantize_rdo(WEIGHTS["fc1"]["kernel"], file.rule["step"], file.rule["rate_weight"])
         expected = entropy_coding.dequantize(q, file.rule["step"])
