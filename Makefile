@@ -99,7 +99,7 @@ lock:
 	@uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header $(ARGS) requirements.in -o requirements.lock
 	@printf '%s\n' "# Every package that the checkout uses, exactly: made from requirements.in by \`make lock\`, not by hand." \
 	  "# Python 3.11 keeps jax 0.10.2 and flax 0.12.8; 3.12 and later take the newer set." > requirements.txt
-	@grep -v "== 'win32'$$" requirements.lock | sed "s/ ; sys_platform != 'win32'//" >> requirements.txt
+	@grep -v "== 'win32'$$" requirements.lock | sed "s/ ; sys_platform != 'win32'//; s/ ; platform_python_implementation != 'PyPy'//" >> requirements.txt
 	@rm requirements.lock
 
 # $(call environment,folder,oldest minor,newest minor,candidates): finds a Python 3.x in the range and makes an environment

@@ -3,7 +3,7 @@
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
 Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 3 done, but what was asked
-for could not be reached (the result's `unmet` says what), 75 stopped at a checkpoint by SIGTERM (the same command goes
+for could not be reached (the result's `unmet` says what), 75 stopped by SIGTERM or --max_seconds (the same command goes
 on), 76 another process of the run went away, 77 another process writes into the run directory (the same command may do
 later), 130 Ctrl-C.
 """
@@ -13,10 +13,12 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from common import config as config_lib
@@ -50,6 +52,11 @@ class AppConfig:
         "or where JAX_COORDINATOR_ADDRESS is set",
         choices=("auto", "always", "never"),
     )
+    max_seconds: float | None = config_lib.field(
+        None,
+        "after so long stop at the next checkpoint, with exit code 75: the same command goes on",
+        exclusive_minimum=0.0,
+    )
     debug: bool = config_lib.field(False, "show a traceback for every error")
 
 
@@ -69,7 +76,7 @@ def run(
       transient: for a verb that only looks, or writes what it is asked for elsewhere: it runs every time, and leaves
         nothing unless `--run_dir` is given. A function of the flags may say so.
     """
-    from common import mesh
+    from common import processes
 
     reports = os.environ.pop(EXIT_CODES, None)  # what this process starts does not speak for it
     _tell_launcher(reports, ".began", "")
@@ -82,21 +89,21 @@ def run(
         _tell_launcher(reports, "", "130\n")
         raise
     except Exception as error:
-        if mesh.is_single_process():
+        if processes.is_single_process():
             _tell_launcher(reports, "", "1\n")
             raise
         traceback.print_exc()
-        code = EXIT_LOST_PEER if mesh.is_loss_of_peer(error) else 1
+        code = EXIT_LOST_PEER if processes.is_loss_of_peer(error) else 1
     _leave(code, reports)
 
 
 def _leave(code: int | str | None, reports: str | None) -> NoReturn:
     """Ends the process. One of several that fails does not wait for the others, which may wait for it."""
-    from common import mesh
+    from common import processes
 
     number = 0 if code is None else code if isinstance(code, int) else 1
     _tell_launcher(reports, "", f"{number}\n")
-    if number not in (0, EXIT_PREEMPTED) and not mesh.is_single_process():
+    if number not in (0, EXIT_PREEMPTED) and not processes.is_single_process():
         if isinstance(code, str):
             print(code, file=sys.stderr)
         sys.stdout.flush()
@@ -155,10 +162,10 @@ def _check_all(path: pathlib.Path, config_class: type, verb: str) -> list[dict]:
 
 
 def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequence[str], quiet: bool) -> int:
-    from common import mesh
+    from common import processes
 
     try:
-        mesh.start_distributed(app_config.distributed)
+        processes.start_distributed(app_config.distributed)
     except (ValueError, RuntimeError) as error:
         _fail(f"--distributed={app_config.distributed}: {error}", 1)
     path = pathlib.Path(app_config.run_dir) if app_config.run_dir else run_directory.default_path(config, verb)
@@ -168,8 +175,8 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
         return run_directory.open_run(path, config, verb=verb, argv=argv, overwrite=overwrite, trackers=trackers)
 
     try:
-        current = mesh.open_on_every_process(open_run, path)
-    except mesh.PeerError as error:
+        current = processes.open_on_every_process(open_run, path)
+    except processes.PeerError as error:
         _fail(str(error), EXIT_LOST_PEER)
     except run_directory.RunTakenError as error:
         _fail(str(error), EXIT_TAKEN)
@@ -187,7 +194,7 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
 
 
 def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int:
-    from common import mesh
+    from common import processes
 
     use_compilation_cache()
     try:
@@ -195,19 +202,21 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         current.note(device=device)
         if not quiet:
             current.log(f"device: {device}\nrun directory: {current.path}")
-        result = current.finish(main(config, current))
+        with _stopping(app_config.max_seconds, current):
+            result = main(config, current)
+        result = current.finish(result)
     except Preempted as stop:
         current.stop("interrupted")
         current.log(f"{stop}; the same command goes on from here")
         with contextlib.suppress(Exception):  # one that is lost meanwhile changes nothing: the checkpoint is whole
-            mesh.wait_for_all("stopped")  # whoever leaves first may take the others with it
+            processes.wait_for_all("stopped")  # whoever leaves first may take the others with it
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         current.stop("interrupted")
         current.log("interrupted; the same command goes on from the last checkpoint")
         return 130
     except Exception as error:
-        if mesh.is_loss_of_peer(error):
+        if processes.is_loss_of_peer(error):
             current.stop("interrupted")
             _print_error(f"another process of this run went away ({_one_line(error)[:300]})")
             return EXIT_LOST_PEER
@@ -222,12 +231,41 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
     return _exit_code(result)
 
 
+@contextlib.contextmanager
+def _stopping(seconds: float | None, current: Run) -> Iterator[None]:
+    """Makes SIGTERM end a verb that does not look out for it, and sends it after so many seconds.
+
+    A loop with checkpoints takes the signal while it runs, and stops behind its next one. Of several processes JAX
+    takes it; they agree on a step.
+    """
+    from common import processes
+
+    def stop(number, frame):
+        raise Preempted("SIGTERM: stopped at once")
+
+    timer = threading.Timer(seconds or 0.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    takes_signals = processes.is_single_process() and threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, stop) if takes_signals else None
+    try:
+        if seconds is not None and current.is_main:
+            timer.start()
+        yield
+    finally:
+        timer.cancel()
+        if takes_signals:
+            signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
+
 def _exit_code(result: dict | None) -> int:
     return EXIT_UNMET if (result or {}).get("unmet") else 0
 
 
 def _report_error(error: Exception, app_config: AppConfig, current: Run) -> int:
     """Expected errors in one line, their traceback beside the run; a defect with its traceback."""
+    if isinstance(error, run_directory.RunTakenError):  # a part of this run is another process's: later, not never
+        _print_error(_one_line(error))
+        return EXIT_TAKEN
     text = "".join(traceback.format_exception(error))
     if app_config.debug or not isinstance(error, (ValueError, OSError)):
         print(text, file=sys.stderr, end="", flush=True)

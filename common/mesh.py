@@ -1,187 +1,15 @@
-"""Devices, meshes, sharding and several processes: the few helpers that data-parallel programs share.
+"""Devices: meshes, and how arrays lie on them. The one place through which work is spread over all devices of a run.
 
-Several processes are started by `launch.run`, by srun or by hand; each runs the same program, and process 0 writes.
+sharding = mesh.data_sharding()                       # None where there is one device
+params = mesh.on_every_device(params, sharding)
+x = mesh.split_rows(x, sharding)                      # outside of jax.jit; or inside: mesh.constrain(x, sharding)
 """
 
 import math
-import os
-import pathlib
-import re
-import sys
 import zlib
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from common.runs import metrics
-from common.runs.run_directory import Run
-
-BROADCAST_BYTES = 1 << 26  # in one piece
-
-
-class PeerError(RuntimeError):
-    """Another process of this run could not go on; it says why itself."""
-
-
-def wants_distributed(environment: Mapping[str, str] | None = None) -> bool:
-    """Returns whether this process is one of several.
-
-    JAX_NUM_PROCESSES decides (`launch.run` on one machine sets it), else the number of tasks of the Slurm step, else
-    whether there is a coordinator. SLURM_NTASKS alone says nothing: a batch script sees it too, and would wait for
-    tasks that are not there.
-    """
-    environment = os.environ if environment is None else environment
-    for variable in ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS"):
-        if environment.get(variable, "").isdigit():
-            return int(environment[variable]) > 1
-    return bool(environment.get("JAX_COORDINATOR_ADDRESS"))
-
-
-def start_distributed(mode: str = "auto") -> None:
-    """Joins the processes of one run; call it before anything else touches JAX's devices.
-
-    Args:
-      mode: "auto" (when `wants_distributed`), "always" or "never".
-    """
-    if mode == "always" or (mode == "auto" and wants_distributed()):
-        import jax
-
-        if not jax.distributed.is_initialized():
-            jax.distributed.initialize(**_place_among_processes(os.environ))
-
-
-def _place_among_processes(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what `jax.distributed.initialize` cannot find out by itself.
-
-    Raises:
-      ValueError: a variable that is no number.
-    """
-    if (count := environment.get("JAX_NUM_PROCESSES")) is not None:
-        index = environment.get("JAX_PROCESS_ID", "")
-        if not count.isdigit() or not index.isdigit():
-            raise ValueError(f"JAX_NUM_PROCESSES={count!r} and JAX_PROCESS_ID={index!r}: expected two numbers")
-        deactivate = {"cluster_detection_method": "deactivate"}
-        return {"num_processes": int(count), "process_id": int(index)} | deactivate
-    devices = slurm_devices(environment)
-    return {"local_device_ids": devices} if devices else {}
-
-
-def slurm_devices(environment: Mapping[str, str]) -> list[int]:
-    """Returns the devices that a task of a Slurm step takes of those on its node: an equal share; [] where it has none.
-
-    JAX by itself gives each task one device, which would leave the others of a node idle.
-    """
-    try:
-        gpus = int(environment["SLURM_GPUS_ON_NODE"])
-        tasks, local = int(environment["SLURM_NTASKS_PER_NODE"]), int(environment["SLURM_LOCALID"])
-    except (KeyError, ValueError):
-        return []
-    if tasks < 1 or gpus % tasks or environment.get("JAX_LOCAL_DEVICE_IDS"):
-        return []
-    share = gpus // tasks
-    return list(range(local * share, (local + 1) * share))
-
-
-def is_single_process() -> bool:
-    """Returns whether this process works alone; imports nothing to find out."""
-    jax = sys.modules.get("jax")
-    return jax is None or not jax.distributed.is_initialized() or jax.process_count() == 1
-
-
-def is_first_process() -> bool:
-    """Returns whether this process writes what the run leaves: it works alone, or is number 0."""
-    return is_single_process() or sys.modules["jax"].process_index() == 0
-
-
-def open_on_every_process(open_run: Callable[[], Run], path: pathlib.Path) -> Run:
-    """Returns the run that process 0 opens, and for the others one that writes nothing but agrees on its result.
-
-    Args:
-      open_run: called on process 0 only.
-      path: the run directory, seen by every process.
-
-    Raises:
-      ValueError, OSError: what `open_run` raised, on process 0.
-      PeerError: on the others, when it did.
-    """
-    if is_single_process():
-        return open_run()
-    import jax
-    from jax.experimental import multihost_utils
-
-    run, problem = None, None
-    if jax.process_index() == 0:
-        try:
-            run = open_run()
-        except (ValueError, OSError) as error:
-            problem = error
-    state = 2 if problem else int(run is not None and run.result is not None)
-    state = int(multihost_utils.broadcast_one_to_all(state))
-    if problem:
-        raise problem
-    if run is not None:
-        return run
-    if state == 2:
-        raise PeerError("process 0 could not open the run directory")
-    quiet = metrics.Metrics(path / "metrics.csv", enabled=False)
-    return Run(path, quiet, is_main=False, result={} if state else None)
-
-
-def wait_for_all(name: str) -> None:
-    """Returns once every process of the run has come here; at once for one process."""
-    if not is_single_process():
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(name)
-
-
-def broadcast_bytes(data: bytes) -> bytes:
-    """Returns on every process the bytes that process 0 gave; the others' are passed over."""
-    if is_single_process():
-        return data
-    import jax
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    data = data if jax.process_index() == 0 else b""
-    parts = np.array(divmod(len(data), BROADCAST_BYTES), np.int32)  # 64 bits may not be enabled
-    count, rest = map(int, multihost_utils.broadcast_one_to_all(parts))
-    received = []
-    for index, size in enumerate([BROADCAST_BYTES] * count + [rest]):
-        piece = np.frombuffer(data, np.uint8, size, index * BROADCAST_BYTES) if data else np.zeros(size, np.uint8)
-        received.append(np.asarray(multihost_utils.broadcast_one_to_all(piece), np.uint8).tobytes())
-    return b"".join(received)
-
-
-def broadcast_flag(flag: bool) -> bool:
-    """Returns on every process what process 0 says."""
-    if is_single_process():
-        return flag
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
-
-
-def reached_stop(step: int) -> bool:
-    """Returns whether all processes are to stop after this step, because one of them got SIGTERM.
-
-    JAX's preemption service makes them agree on a step; each has to ask after every step. Several processes only.
-    """
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.reached_preemption_sync_point(step)
-
-
-def is_loss_of_peer(error: BaseException) -> bool:
-    """Returns whether an error in one of several processes comes from another that is gone."""
-    if is_single_process():
-        return False
-    import jax
-
-    if isinstance(error, PeerError) or re.search(r"\b(Gloo|NCCL|RCCL)\b|closed by peer|coordination", str(error), re.I):
-        return True
-    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
-    return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(own)
+from common.processes import broadcast_bytes, is_single_process
 
 
 def make_mesh(**axes: int) -> Any:
@@ -215,16 +43,49 @@ def batch_sharding(mesh: Any, axis: str = "data") -> Any:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axis))
 
 
-def check_split(batch_size: int, sharding: Any) -> None:
-    """Raises ValueError when a batch does not split evenly over the devices of its sharding."""
-    try:
-        sharding.shard_shape((batch_size,))
-    except ValueError:
-        names = sharding.spec[0] if isinstance(sharding.spec[0], tuple) else (sharding.spec[0],)
-        count = math.prod(sharding.mesh.shape[name] for name in names)
-        raise ValueError(
-            f"batch_size {batch_size} does not split evenly over {count} devices; take a multiple of {count}"
-        ) from None
+def data_sharding(*, local: bool = False) -> Any:
+    """Returns how the first axis of a batch is split over devices; None where there is one.
+
+    Args:
+      local: over those of this process alone, for work that each of several processes does by itself.
+    """
+    import jax
+
+    if not local or is_single_process():
+        return batch_sharding(make_mesh()) if jax.device_count() > 1 else None
+    devices, automatic = jax.local_devices(), (jax.sharding.AxisType.Auto,)
+    return (
+        batch_sharding(jax.make_mesh((len(devices),), ("data",), automatic, devices=devices)) if devices[1:] else None
+    )
+
+
+def split_count(sharding: Any) -> int:
+    """Returns into how many parts a sharding splits the first axis; 1 for None."""
+    if sharding is None:
+        return 1
+    names = sharding.spec[0] if isinstance(sharding.spec[0], tuple) else (sharding.spec[0],)
+    return math.prod(sharding.mesh.shape[name] for name in names)
+
+
+def constrain(batch: Any, sharding: Any) -> Any:
+    """Returns, inside `jax.jit`, the arrays of a batch split over devices; as they are where `sharding` is None.
+
+    The number of examples need not be a multiple of that of the devices: XLA fills up the last part and masks what it
+    has added, in sums and means too, so that the numbers are those of one device.
+    """
+    import jax
+
+    return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
+
+
+def holding(state: Any, batch_size: int, sharding: Any, items: str = "examples") -> str:
+    """Returns a line for the log: what each device of a data-parallel program holds."""
+    import jax
+
+    count = split_count(sharding)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 2**20
+    part = f" and {-(-batch_size // count)} of {batch_size} {items}" if batch_size > 1 else ""
+    return f"{count} devices: each holds the state, {size:,.1f} MiB{part}"
 
 
 def replicated(mesh: Any) -> Any:
@@ -234,20 +95,50 @@ def replicated(mesh: Any) -> Any:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
-def shard_batch(batch: Any, mesh: Any, axis: str = "data") -> Any:
-    """Returns the arrays of `batch` ([batch, ...], the whole batch on every process) split over a mesh axis.
+def on_every_device(tree: Any, sharding: Any) -> Any:
+    """Returns a tree of arrays of this process as whole copies on the devices of a sharding (None: on one device)."""
+    import jax
 
-    Raises:
-      ValueError: the batch does not divide by the size of the axis.
+    return jax.device_put(tree, None if sharding is None else replicated(sharding.mesh))
+
+
+def split_rows(batch: Any, sharding: Any) -> Any:
+    """Returns host arrays [rows, ...] on the devices of a sharding, a part of the rows on each, for work row by row.
+
+    Args:
+      batch: the same on every process. Rows that are missing to a multiple of the devices are copies of the last one:
+        cut what comes back to the length of the batch.
+      sharding: as of `data_sharding`; None: on one device, as it is.
     """
     import jax
     import numpy as np
 
-    size = mesh.shape[axis]
-    for leaf in jax.tree.leaves(batch):
-        if np.ndim(leaf) == 0 or leaf.shape[0] % size:
-            raise ValueError(f"a batch array of shape {list(np.shape(leaf))} does not split over {size} devices")
-    return jax.device_put(batch, batch_sharding(mesh, axis))
+    if sharding is None:
+        return jax.device_put(batch)
+    count = split_count(sharding)
+
+    def placed(array):
+        missing = -len(array) % count
+        array = np.asarray(array) if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+        return jax.device_put(array, sharding)
+
+    return jax.tree.map(placed, batch)
+
+
+def place_rows(batch: Any, sharding: Any) -> Any:
+    """Returns the rows that each process has read as the arrays of a whole batch, see `split_rows`.
+
+    Raises:
+      ValueError: of several processes: the batch does not split evenly over their devices.
+    """
+    import jax
+
+    if is_single_process():
+        return split_rows(batch, sharding)
+    rows, count = len(jax.tree.leaves(batch)[0]) * jax.process_count(), split_count(sharding)
+    if rows % count:
+        raise ValueError(f"a streamed batch of {rows} does not split over {count} devices; take a multiple of {count}")
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
 
 
 def replicate(tree: Any, mesh: Any) -> Any:
@@ -289,11 +180,11 @@ def place(array: Any, sharding: Any) -> Any:
 
 
 def to_local(tree: Any) -> Any:
-    """Returns a tree whose replicated arrays are this process's own copies; arrays that are split stay as they are."""
+    """Returns a tree whose replicated arrays are one device's own copies; arrays that are split stay as they are."""
     import jax
 
     def local(leaf):
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or not leaf.is_fully_replicated:
+        if not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1 or not leaf.is_fully_replicated:
             return leaf
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = jax.random.key_data(leaf).addressable_data(0)
@@ -308,10 +199,14 @@ def take_rows(arrays: Any, indices: Any, sharding: Any) -> Any:
 
     Args:
       arrays: a tree of NumPy arrays [examples, ...], memory-mapped ones too; the same on every process.
-      indices: int [batch], the same on every process.
+      indices: int [batch], the same on every process. Where they do not split evenly the last is repeated: cut the
+        batch to their number inside `jax.jit`.
       sharding: of the batch.
     """
     import jax
+    import numpy as np
+
+    indices = np.pad(indices, (0, -len(indices) % split_count(sharding)), mode="edge")
 
     def rows(array):
         shape = (len(indices), *array.shape[1:])

@@ -4,14 +4,17 @@ Orbax cannot hold arrays without elements: `mark_empty` puts their shape in thei
 """
 
 import logging
+import operator
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 EMPTY_MARK = ":empty:"
+ITEM = "default"  # the folder that Orbax's manager makes for the one thing that a checkpoint holds
+CONTENT = "content.json"  # beside it: names, types and shapes of a training state, and a CRC-32 of every file
 
 
 def save(path: pathlib.Path, tree: Mapping) -> None:
@@ -29,6 +32,55 @@ def load(path: pathlib.Path) -> Any:
     with _checkpointer(ocp) as checkpointer:
         metadata = checkpointer.metadata(path.resolve()).item_metadata
         kinds = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=_kind_of(leaf)), metadata.tree)
+        return checkpointer.restore(path.resolve(), restore_args=kinds)
+
+
+def open_manager(directory: pathlib.Path, keep: int, best: bool, sealed: Callable[[], None]) -> Any:
+    """Returns Orbax's manager of numbered checkpoints, which writes them in a thread.
+
+    Args:
+      directory: it is there.
+      keep: checkpoints that stay: the newest, or with `best` those of the highest scores.
+      best: see `keep`.
+      sealed: called in that thread, by one process, when a checkpoint is written but has not got its name yet.
+    """
+    ocp = _orbax()
+    scored = {"best_fn": operator.itemgetter("score"), "best_mode": "max"} if best else {}
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        step_format_fixed_length=8,
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+        async_options=ocp.AsyncOptions(post_finalization_callback=sealed),
+        **scored,
+    )
+    return ocp.CheckpointManager(directory, options=options, item_handlers=ocp.PyTreeCheckpointHandler())
+
+
+def start_saving(manager: Any, step: int, tree: Mapping, score: float | None = None) -> None:
+    """Hands a tree to a manager; its arrays may be donated once this returns."""
+    metrics = None if score is None else {"score": float(score)}
+    manager.save(step, args=_orbax().args.PyTreeSave(tree), metrics=metrics, force=True)
+
+
+def load_leaves(path: pathlib.Path, shardings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arrays of a stored flat dict by name.
+
+    Args:
+      path: folder of the dict.
+      shardings: of each name: how it lies on several devices, whatever those of the writer were, each process reading
+        its part; None for a NumPy array.
+    """
+    import jax
+
+    ocp = _orbax()
+    kinds = {
+        name: ocp.RestoreArgs(restore_type=np.ndarray) if sharding is None else ocp.ArrayRestoreArgs(sharding=sharding)
+        for name, sharding in shardings.items()
+    }
+    handler = ocp.PyTreeCheckpointHandler()
+    alone = jax.process_count() == 1 or not any(shardings.values())
+    with _checkpointer(ocp) if alone else ocp.Checkpointer(handler) as checkpointer:
         return checkpointer.restore(path.resolve(), restore_args=kinds)
 
 

@@ -53,7 +53,10 @@ def load_tree(path: str | os.PathLike) -> dict[str, Any]:
         return _load_orbax(path)
     loaders = {".safetensors": load_safetensors, ".npz": load_npz}
     if path.suffix not in loaders:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz or an Orbax directory")
+        raise ValueError(
+            f"{path}: unknown suffix {path.suffix!r}; expected .safetensors, .npz or an Orbax directory; load others "
+            "by the library that wrote them (flax.serialization.msgpack_restore), and save the arrays by numpy.savez"
+        )
     return loaders[path.suffix](path)
 
 
@@ -93,7 +96,8 @@ def _load_orbax(path: pathlib.Path) -> dict[str, Any]:
         raise
     except Exception as error:
         raise ValueError(f"{path} is a damaged Orbax checkpoint: {' '.join(str(error).split())[:300]}") from None
-    if isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}:
+    is_old_state = isinstance(tree, Mapping) and set(tree) == {"leaves", "checksum", "step"}
+    if is_old_state or (directory.parent / orbax_files.CONTENT).is_file():
         raise ValueError(f"{path} is a training state, not weights; give the run directory or its model.safetensors")
     texts: list[str] = []
     tree = _without_texts(tree, "", texts)

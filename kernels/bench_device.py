@@ -1,9 +1,10 @@
 """Kernels on an accelerator, in a time box: make bench-device SECONDS=480 OUT=folder, or python -m kernels.bench_device
 
 Measures what the device can do at most (a large copy, large matrix products), then each room of `bench_device_rows` in
-a process of its own, the most important first, then runs the kernels' tests on the device until the time is up. Results
-stand in OUT/device.json after every row; what the time did not suffice for is listed there. On a CPU all sizes are
-small: a rehearsal. Needs JAX and Numba, and pytest for the tests; no network.
+a process of its own, the most important first, then small verbs over all devices, then the kernels' tests on the
+device until the time is up. Results stand in OUT/device.json after every row; what the time did not suffice for is
+listed there. On a CPU all sizes are small: a rehearsal. Needs JAX and Numba; Flax, Optax, Orbax and scikit-learn for
+the verbs, pytest for the tests; no network.
 """
 
 import argparse
@@ -121,7 +122,9 @@ def summary_of(log: pathlib.Path) -> dict:
 def main() -> int:
     """Runs everything within the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="*", help="of bench_device_rows, and `tests`; all by default, in their order")
+    parser.add_argument(
+        "rooms", nargs="*", help="of bench_device_rows, `verbs`, `tests`; all by default, in their order"
+    )
     parser.add_argument("--seconds", type=float, default=480, help="for everything (default 480)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "bench_device", help="folder of results")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant (default 5)")
@@ -147,6 +150,21 @@ def run_tests(room: str, arguments, remaining_s: float, limits: pathlib.Path, re
     return status, seconds
 
 
+def run_verbs(room: str, arguments, remaining_s: float, limits: pathlib.Path, result: dict):
+    """Runs small verbs over all devices; returns status and seconds, those of each verb stand in the result."""
+    folder = arguments.output / "verbs"
+    status, seconds = run_child(
+        ["tests.projects.every_device", str(folder)], remaining_s, arguments.output / "verbs.log"
+    )
+    times, holders = folder / "seconds.json", folder / "devices.json"
+    result[room] = {
+        "status": status,
+        "seconds": json.loads(times.read_text()) if times.exists() else {},
+        "devices": json.loads(holders.read_text()) if holders.exists() else {},
+    }
+    return status, seconds
+
+
 def run_room(room: str, arguments, remaining_s: float, limits: pathlib.Path, result: dict):
     """Measures a room in a process of its own; returns status and seconds, its rows stand in the result."""
     target = limits if room == "ceilings" else limits.with_name(f"{room}.json")
@@ -169,7 +187,8 @@ def orchestrate(arguments, parser) -> int:
 
     from .bench_device_rows import ROOMS
 
-    names = [*ROOMS, "tests"]
+    others = {"verbs": run_verbs, "tests": run_tests}
+    names = [*ROOMS, *others]
     unknown = sorted(set(arguments.rooms) - set(names))
     if unknown:
         parser.error(f"no room {unknown[0]!r}; there are {', '.join(names)}")
@@ -183,10 +202,10 @@ def orchestrate(arguments, parser) -> int:
         limits = pathlib.Path(folder) / "ceilings.json"
         for room in ["ceilings", *(arguments.rooms or names)]:
             remaining_s = end - time.monotonic()
-            if remaining_s < 2 or (room not in ("ceilings", "tests") and not limits.exists()):
+            if remaining_s < 2 or (room not in ("ceilings", *others) and not limits.exists()):
                 result["unmeasured"].append(room)
                 continue
-            step = run_tests if room == "tests" else run_room
+            step = others.get(room, run_room)
             status, seconds = step(room, arguments, remaining_s, limits, result)
             print(f"{room}: {seconds:.0f} s" + ("" if status == 0 else f", status {status}"), flush=True)
             (arguments.output / "device.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -19,6 +19,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Compiling is most of the time of the quick tests, and a third of it optimises what runs once. The whole suite,
+    # with the slow ones, runs what users run.
+    if not _runs_slow(config):
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     from tests.kernels import shape_checks
 
     shape_checks.install()
@@ -34,13 +38,30 @@ def pytest_configure(config):
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 
+def _runs_slow(config) -> bool:
+    is_set = config.getoption("--run-slow") or os.environ.get("RUN_SLOW", "") not in ("", "0")
+    return is_set or "slow" in (config.getoption("-m") or "")
+
+
 def pytest_collection_modifyitems(config, items):
-    asked = config.getoption("--run-slow") or os.environ.get("RUN_SLOW", "") not in ("", "0")
-    if asked or "slow" in (config.getoption("-m") or ""):
+    if _runs_slow(config):
         return
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+
+
+@pytest.fixture
+def unchecked():
+    """What has the wrong type on purpose gets past the annotations, to the door behind them."""
+    try:
+        import jaxtyping
+    except ImportError:
+        yield
+        return
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session", autouse=True)

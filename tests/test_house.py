@@ -159,6 +159,14 @@ def test_no_file_is_two_files():
     assert lengths and not long, f"more than {LARGEST_FILE} lines is two files: {long}"
 
 
+def test_the_front_page_counts_the_systems():
+    words = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+    count = len([path for path in (ROOT / "projects").glob("*/README.md")])
+    first = next(line for line in (ROOT / "README.md").read_text().splitlines() if "published systems" in line)
+    assert first.startswith(f"{words[count].capitalize()} published systems")
+    assert f"{words[count]} run, {words[15 - count]} more are planned" in (ROOT / "WORKSPACE.md").read_text()
+
+
 def test_every_setting_says_what_it_costs():
     found = [
         str(path.relative_to(ROOT))

@@ -127,6 +127,13 @@ def test_a_classifier_of_scikit_learn_is_attacked():
     assert np.all(result.x_adv >= 0) and np.all(result.x_adv <= 1)
 
 
+def test_a_stream_gives_the_numbers_of_arrays():
+    names: dict = {}
+    for block in blocks_of("common/datasets/README.md"):
+        names |= run_block(block, "common/datasets/README.md", **names)
+    assert np.abs(np.asarray(names["weights"]) - [1, -2, 3, 0.5]).max() < 0.05
+
+
 def test_every_python_block_is_run_somewhere():
     server = (ROOT / "tests" / "peers" / "networks_server.py").read_text()
     run_here = {
@@ -134,6 +141,7 @@ def test_every_python_block_is_run_somewhere():
         "projects/attribution/README.md",
         "projects/van/README.md",
         "projects/levy_attack/README.md",
+        "common/datasets/README.md",
     }
     assert {page for page, blocks in BLOCKS.items() if blocks} == run_here
     for page, blocks in BLOCKS.items():

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from common import mesh
+
 
 class Evaluation(NamedTuple):
     """Attributes: accuracy, the share of correct images in [0, 1]; correct, bool `[images]`."""
@@ -54,9 +56,12 @@ def evaluate(
     labels = np.asarray(labels)
     if len(images) == 0 or labels.shape != (len(images),):
         raise ValueError(f"evaluate needs images and one label each; found {len(images)} and shape {labels.shape}.")
-    tree = jax.device_put(dict(tree))
+    sharding = mesh.data_sharding(local=True)
+    tree = mesh.on_every_device(dict(tree), sharding)
     batches = _batches(images, labels, batch_size)
-    verdicts = [_correct(apply, preprocess, top, tree, batch, truth) for batch, truth in batches]
+    verdicts = [
+        _correct(apply, preprocess, top, tree, *mesh.split_rows(batch, sharding))[: len(batch[0])] for batch in batches
+    ]
     correct = np.concatenate([np.asarray(verdict) for verdict in verdicts])[: len(images)]
     return Evaluation(float(correct.mean()), correct)
 
@@ -73,8 +78,8 @@ def evaluate_many(
 ) -> np.ndarray:
     """Classifies `images` with several trees of weights at once: bool `[trees, images]`, which are correct.
 
-    The trees become one more axis of all arrays (`jax.vmap`), split over the devices where their number is a multiple
-    of it. Args and errors as in `evaluate`, for trees of equal shapes.
+    The trees become one more axis of all arrays (`jax.vmap`), split over the devices; where there are fewer trees than
+    devices, the images are. Args and errors as in `evaluate`, for trees of equal shapes.
     """
     labels = np.asarray(labels)
     if not trees or len(images) == 0 or labels.shape != (len(images),):
@@ -83,13 +88,15 @@ def evaluate_many(
             f"labels of shape {labels.shape}."
         )
     stack = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *map(dict, trees))
-    if len(jax.devices()) > 1 and len(trees) % len(jax.devices()) == 0:
-        mesh = jax.make_mesh((len(jax.devices()),), ("trees",), axis_types=(jax.sharding.AxisType.Auto,))
-        stack = jax.device_put(stack, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("trees")))
-    else:
-        stack = jax.device_put(stack)
+    sharding = mesh.data_sharding(local=True)
+    splits_trees = len(trees) >= mesh.split_count(sharding)
+    over_trees, over_images = (mesh.split_rows, mesh.on_every_device)[:: 1 if splits_trees else -1]
+    stack = over_trees(stack, sharding)
     batches = _batches(images, labels, batch_size)
-    verdicts = [_correct_many(apply, preprocess, top, stack, batch, truth) for batch, truth in batches]
+    verdicts = [
+        _correct_many(apply, preprocess, top, stack, *over_images(batch, sharding))[: len(trees), : len(batch[0])]
+        for batch in batches
+    ]
     return np.concatenate([np.asarray(verdict) for verdict in verdicts], axis=1)[:, : len(images)]
 
 

@@ -13,6 +13,7 @@ import string
 from common.runs import provenance
 
 TEMPLATE = pathlib.Path(__file__).parent / "template"
+RESERVED = ("results", "template", "kernels", "common", "projects", "launch", "tests")
 SUFFIX = ".txt"  # so that no tool takes a template for a program
 
 
@@ -33,7 +34,7 @@ def write(name: str, paper: str, root: pathlib.Path = provenance.ROOT) -> list[p
     Raises:
       ValueError: the name is no module's, or there is a system of that name; nothing is written.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in ("results", "template"):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in RESERVED:
         raise ValueError(f"NAME={name!r}: expected a module's name, such as sparse_training")
     words = {"name": name, "title": name.replace("_", " ").capitalize(), "paper": paper}
     contents = {

@@ -41,7 +41,7 @@ def results_table(pages: Mapping[str, Page]) -> str:
             sources |= {f"{name}/{stem}": content for stem, content in results.items()}
     if not rows:
         return NOTHING
-    measured = origin.measured_on(sources, commits=False)
+    measured = origin.measured_on(sources, show_commits=False)
     return f"{markdown.table(COLUMNS, rows)}\n\n{measured} Commits stand on the page of each system."
 
 

@@ -69,16 +69,18 @@ def is_changed(record: Mapping) -> bool | None:
     return record.get("provenance", record).get("dirty")
 
 
-def measured_on(results: Results, *, commits: bool = True) -> str:
+def measured_on(results: Results, *, show_commits: bool = True) -> str:
     """Returns "Measured on DEVICE, DAY, commit 0123456789." of published results, each device and day once."""
     sources: dict[str, dict[str, None]] = {}
     for result in results.values():
         stamp = result["provenance"]
-        sources.setdefault(f"{stamp['device']}, {stamp['date'][:10]}", {})[str(stamp.get("commit"))[:DIGITS]] = None
+        commits = stamp.get("piece_commits") or [str(stamp.get("commit"))]
+        source = sources.setdefault(f"{stamp['device']}, {stamp['date'][:10]}", {})
+        source.update({commit[:DIGITS]: None for commit in commits})
     texts = []
     for device, names in sources.items():
         noun = "commit" if len(names) == 1 else "commits"
-        texts.append(f"{device}, {noun} {', '.join(names)}" if commits else device)
+        texts.append(f"{device}, {noun} {', '.join(names)}" if show_commits else device)
     return f"Measured on {'; '.join(texts)}."
 
 
@@ -94,6 +96,13 @@ def changed_note(records: Results) -> str:
     if unrecorded:
         sentences.append(f"Whether the tree was changed is not recorded: {', '.join(unrecorded)}.")
     return " ".join(sentences)
+
+
+def missing_note(results: Results) -> str:
+    """Returns which pieces of published results had not finished, "" for none."""
+    missing = {name: result["provenance"].get("missing") for name, result in results.items()}
+    texts = [f"of `{name}` {', '.join(f'`{key}`' for key in keys)}" for name, keys in missing.items() if keys]
+    return f"Not measured, and not in the numbers: {'; '.join(texts)}." if texts else ""
 
 
 def changed_mark(results: Results) -> str:

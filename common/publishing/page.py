@@ -35,7 +35,7 @@ class Section:
         results = select(results, self.sources)
         if not results:
             return NOTHING
-        content, note = self.content(results), origin.changed_note(results)
+        content, note = self.content(results), f"{origin.changed_note(results)} {origin.missing_note(results)}".strip()
         if isinstance(content, tuple):
             return markdown.text_of([content, f"{origin.measured_on(results)} {note}".strip()])
         return markdown.text_of([note, markdown.text_of(content)])  # first: the end may be pages away
@@ -125,7 +125,8 @@ class Page:
         stamp = result.get("provenance") or self.stamp()
         if stamp.get("dirty") is not False:
             raise origin.ChangedTreeError(
-                f"{name} was measured from a tree that its commit does not hold: commit, measure it again, then publish"
+                f"{name} was measured from a tree that its commit does not hold{_pieces_text(stamp)}: commit, "
+                "measure it again, then publish"
             )
         by_suffix = {"": pictures} if isinstance(pictures, pathlib.Path) else dict(pictures or {})
         by_name = {f"{name}{suffix}{path.suffix}": path for suffix, path in by_suffix.items()}
@@ -170,6 +171,11 @@ class Page:
                 for line in result.get("front_page", ())
             ]
         return [(row, select(results, *row.sources)) for row in rows]
+
+
+def _pieces_text(stamp: Mapping) -> str:
+    changed = [text for text in stamp.get("piece_commits", ()) if text.endswith("changed")]
+    return f" (pieces at {'; '.join(changed)}: remove their run directories)" if changed else ""
 
 
 def select(results: Results, *patterns: str) -> dict[str, Mapping]:

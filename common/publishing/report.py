@@ -37,6 +37,8 @@ def write(run_directories: Sequence[str | os.PathLike], output: str | os.PathLik
       FileNotFoundError: one is no run directory.
     """
     paths = [pathlib.Path(path) for path in run_directories]
+    # `runs/VERB/*` has the folders of sweeps too, which are no runs.
+    paths = [path for path in paths if not path.name.startswith("sweep_") or (path / "meta.json").is_file()] or paths
     for path in paths:
         if not (path / "meta.json").is_file():
             raise FileNotFoundError(f"{path} is not a run directory: it has no meta.json")

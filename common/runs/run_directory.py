@@ -139,7 +139,7 @@ class Run:
         self.metrics.flush()
         if self.is_main:
             files.write_json(self.path / "result.json", cleaned)
-            self._end("finished")
+            self._end("finished", result=files.fingerprint(self.path / "result.json"))
         return cleaned
 
     def stop(self, status: str) -> None:
@@ -148,10 +148,11 @@ class Run:
             with contextlib.suppress(OSError):  # on a full disk the first cause is to be told, not this one
                 self._end(status)
 
-    def _end(self, status: str) -> None:
+    def _end(self, status: str, **entries: Any) -> None:
         meta = self.meta()
         seconds = provenance.seconds_since(meta["starts"][-1]["started"]) if meta.get("starts") else 0.0
-        self.note(status=status, ended=provenance.now(), seconds=round(meta.get("seconds", 0.0) + seconds, 3))
+        seconds = round(meta.get("seconds", 0.0) + seconds, 3)
+        self.note(status=status, ended=provenance.now(), seconds=seconds, **entries)
 
     def close(self) -> None:
         """Closes the metrics and lets go of the lock."""
@@ -223,7 +224,7 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
     if meta and not overwrite and meta.get("status") != DISCARDED:
         check_same(path, config)
         if (path / "result.json").exists():
-            changed = changed_files(meta)
+            changed = changed_files(meta, path)
             if not changed:
                 result = files.read_json(path / "result.json")
                 if result is not None:
@@ -307,8 +308,12 @@ def check_same(path: pathlib.Path, config: Any) -> None:
         )
 
 
-def changed_files(meta: Mapping) -> list[str]:
+def changed_files(meta: Mapping, path: pathlib.Path) -> list[str]:
     """Says which recorded files are no longer what they were when the run ended; a lost input alone changes nothing.
+
+    Args:
+      meta: of the run.
+      path: its directory, whose `result.json` is such a file too.
 
     Raises:
       RunError: the run would have to be repeated, and cannot be.
@@ -316,12 +321,13 @@ def changed_files(meta: Mapping) -> list[str]:
     inputs, outputs = meta.get("inputs", {}), meta.get("outputs", {})
     lost = [path for path in inputs if not os.path.exists(path)]
     changed = []
-    for path, expected in {**inputs, **outputs}.items():
-        if os.path.exists(path):
-            if files.fingerprint(path) != expected:
-                changed.append(f"{path} has changed")
-        elif path in outputs:
-            changed.append(f"{path} is missing")
+    result = {str(path / "result.json"): meta["result"]} if "result" in meta else {}  # older runs did not note it
+    for name, expected in {**inputs, **outputs, **result}.items():
+        if os.path.exists(name):
+            if files.fingerprint(name) != expected:
+                changed.append(f"{name} has changed")
+        elif name in outputs:
+            changed.append(f"{name} is missing")
     if changed and lost:
         raise RunError(f"{'; '.join(changed)} since this run finished, and it cannot run again without {lost[0]}")
     return changed

@@ -9,6 +9,7 @@ import bz2
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -40,7 +41,9 @@ class Sizes:
     def report(self) -> tuple[list[str], list[list], str, str]:
         """Returns (columns, rows, title, note) for `run.table`."""
         columns = ["coder", "bytes", "% of float32", "bits a value", "against ours"]
-        ours, float32, rows = self.bytes[FILE], self.bytes[FLOAT32], []
+        ours, float32 = self.bytes[FILE], self.bytes[FLOAT32]
+        assert ours is not None and float32 is not None  # their size needs no environment
+        rows: list[list] = []
         for name, size in self.bytes.items():
             if size is None:
                 is_there = name == RANGE and "constriction" in self.versions
@@ -89,7 +92,7 @@ def sequences(tree: Mapping) -> tuple[list[np.ndarray], int]:
     """Returns the integer tensors of a decoded tree, small ones end to end, and the bytes of the lossless rest."""
     large, small, lossless = [], [], 0
     for leaf in _leaves(tree):
-        values = leaf.q if isinstance(leaf, Quantized) else leaf
+        values = np.asarray(leaf.q if isinstance(leaf, Quantized) else leaf)
         if not isinstance(leaf, Quantized) and (values.any() or values.dtype.kind in "iub"):
             lossless += values.nbytes
         elif values.size >= SHARED_SIZE and values.ndim > 1:
@@ -164,7 +167,11 @@ def _range_bytes(peer: peers.Peer, q: np.ndarray) -> int:
 def _nncodec_bytes(peer: peers.Peer, q: np.ndarray) -> int:
     def size(values: np.ndarray) -> int:
         matrix = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(1, -1)
-        options = {"tensor": peer.put("tensor", matrix), "stream": peer.folder / "stream", "presets": True}
+        options: dict[str, Any] = {
+            "tensor": peer.put("tensor", matrix),
+            "stream": peer.folder / "stream",
+            "presets": True,
+        }
         lengths = [peer.ask("encode", **options)["length"]]
         if len(matrix) > 1 and matrix.shape[1] > 1 and not matrix.any(axis=1).all():
             lengths.append(peer.ask("encode", profile=1, row_skip=True, **options)["length"])

@@ -111,6 +111,25 @@ class Gathered:
     def __contains__(self, piece: Piece) -> bool:
         return piece in self.finished
 
+    def provenance(self, stamp: Mapping, *pieces: Piece) -> dict:
+        """Returns what a published result says of where it comes from: that of the study, and the commits of pieces.
+
+        A piece whose tree was changed makes the whole result one of a changed tree.
+
+        Args:
+          stamp: of the study, `page.stamp()`.
+          pieces: that the result stands on; none: all of them.
+        """
+        finished = [self.finished[piece] for piece in pieces or self.finished if piece in self.finished]
+        missing = [piece for piece in pieces or self.missing if piece in self.missing]
+        commits = sorted({text for piece in finished for text in piece.commits})
+        return {
+            **stamp,
+            "dirty": bool(stamp.get("dirty") is not False or any(piece.is_dirty for piece in finished)),
+            "piece_commits": commits,
+            **({"missing": [piece.key for piece in missing]} if missing else {}),
+        }
+
     def summary(self) -> dict:
         """What a result says of its pieces: how many, at which commits, and what is missing and why."""
         commits = sorted({text for piece in self.finished.values() for text in piece.commits})
@@ -158,8 +177,21 @@ def gather(pieces: Sequence[Piece], run: Run, settings: Any) -> Gathered:
         if not matching:
             raise ValueError(f"--pieces={settings.pieces}: expected {RUN}, {TAKE}, {LIST}, or a piece of this study")
         return dataclasses.replace(complete(matching, run), is_partial=True)
+    if other := _of_another_commit(gathered):
+        run.log(other)
     run.inputs(*(piece.path / "result.json" for piece in gathered.finished))
     return gathered
+
+
+def _of_another_commit(gathered: Gathered) -> str:
+    """Returns a line on the pieces that other code has made, "" where there are none."""
+    commit = str(provenance.start_record()["commit"])[:10]
+    others = [piece for piece in gathered.finished.values() if set(piece.commits) != {commit}]
+    if not others:
+        return ""
+    texts = ", ".join(sorted({text for piece in others for text in piece.commits}))
+    count = f"{len(others)} of {len(gathered.finished)} pieces"
+    return f"{count} were made at {texts}, and not at {commit}: remove what is to run again"
 
 
 def take(pieces: Iterable[Piece]) -> Gathered:
@@ -178,7 +210,7 @@ def why_missing(piece: Piece) -> tuple[str | None, bool]:
         return f"{piece.path} holds a run of {meta.get('verb')}, not of {piece.verb}", True
     try:
         run_directory.check_same(piece.path, piece.settings)
-        changes = run_directory.changed_files(meta) if (piece.path / "result.json").exists() else []
+        changes = run_directory.changed_files(meta, piece.path) if (piece.path / "result.json").exists() else []
     except RunError as error:
         return str(error).partition("; ")[0], True
     if changes:
@@ -199,7 +231,7 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
         runs a piece.
       Preempted: a piece was asked to end.
     """
-    from common import mesh  # JAX, which taking does without
+    from common import processes  # JAX, which taking does without
 
     everything = ordered(pieces)
     reasons = {piece: why_missing(piece) for piece in everything}
@@ -213,7 +245,7 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
     count = sum(reason is None for reason, _ in reasons.values())
     with run.progress(len(everything), "pieces", count) as progress:
         for number, piece in enumerate(everything, 1):
-            if mesh.broadcast_flag(why_missing(piece)[0] is not None):  # asked now: what it needs may have changed
+            if processes.broadcast_flag(why_missing(piece)[0] is not None):  # asked now: what it needs may have changed
                 run.log(f"piece {number} of {len(everything)}: {piece.key}")
                 _run_piece(piece, run)
                 progress.update()
@@ -221,13 +253,19 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
 
 
 def _run_piece(piece: Piece, run: Run) -> None:
-    from common import mesh
+    from common import processes
 
     main, module = _main_of(piece), run_directory.module_name(piece.verb)
     argv = ["python", "-m", module, f"--flagfile={piece.path / 'flags.txt'}", f"--run_dir={piece.path}"]
-    opened = mesh.open_on_every_process(
-        lambda: run_directory.open_run(piece.path, piece.settings, verb=piece.verb, argv=argv), piece.path
-    )
+    try:
+        opened = processes.open_on_every_process(
+            lambda: run_directory.open_run(piece.path, piece.settings, verb=piece.verb, argv=argv), piece.path
+        )
+    except run_directory.RunTakenError as error:
+        text = str(error).partition("; ")[0]
+        raise run_directory.RunTakenError(
+            f"piece {piece.key}: {text}; the same command goes on once it has ended"
+        ) from None
     try:
         for line in opened.news:
             run.log(line)
@@ -235,7 +273,7 @@ def _run_piece(piece: Piece, run: Run) -> None:
             opened.note(device=provenance.device())
             opened.inputs(*(other.path for other in piece.needs))
             opened.finish(main(piece.settings, opened))
-        mesh.wait_for_all(piece.key)  # the next piece may read what process 0 has just written
+        processes.wait_for_all(piece.key)  # the next piece may read what process 0 has just written
     except (Preempted, KeyboardInterrupt):
         opened.stop("interrupted")
         raise

@@ -47,13 +47,13 @@ def accumulate(
         run.note(resumed_after=[*run.meta().get("resumed_after", []), count(state)])
     first = done = count(state)
     start = saved_at = time.monotonic()
-    with Termination(True) as termination, run.progress(total, description, first) as progress:
+    with checkpointer, Termination(True) as termination, run.progress(total, description, first) as progress:
         for state in chunks(state):  # noqa: B020  (the loop goes on from the state before it)
             progress.update(count(state) - done)
             done = count(state)
             stops = termination.after(done)
             if done == total or stops or time.monotonic() - saved_at >= checkpoint_seconds:
-                checkpointer.save(done, state)
+                checkpointer.save(done, state, wait=False)
                 saved_at = time.monotonic()
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after {done:,} of {total:,} {description}")

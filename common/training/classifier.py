@@ -9,13 +9,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optax
 
 from common import models, weight_files
+from common.datasets import records
 from common.models import zoo
 from common.runs.run_directory import Run
-from common.training import augmentation, optimizers, step, supervised
+from common.training import augmentation, optimizers, step, streams, supervised
+from common.training.checkpoint import Checkpointer
 from common.training.config import ClassifierConfig, SupervisedConfig
+from common.training.streams import Stream
 
 
 def train(settings: ClassifierConfig, run: Run, **options: Any) -> dict:
@@ -27,7 +31,8 @@ def train(settings: ClassifierConfig, run: Run, **options: Any) -> dict:
       options: of `models.create`.
     """
     network = zoo.untrained(settings, **options)
-    epoch_steps = len(network.train.images) // settings.batch_size
+    data = training_data(settings, run, network)
+    epoch_steps = data.epoch_steps if isinstance(data, Stream) else len(network.train.images) // settings.batch_size
     steps = settings.epochs * epoch_steps
     optimizer = make_optimizer(settings, steps)
     merge, state = step.initial_state(network.module, optimizer, settings.seed)
@@ -43,13 +48,54 @@ def train(settings: ClassifierConfig, run: Run, **options: Any) -> dict:
         network,
         advance,
         state,
+        data=data,
         evaluate=lambda state: {"validation_accuracy": network.accuracy(weights(state), network.validation)},
         log_every=min(100, max(epoch_steps, 1)),
     )
     params = weights(state)
     if run.is_main:
         weight_files.save_tree(run.path / "model.safetensors", params)
-    return {"model": settings.model} | describe(network, params) | {"steps": steps}
+    best = save_best(run, state, weights) if settings.keep_best else {}
+    return {"model": settings.model} | describe(network, params) | {"steps": steps} | best
+
+
+def save_best(run: Run, state: step.State, weights: Callable[[step.State], dict]) -> dict:
+    """Writes `best.safetensors`, the weights of the state that did best, and returns its step and accuracy.
+
+    Args:
+      run: whose folder `best` has the states.
+      state: any of the training, which gives shapes.
+      weights: of a state.
+    """
+    with Checkpointer(run.path / supervised.BEST, best=True) as checkpointer:
+        restored = checkpointer.restore_latest(state)
+        scores = checkpointer.scores()
+    if restored is None:
+        return {"best": None}
+    if run.is_main:
+        weight_files.save_tree(run.path / "best.safetensors", weights(restored[1]))
+    return {"best": {"step": restored[0], "validation_accuracy": scores[restored[0]]}}
+
+
+def training_data(settings: ClassifierConfig, run: Run, network: zoo.Network) -> Any:
+    """Returns the training images and labels of a network, or of the folder that the flags name, as a stream.
+
+    Raises:
+      ValueError: the folder's examples do not fit the network.
+    """
+    if settings.records is None:
+        return {"images": network.train.images, "labels": network.train.labels}
+    source = records.Records(settings.records)
+    run.inputs(source.folder / records.SCHEMA)
+    expected = {"images": (np.dtype(np.uint8), network.train.images.shape[1:])}
+    fields = {name: source.fields.get(name) for name in expected}
+    label = source.fields.get("labels")
+    if fields != expected or label is None or label[0].kind not in "iu" or label[1] != ():
+        raise ValueError(
+            f"--records: {source}; expected images uint8 {list(network.train.images.shape[1:])} and labels, one integer"
+        )
+    run.log(f"training images: {source}")
+    return streams.shuffled(source, settings.batch_size, settings.seed)
 
 
 def make_optimizer(settings: ClassifierConfig, steps: int) -> optax.GradientTransformation:
@@ -71,10 +117,11 @@ def fit(
     advance: Callable[[step.State, Any], tuple[step.State, Mapping[str, Any]]],
     state: step.State,
     *,
+    data: Any = None,
     evaluate: Callable[[step.State], Mapping[str, Any]] | None = None,
     **plan: Any,
 ) -> step.State:
-    """Returns the state after the epochs of a config on a network's training images; says what the user must be told.
+    """Returns the state after the epochs of a config on training images; says what the user must be told.
 
     Args:
       settings: epochs, batch size, seed, steps between checkpoints.
@@ -82,6 +129,7 @@ def fit(
       network: whose training images are passed over.
       advance: the step, see `step.make_step`.
       state: to begin with.
+      data: what to train on, as `supervised.train` takes it; None: the network's training images.
       evaluate: state to scalars that get a row, after every epoch.
       plan: of `supervised.Plan`, instead of what the settings say.
     """
@@ -92,13 +140,14 @@ def fit(
         run,
         advance,
         state,
-        {"images": network.train.images, "labels": network.train.labels},
+        {"images": network.train.images, "labels": network.train.labels} if data is None else data,
         dataclasses.replace(
             supervised.Plan(
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
                 checkpoint_steps=settings.checkpoint_steps,
+                keep_best=settings.keep_best if evaluate else 0,
                 description=settings.model,
             ),
             **plan,

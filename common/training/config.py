@@ -26,6 +26,12 @@ class SupervisedConfig(zoo.NetworkConfig):
     shift: int = config.field(0, "training images move by up to so many pixels each way", minimum=0)
     flip: bool = config.field(False, "half of the training images are mirrored left to right")
     checkpoint_steps: int = config.field(500, "steps between two checkpoints", minimum=1, identity=False)
+    keep_best: int = config.field(
+        0,
+        "states of the highest validation accuracy to keep in best/; gives best.safetensors",
+        minimum=0,
+        identity=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,4 +46,7 @@ class ClassifierConfig(SupervisedConfig):
         0.0, "share of the steps after which it falls linearly to 0, not before it has risen", minimum=0.0, maximum=1.0
     )
     weight_decay: float = config.field(0.0, "on kernels", minimum=0.0)
+    records: str | None = config.field(
+        None, "folder of array-record files with other training images, see common/datasets/README.md"
+    )
     label_smoothing: float = config.field(0.0, "share of a target spread over all classes", minimum=0.0, maximum=1.0)

@@ -6,6 +6,7 @@ numbers as one, up to rounding. A project with other needs writes its own loop.
 """
 
 import dataclasses
+import functools
 import math
 import signal
 import threading
@@ -15,17 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from common import mesh
+from common import mesh, processes
 from common.runs.run_directory import Preempted, Run
 from common.training.checkpoint import Checkpointer
+from common.training.streams import Stream, permutation
 
 State = Any
 Batch = Any
-
-
-def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """Returns the order in which an epoch visits the examples: int32 [size], a function of its arguments alone."""
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(size).astype(np.int32)
+BEST = "best"  # folder of a run with the states that did best
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Plan:
         written); the end of the training writes one too.
       checkpoint_steps: also after every so many steps.
       description: the word beside the progress.
+      keep_best: states after an evaluation that stay in the folder `BEST` of the run, those of the highest `best`.
+      best: the scalar of an evaluation that counts.
     """
 
     epochs: int
@@ -51,6 +51,8 @@ class Plan:
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
     description: str = "train"
+    keep_best: int = 0
+    best: str = "validation_accuracy"
 
 
 def train(
@@ -78,43 +80,49 @@ def train(
         state, or are folded from a counter in it.
       state: the state to begin with, a pytree of arrays and keys.
       arrays: a pytree of arrays [examples, ...]; a batch has the same structure with [batch_size, ...]. For one process
-        they fit on its device; several leave them on the host (memory-mapped, if they are large).
+        they fit on each of its devices; several leave them on the host (memory-mapped, if they are large). Or a
+        `streams.Stream` of batches, for data that fits nowhere.
       plan: epochs, sizes, and what is written when.
       evaluate: `state -> scalars`, called after every `evaluate_every` epochs and the last, in every process; its
         scalars get a row.
-      batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: one device, or for several
-        processes all of theirs. The state as it comes, or copied to all devices of several processes.
+      batch_sharding: how a batch is split over devices, see `mesh.batch_sharding`; None: over all of them. Each holds
+        a copy of the state. A batch need not be a multiple of the devices, see `mesh.constrain`.
 
     Raises:
       Preempted: SIGTERM arrived, in this process or another of the run; the checkpoint is written.
-      ValueError: arrays of different lengths, fewer examples than a batch, or a batch that does not split evenly.
+      OSError: a checkpoint could not be written.
+      ValueError: arrays of different lengths, or fewer examples than a batch; a stream that ends early, or whose
+        batches are of another size.
     """
     import jax
 
-    size = _length(arrays, plan.batch_size)
-    epoch_steps = size // plan.batch_size
+    is_stream = isinstance(arrays, Stream)
+    epoch_steps = arrays.epoch_steps if is_stream else _length(arrays, plan.batch_size) // plan.batch_size
     total = plan.epochs * epoch_steps
-    if not (alone := mesh.is_single_process()) and batch_sharding is None:
-        batch_sharding = mesh.batch_sharding(mesh.make_mesh())
-    if batch_sharding is not None:
-        mesh.check_split(plan.batch_size, batch_sharding)
+    alone = processes.is_single_process()
+    batch_sharding = batch_sharding or mesh.data_sharding()
     advance, totals = _make_advance(step, state, arrays, plan.batch_size, batch_sharding)
+    next_batch = _following(arrays) if is_stream else _indices_of(arrays, plan)
     checkpointer = Checkpointer(run.checkpoints, run.metrics)
+    best = Checkpointer(run.path / BEST, keep=plan.keep_best, best=True)
     state, row_steps, first = _strong(state), 0, 0
-    if not alone:
+    if batch_sharding is not None:
         state, totals = mesh.replicate((state, totals), batch_sharding.mesh)
+        if plan.batch_size > 1:  # else a step makes its own samples, and says so itself
+            run.log(mesh.holding(state, plan.batch_size, batch_sharding))
     if restored := checkpointer.restore_latest((state, totals, row_steps)):
         first, (state, totals, row_steps) = restored
+        if is_stream:
+            arrays.iterator.set_state(checkpointer.notes["iterator"])
         run.log(f"resumed after step {first} of {total}")
 
     saved, saved_at = first, time.monotonic()
-    order, order_epoch = np.zeros(0, np.int32), -1  # of no epoch yet
-    with Termination(alone) as termination, run.progress(total, plan.description, first) as progress:
+    with (
+        checkpointer, best, Termination(alone) as termination, run.progress(total, plan.description, first) as progress
+    ):  # fmt: skip
         for done in range(first + 1, total + 1):
             epoch, position = divmod(done - 1, epoch_steps)
-            if epoch != order_epoch:
-                order, order_epoch = permutation(plan.seed, epoch, size), epoch
-            state, totals = advance(state, totals, order[position * plan.batch_size : (position + 1) * plan.batch_size])
+            state, totals = advance(state, totals, next_batch(done))
             row_steps += 1
             progress.update(1)
 
@@ -128,21 +136,31 @@ def train(
                 is_evaluated = ends_epoch and ((epoch + 1) % plan.evaluate_every == 0 or done == total)
                 if evaluate is not None and is_evaluated:
                     means |= {name: np.asarray(value) for name, value in evaluate(mesh.to_local(state)).items()}
+                    if plan.keep_best:
+                        best.save(done, state, wait=False, score=_score(means, plan.best))
                 run.metrics.write(done, **means)
                 progress.update(0, **means)
 
             # After the row of this step, so that a resumed run neither repeats nor misses it.
             is_time = time.monotonic() - saved_at >= plan.checkpoint_seconds
             if not alone:  # clocks differ: process 0 decides, where all of them wait for the device anyway
-                is_time = has_row and mesh.broadcast_flag(is_time)
+                is_time = has_row and processes.broadcast_flag(is_time)
             is_step = plan.checkpoint_steps is not None and done % plan.checkpoint_steps == 0
             stops = termination.after(done)
             if done > saved and (is_time or is_step or done == total or stops):
-                checkpointer.save(done, (state, totals, row_steps))
+                notes = {"iterator": arrays.iterator.get_state()} if is_stream else {}
+                checkpointer.save(done, (state, totals, row_steps), wait=False, notes=notes)
                 saved, saved_at = done, time.monotonic()
             if stops and done < total:
                 raise Preempted(f"SIGTERM: checkpoint written after step {done} of {total}")
     return mesh.to_local(state)
+
+
+def _score(scalars: Mapping[str, Any], name: str) -> float:
+    """Returns the scalar by which states are compared; the smallest of all numbers where it is NaN."""
+    if name not in scalars:
+        raise ValueError(f"keep_best: the evaluation gives {', '.join(scalars)}, and no {name!r} to compare states by")
+    return -math.inf if math.isnan(float(scalars[name])) else float(scalars[name])
 
 
 def _length(arrays: Batch, batch_size: int) -> int:
@@ -156,6 +174,54 @@ def _length(arrays: Batch, batch_size: int) -> int:
     if not 1 <= batch_size <= size:
         raise ValueError(f"batch_size {batch_size}: expected 1 to {size}, the number of examples")
     return size
+
+
+def _indices_of(arrays: Batch, plan: Plan) -> Callable[[int], np.ndarray]:
+    """Returns step, from 1 -> indices of its batch."""
+    import jax
+
+    size, batch_size = len(jax.tree.leaves(arrays)[0]), plan.batch_size
+    order = functools.lru_cache(maxsize=1)(lambda epoch: permutation(plan.seed, epoch, size))
+
+    def indices(step: int) -> np.ndarray:
+        epoch, position = divmod(step - 1, size // batch_size)
+        return order(epoch)[position * batch_size : (position + 1) * batch_size]
+
+    return indices
+
+
+def _following(stream: Stream) -> Callable[[int], Batch]:
+    """Returns step -> the next batch of a stream."""
+
+    def following(step: int) -> Batch:
+        try:
+            return next(stream.iterator)
+        except StopIteration:
+            raise ValueError(
+                f"the stream of batches ends before step {step}: let it repeat, or train fewer --epochs"
+            ) from None
+
+    return following
+
+
+def _first_shapes(stream: Stream, batch_size: int) -> Batch:
+    """Returns the shapes of a whole batch, from a look at the next one.
+
+    Raises:
+      ValueError: this process's part of it is not as large as it should be.
+    """
+    import jax
+
+    state, count = stream.iterator.get_state(), jax.process_count()
+    batch = next(stream.iterator)
+    stream.iterator.set_state(state)
+    for leaf in jax.tree.leaves(batch):
+        if np.ndim(leaf) == 0 or len(leaf) * count != batch_size:
+            raise ValueError(
+                f"the stream gives arrays of shape {list(np.shape(leaf))} in {count} processes: expected batch_size "
+                f"{batch_size} rows over all of them"
+            )
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), batch)
 
 
 def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Callable, dict[str, Any]]:
@@ -176,11 +242,16 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
 
     def gather(state, totals, arrays, indices):
         batch = jax.tree.map(lambda array: _rows(array, indices), arrays)
-        if batch_sharding is not None:
-            batch = jax.lax.with_sharding_constraint(batch, batch_sharding)
-        return advance(state, totals, batch)
+        return advance(state, totals, mesh.constrain(batch, batch_sharding))
 
-    batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
+    def cut(state, totals, batch):
+        batch = jax.tree.map(lambda array: array[:batch_size], batch)
+        return advance(state, totals, mesh.constrain(batch, batch_sharding))
+
+    if isinstance(arrays, Stream):
+        batch = _first_shapes(arrays, batch_size)
+    else:
+        batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), arrays)
     before = jax.eval_shape(_strong, state)
     after, metrics = jax.eval_shape(step, before, batch)
     if jax.tree.structure(before) != jax.tree.structure(after):  # type: ignore[operator]  # JAX declares no such type
@@ -193,10 +264,13 @@ def _make_advance(step, state, arrays, batch_size, batch_sharding) -> tuple[Call
         if value.shape != ():
             raise ValueError(f"metric {name!r} has shape {list(value.shape)}: a step returns scalars")
     totals = {name: jnp.zeros((), real) for name in metrics}
-    if mesh.is_single_process():
-        compiled, on_device = jax.jit(gather, donate_argnums=(0, 1)), jax.device_put(arrays)
+    if isinstance(arrays, Stream):
+        compiled = jax.jit(cut, donate_argnums=(0, 1))
+        return lambda state, totals, batch: compiled(state, totals, mesh.place_rows(batch, batch_sharding)), totals
+    if processes.is_single_process():
+        compiled, on_device = jax.jit(gather, donate_argnums=(0, 1)), mesh.on_every_device(arrays, batch_sharding)
         return lambda state, totals, indices: compiled(state, totals, on_device, indices), totals
-    compiled, on_host = jax.jit(advance, donate_argnums=(0, 1)), jax.tree.map(_on_host, arrays)
+    compiled, on_host = jax.jit(cut, donate_argnums=(0, 1)), jax.tree.map(_on_host, arrays)
     return (
         lambda state, totals, indices: compiled(state, totals, mesh.take_rows(on_host, indices, batch_sharding)),
         totals,
@@ -237,7 +311,7 @@ class Termination:
 
     def after(self, step: int) -> bool:
         """Returns whether the loop stops after this step; ask once after each."""
-        return self.is_due if self._alone else mesh.reached_stop(step)
+        return self.is_due if self._alone else processes.reached_stop(step)
 
     def __enter__(self):
         self._is_main_thread = self._alone and threading.current_thread() is threading.main_thread()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..scalars import reals
 from .random_bits import joined_shape
 
 PARAMETRIZATIONS = ("S0", "S1")
@@ -22,15 +23,7 @@ def check(name: str, value, holds, expected: str) -> None:
       holds: function of a float64 array to booleans; NaN has to fail it.
       expected: what was expected, for the message.
     """
-    if isinstance(value, jax.core.Tracer):
-        return
-    try:
-        values_ = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} is no number or array of numbers; expected {expected}") from None
-    broken = values_[~holds(values_)] if values_.ndim else values_.reshape(1)[~holds(values_.reshape(1))]
-    if broken.size:
-        raise ValueError(f"{name}={broken.flat[0]:g} is outside its range; expected {expected}")
+    reals(name, value, expected, holds)
 
 
 # Functions of an array, of NumPy or JAX; NaN fails each of them.

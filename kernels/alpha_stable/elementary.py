@@ -132,7 +132,14 @@ def exp_parts(power: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def times_power_of_two(factor: jax.Array, exponent: jax.Array) -> jax.Array:
-    """factor * 2^exponent, exact; 0 where 2^exponent is below the normal numbers, factor * 2^1023 (2^127) above."""
+    """factor * 2^exponent, exact; 0 where 2^exponent is below the normal numbers, factor * 2^1023 (2^127) above.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> float(alpha_stable.times_power_of_two(jnp.float32(1.5), jnp.int32(4)))
+      24.0
+    """
     bias, digits, word = (127, 23, jnp.int32) if factor.dtype == jnp.float32 else (1023, 52, jnp.int64)
     biased = jnp.clip(exponent, -bias, bias).astype(word) + bias
     return factor * lax.bitcast_convert_type(biased << digits, factor.dtype)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Array, Bool, Float, Numbers, Scalar
 from .checks import are_traced, check, check_ranges, common_float, where_or_nan
 from .distribution import sas_log_pdf
 
@@ -29,16 +30,18 @@ class SasFit(NamedTuple):
       converged: whether what was left to climb is below a tenth of the standard errors.
     """
 
-    alpha: jax.Array
-    scale: jax.Array
-    loc: jax.Array
-    errors: jax.Array
-    log_likelihood: jax.Array
-    converged: jax.Array
+    alpha: Float[Array, ""]
+    scale: Float[Array, ""]
+    loc: Float[Array, ""]
+    errors: Float[Array, " 3"]
+    log_likelihood: Float[Array, ""]
+    converged: Bool[Array, ""]
 
 
-def _observations(x, loc):
+def _observations(x, loc) -> tuple[jax.Array, jax.Array]:
     """Flat observations and their centre, both checked; half types as float32."""
+    if np.ndim(loc) == 0:
+        check_ranges(loc=loc)
     (x, loc), _ = common_float(x=x, loc=loc)
     x = x.reshape(-1)
     if x.size < LEAST:
@@ -84,7 +87,7 @@ def _of_traced(fit: SasFit, x, centre, least, needs_sizes) -> SasFit:
     return SasFit._make([*numbers, fit.converged & holds])
 
 
-def fit_log_moments(x, loc=0) -> SasFit:
+def fit_log_moments(x: Numbers, loc: Scalar = 0) -> SasFit:
     """Returns alpha and scale from mean and variance of ln|x - loc|: one pass over the data, jittable, for any alpha.
 
     Observations at loc exactly are left out of the moments.
@@ -98,6 +101,13 @@ def fit_log_moments(x, loc=0) -> SasFit:
         number.
 
     Source: Ma, Nikias, IEEE Trans. Signal Processing 43 (1995).
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.sas(jax.random.key(0), 1.5, (100_000,))
+      >>> round(float(alpha_stable.fit_log_moments(x).alpha), 1)
+      1.5
     """
     x, loc = _observations(x, loc)
     _check_spread(x, loc, LEAST, needs_sizes=True)
@@ -178,7 +188,7 @@ def _climb(x, start, free):
     return jax.lax.while_loop(unfinished, advance, first)
 
 
-def fit_sas(x, loc=None) -> SasFit:
+def fit_sas(x: Numbers, loc: Scalar | None = None) -> SasFit:
     """Returns the symmetric alpha-stable law of greatest likelihood, with standard errors; jittable.
 
     Args:
@@ -191,6 +201,14 @@ def fit_sas(x, loc=None) -> SasFit:
     Raises:
       ValueError: fewer than 3 observations, fewer than 2 that are not at loc (or the median), or some not finite; loc
         no finite number.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.sas(jax.random.key(0), 1.5, (10_000,))
+      >>> fit = alpha_stable.fit_sas(x, loc=0)
+      >>> round(float(fit.alpha), 1), bool(fit.converged)
+      (1.5, True)
     """
     has_loc = loc is not None
     x, centre = _observations(x, loc if has_loc else 0)

@@ -10,9 +10,10 @@ oscillates. The distribution function of S is its inverse by the Fourier series 
 import functools
 import logging
 import math
-import numbers
 
 import numpy as np
+
+from ..scalars import real, whole
 
 DECAY = 23.0  # A of the Fourier series: its error is exp(-A), and rounding grows by exp(A / 2)
 BLOCK, TERMS, NOTHING = 64, 256, 1e-13  # terms at a time, in all (and 4 sqrt(dim)), and a transform that is nothing
@@ -34,12 +35,18 @@ def log_median_length(alpha: float, dim: int) -> float:
 
     Raises:
       ValueError: another alpha or dim.
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> round(float(alpha_stable.log_median_length(2.0, 3)), 3)  # of vectors of 3 values of N(0, 2)
+      0.777
     """
-    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
-        raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
-    if not isinstance(alpha, numbers.Real) or not LOWEST <= alpha <= HIGHEST:
-        raise ValueError(f"alpha={alpha!r} is outside its range; expected a number in [{LOWEST}, {HIGHEST:g}]")
-    return _log_median(float(alpha), int(dim))
+    dim = whole("dim", dim, 1, why=", values of a vector")
+    return _log_median(real("alpha", alpha, f"a number in [{LOWEST}, {HIGHEST:g}]", _is_in_range), dim)
+
+
+def _is_in_range(alpha: float) -> bool:
+    return LOWEST <= alpha <= HIGHEST
 
 
 @functools.lru_cache(maxsize=1024)
@@ -91,13 +98,25 @@ def _power(s: np.ndarray, alpha: float, dim: int) -> np.ndarray:
     return np.exp(dim * np.log1p(less))
 
 
-@functools.lru_cache(maxsize=16)
 def length_table(dim: int) -> np.ndarray:
     """Returns the coefficients of Chebyshev's polynomials for alpha ln median ||X|| in alpha over [LOWEST, HIGHEST].
 
     Made once for each dim, in two seconds for 784 values and a minute for 150,528, which is logged from LONG values on;
     within 1e-4 of `log_median_length`.
+
+    Raises:
+      ValueError: dim is no integer of 1 or more.
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> alpha_stable.length_table(3).shape
+      (32,)
     """
+    return _length_table(whole("dim", dim, 1, why=", values of a vector"))
+
+
+@functools.lru_cache(maxsize=16)
+def _length_table(dim: int) -> np.ndarray:
     if dim >= LONG:
         seconds = 2 * (dim / 784) ** 0.65
         LOG.warning("a table of lengths of vectors of %d values is made, once: about %.0f seconds", dim, seconds)

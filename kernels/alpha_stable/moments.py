@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Array, Complex, Float, Numbers
 from .checks import SMALLEST_E, are_traced, check_alpha, check_law, check_ranges, common_float, or_nan, where_or_nan
 from .elementary import gamma
 
 
-def log_moments(alpha) -> tuple[jax.Array, jax.Array]:
+def log_moments(alpha: Numbers) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Returns mean and variance of ln|X|, X symmetric alpha-stable of scale 1; a scale g adds ln g to the mean.
 
     They exist for every alpha: the mean is gamma_E (1/alpha - 1), the variance (pi^2/6) (1/alpha^2 + 1/2).
@@ -20,6 +21,12 @@ def log_moments(alpha) -> tuple[jax.Array, jax.Array]:
 
     Raises:
       ValueError: alpha outside (0, 2].
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> mean, variance = alpha_stable.log_moments(1.0)
+      >>> round(float(variance), 3)  # of the Cauchy law: pi^2 / 4
+      2.467
     """
     check_alpha(alpha)
     (index,), dtype = common_float(alpha=alpha)
@@ -27,7 +34,7 @@ def log_moments(alpha) -> tuple[jax.Array, jax.Array]:
     return or_nan(mean.astype(dtype), alpha=alpha), or_nan(variance.astype(dtype), alpha=alpha)
 
 
-def abs_moment(alpha, p) -> jax.Array:
+def abs_moment(alpha: Numbers, p: Numbers) -> Float[Array, "..."]:
     """Returns E|X|^p of a symmetric alpha-stable X of scale 1, finite for -1 < p < alpha (any p > -1 at alpha = 2).
 
         2^p Gamma((1+p)/2) Gamma(1-p/alpha) / (sqrt(pi) Gamma(1-p/2))
@@ -38,6 +45,11 @@ def abs_moment(alpha, p) -> jax.Array:
 
     Raises:
       ValueError: alpha outside (0, 2], p outside (-1, alpha).
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> round(float(alpha_stable.abs_moment(2.0, 2)), 3)  # N(0, 2): its variance
+      2.0
     """
     check_ranges(alpha=alpha, p=p)
     (indices, powers), dtype = common_float(alpha=alpha, p=p)
@@ -57,7 +69,7 @@ def abs_moment(alpha, p) -> jax.Array:
     return or_nan(moment.astype(dtype), alpha=alpha, p=p)
 
 
-def tail_constant(alpha) -> jax.Array:
+def tail_constant(alpha: Numbers) -> Float[Array, "..."]:
     """Returns C of the tail P(|X| > x) ~ C x^-alpha, X symmetric alpha-stable of scale 1; 0 at alpha = 2.
 
         C = 2 sin(pi alpha/2) Gamma(alpha) / pi
@@ -67,6 +79,11 @@ def tail_constant(alpha) -> jax.Array:
 
     Raises:
       ValueError: alpha outside (0, 2].
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> round(float(alpha_stable.tail_constant(1.0)), 4)  # P(|X| > x) of the Cauchy law: 2 / (pi x)
+      0.6366
     """
     check_alpha(alpha)
     (index,), dtype = common_float(alpha=alpha)
@@ -74,7 +91,14 @@ def tail_constant(alpha) -> jax.Array:
     return or_nan((2 / np.pi * sine * gamma(index)).astype(dtype), alpha=alpha)
 
 
-def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale=1, loc=0) -> jax.Array:
+def characteristic_function(
+    t: Numbers,
+    alpha: Numbers,
+    beta: Numbers = 0,
+    parametrization: str = "S0",
+    scale: Numbers = 1,
+    loc: Numbers = 0,
+) -> Complex[Array, "..."]:
     """Returns E exp(i t X) of a stable law, complex64 or complex128; the formulas stand at `stable`.
 
     Args:
@@ -86,6 +110,11 @@ def characteristic_function(t, alpha, beta=0, parametrization: str = "S0", scale
       ValueError: a parameter outside its range, an unknown parametrization.
 
     Source: Nolan, Univariate Stable Distributions (2020), section 1.3.
+
+    Example:
+      >>> from havel.kernels import alpha_stable
+      >>> complex(alpha_stable.characteristic_function(0.0, 1.5, 0.5))
+      (1+0j)
     """
     check_law(alpha, beta, scale, loc, parametrization)
     parameters = {"alpha": alpha, "beta": beta, "scale": scale, "loc": loc}

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..array_types import Array, Key
 from . import elementary
 
 THREEFRY = "threefry2x32"
@@ -70,7 +71,7 @@ def draw(key: jax.Array, shape: tuple[Any, ...], blocks: int = 1) -> list[jax.Ar
     return bits
 
 
-def typed_key(key: jax.Array) -> jax.Array:
+def typed_key(key: Any) -> Key[Array, ""]:
     """Returns a single typed key; a raw uint32 key is wrapped.
 
     Raises:

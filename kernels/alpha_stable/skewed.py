@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Array, DTypeLike, Float, Numbers, RandomKey, Shape
 from . import elementary, random_bits
 from .checks import SMALLEST_E, check_law, float_types, or_nan
 from .random_bits import HALF_TURN, UNIT, angle_and_exponential
@@ -76,8 +77,15 @@ def _stable(key, alpha, beta, scale, loc, shape, parametrization, compute, dtype
 
 
 def stable(
-    key: jax.Array, alpha, beta, shape=None, scale=1, loc=0, parametrization: str = "S0", dtype=None
-) -> jax.Array:
+    key: RandomKey,
+    alpha: Numbers,
+    beta: Numbers,
+    shape: Shape | None = None,
+    scale: Numbers = 1,
+    loc: Numbers = 0,
+    parametrization: str = "S0",
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "..."]:
     """Returns alpha-stable draws [*shape] of any skewness.
 
     The characteristic functions of scale 1 and location 0 are, in Nolan's notation,
@@ -103,6 +111,13 @@ def stable(
 
     Source: Nolan, Univariate Stable Distributions (2020), sections 1.3 and 1.7; the form above was derived for this
       kernel.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.stable(jax.random.key(0), 1.5, 0.7, (4,))
+      >>> x.shape
+      (4,)
     """
     dtype, compute = float_types(dtype)
     check_law(alpha, beta, scale, loc, parametrization)

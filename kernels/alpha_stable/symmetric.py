@@ -7,13 +7,14 @@ each the sine of an angle that keeps its relative precision. k vanishes at alpha
 special case, and a traced alpha works.
 """
 
-import numbers
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Array, DTypeLike, Float, Int32, Numbers, RandomKey, Shape
+from ..scalars import whole
 from . import elementary, random_bits
 from .checks import check_alpha, check_ranges, float_types, or_nan
 from .random_bits import HALF_TURN, UNIT, angle_and_exponential
@@ -50,7 +51,9 @@ def _sas(key, alpha, shape, compute, dtype):
     return _signed(sign, size).astype(dtype)
 
 
-def sas_parts(key: jax.Array, alpha, shape: tuple[Any, ...], dtype) -> tuple[jax.Array, jax.Array]:
+def sas_parts(
+    key: RandomKey, alpha: Numbers, shape: tuple[Any, ...], dtype: DTypeLike
+) -> tuple[Float[Array, "..."], Int32[Array, "..."]]:
     """Returns (m, e), X = m 2^e: the draws of `sas`, in a form that no alpha takes out of the range of the dtype.
 
     Cheaper than a logarithm, and rows are brought to a common scale by whole exponents, exactly.
@@ -66,6 +69,14 @@ def sas_parts(key: jax.Array, alpha, shape: tuple[Any, ...], dtype) -> tuple[jax
 
     Raises:
       ValueError: alpha outside (0, 2].
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> factor, exponent = alpha_stable.sas_parts(jax.random.key(0), 0.1, (5,), jnp.float32)
+      >>> factor.shape, exponent.dtype.name
+      ((5,), 'int32')
     """
     check_alpha(alpha)
     sign, tangent, ratio, power = _sas_parts(key, alpha, shape, dtype)
@@ -102,7 +113,9 @@ def _sub_gaussian(key, alpha, shape, dim, compute, dtype):
     return _signed(sign, elementary.times_exp(normal, log_scale)).astype(dtype)
 
 
-def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, jax.Array]:
+def sas_log(
+    key: RandomKey, alpha: Numbers, shape: Shape | None = None, dtype: DTypeLike | None = None
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Returns (sign, log_abs) of symmetric alpha-stable draws X = sign exp(log_abs), which never leave the range.
 
     E exp(i t X) = exp(-|t|^alpha): alpha = 2 is N(0, 2), of variance 2; alpha = 1 is Cauchy.
@@ -120,6 +133,14 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
 
     Raises:
       ValueError: alpha outside (0, 2], float64 without 64-bit mode, shapes that do not fit.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> sign, log_abs = alpha_stable.sas_log(jax.random.key(0), 0.01, (100,))
+      >>> bool(jnp.isfinite(log_abs).all())
+      True
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
@@ -128,7 +149,9 @@ def sas_log(key: jax.Array, alpha, shape=None, dtype=None) -> tuple[jax.Array, j
     return sign.astype(dtype), log_abs.astype(dtype)
 
 
-def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
+def sas(
+    key: RandomKey, alpha: Numbers, shape: Shape | None = None, dtype: DTypeLike | None = None
+) -> Float[Array, "..."]:
     """Returns symmetric alpha-stable draws [*shape] of scale 1, E exp(i t X) = exp(-|t|^alpha).
 
     Draws beyond the range of the dtype are infinite, in float32 with probability 1.3e-4 at alpha = 0.1 and 2e-8 at 0.2;
@@ -142,13 +165,23 @@ def sas(key: jax.Array, alpha, shape=None, dtype=None) -> jax.Array:
       ValueError: alpha outside (0, 2], float64 without 64-bit mode, shapes that do not fit.
 
     Source: Chambers, Mallows, Stuck, JASA 71 (1976).
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import alpha_stable
+      >>> x = alpha_stable.sas(jax.random.key(0), jnp.array([0.5, 1.0, 2.0]), (1000, 3))  # a column an alpha
+      >>> x.shape, x.dtype.name
+      ((1000, 3), 'float32')
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
     return _sas(random_bits.typed_key(key), alpha, random_bits.joined_shape(shape, alpha=alpha), compute, dtype)
 
 
-def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
+def positive_stable_log(
+    key: RandomKey, c: Numbers, shape: Shape | None = None, dtype: DTypeLike | None = None
+) -> Float[Array, "..."]:
     """Returns ln A [*shape] of positive stable draws A of index c, E exp(-s A) = exp(-s^c) for s >= 0.
 
     Args:
@@ -162,6 +195,12 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
       ValueError: c outside (0, 1], float64 without 64-bit mode, shapes that do not fit.
 
     Source: Kanter, Ann. Probab. 3 (1975).
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> alpha_stable.positive_stable_log(jax.random.key(0), 0.5, (4,)).shape
+      (4,)
     """
     dtype, compute = float_types(dtype)
     check_ranges(c=c)
@@ -169,7 +208,9 @@ def positive_stable_log(key: jax.Array, c, shape=None, dtype=None) -> jax.Array:
     return _positive_stable_log(random_bits.typed_key(key), c, common, compute).astype(dtype)
 
 
-def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) -> jax.Array:
+def sub_gaussian(
+    key: RandomKey, alpha: Numbers, shape: Shape | None = None, dim: Any = 1, dtype: DTypeLike | None = None
+) -> Float[Array, "... dim"]:
     """Returns isotropic alpha-stable vectors [*shape, dim], E exp(i t.X) = exp(-||t||_2^alpha).
 
     X = sqrt(A) G with one positive stable A of index alpha/2 for each vector and G ~ N(0, 2 I); every component is
@@ -187,11 +228,16 @@ def sub_gaussian(key: jax.Array, alpha, shape=None, dim: Any = 1, dtype=None) ->
       ValueError: alpha outside (0, 2], dim below 1, float64 without 64-bit mode, shapes that do not fit.
 
     Source: Samorodnitsky, Taqqu, Stable Non-Gaussian Random Processes (1994), section 2.5.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import alpha_stable
+      >>> alpha_stable.sub_gaussian(jax.random.key(0), 1.5, (10,), dim=3).shape
+      (10, 3)
     """
     dtype, compute = float_types(dtype)
     check_alpha(alpha)
     shape = random_bits.joined_shape(shape, alpha=alpha)
-    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim < 1:
-        raise ValueError(f"dim={dim!r} is no length of a vector; expected an integer of at least 1")
+    dim = whole("dim", dim, 1, why=", values of a vector")
     *_, dim = random_bits.checked_shape((*shape, dim))
     return _sub_gaussian(random_bits.typed_key(key), alpha, shape, dim, compute, dtype)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+PyTree = Any  # an array, or arrays in lists, dictionaries, modules
+
 
 class Same:
     """Stands for an object without a hash; equal to itself alone."""

@@ -9,18 +9,20 @@ or windows: `at_once` of them share one pass.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real, Scalar
+from ..scalars import not_negative, real, reals, whole
 from . import finite, repeated, windows
-from .arguments import Parameters, hashable, plain
+from .arguments import Parameters, PyTree, hashable, plain
 from .engine import has_one_value, read
 from .repeated import Explainer
-from .target import starting_relevance
+from .target import Target, starting_relevance
 
 POINTS = ("right", "left", "midpoint", "gauss_legendre")
 MODES = ("keep", "drop", "difference")
@@ -28,13 +30,13 @@ MODES = ("keep", "drop", "difference")
 
 def gradient(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
-    target=None,
+    target: Target = None,
     times_input: bool = False,
     postprocess: str | None = None,
-) -> tuple[jax.Array, Any]:
+) -> tuple[PyTree, PyTree]:
     """Returns the outputs, and the gradient of the explained outputs with respect to `x`.
 
     Args:
@@ -52,6 +54,14 @@ def gradient(
 
     Raises:
         ValueError: a target out of range, inputs that are not finite, an unknown option.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> w = jnp.array([[1.0], [2.0]])
+        >>> y, slope = attribution.gradient(lambda w, x: x @ w, w, jnp.ones((1, 2)), target=0)
+        >>> slope.tolist()
+        [[1.0, 2.0]]
     """
     if postprocess not in (None, "abs", "square"):
         raise ValueError(f"postprocess={postprocess!r}: expected None, 'abs' or 'square'")
@@ -66,21 +76,20 @@ def gradient(
 
 def smoothgrad(
     fn: Callable,
-    params: Any,
-    x: Any,
-    key: jax.Array | None = None,
+    params: PyTree,
+    x: PyTree,
+    key: RandomKey | Key[Array, " batch"] | None = None,
     *,
-    target=None,
-    n: int = 20,
-    sigma: float = 0.1,
+    target: Target = None,
+    n: Count = 20,
+    sigma: Scalar = 0.1,
     relative: bool = True,
     clean_last: bool = True,
-    noise: Any = None,
+    noise: PyTree = None,
     rules: Any = None,
-    semantics: str = "zennit",
     primitive_rules: Mapping[str, Any] | None = None,
-    at_once: int = 1,
-) -> tuple[jax.Array, Any]:
+    at_once: Count = 1,
+) -> tuple[PyTree, PyTree]:
     """Returns the outputs for the clean `x`, and the mean of explanations of noisy copies of `x`.
 
     Args:
@@ -97,17 +106,26 @@ def smoothgrad(
         clean_last: the last draw has no noise, as in Zennit, so that n=1 is the explanation of `x`.
         noise: standard normal numbers to use instead, like `x` with an axis of draws before all others.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients.
-        semantics, primitive_rules: as for `attribute`.
+        primitive_rules: as for `attribute`.
         at_once: draws in one pass; more of them take more memory.
 
     Raises:
         ValueError: as `gradient`; a missing key, too little noise, n below 1, sigma below 0.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: x @ w, jnp.ones((2, 1)), jnp.ones((1, 2))
+        >>> y, slope = attribution.smoothgrad(fn, w, x, jax.random.key(0), target=0, n=4)
+        >>> slope.tolist()
+        [[1.0, 1.0]]
     """
     _check_counts(n=n, at_once=at_once)
     _check_sigma(sigma)
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
-    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
     operands = {"x": x, "scale": jax.tree.map(lambda leaf: _scale(leaf, sigma, relative), x), "noisy": noisy}
     operands |= {"noise": noise} if noise is not None else {"keys": _keys(key, x)} if noisy and sigma else {}
     total = repeated.total(explain, _smoothgrad_step, arrays, target, operands, n, at_once, x)
@@ -116,19 +134,18 @@ def smoothgrad(
 
 def integrated_gradients(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
-    target=None,
-    n: int = 20,
-    baseline: Any = None,
+    target: Target = None,
+    n: Count = 20,
+    baseline: PyTree | Callable = None,
     points: str = "right",
     rules: Any = None,
-    semantics: str = "zennit",
     primitive_rules: Mapping[str, Any] | None = None,
-    at_once: int = 1,
+    at_once: Count = 1,
     return_report: bool = False,
-):
+) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, dict[str, Float[Array, " batch"]]]:
     """Returns the outputs, and (x - x0) times the mean gradient along the line from the baseline x0 to x.
 
     Args:
@@ -136,7 +153,7 @@ def integrated_gradients(
         x: inputs, an array `[batch, ...]` or a pytree of them.
         target: None, a class, classes `[batch]`, "argmax", floats `[batch, classes]` or a function of the outputs.
         rules: a composite, see `attribute`: the mean of relevances instead of gradients; None: gradients.
-        semantics, primitive_rules: as for `attribute`.
+        primitive_rules: as for `attribute`.
         n: points on the line.
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
@@ -146,11 +163,19 @@ def integrated_gradients(
 
     Raises:
         ValueError: as `gradient`; n below 1, unknown points, a baseline that does not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: (x * x) @ w, jnp.array([[1.0], [2.0]]), jnp.ones((1, 2))
+        >>> y, share = attribution.integrated_gradients(fn, w, x, target=0, points="midpoint")
+        >>> [round(float(part), 3) for part in share[0]]  # their sum is y
+        [1.0, 2.0]
     """
     _check_counts(n=n, at_once=at_once)
     if points not in POINTS:
         raise ValueError(f"points={points!r}: expected one of {', '.join(POINTS)}")
-    explain, arrays, y, target = _prepare(fn, params, x, target, rules, semantics, primitive_rules)
+    explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
     origin = _baseline(baseline, x)
     places, weights = _quadrature(points, n)
     difference = jax.tree.map(jnp.subtract, x, origin)
@@ -166,17 +191,17 @@ def integrated_gradients(
 
 def occlusion(
     fn: Callable,
-    params: Any,
-    x: jax.Array,
+    params: PyTree,
+    x: Real[AnyArray, " batch *shape"],
     *,
-    target=None,
-    window: int | tuple[int, ...] = 8,
-    stride: int | tuple[int, ...] = 8,
-    axes: tuple[int, ...] | None = None,
+    target: Target = None,
+    window: Count | Sequence[int] = 8,
+    stride: Count | Sequence[int] = 8,
+    axes: Sequence[int] | None = None,
     mode: str = "keep",
-    fill: float | jax.Array | Callable = 0.0,
-    at_once: int = 1,
-) -> tuple[jax.Array, jax.Array]:
+    fill: Scalar | Real[AnyArray, ...] | Sequence | Callable = 0.0,
+    at_once: Count = 1,
+) -> tuple[PyTree, Float[Array, " batch *shape"]]:
     """Returns the outputs, and for each entry of `x` the sum of the scores of all windows that it lies in.
 
     A window at the far edge wraps round to the near one. Its score is the sum of the explained outputs.
@@ -197,24 +222,32 @@ def occlusion(
 
     Raises:
         ValueError: as `gradient`; a window or stride below 1, axes that are none, an unknown mode.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn, w, x = lambda w, x: x @ w, jnp.ones((4, 1)), jnp.array([[1.0, 2.0, 3.0, 4.0]])
+        >>> y, score = attribution.occlusion(fn, w, x, target=0, window=2, stride=2)
+        >>> score.tolist()
+        [[3.0, 3.0, 7.0, 7.0]]
     """
     _check_counts(at_once=at_once)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     x = jnp.asarray(x)
     plan = windows.plan(x.shape, window, stride, axes)
-    explain, arrays, y, target = _prepare(fn, params, x, target)
-    if target is not None and jnp.issubdtype(target.dtype, jnp.floating):
+    explain, arrays, y, classes = _prepare(fn, params, x, target)
+    if classes is not None and jnp.issubdtype(classes.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
     filled = _filling(fill, x)
     operands = {"x": x, "filled": filled, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
     step = _keep_step if mode == "keep" else _drop_step if mode == "drop" else _difference_step
     if mode == "difference":
-        operands["score"] = repeated.score(y, explain.target or target, explain.one_value)
-    return y, _checked(params, repeated.total(explain, step, arrays, target, operands, len(plan.offsets), at_once, x))
+        operands["score"] = repeated.score(y, explain.target or classes, explain.one_value)
+    return y, _checked(params, repeated.total(explain, step, arrays, classes, operands, len(plan.offsets), at_once, x))
 
 
-def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_rules=None):
+def _prepare(fn, params, x, target, rules=None, primitive_rules=None):
     """Returns the explainer, the arrays of params, the outputs, and the target as an array.
 
     The target is None when it is a function, or all outputs are explained.
@@ -225,7 +258,7 @@ def _prepare(fn, params, x, target, rules=None, semantics="zennit", primitive_ru
     parameters = Parameters.of(params)
     pairs = tuple(sorted((primitive_rules or {}).items(), key=lambda pair: pair[0]))
     explain = Explainer(
-        plain(fn), parameters.structure, hashable(rules), semantics, pairs, target if callable(target) else None, False
+        plain(fn), parameters.structure, hashable(rules), pairs, target if callable(target) else None, False
     )
     y = repeated.forward(explain, parameters.arrays, x)
     finite.check_outputs(parameters, y)
@@ -310,6 +343,8 @@ def _difference_step(explain, params, target, operands, index):
 
 def _filling(fill, x):
     """What stands for the rest of `x`, an array like it."""
+    if not callable(fill):
+        reals("fill", fill, "a finite number, an array of such, or a function of x")
     value = jnp.asarray(fill(x) if callable(fill) else fill, x.dtype)
     try:
         return jnp.broadcast_to(value, x.shape)
@@ -317,7 +352,7 @@ def _filling(fill, x):
         raise ValueError(f"fill of shape {value.shape} does not broadcast to x, {x.shape}") from None
 
 
-def _quadrature(points: str, n: int) -> tuple[jax.Array, jax.Array]:
+def _quadrature(points: str, n: Count) -> tuple[jax.Array, jax.Array]:
     """Returns places in [0, 1] and weights that sum to 1."""
     if points == "gauss_legendre":
         places, weights = np.polynomial.legendre.leggauss(n)
@@ -343,7 +378,7 @@ def _baseline(baseline, x):
         raise ValueError(f"baseline of shape {np.shape(value)} does not broadcast to x") from None
 
 
-def _scale(leaf, sigma: float, relative: bool):
+def _scale(leaf, sigma: Scalar, relative: bool):
     """Returns the standard deviation of the noise, which broadcasts against `leaf`."""
     if not relative:
         return jnp.asarray(sigma, leaf.dtype)
@@ -354,20 +389,20 @@ def _scale(leaf, sigma: float, relative: bool):
 def _check_sigma(sigma) -> None:
     if isinstance(sigma, jax.core.Tracer):
         raise ValueError("sigma is traced: expected a number; close over it, or name it in static_argnames of jax.jit")
-    if not isinstance(sigma, (int, float, np.number, np.ndarray, jax.Array)) or jnp.ndim(sigma):
-        shape = f" of shape {jnp.shape(sigma)}" if hasattr(sigma, "shape") else f"={sigma!r}"
-        raise ValueError(f"sigma{shape}: expected one number, a standard deviation of 0 or more, for all samples")
-    if not 0 <= sigma < np.inf:
-        raise ValueError(f"sigma={sigma}: expected a standard deviation of 0 or more, and finite")
+    if getattr(sigma, "ndim", 0):
+        raise ValueError(
+            f"sigma of shape {jnp.shape(sigma)}: expected one number, a standard deviation for all samples"
+        )
+    real("sigma", sigma, "one number, a finite standard deviation of 0 or more, for all samples", not_negative)
 
 
-def _check_noise(noise, x, draws: int, key, sigma: float) -> None:
+def _check_noise(noise, x, draws: Count, key, sigma: Scalar) -> None:
     if noise is None:
         if key is None and draws and sigma:
             raise ValueError("smoothgrad draws noise: give a key, jax.random.key(seed), or the noise itself")
         _check_key(key, jnp.shape(jax.tree.leaves(x)[0])[0])
         return
-    if jax.tree.structure(noise) != jax.tree.structure(x):
+    if jax.tree.structure(noise) != jax.tree.structure(x):  # type: ignore[operator]  # trees are not annotated by JAX
         raise ValueError(
             f"noise has the structure {jax.tree.structure(noise)} and x {jax.tree.structure(x)}: expected the same, "
             "an array of noise for each of x"
@@ -388,7 +423,6 @@ def _check_key(key, batch: int) -> None:
         raise ValueError(f"key is {what}: expected jax.random.key(seed), or {batch} of them, one a sample.")
 
 
-def _check_counts(**counts: int) -> None:
+def _check_counts(**counts: Count) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name}={value!r}: expected an integer of 1 or more")
+        whole(name, value, 1)

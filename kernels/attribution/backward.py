@@ -61,10 +61,9 @@ def backward(
             relevance[value] = relevance[value] + part if value in relevance else part
         if steps is not None:
             operation = item if isinstance(item, Operation) else _named(item)
-            sums = [
-                sum(map(jnp.sum, arrays), jnp.zeros((), start.dtype)) for arrays in (received, [p for _, p in shares])
-            ]
-            steps.append(Step(operation, Gradient() if rule is None else rule, *sums, store))
+            none = jnp.zeros((), start.dtype)
+            arrived, passed = (sum(map(jnp.sum, arrays), none) for arrays in (received, [p for _, p in shares]))
+            steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
     return relevance
 
 
@@ -98,11 +97,11 @@ def _schedule(program: Program, assigned: Sequence, primitive_rules: Mapping[str
         if not any(regions):
             items[operation] = (place[operation.equations[-1]], rule)
             continue
-        for equation, region in zip(operation.equations, regions, strict=True):
-            if region is None:
+        for equation, outermost in zip(operation.equations, regions, strict=True):
+            if outermost is None:
                 items[equation] = (place[equation], rule)
             else:
-                items[region] = (max(items.get(region, (-1,))[0], place[equation]), rule)
+                items[outermost] = (max(items.get(outermost, (-1,))[0], place[equation]), rule)
     for item in sorted(items, key=lambda item: -items[item][0]):
         yield item, items[item][1]
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from ..array_types import Count
+from ..scalars import whole
 
 
 def check_batch_size(size: Any, x: Any) -> int:
     """Returns the samples in `x`; raises ValueError for a size that is none and arrays of unequal batches."""
     leaves = jax.tree.leaves(x)
     batch = jnp.shape(leaves[0])[0] if leaves and jnp.ndim(leaves[0]) else 0
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"batch_size is {size!r}; expected an integer of at least 1, or None for all at once.")
+    whole("batch_size", size, 1, why=", or None for all at once")
     if any(jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch for leaf in leaves):
         shapes = ", ".join(str(jnp.shape(leaf)) for leaf in leaves)
         raise ValueError(
@@ -25,7 +26,7 @@ def check_batch_size(size: Any, x: Any) -> int:
     return batch
 
 
-def in_chunks(function: Callable, x: Any, target: Any, size: int) -> tuple[Any, Any]:
+def in_chunks(function: Callable, x: Any, target: Any, size: Count) -> tuple[Any, Any]:
     """Returns `function(x, target)` of a batch, computed `size` samples at a time.
 
     Args:

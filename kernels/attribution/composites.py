@@ -11,9 +11,31 @@ import dataclasses
 import fnmatch
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from ..array_types import Array
 from . import rules
+from .rules import Bound, ZeroParams
 from .tracing.operations import Operation
+
+__all__ = [
+    "NAMES",
+    "Composite",
+    "Mixed",
+    "as_composite",
+    "beta_smooth",
+    "deconvnet",
+    "epsilon_alpha2_beta1",
+    "epsilon_alpha2_beta1_flat",
+    "epsilon_gamma_box",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "excitation_backprop",
+    "gradient",
+    "guided_backprop",
+    "layer_map_base",
+    "mixed",
+]
 
 KINDS = (
     "affine", "conv", "conv_transpose", "dense", "norm_layer", "sum", "avg_pool", "max_pool", "max", "activation",
@@ -21,6 +43,8 @@ KINDS = (
 )  # fmt: skip
 
 Kind = str | tuple[str, ...]
+Pairs = Sequence[tuple[Any, Any]]  # (kind, kinds, pattern or patterns) and a rule
+Epsilon = float | Callable[[Array], Array]  # or `rules.Stabilizer`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +66,9 @@ class Composite:
             operation has.
     """
 
-    layer_map: tuple = ()
-    first_map: tuple = ()
-    name_map: tuple = ()
+    layer_map: Pairs = ()
+    first_map: Pairs = ()
+    name_map: Pairs = ()
     default: object | None = None
     first: str | re.Pattern = "inputs"
 
@@ -92,7 +116,7 @@ class Mixed:
         return [next((rule for rule in rules_of if rule is not None), None) for rules_of in choices]
 
 
-def mixed(*composites) -> Mixed:
+def mixed(*composites: Any) -> Mixed:
     """Returns the composite that asks each of `composites` in turn."""
     return Mixed(tuple(as_composite(composite) for composite in composites))
 
@@ -105,7 +129,7 @@ def named(operation: Operation, pattern: str | re.Pattern) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
-def as_composite(value) -> Composite | Mixed:
+def as_composite(value: Any) -> Composite | Mixed:
     """Returns a composite from a composite, the name of a built-in one, or one rule for all affine operations."""
     if any(value is maker for maker in (*BY_NAME.values(), mixed, Composite, Mixed)):
         name = value.__name__
@@ -131,7 +155,7 @@ def as_composite(value) -> Composite | Mixed:
     return Composite((*layer_map_base(), ("affine", value)))
 
 
-def layer_map_base(stabilizer: float | Callable = 1e-6) -> tuple:
+def layer_map_base(stabilizer: Epsilon = 1e-6) -> Pairs:
     """Returns what all relevance composites have in common: activations and norms pass, sums and means share out."""
     return (
         ("activation", rules.Pass()),
@@ -148,7 +172,15 @@ def _relevance(conv, *, epsilon, stabilizer, zero_params, layer_map, first_map=(
 
 
 def epsilon_gamma_box(
-    low, high, epsilon=1e-6, gamma=0.25, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
+    low: Bound,
+    high: Bound,
+    epsilon: Epsilon = 1e-6,
+    gamma: float = 0.25,
+    stabilizer: Epsilon = 1e-6,
+    layer_map: Pairs = (),
+    first_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
 ) -> Composite:
     """First convolution ZBox(low, high), convolutions Gamma, dense layers Epsilon.
 
@@ -165,7 +197,13 @@ def epsilon_gamma_box(
                       first_map=box, **options)  # fmt: skip
 
 
-def epsilon_plus(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, **options) -> Composite:
+def epsilon_plus(
+    epsilon: Epsilon = 1e-6,
+    stabilizer: Epsilon = 1e-6,
+    layer_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
+) -> Composite:
     """Convolutions ZPlus, dense layers Epsilon.
 
     Args:
@@ -181,7 +219,13 @@ def epsilon_plus(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, 
     )
 
 
-def epsilon_alpha2_beta1(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_params=None, **options) -> Composite:
+def epsilon_alpha2_beta1(
+    epsilon: Epsilon = 1e-6,
+    stabilizer: Epsilon = 1e-6,
+    layer_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
+) -> Composite:
     """Convolutions AlphaBeta(2, 1), dense layers Epsilon.
 
     Args:
@@ -198,7 +242,12 @@ def epsilon_alpha2_beta1(epsilon=1e-6, stabilizer=1e-6, layer_map=(), zero_param
 
 
 def epsilon_plus_flat(
-    epsilon=1e-6, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
+    epsilon: Epsilon = 1e-6,
+    stabilizer: Epsilon = 1e-6,
+    layer_map: Pairs = (),
+    first_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
 ) -> Composite:
     """First affine operation Flat, convolutions ZPlus, dense layers Epsilon.
 
@@ -214,7 +263,12 @@ def epsilon_plus_flat(
 
 
 def epsilon_alpha2_beta1_flat(
-    epsilon=1e-6, stabilizer=1e-6, layer_map=(), first_map=(), zero_params=None, **options
+    epsilon: Epsilon = 1e-6,
+    stabilizer: Epsilon = 1e-6,
+    layer_map: Pairs = (),
+    first_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
 ) -> Composite:
     """First affine one Flat, convolutions AlphaBeta(2, 1), dense layers Epsilon.
 
@@ -233,22 +287,22 @@ def _gradients(relu, layer_map) -> Composite:
     return Composite((*layer_map, ("relu", relu)), default=rules.Gradient())
 
 
-def deconvnet(layer_map=()) -> Composite:
+def deconvnet(layer_map: Pairs = ()) -> Composite:
     """The gradient, but at a ReLU what is positive of the relevance."""
     return _gradients(rules.ReLUDeconvNet(), layer_map)
 
 
-def guided_backprop(layer_map=()) -> Composite:
+def guided_backprop(layer_map: Pairs = ()) -> Composite:
     """The gradient, but at a ReLU only where the relevance is positive too."""
     return _gradients(rules.ReLUGuidedBackprop(), layer_map)
 
 
-def beta_smooth(beta_smooth=10.0, layer_map=()) -> Composite:
+def beta_smooth(beta_smooth: float = 10.0, layer_map: Pairs = ()) -> Composite:
     """The gradient, but at a ReLU that of a softplus with this beta."""
     return _gradients(rules.ReLUBetaSmooth(beta_smooth), layer_map)
 
 
-def excitation_backprop(stabilizer=1e-6, layer_map=(), zero_params=None) -> Composite:
+def excitation_backprop(stabilizer: Epsilon = 1e-6, layer_map: Pairs = (), zero_params: ZeroParams = None) -> Composite:
     """ZPlus at affine operations, Norm at sums and means, the gradient elsewhere (Zhang et al., 2016)."""
     return Composite(
         (
@@ -264,7 +318,7 @@ def gradient() -> Composite:
     return Composite(default=rules.Gradient())
 
 
-BUILT_IN = {
+BUILT_IN: dict[str, Callable[..., Composite]] = {
     "epsilon_gamma_box": epsilon_gamma_box,
     "epsilon_plus": epsilon_plus,
     "epsilon_alpha2_beta1": epsilon_alpha2_beta1,
@@ -308,7 +362,7 @@ def _several(value) -> tuple:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def check_rule(rule, where: str = "") -> None:
+def check_rule(rule: Any, where: str = "") -> None:
     """Raises ValueError for what is no instance of a rule."""
     if not (hasattr(rule, "branches") or hasattr(rule, "backward")) or isinstance(rule, type):
         raise ValueError(

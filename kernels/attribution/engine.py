@@ -10,37 +10,35 @@ import jax
 import jax.numpy as jnp
 
 from .. import plain_operations
+from ..array_types import Count
 from . import finite
-from .arguments import Parameters, as_array, check_examples, is_floating, not_relevant, plain
+from .arguments import Parameters, PyTree, as_array, check_examples, is_floating, not_relevant, plain
 from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite, check_rule
 from .precision import widened
 from .report import Report, warn_of_constant_maps
-from .target import marked, starting_relevance
+from .target import Target, marked, starting_relevance
 from .tracing.dependence import EXAMPLE
 from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
 from .tracing.operations import Program, program_of
 
-SEMANTICS = ("zennit",)
-
 
 def attribute(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
-    target: Any = None,
+    target: Target = None,
     rules: Any = "epsilon_plus_flat",
-    semantics: str = "zennit",
     at: str | Sequence[str] | None = None,
     return_report: bool = False,
     fold_norm: bool | str = True,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
-) -> tuple:
+) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Any]:
     """Returns the output of a function and the relevance of its input for this output.
 
     The function stays as it is: it is traced, and rules are applied to the operations that it is made of, whatever the
@@ -58,7 +56,6 @@ def attribute(
             of the output, gives the same. Outputs `[batch]` have one value a sample.
         rules: a composite of `composites`, its name, or a rule for all affine operations. A list or a dict of them
             gives a list or a dict of relevances from one forward pass.
-        semantics: "zennit".
         at: name of a layer or an operation (see `describe`): relevance of its output instead of that of x; with
             ":input" appended, of its input. What is folded into a layer belongs to it: its output is then the norm's.
             Several names give a dict, in which "x" is the input.
@@ -85,9 +82,17 @@ def attribute(
     Warns:
         UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
             that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> fn = lambda params, x: jax.nn.relu(x @ params[0]) @ params[1]
+        >>> params, x = [jnp.eye(4), jnp.ones((4, 3))], jnp.arange(8.0).reshape(2, 4)
+        >>> y, relevance = attribution.attribute(fn, params, x, target=0, rules="epsilon_plus")
+        >>> [round(float(part), 3) for part in relevance[0]]  # their sum is y[0, 0]
+        [0.0, 1.0, 2.0, 3.0]
     """
-    if semantics not in SEMANTICS:
-        raise ValueError(f"semantics is {semantics!r}; expected one of {', '.join(SEMANTICS)}.")
     tree = jax.tree.structure(rules, is_leaf=_is_composite)
     said: set[str] = set()
 
@@ -120,7 +125,7 @@ def attribute(
             return (y, relevances), report
 
         (y, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
-    for relevance in tree.flatten_up_to(relevances) if at is None else ():
+    for relevance in tree.flatten_up_to(relevances) if at is None else ():  # type: ignore[attr-defined]  # JAX's own
         warn_of_constant_maps(relevance)
     return y, relevances, *report
 
@@ -147,12 +152,12 @@ def _explain(program, params, x, target, rules, at, return_report, primitive_rul
         def part(value, by_value=by_value):
             return marked(by_value[value].astype(value.dtype), start, by_sample)
 
-        relevance = x_tree.unflatten(
+        relevance = x_tree.unflatten(  # type: ignore[attr-defined]  # as annotated by JAX a tree has no methods
             part(value) if value in by_value else not_relevant(leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
         result = relevance if at is None else _at(program, by_value, part, relevance, at)
-        results.append((result, Report.of(steps, start, relevance) if return_report else None))
+        results.append((result, Report.of(steps or (), start, relevance) if return_report else None))
     relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])
     y = jax.tree.unflatten(program.graph.output_tree, [y])
     if return_report:
@@ -275,16 +280,24 @@ def find(program: Program, name: str) -> Value:
 
 def describe(
     fn: Callable,
-    params: Any,
-    x: Any,
+    params: PyTree,
+    x: PyTree,
     *,
     rules: Any = "epsilon_plus_flat",
     fold_norm: bool | str = True,
     primitive_rules: Mapping[str, Any] | None = None,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
 
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> rows = attribution.describe(lambda w, x: jax.nn.relu(x @ w), jnp.ones((4, 3)), jnp.ones((2, 4)))
+        >>> [(row["kinds"][0], row["rule"]) for row in rows]
+        [('dense', 'Flat(stabilizer=1e-06, zero_params=None)'), ('relu', 'Pass()')]
     """
     program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
     for note in program.notes:

@@ -7,10 +7,15 @@ instead of NaN.
 """
 
 import dataclasses
+import itertools
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
+
+from ..array_types import AnyArray, Float64, Int, Real, Scalar, UInt8
+from ..scalars import real, reals
 
 COLORMAPS = {
     "gray": "000,fff",
@@ -39,23 +44,22 @@ class ColorMap:
         colors: uint8 `[nodes, 3]`, red, green, blue.
     """
 
-    indices: np.ndarray
-    colors: np.ndarray
+    indices: Int[np.ndarray, " nodes"]
+    colors: UInt8[np.ndarray, "nodes 3"]
 
-    def __call__(self, values) -> np.ndarray:
+    def __call__(self, values: Scalar | Real[AnyArray, "*shape"] | Sequence) -> Float64[np.ndarray, " *shape 3"]:
         """Returns colours in [0, 1] as float64 `[..., 3]` for values `[...]`, which are clipped to [0, 1]."""
         places = np.clip(np.asarray(values, np.float64), 0.0, 1.0) * 255
         return np.stack([np.interp(places, self.indices, channel) for channel in self.colors.T], axis=-1) / 255
 
-    def palette(self, level: float = 1.0) -> np.ndarray:
+    def palette(self, level: float = 1.0) -> UInt8[np.ndarray, "256 3"]:
         """Returns 256 colours as uint8 `[256, 3]`.
 
         Args:
             level: contrast around the centre: below 1 the ends of the map are not reached, above 1 they are reached
                 early.
         """
-        if not math.isfinite(level):
-            raise ValueError(f"level={level}: expected a number; 1 is the whole map")
+        level = real("level", level, "a finite number; 1 is the whole map")
         places = np.clip((np.linspace(-1.0, 1.0, 256) * level + 1) / 2, 0.0, 1.0)
         return np.round(self(places) * 255, 12).astype(np.uint8)
 
@@ -65,6 +69,11 @@ def colormap(text: str | ColorMap) -> ColorMap:
 
     Raises:
         ValueError: a text that is neither; the message says which part, and lists the names.
+
+    Example:
+        >>> from havel.kernels import attribution
+        >>> attribution.colormap("00f,80:fff,f00").colors.tolist()
+        [[0, 0, 255], [255, 255, 255], [255, 0, 0]]
     """
     if isinstance(text, ColorMap):
         return text
@@ -78,43 +87,45 @@ def colormap(text: str | ColorMap) -> ColorMap:
         )
     if len(parts) < 2:
         raise ValueError(f"colour map {text!r} has one colour; expected two or more: {names}")
-    nodes = [(_index(match[1]), _color(match[2])) for match in matches]
+    nodes = [(_index(match[1]), _color(match[2])) for match in matches if match is not None]
     if nodes[0][0] not in (None, 0):
         nodes.insert(0, (0, nodes[0][1]))
     if nodes[-1][0] not in (None, 255):
         nodes.append((255, nodes[-1][1]))
     indices = [index for index, _ in nodes]
     indices[0], indices[-1] = 0, 255
-    positions = [place for place, index in enumerate(indices) if index is not None]
-    for before, after in zip(positions, positions[1:], strict=False):
-        if indices[after] < indices[before]:
-            raise ValueError(
-                f"colour map {text!r}: index {indices[after]:x} comes after {indices[before]:x}; write them ascending"
-            )
+    stated = [(place, index) for place, index in enumerate(indices) if index is not None]
+    for (before, low), (after, high) in itertools.pairwise(stated):
+        if high < low:
+            raise ValueError(f"colour map {text!r}: index {high:x} comes after {low:x}; write them ascending")
         share = np.linspace(0.0, 1.0, after - before + 1)
-        spread = (
-            indices[before] * (1.0 - share) + indices[after] * share
-        )  # in this form: truncation shows its last digit
+        spread = low * (1.0 - share) + high * share  # in this form: truncation shows its last digit
         indices[before : after + 1] = spread.astype(int).tolist()
     return ColorMap(np.array(indices), np.array([color for _, color in nodes], np.uint8))
 
 
-def palette(cmap: str | ColorMap = "bwr", level: float = 1.0) -> np.ndarray:
-    """Returns 256 colours as uint8 `[256, 3]` of a colour map by name or text; see `ColorMap.palette`."""
+def palette(cmap: str | ColorMap = "bwr", level: float = 1.0) -> UInt8[np.ndarray, "256 3"]:
+    """Returns 256 colours as uint8 `[256, 3]` of a colour map by name or text; see `ColorMap.palette`.
+
+    Example:
+        >>> from havel.kernels import attribution
+        >>> attribution.palette("bwr")[[0, 128, 255]].tolist()
+        [[0, 0, 255], [255, 255, 255], [255, 0, 0]]
+    """
     return colormap(cmap).palette(level)
 
 
 def imgify(
-    values,
+    values: Real[AnyArray, "..."] | Sequence,
     *,
-    vmin=None,
-    vmax=None,
+    vmin: Scalar | Real[AnyArray, "..."] | None = None,
+    vmax: Scalar | Real[AnyArray, "..."] | None = None,
     cmap: str | ColorMap = "bwr",
     level: float = 1.0,
     symmetric: bool = False,
-    grid: bool | tuple[int, int] = False,
-    gridfill=None,
-) -> np.ndarray:
+    grid: bool | Sequence[int] = False,
+    gridfill: Scalar | Real[AnyArray, " channels"] | Sequence | None = None,
+) -> UInt8[np.ndarray, "height width 3"]:
     """Returns an array as an RGB picture, uint8 `[height, width, 3]`.
 
     Args:
@@ -131,6 +142,12 @@ def imgify(
 
     Raises:
         ValueError: a shape that is no picture, values that are not numbers, a grid that is too small.
+
+    Example:
+        >>> import numpy as np
+        >>> from havel.kernels import attribution
+        >>> attribution.imgify(np.array([[-1.0, 0.0], [0.5, 1.0]]), symmetric=True).shape
+        (2, 2, 3)
     """
     array = np.asarray(values)
     if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin register as void
@@ -166,6 +183,9 @@ def _to_bytes(array: np.ndarray, vmin, vmax, symmetric: bool, per_sample: bool) 
         low = -high
     else:
         low, high = array.min(axis=axes, keepdims=True), array.max(axis=axes, keepdims=True)
+    for name, end in (("vmin", vmin), ("vmax", vmax)):
+        if end is not None:
+            reals(name, end, "a finite number, or None for the array's own")
     low = low if vmin is None else np.asarray(vmin)
     high = high if vmax is None else np.asarray(vmax)
     extent = high - low
@@ -191,11 +211,11 @@ def _channels_last(array: np.ndarray, before: int) -> np.ndarray:
     raise ValueError(f"an array of shape {array.shape} is no picture{'s' * before}; expected {expectation}")
 
 
-def _tile(pictures: np.ndarray, grid: bool | tuple[int, int], gridfill) -> np.ndarray:
+def _tile(pictures: np.ndarray, grid: bool | Sequence[int], gridfill) -> np.ndarray:
     """Returns pictures `[n, height, width, channels]` side by side, row after row."""
     count, height, width, channels = pictures.shape
     columns = math.isqrt(count)
-    rows, columns = (math.ceil(count / columns), columns) if grid is True else (int(side) for side in grid)
+    rows, columns = (math.ceil(count / columns), columns) if isinstance(grid, bool) else (int(side) for side in grid)
     if rows * columns < count:
         raise ValueError(f"grid={grid} has {rows * columns} cells for {count} pictures: give more, or grid=True")
     fill = pictures.min(axis=(0, 1, 2)) if gridfill is None else np.asarray(gridfill, np.uint8)

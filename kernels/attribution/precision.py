@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from .tracing.jaxpr import Equation, applier
@@ -17,12 +17,12 @@ def is_half(dtype) -> bool:
     return dtype is not None and dtype in HALF
 
 
-def widened(array: jax.Array) -> jax.Array:
-    """Returns float32 for a half-precision array, and any other as it is."""
+def widened(array: Any) -> Any:
+    """Returns float32 for a half-precision array (of JAX, NumPy or a traced program's literals), any other as it is."""
     return array.astype(jnp.float32) if is_half(getattr(array, "dtype", None)) else array
 
 
-def applied(equation: Equation, arrays: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+def applied(equation: Equation, arrays: Sequence[Any]) -> tuple[Any, ...]:
     """Returns the results of an equation, in float32 where it was traced in a half precision."""
     if not any(is_half(value.dtype) for value in (*equation.inputs, *equation.outputs)):
         return equation.apply(*arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def propagate(
     rule,
     operation: Operation,
     relevance: Sequence[jax.Array],
-    values: Mapping[Value, jax.Array],
+    values: Mapping[Value, Any],
     program: Program,
     store: Kept | None = None,
 ) -> Shares:
@@ -59,6 +60,7 @@ def propagate(
             return [(operation.inputs[0], _gradient_of_affine(operation, relevance[0], values))]
     inputs = tuple(widened(values[value]) for value in operation.inputs)
     outputs = tuple(widened(values[value]) for value in operation.outputs)
+    parts: Sequence[jax.Array]
     if isinstance(rule, rules.Gradient) and is_plain_pooling(operation.equations[0]):
         parts = (pooling_gradient(operation.equations[0], inputs[0], outputs[0], relevance[0]),)
         return list(zip(operation.inputs, parts, strict=True))
@@ -72,8 +74,8 @@ def propagate(
     if isinstance(rule, rules.Norm) and "bias" in operation.kinds:
         parts = rule.backward(relevance, inputs, outputs, function)
         if store is not None:
-            stable = as_stabilizer(rule.stabilizer)
-            shares = (jnp.sum(rules.divided(r, stable(z)) * z) for r, z in zip(relevance, outputs, strict=True))
+            stabilise = as_stabilizer(rule.stabilizer)
+            shares = (jnp.sum(rules.divided(r, stabilise(z)) * z) for r, z in zip(relevance, outputs, strict=True))
             store.bias += sum(shares) - sum(jnp.sum(part) for part in parts)
         return list(zip(operation.inputs, parts, strict=True))
     if isinstance(rule, rules.SignalTakesAll):
@@ -87,7 +89,7 @@ def propagate(
 
 
 def through_equations(
-    equations: Sequence[Equation], relevance: Mapping[Value, jax.Array], values: Mapping[Value, jax.Array], program
+    equations: Sequence[Equation], relevance: Mapping[Value, jax.Array], values: Mapping[Value, Any], program
 ) -> Shares:
     """Returns the gradient through equations one by one, through the statistics that some of them hold, too."""
     local, shares = dict(relevance), []
@@ -114,7 +116,7 @@ def through_equations(
     return shares
 
 
-def through_region(region, relevance: Sequence[jax.Array], values: Mapping[Value, jax.Array]) -> Shares:
+def through_region(region, relevance: Sequence[jax.Array], values: Mapping[Value, Any]) -> Shares:
     """Returns the gradient through a call by the derivative that is its own."""
     active = [value for value in dict.fromkeys(region.inputs) if value.active]
 
@@ -153,6 +155,7 @@ def _gradient_of_affine(operation, relevance, values):
 def _through_affine(rule, operation: Operation, relevance, values, program: Program, store: Kept | None) -> jax.Array:
     """R' of a rule's branches; see the formula in `rules`."""
     affine = operation.affine
+    assert affine is not None
     x = affine.enter(widened(values[operation.inputs[0]]))
     z = affine.returned(widened(values[operation.outputs[0]]))
     relevance = affine.returned(relevance)
@@ -230,6 +233,7 @@ def _vanishes(term: rules.Term, sign: frozenset[int]) -> bool:
 
 def _data(term: rules.Term, x: jax.Array, sign: frozenset[int], operation: Operation, program: Program) -> jax.Array:
     """The data of a term; what does not depend on the sample has one sample."""
+    assert operation.affine is not None
     if not isinstance(term.data, str):
         return as_like(_bound(term.data, x, operation, program), x)
     if term.data == "1":
@@ -242,6 +246,7 @@ def _data(term: rules.Term, x: jax.Array, sign: frozenset[int], operation: Opera
 def _bound(bound, x: jax.Array, operation: Operation, program: Program) -> jax.Array:
     """A bound of ZBox for one sample, or for all: a number, by channel in any layout, or of a sample's shape."""
     affine, bound = operation.affine, jnp.asarray(bound, x.dtype)
+    assert affine is not None
     sample = affine.sample_shape(x.shape)
     (channel,) = list(affine.data_axes())[:1] or [x.ndim - 1]
     wide = [size for size in bound.shape if size > 1]
@@ -259,9 +264,9 @@ def _bound(bound, x: jax.Array, operation: Operation, program: Program) -> jax.A
                 everywhere = step.apply(everywhere)[0]
             everywhere = affine.enter(everywhere)
             return everywhere[tuple(slice(0, size) for size in sample)] if shared else everywhere
-    for shape in (sample, x.shape):
-        if (everywhere := _padded_to(bound, shape)) is not None:
-            return jnp.broadcast_to(everywhere, shape)
+    for whole in (sample, x.shape):
+        if (everywhere := _padded_to(bound, whole)) is not None:
+            return jnp.broadcast_to(everywhere, whole)
     raise ValueError(
         f"a bound of ZBox has shape {tuple(np.shape(bound))}; expected a number, {x.shape[channel]} channels or the "
         f"shape of a sample of {tuple(x.shape)}."

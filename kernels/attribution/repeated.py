@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Count
 from .arguments import Same, Structure, check_not_empty, of_tokens
 from .engine import attribute
 from .target import marked, starting_relevance
@@ -28,7 +29,6 @@ class Explainer:
         fn: `fn(params, x)`.
         structure: of params, whose arrays are an argument of each call.
         rules: a composite, or None for the gradient.
-        semantics: as for `attribute`.
         primitive_rules: as for `attribute`, as pairs.
         target: a function of the outputs; None where it is no function and an argument of each call.
         one_value: whether the outputs are `[batch]`, one value a sample.
@@ -37,7 +37,6 @@ class Explainer:
     fn: Callable
     structure: Structure
     rules: Any
-    semantics: str
     primitive_rules: tuple
     target: Callable | None
     one_value: bool
@@ -51,7 +50,7 @@ class Explainer:
             return y, marked(pull_back(start)[0], start, y.ndim > 1 or self.one_value)
         rules = self.rules.value if isinstance(self.rules, Same) else self.rules
         return attribute(
-            self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules, semantics=self.semantics,
+            self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules,
             primitive_rules=dict(self.primitive_rules),
         )  # fmt: skip
 
@@ -87,7 +86,7 @@ def forward(explainer: Explainer, params, x):
     return explainer.outputs(params, x)
 
 
-def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: int, at_once: int, like):
+def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: Count, at_once: Count, like):
     """Returns the sum of `step(explainer, params, target, operands, index)` over `count` indices.
 
     Args:

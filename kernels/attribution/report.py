@@ -62,7 +62,7 @@ class Report:
             tuple(step.operation.kinds[0] for step in steps),
             tuple(type(step.rule).__name__ for step in steps),
             received, passed, bias, epsilon, constant, rest - constant, jnp.sum(start),
-            sum(jnp.sum(leaf) for leaf in jax.tree.leaves(relevance)), jnp.sum(constant_maps(relevance)),
+            jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(relevance))), jnp.sum(constant_maps(relevance)),
         )  # fmt: skip
 
     def __str__(self) -> str:

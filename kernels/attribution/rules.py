@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Float, Num, Real, Scalar
+from ..scalars import not_negative, positive, real, reals
 from .stabilize import Stabilizer, as_stabilizer, stabilize
 
 __all__ = [
@@ -88,6 +91,8 @@ def _plus(gamma: float, part: Callable) -> Callable:
 
 
 ZeroParams = str | Sequence[str] | None
+Bound = Scalar | Real[AnyArray, "..."] | Sequence  # of inputs: one number, by channel, or of a sample's shape
+Arrays = Sequence[Num[Array, "..."]]
 
 
 def _zeroed(zero_params: ZeroParams) -> tuple[str, ...]:
@@ -100,7 +105,8 @@ def _zeroed(zero_params: ZeroParams) -> tuple[str, ...]:
 
 def _check(rule) -> None:
     _zeroed(rule.zero_params)
-    as_stabilizer(getattr(rule, "stabilizer", getattr(rule, "epsilon", 0.0)))
+    name = "epsilon" if hasattr(rule, "epsilon") else "stabilizer"
+    as_stabilizer(getattr(rule, name, 0.0), name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Epsilon:
         _check(self)
 
     @property
-    def stabilizer(self):
+    def stabilizer(self) -> float | Callable:
         """What the denominators go through."""
         return self.epsilon
 
@@ -158,7 +164,9 @@ class AlphaBeta:
 
     def __post_init__(self):
         _check(self)
-        if self.alpha < 0 or self.beta < 0 or self.alpha - self.beta != 1:
+        for name in ("alpha", "beta"):
+            real(name, getattr(self, name), "a finite number >= 0", not_negative)
+        if self.alpha - self.beta != 1:
             raise ValueError(
                 f"alpha is {self.alpha} and beta {self.beta}; expected both >= 0 and alpha - beta = 1, such as (2, 1)."
             )
@@ -183,8 +191,7 @@ class Gamma:
 
     def __post_init__(self):
         _check(self)
-        if not self.gamma >= 0:
-            raise ValueError(f"gamma is {self.gamma}; expected a number >= 0.")
+        real("gamma", self.gamma, "a finite number >= 0", not_negative)
 
     def branches(self) -> tuple[Branch, ...]:
         """The rule as data."""
@@ -199,13 +206,15 @@ class Gamma:
 class ZBox:
     """For inputs between `low` and `high`: numbers, or arrays by channel or of a sample's shape."""
 
-    low: object
-    high: object
+    low: Bound
+    high: Bound
     stabilizer: float | Callable = 1e-6
     zero_params: ZeroParams = None
 
     def __post_init__(self):
         _check(self)
+        for name in ("low", "high"):
+            reals(name, getattr(self, name), "finite numbers, the ends of the inputs' range")
         concrete = not any(isinstance(bound, jax.core.Tracer) for bound in (self.low, self.high))
         if concrete and np.any(np.asarray(self.low) > np.asarray(self.high)):
             raise ValueError(f"low is {self.low} and high {self.high}; expected low <= high everywhere.")
@@ -254,7 +263,7 @@ class Flat:
 class Gradient:
     """The vector-Jacobian product: what moves values, the winner of a maximum, or a plain gradient."""
 
-    def backward(self, relevance, inputs, outputs, function):
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of the inputs."""
         _, pull = jax.vjp(function, *inputs)
         return pull(tuple(relevance))
@@ -264,7 +273,7 @@ class Gradient:
 class Pass:
     """Relevance goes through an entrywise function as it is."""
 
-    def backward(self, relevance, inputs, outputs, function):
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of the one input."""
         return (_fitted(relevance[0], inputs[0]),)
 
@@ -278,7 +287,7 @@ class Norm:
     def __post_init__(self):
         as_stabilizer(self.stabilizer)
 
-    def backward(self, relevance, inputs, outputs, function):
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of every summand."""
         _, pull = jax.vjp(function, *inputs)
         share = tuple(divided(r, as_stabilizer(self.stabilizer)(z)) for r, z in zip(relevance, outputs, strict=True))
@@ -297,7 +306,15 @@ class SignalTakesAll:
     def __post_init__(self):
         as_stabilizer(self.stabilizer)
 
-    def backward(self, relevance, inputs, outputs, function, gates=(), summed=False):
+    def backward(
+        self,
+        relevance: Arrays,
+        inputs: Arrays,
+        outputs: Arrays,
+        function: Callable[..., Any],
+        gates: Sequence[int] = (),
+        summed: bool = False,
+    ) -> Arrays:
         """Returns the relevance of the factors."""
         signals = [index for index in range(len(inputs)) if index not in gates] or list(range(len(inputs)))
         if summed:
@@ -317,7 +334,7 @@ class SignalTakesAll:
 class ReLUDeconvNet:
     """At a ReLU, what is positive of the relevance (Zeiler and Fergus, 2014)."""
 
-    def backward(self, relevance, inputs, outputs, function):
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of the one input."""
         return (jnp.maximum(relevance[0], 0),)
 
@@ -326,7 +343,7 @@ class ReLUDeconvNet:
 class ReLUGuidedBackprop:
     """At a ReLU, the gradient where the relevance is positive (Springenberg et al., 2015)."""
 
-    def backward(self, relevance, inputs, outputs, function):
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of the one input."""
         return (jnp.where((inputs[0] > 0) & (relevance[0] > 0), relevance[0], 0),)
 
@@ -337,7 +354,10 @@ class ReLUBetaSmooth:
 
     beta_smooth: float = 10.0
 
-    def backward(self, relevance, inputs, outputs, function):
+    def __post_init__(self):
+        real("beta_smooth", self.beta_smooth, "a finite number > 0", positive)
+
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of the one input."""
         return (relevance[0] * jax.nn.sigmoid(self.beta_smooth * inputs[0]),)
 
@@ -357,7 +377,7 @@ def check_affine(rule, where: str) -> None:
         )
 
 
-def _fitted(relevance: jax.Array, x: jax.Array) -> jax.Array:
+def _fitted(relevance, x) -> jax.Array:
     """Relevance of an operand that was broadcast: the sum over its copies."""
     if relevance.ndim > x.ndim:
         relevance = jnp.sum(relevance, axis=tuple(range(relevance.ndim - x.ndim)))
@@ -370,7 +390,7 @@ def _fitted(relevance: jax.Array, x: jax.Array) -> jax.Array:
     return relevance.astype(x.dtype)
 
 
-def divided(relevance: jax.Array, denominator: jax.Array) -> jax.Array:
+def divided(relevance: Float[Array, ...], denominator: Float[Array, ...]) -> Float[Array, ...]:
     """Returns R / denominator, zero where the denominator is exactly zero, with a gradient that is never NaN."""
     safe = jnp.where(denominator == 0, jnp.ones((), denominator.dtype), denominator)
     return jnp.where(denominator == 0, jnp.zeros((), denominator.dtype), relevance / safe)

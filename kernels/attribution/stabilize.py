@@ -8,17 +8,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..array_types import Array, Float, Scalar
+from ..scalars import not_negative, real, reals
 from .tracing.axes import BATCH
 
 
 def stabilize(
-    z: jax.Array,
-    epsilon: float = 1e-6,
+    z: Float[Array, "*shape"],
+    epsilon: Scalar = 1e-6,
     clip: bool = False,
     norm_scale: bool = False,
     axis: int | tuple[int, ...] | None = None,
-) -> jax.Array:
+) -> Float[Array, "*shape"]:
     """Returns z moved away from zero by epsilon, zero itself upwards.
 
     Args:
@@ -27,14 +30,25 @@ def stabilize(
         clip: leave what is larger than epsilon as it is.
         norm_scale: epsilon counts in units of the root mean square of z over `axis`.
         axis: of `norm_scale`; all but the first when None.
+
+    Raises:
+        ValueError: an epsilon that is no finite number >= 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from havel.kernels import attribution
+        >>> attribution.stabilize(jnp.array([-1.0, 0.0, 1.0]), 0.25).tolist()
+        [-1.25, 0.25, 1.25]
     """
+    check_epsilon(epsilon)
     sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))
+    least: jax.Array | Scalar = epsilon
     if norm_scale:
         axis = tuple(range(1, z.ndim)) if axis is None else axis
-        epsilon = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
+        least = epsilon * jnp.sqrt(jnp.mean(jnp.square(z), axis=axis, keepdims=True))
     if clip:
-        return sign * jnp.maximum(jnp.abs(z), epsilon)
-    return z + sign * jnp.asarray(epsilon, z.dtype)
+        return sign * jnp.maximum(jnp.abs(z), least)
+    return z + sign * jnp.asarray(least, z.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +65,10 @@ class Stabilizer:
     axis: int | tuple[int, ...] | None = None
     parts: Any = dataclasses.field(default=None, repr=False)
 
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __post_init__(self):
+        check_epsilon(self.epsilon)
+
+    def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Returns the stabilised z."""
         if self.parts is None:
             return stabilize(z, self.epsilon, self.clip, self.norm_scale, self.axis)
@@ -63,10 +80,17 @@ class Stabilizer:
         return stabilize(apart, self.epsilon, self.clip, self.norm_scale, own).reshape(z.shape)
 
 
-def as_stabilizer(value: float | Callable) -> Callable[[jax.Array], jax.Array]:
-    """Returns a function from a number (epsilon) or a function; zero divides nothing by zero to zero."""
+def check_epsilon(epsilon) -> None:
+    """Raises ValueError for what stabilises nothing; traced values and arrays of numbers pass."""
+    reals("epsilon", epsilon, "a finite number >= 0", lambda e: (e >= 0) & (e < np.inf))
+
+
+def as_stabilizer(value: float | Callable, name: str = "stabilizer") -> Callable[[jax.Array], jax.Array]:
+    """Returns a function from a number (epsilon) or a function; zero divides nothing by zero to zero.
+
+    Raises:
+        ValueError: it is neither; the message has the name of the argument.
+    """
     if callable(value):
         return value
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-        raise ValueError(f"the stabiliser is {value!r}; expected epsilon >= 0, a Stabilizer or a function of z.")
-    return Stabilizer(float(value))
+    return Stabilizer(real(name, value, "an epsilon >= 0 and finite, a Stabilizer or a function of z", not_negative))

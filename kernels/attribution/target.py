@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Count, Float, Integer, Num
 
-def starting_relevance(y: jax.Array, target: Any, one_value: bool = False) -> jax.Array:
+# A class, classes of each sample, "argmax", relevance of the outputs, a function of the outputs; None: all of them.
+Target = Count | Integer[AnyArray, "*batch"] | str | Float[AnyArray, "*outputs"] | Sequence | Callable | None
+
+
+def starting_relevance(y: Num[Array, "*outputs"], target: Target, one_value: bool = False) -> Float[Array, "*outputs"]:
     """Returns the relevance of the output; see `target` of `attribute`.
 
     Args:

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Int32
+from ..scalars import whole
+
 
 class Plan(NamedTuple):
     """Attributes: window, lengths int `[axes]` for the axes after the batch; offsets, int `[windows, axes]`."""
 
-    window: np.ndarray
-    offsets: np.ndarray
+    window: Int32[np.ndarray, " axes"]
+    offsets: Int32[np.ndarray, "windows axes"]
 
 
-def plan(shape: tuple[int, ...], window, stride, axes: tuple[int, ...] | None = None) -> Plan:
+def plan(shape: tuple[int, ...], window, stride, axes: Sequence[int] | None = None) -> Plan:
     """Returns all windows over an array of `shape` `[batch, ...]`; see `attributors.occlusion` for the arguments."""
     sides = shape[1:]
+    for name, lengths in (("window", window), ("stride", stride)):
+        for length in np.atleast_1d(np.asarray(lengths, object)):
+            whole(name, length, 1, why=", or a length for each of `axes`")
     if isinstance(window, (int, np.integer)) and isinstance(stride, (int, np.integer)) and axes is None:
         lengths, steps = [int(window)] * len(sides), [int(stride)] * len(sides)
     else:
         lengths, steps = _along_axes(shape, window, stride, axes)
-    if min(lengths, default=1) < 1 or min(steps, default=1) < 1:
-        raise ValueError(f"window={window}, stride={stride}: expected lengths of 1 or more")
     lengths = [min(length, side) for length, side in zip(lengths, sides, strict=True)]
     steps = [min(step, side) for step, side in zip(steps, sides, strict=True)]
     offsets = itertools.product(*(range(0, side, step) for side, step in zip(sides, steps, strict=True)))

@@ -8,12 +8,21 @@ Forbidden states, of infinite energy, have weights of zero; plain means are thos
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from ..array_types import Float64, RandomKey, Real, Scalar
 from . import chain_stream, stream
+from .arguments import Samples
 from .stream import log_weights
 from .thermodynamics import SPINS, spin_numbers
+
+__all__ = [
+    "Sums",
+    "entropy",
+    "init",
+    "origin",
+    "update",
+]
 
 RAW = ("log_w", "log_q", "energy", "abs_m", "m_squared")  # numbers of the stream of plain means
 OF_CHAIN = tuple(SPINS.index(name) for name in ("energy", "abs_m", "m_squared"))
@@ -26,7 +35,7 @@ class Sums(NamedTuple):
     weighted: stream.State
     raw: stream.State
     chain: chain_stream.Chain
-    head: np.ndarray
+    head: Float64[np.ndarray, "3 HEAD"]
 
     @property
     def n(self) -> int:
@@ -34,13 +43,13 @@ class Sums(NamedTuple):
         return int(self.raw.n)
 
 
-def origin(energy, magnetisation) -> np.ndarray:
+def origin(energy: Samples, magnetisation: Samples) -> Float64[np.ndarray, " 5"]:
     """Returns roughly where the numbers SPINS of a sample lie [5], from a first chunk [n]; E = +inf counts as 0."""
     energy = np.asarray(energy, np.float64)
     return spin_numbers(np.where(np.isposinf(energy), 0.0, energy), magnetisation).mean(axis=1)
 
 
-def init(origin: np.ndarray) -> Sums:
+def init(origin: Real[np.ndarray, " 5"]) -> Sums:
     """Returns sums over nothing; `origin` [5] is roughly where the numbers SPINS of a sample lie."""
     raw = np.array([0.0, 0.0, *(origin[k] for k in OF_CHAIN)])
     return Sums(
@@ -51,7 +60,7 @@ def init(origin: np.ndarray) -> Sums:
     )
 
 
-def update(sums: Sums, key: jax.Array, log_q, energy, magnetisation, beta: float) -> Sums:
+def update(sums: Sums, key: RandomKey, log_q: Samples, energy: Samples, magnetisation: Samples, beta: Scalar) -> Sums:
     """Returns the sums with one more chunk of samples, which are offered to the chain, too.
 
     Args:

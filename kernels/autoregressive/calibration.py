@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..array_types import Array, Float, Float64, Int8, RandomKey
 from ..ising import System
 from . import accumulate, chain_stream, reliability
 from . import evidence as evidence_of
@@ -33,9 +34,9 @@ FEW = 20  # seeds, of which no coverage is stated
 class Draw(NamedTuple):
     """One seed of a case. Attributes: log_q, energy, magnetisation [n]; mirror: of its samples, or None."""
 
-    log_q: np.ndarray
-    energy: np.ndarray
-    magnetisation: np.ndarray
+    log_q: Float64[np.ndarray, " n"]
+    energy: Float64[np.ndarray, " n"]
+    magnetisation: Float64[np.ndarray, " n"]
     mirror: tuple[float, float] | None = None
 
 
@@ -54,7 +55,7 @@ class Case(NamedTuple):
 
 def system_case(
     about: str,
-    sample: Callable[[jax.Array, int], tuple[jax.Array, jax.Array]],
+    sample: Callable[[RandomKey, int], tuple[Int8[Array, "n rows columns"], Float[Array, " n"]]],
     proposal: Proposal,
     system: System,
     beta: float,
@@ -74,11 +75,12 @@ def system_case(
         raise ValueError(f"{system.title}: a calibration needs exact values of ln Z and |M|; take a smaller system")
 
     def draw(seed: int, n: int) -> Draw:
-        spins, log_q = sample(jax.random.key(seed), n)
-        energy, m = measure(spins)
-        first = spins[: evidence_of.MIRRORED], log_q[: evidence_of.MIRRORED]
+        spins, log_probability = sample(jax.random.key(seed), n)
+        measured = (log_probability, *measure(spins))
+        first = spins[: evidence_of.MIRRORED], log_probability[: evidence_of.MIRRORED]
         mirror = evidence_of.mirror_image(proposal, system, beta, *first)
-        return Draw(*(np.asarray(each, np.float64) for each in (log_q, energy, m)), mirror)
+        log_q, energy, m = (np.asarray(each, np.float64) for each in measured)
+        return Draw(log_q, energy, m, mirror)
 
     def reverse(seed: int) -> Any:
         return evidence_of.clusters(proposal, system, beta, jax.random.fold_in(jax.random.key(seed), 2**31 + 1))[0]
@@ -180,7 +182,8 @@ def of_seed(case: Case, seed: int, n: int) -> dict[str, Any]:
 def _levels(case: Case, seed: int, draw: Draw, sums, derived) -> tuple[dict[str, str], Estimates]:
     """Returns stage to level of the status with all evidence up to it, and the estimates before the truth."""
     evidence = Evidence(-float(np.mean(draw.log_q)), 2.0**case.sites)
-    levels, without_truth = {}, None
+    levels: dict[str, str] = {}
+    without_truth: Estimates
     for stage in STAGES:
         if stage == "mirror":
             evidence = dataclasses.replace(evidence, mirror=draw.mirror)
@@ -190,5 +193,6 @@ def _levels(case: Case, seed: int, draw: Draw, sums, derived) -> tuple[dict[str,
             evidence = dataclasses.replace(evidence, exact=case.truth)
         estimates = finalise(sums.weighted, SPINS, derived, evidence)
         levels[stage] = estimates.status.level
-        without_truth = estimates if stage == "samples of p" else without_truth
+        if stage == "samples of p":
+            without_truth = estimates
     return levels, without_truth

@@ -8,11 +8,20 @@ import math
 import warnings
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from ..array_types import Bool, Float64, RandomKey, Real
 from . import markov_chain, reliability
 from .markov_chain import ChainEstimate
+from .stream import Count, Number
+
+__all__ = [
+    "Chain",
+    "ChainMeans",
+    "init",
+    "means",
+    "update",
+]
 
 HEAD = 1 << 15  # first steps, kept one by one
 BINS = 4096
@@ -33,18 +42,18 @@ class Chain(NamedTuple):
       before: samples before the chain began.
     """
 
-    log_w: np.ndarray
-    current: np.ndarray
-    accepted: np.ndarray
-    steps: np.ndarray
-    bin_size: np.ndarray
-    bins: np.ndarray
-    squares: np.ndarray
-    head: np.ndarray
-    stay: np.ndarray
-    longest: np.ndarray
-    first: np.ndarray
-    before: np.ndarray
+    log_w: Number
+    current: Float64[np.ndarray, " 3"]
+    accepted: Count
+    steps: Count
+    bin_size: Count
+    bins: Float64[np.ndarray, "3 BINS"]
+    squares: Float64[np.ndarray, " 3"]
+    head: Float64[np.ndarray, "3 HEAD"]
+    stay: Count
+    longest: Count
+    first: Count
+    before: Count
 
 
 class ChainMeans(NamedTuple):
@@ -67,7 +76,7 @@ def init() -> Chain:
     )  # fmt: skip
 
 
-def update(chain: Chain, key: jax.Array, log_w: np.ndarray, values: np.ndarray) -> Chain:
+def update(chain: Chain, key: RandomKey, log_w: Real[np.ndarray, " n"], values: Real[np.ndarray, "3 n"]) -> Chain:
     """Returns the chain after it was offered a chunk of samples; it begins with the first weight above zero.
 
     Args:
@@ -100,7 +109,9 @@ def update(chain: Chain, key: jax.Array, log_w: np.ndarray, values: np.ndarray) 
     return _fill_bins(chain, series)
 
 
-def fill_head(head: np.ndarray, before: int, values: np.ndarray) -> np.ndarray:
+def fill_head(
+    head: Float64[np.ndarray, "K HEAD"], before: int, values: Real[np.ndarray, "K n"]
+) -> Float64[np.ndarray, "K HEAD"]:
     """Returns the first columns [K, HEAD] of a series with more of them, [K, n] after `before`, while there is room."""
     room = max(min(head.shape[1] - before, values.shape[1]), 0)
     head = head.copy()
@@ -108,7 +119,7 @@ def fill_head(head: np.ndarray, before: int, values: np.ndarray) -> np.ndarray:
     return head
 
 
-def _count_stays(chain: Chain, accepted: np.ndarray) -> Chain:
+def _count_stays(chain: Chain, accepted: Bool[np.ndarray, " steps"]) -> Chain:
     """Returns the chain with the lengths of its stays, in steps, after more of them."""
     moves = np.flatnonzero(accepted if int(chain.steps) else accepted[1:]) + (int(chain.steps) == 0)
     moved = int(chain.accepted) > 1  # the first sample accepts itself
@@ -123,7 +134,7 @@ def _count_stays(chain: Chain, accepted: np.ndarray) -> Chain:
     )
 
 
-def _fill_bins(chain: Chain, series: np.ndarray) -> Chain:
+def _fill_bins(chain: Chain, series: Real[np.ndarray, "3 steps"]) -> Chain:
     """Adds steps to the bins, which hold sums; when all are full, pairs become one."""
     bins, size, steps = chain.bins.copy(), int(chain.bin_size), int(chain.steps)
     while series.shape[1]:

@@ -6,11 +6,13 @@ On CPU, chunks run beside each other in threads: XLA spreads one chunk's product
 import math
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Count
 from .networks import MADE, dtype_of, layers, sites
 
 # Bytes of features that a chunk may keep at hand, which sets its size: of caches, or of an accelerator's memory.
@@ -29,13 +31,13 @@ def usual_size(params, cfg, platform: str) -> int:
     return max(LEAST, room // bytes_each)
 
 
-def workers_for(n: int, devices) -> int:
+def workers_for(n: Count, devices: Sequence[jax.Device]) -> int:
     """Returns the threads for n samples: the cores of a single CPU device, as far as each has something to do."""
     alone = len(devices) == 1 and devices[0].platform == "cpu"
-    return max(1, min(_cores() if alone else 1, n // LEAST))
+    return max(1, min(_cores() if alone else 1, int(n // LEAST)))
 
 
-def equal_size(n: int, most: int, beside: int) -> int:
+def equal_size(n: Count, most: Count, beside: int) -> int:
     """Returns the size of equal chunks, `most` at most, `beside` of which run at a time."""
     rounds = math.ceil(n / (most * beside))
     return math.ceil(n / (rounds * beside))
@@ -47,7 +49,7 @@ def run(start_chunk, starts, workers: int) -> list:
     Args:
       start_chunk: calls one jitted function; all calls have the same shapes.
     """
-    wide = jax.config.jax_enable_x64
+    wide = jax.config.jax_enable_x64  # type: ignore[attr-defined]  # options of JAX are not in its annotations
 
     def one(start):
         # Modes are a thread's own. One thread compiles, the others wait for it; what was started runs without the lock.
@@ -65,7 +67,7 @@ def run(start_chunk, starts, workers: int) -> list:
         pool.shutdown(cancel_futures=True)
 
 
-def joined(parts, n: int):
+def joined(parts, n: Count):
     """Returns the first n of the samples in parts."""
     return parts[0][:n] if len(parts) == 1 else jnp.concatenate(parts)[:n]
 

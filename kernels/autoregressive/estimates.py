@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
+from ..array_types import Count, Float64, RandomKey, Scalar
 from ..ising import Exact, System
 from . import accumulate, chain_stream, evidence, reliability, stream
 from .accumulate import Sums
-from .arguments import check_integer
+from .arguments import check_beta, check_integer, check_sites
 from .chain_stream import ChainMeans
 from .importance import Estimates, finalise
 from .proposal import Proposal
@@ -28,6 +29,8 @@ from .reverse import ReverseEstimate
 from .thermodynamics import SPINS, spin_derived, spin_numbers
 
 Window = tuple[Sums, tuple[stream.State, ...]]
+# Of the samples of a chunk: ln q, energy, sum of spins.
+Chunk = tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
 
 CHAIN = {
     "u": 1,
@@ -68,8 +71,8 @@ class SpinEstimates:
     reverse: ReverseEstimate | None
     reference: tuple[float, float] | None
     exact: Exact | None
-    head: np.ndarray
-    series: np.ndarray
+    head: Float64[np.ndarray, "3 first"]
+    series: Float64[np.ndarray, "3 steps"]
     chain_statuses: dict[str, Status]
     status: Status
     single: Estimates | None = None
@@ -78,11 +81,11 @@ class SpinEstimates:
 def estimate(
     proposal: Proposal,
     system: System,
-    beta: float,
-    n: int,
+    beta: Scalar,
+    n: Count,
     *,
-    key: jax.Array,
-    chunk: int = 1000,
+    key: RandomKey,
+    chunk: Count = 1000,
     progress: Callable[[int], None] = lambda count: None,
 ) -> SpinEstimates:
     """Returns estimates from n fresh samples of a proposal, corrected to the law of a system at beta.
@@ -104,12 +107,21 @@ def estimate(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive, ising
+      >>> cfg, system = autoregressive.MADE(2), ising.systems.lattice("square", 2, 2, boundary="open")
+      >>> law = autoregressive.network_law(autoregressive.init(cfg, jax.random.key(0)), cfg)
+      >>> result = autoregressive.estimate(autoregressive.Proposal([law]), system, 0.3, 2000, key=jax.random.key(1))
+      >>> abs(result.corrected.ln_z - result.exact.ln_z) < 0.1
+      True
     """
     _check(proposal, n, chunk, 2, ": errors need so many samples")
+    check_beta(beta)
     chunk = min(n, chunk)
 
     def sums_of(proposal: Proposal) -> Sums:
-        sums = None
         for sums, (log_q, *_) in sample_chunks(proposal, system, beta, n, key=key, chunk=chunk):  # noqa: B007
             progress(len(log_q))
         return sums
@@ -123,21 +135,21 @@ def estimate(
 def sample_chunks(
     proposal: Proposal,
     system: System,
-    beta: float,
-    n: int,
+    beta: Scalar,
+    n: Count,
     *,
-    key: jax.Array,
-    chunk: int,
+    key: RandomKey,
+    chunk: Count,
     sums: Sums | None = None,
-) -> Iterator[tuple[Sums, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+) -> Iterator[tuple[Sums, Chunk]]:
     """Yields (sums, the chunk's (log_q, energy, magnetisation)) after each chunk, going on from `sums`, up to n."""
     _check(proposal, n, chunk, 1)
     of_samples, of_chain = _keys(key)
     measure = evidence.make_measure(system)
     for first in range(0 if sums is None else sums.n, n, chunk):
-        spins, log_q = proposal.sample(of_samples, chunk, first)
-        energy, m = measure(spins)
-        log_q, energy, m = (np.asarray(values, np.float64)[: n - first] for values in (log_q, energy, m))
+        spins, log_probability = proposal.sample(of_samples, chunk, first)
+        measured = (log_probability, *measure(spins))
+        log_q, energy, m = (np.asarray(values, np.float64)[: n - first] for values in measured)
         if sums is None:
             sums = accumulate.init(accumulate.origin(energy, m))
         sums = accumulate.update(sums, jax.random.fold_in(of_chain, first), log_q, energy, m, beta)
@@ -145,7 +157,7 @@ def sample_chunks(
 
 
 def begin_window(
-    proposal: Proposal, system: System, beta: float, *, key: jax.Array, chunk: int, betas: Sequence[float]
+    proposal: Proposal, system: System, beta: Scalar, *, key: RandomKey, chunk: Count, betas: Sequence[float]
 ) -> Window:
     """Returns the sums before the first chunk of `window_chunks`, whose origin is that of the first samples."""
     first, _ = next(sample_chunks(proposal, system, beta, chunk, key=key, chunk=chunk))
@@ -156,11 +168,11 @@ def begin_window(
 def window_chunks(
     proposal: Proposal,
     system: System,
-    beta: float,
-    n: int,
+    beta: Scalar,
+    n: Count,
     *,
-    key: jax.Array,
-    chunk: int,
+    key: RandomKey,
+    chunk: Count,
     betas: Sequence[float],
     window: Window,
 ) -> Iterator[Window]:
@@ -176,7 +188,7 @@ def window_chunks(
         yield latest, others
 
 
-def _check(proposal: Proposal, n: int, chunk: int, least: int, why: str = "") -> None:
+def _check(proposal: Proposal, n: Count, chunk: Count, least: int, why: str = "") -> None:
     if not isinstance(proposal, Proposal):
         raise ValueError(
             f"proposal is {type(proposal).__name__}; expected a Proposal: of a single law, Proposal([law])"
@@ -185,7 +197,7 @@ def _check(proposal: Proposal, n: int, chunk: int, least: int, why: str = "") ->
     check_integer("chunk", chunk, 1)
 
 
-def _keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _keys(key: RandomKey) -> tuple[jax.Array, jax.Array]:
     """Returns the keys of the samples and of the chain."""
     of_samples, of_chain = jax.random.split(jax.random.fold_in(key, 2**31))
     return of_samples, of_chain
@@ -195,10 +207,10 @@ def finish(
     sums: Sums,
     proposal: Proposal,
     system: System,
-    beta: float,
+    beta: Scalar,
     *,
-    key: jax.Array,
-    chunk: int,
+    key: RandomKey,
+    chunk: Count,
     single: Sums | None = None,
 ) -> SpinEstimates:
     """Returns the estimates of all samples of `sample_chunks`, with all evidence that system and proposal give.
@@ -224,7 +236,7 @@ def finish(
 
 
 def first_mirror_image(
-    proposal: Proposal, system: System, beta: float, key: jax.Array, count: int
+    proposal: Proposal, system: System, beta: Scalar, key: RandomKey, count: Count
 ) -> tuple[float, float] | None:
     """Returns `evidence.mirror_image` of the first samples of `sample_chunks`; None where q has it."""
     if not evidence.has_mirror(proposal, system) or count < 2:
@@ -234,8 +246,8 @@ def first_mirror_image(
 
 def from_sums(
     sums: Sums,
-    beta: float,
-    sites: int,
+    beta: Scalar,
+    sites: Count,
     *,
     exact: Exact | None = None,
     reference: tuple[float, float] | None = None,
@@ -255,9 +267,26 @@ def from_sums(
       mirror: `mirror_difference`; None for none.
       single: of the first law alone, where the samples are of a mixture or a mean over symmetries.
 
+    Raises:
+      ValueError: beta is no finite number, sites no integer of 1 or more.
+
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> log_q = np.full(4000, 8 * np.log(0.5))
+      >>> sums = autoregressive.accumulate.init(np.zeros(5))
+      >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
+      >>> round(autoregressive.from_sums(sums, 1.0, 8).corrected.ln_z, 3)  # 8 ln 2
+      5.545
     """
+    check_beta(beta)
+    check_sites(sites)
+    beta, sites = float(beta), int(sites)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one at the end, of all that stands there
         beside = Evidence(accumulate.entropy(sums), 2.0**sites, evidence.truths(exact, reference), reverse, mirror)
@@ -282,10 +311,10 @@ def reweighted(
     weighted: stream.State,
     proposal: Proposal,
     system: System,
-    beta: float,
+    beta: Scalar,
     *,
-    key: jax.Array,
-    count: int,
+    key: RandomKey,
+    count: Count,
     entropy: float | None = None,
 ) -> Estimates:
     """Returns the estimates at another beta of samples that were summed up with the weights of that beta.
@@ -347,7 +376,7 @@ def of_single(single: Sums, beta: float, sites: int, exact: Exact | None, better
 
 
 def with_first_law(
-    estimates: SpinEstimates, proposal: Proposal, system: System, *, key: jax.Array, chunk: int, n: int
+    estimates: SpinEstimates, proposal: Proposal, system: System, *, key: RandomKey, chunk: Count, n: Count
 ) -> SpinEstimates:
     """Returns estimates of a mixture or mean over symmetries with those of n samples of its first law beside them.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Float, Int, Int8, RandomKey, Real, Scalar
 from ..ising import Exact, System, swendsen_wang
 from . import markov_chain
 from .proposal import Proposal
@@ -38,7 +39,11 @@ def has_mirror(proposal: Proposal, system: System) -> bool:
 
 
 def mirror_image(
-    proposal: Proposal, system: System, beta: float, spins: jax.Array, log_q: jax.Array
+    proposal: Proposal,
+    system: System,
+    beta: Scalar,
+    spins: Real[Array, "n rows columns"],
+    log_q: Real[AnyArray, " n"],
 ) -> tuple[float, float] | None:
     """Returns by how much the mean with its mirror image raises ln Z, and the error; None where q has it.
 
@@ -55,7 +60,7 @@ def mirror_image(
 
 
 def clusters(
-    proposal: Proposal, system: System, beta: float, key: jax.Array
+    proposal: Proposal, system: System, beta: Scalar, key: RandomKey
 ) -> tuple[ReverseEstimate | None, tuple[float, float] | None]:
     """Returns (ln Z, (|M|/N, error)) from samples of Swendsen-Wang, or (None, None) where clusters do not help.
 
@@ -80,16 +85,20 @@ def clusters(
     return reverse_ln_z(by_chain.reshape(-1), max(time, 0.5) if math.isfinite(time) else 0.5), (mean, error)
 
 
-def samples_of_p(system: System, beta: float, n: int, key: jax.Array) -> jax.Array:
+def samples_of_p(system: System, beta: Scalar, n: int, key: RandomKey) -> Int8[Array, "n rows columns"]:
     """Returns n independent samples of a ferromagnet, int8 [n, rows, columns], by Swendsen-Wang."""
+    if system.bonds is None:
+        raise ValueError(f"{system.title}: clusters need couplings without fields, and it has none")
     spins = jnp.ones((n, system.sites), jnp.int8)
     return swendsen_wang(key, spins, beta, system.bonds, BURN_IN).reshape(n, system.rows, system.columns)
 
 
-def _abs_m(spins: jax.Array) -> jax.Array:
+def _abs_m(spins: Int8[Array, "chains n"]) -> Int[Array, " chains"]:
     return jnp.abs(spins.astype(jnp.int32).sum(-1))
 
 
-def make_measure(system: System) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+def make_measure(
+    system: System,
+) -> Callable[[Real[Array, "n rows columns"]], tuple[Float[Array, " n"], Int[Array, " n"]]]:
     """Returns the compiled `spins -> (energy [n], magnetisation [n])`."""
     return jax.jit(lambda spins: (system.energy(spins), jnp.sum(spins.astype(jnp.int32), (1, 2))))

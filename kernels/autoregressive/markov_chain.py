@@ -7,13 +7,17 @@ A chain that is stuck or too short does not know its error, and says so by the s
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Bool, Count, Float64, Int32, Integer, RandomKey, Real
+from ..scalars import positive, real
 from . import reliability, stream
+from .arguments import Samples
 from .reliability import LARGEST_SHARE, Status
 
 WINDOW = 6.0  # sums of autocorrelations end at so many of their own times
@@ -21,6 +25,9 @@ ADVICE = "run longer chains, or several"
 LENGTH = 100  # steps of a series for each integrated time (1/2 at least)
 CLEARLY = 3.0  # errors of the time, by which a series must be anticorrelated to make the error of its mean smaller
 DISAGREEMENT = 4.5  # deviations of a normal number by which halves and chains differ by chance once in 300,000
+
+Series = Real[AnyArray, " n"] | Real[AnyArray, "chains n"] | Sequence
+Moves = Bool[AnyArray, " n"] | Bool[AnyArray, "chains n"] | Sequence
 
 
 class CorrelationTime(NamedTuple):
@@ -43,7 +50,9 @@ class ChainEstimate(NamedTuple):
     status: Status
 
 
-def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array, jax.Array]:
+def nmcmc(
+    key: RandomKey, log_w: Samples, start: Count | Integer[AnyArray, ""] = 0
+) -> tuple[Int32[Array, " n"], Bool[Array, " n"]]:
     """Returns (index int32 [n], accepted bool [n]) of the chain that is offered samples 0, 1, ..., n-1 in order.
 
     After step t the state is sample index[t]; it was sample t that was offered, accepted with probability
@@ -62,6 +71,14 @@ def nmcmc(key: jax.Array, log_w, start: int | jax.Array = 0) -> tuple[jax.Array,
 
     Warns:
       UserWarning: one sample holds more than a tenth of all weight: the chain is stuck there for long.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> index, accepted = autoregressive.nmcmc(jax.random.key(0), np.zeros(1000))
+      >>> int(accepted.sum())  # of equal weights every sample is accepted
+      1000
     """
     if np.ndim(log_w) != 1 or not np.shape(log_w)[0]:
         raise ValueError(f"log_w of shape {list(np.shape(log_w))}: expected [n] with n of at least 1; vmap over chains")
@@ -139,7 +156,7 @@ def _chain_by_jumps(log_w, offers, start):
     return jnp.where(latest < 0, start, latest).astype(jnp.int32), accepted
 
 
-def integrated_time(x, window: float = WINDOW) -> CorrelationTime:
+def integrated_time(x: Series, window: float = WINDOW) -> CorrelationTime:
     """Returns the integrated autocorrelation time 1/2 + sum rho(t) of a series, in steps: 1/2 when independent.
 
     The sum ends at the smallest W of at least `window` times the sum (or 1/2, if that is more). The error of a mean is
@@ -156,13 +173,20 @@ def integrated_time(x, window: float = WINDOW) -> CorrelationTime:
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> x = np.random.default_rng(0).normal(size=10_000)
+      >>> round(autoregressive.integrated_time(x).time, 1)  # independent
+      0.5
     """
     result = _correlation_time(_series(x), window)
     reliability.warn(result.status, ADVICE)
     return result
 
 
-def _series(x) -> np.ndarray:
+def _series(x: Series) -> Float64[np.ndarray, "chains n"]:
     """Returns a checked series as float64 [chains, n]."""
     x = np.atleast_2d(np.asarray(x, np.float64))
     if x.ndim != 2 or x.shape[1] < 2:
@@ -172,7 +196,7 @@ def _series(x) -> np.ndarray:
     return x
 
 
-def autocorrelation(x, lags: int | None = None) -> np.ndarray:
+def autocorrelation(x: Series, lags: int | None = None) -> Float64[np.ndarray, " lags"]:
     """Returns rho(t) of a series for t = 0 to `lags`, or as far as there are steps; 1 and zeros of a constant.
 
     Args:
@@ -200,8 +224,7 @@ def _is_constant(x: np.ndarray, covariance: np.ndarray) -> bool:
 
 
 def _correlation_time(x: np.ndarray, window: float = WINDOW) -> CorrelationTime:
-    if not window > 0:
-        raise ValueError(f"window={window}: expected a positive number of correlation times, such as {WINDOW}")
+    real("window", window, f"a positive number of correlation times, such as {WINDOW}", positive)
     chains, n = x.shape
     covariance = _autocovariance(x)
     if _is_constant(x, covariance):
@@ -236,7 +259,7 @@ def _time_of_error(time: float, window: int, steps: int) -> float:
     return time if time + CLEARLY * math.sqrt((2 * window + 1) / (2 * steps)) < 0.5 else max(time, 0.5)
 
 
-def chain_estimate(x, accepted=None) -> ChainEstimate:
+def chain_estimate(x: Series, accepted: Moves | None = None) -> ChainEstimate:
     """Returns mean, standard error, integrated time and status of a series that is taken to be stationary.
 
     Args:
@@ -248,6 +271,14 @@ def chain_estimate(x, accepted=None) -> ChainEstimate:
 
     Warns:
       UserWarning: the status is not "trusted": too short, stuck, chains or halves that do not agree.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> x = np.random.default_rng(0).normal(size=10_000)
+      >>> estimate = autoregressive.chain_estimate(x)
+      >>> estimate.status.level, round(estimate.time, 1)
+      ('trusted', 0.5)
     """
     x = _series(x)
     time, window, status = _correlation_time(x)
@@ -288,7 +319,7 @@ def _of_groups(x: np.ndarray, error: float) -> tuple[float, Status]:
     return error, Status(reliability.DOUBTFUL, tuple(findings)) if findings else Status()
 
 
-def longest_stay(accepted: np.ndarray) -> int:
+def longest_stay(accepted: Bool[np.ndarray, " n"]) -> int:
     """Returns the longest run of steps without a move of one chain, from its flags [n]."""
     edges = np.flatnonzero(np.concatenate([[True], accepted, [True]]))
     return int(np.diff(edges).max()) - 1
@@ -306,11 +337,17 @@ def of_moves(stays: list[int], steps: int) -> Status:
     return Status()
 
 
-def burn_in(accepted) -> int:
+def burn_in(accepted: Bool[AnyArray, " n"] | Sequence) -> int:
     """Returns how many steps of a chain to leave out: up to the first move that was accepted, and 1 % at least.
 
     Args:
       accepted: bool [n] of `nmcmc`; `observable[index[burn_in(accepted):]]` is what is left.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.burn_in(np.array([False, False, True, True]))
+      2
     """
     accepted = np.asarray(accepted)
     moves = np.flatnonzero(accepted[1:])

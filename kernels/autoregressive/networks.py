@@ -8,13 +8,17 @@ hashable setting; its parameters are a plain dictionary of arrays by layer, to b
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+
+from ..array_types import Array, Bool, Count, RandomKey
+from ..scalars import real
+from .arguments import Parameters, check_integer
 
 SLOPE = 0.5  # where PReLU starts
 
@@ -37,11 +41,11 @@ class PixelCNN:
       ValueError: a count below 1, an epsilon outside (0, 1/2).
     """
 
-    rows: int
-    columns: int | None = None
-    depth: int = 3
-    channels: int = 64
-    half_width: int = 3
+    rows: Count
+    columns: Count | None = None
+    depth: Count = 3
+    channels: Count = 64
+    half_width: Count = 3
     residual: bool = False
     bias: bool = True
     z2: bool = False
@@ -63,10 +67,10 @@ class MADE:
       ValueError: a count below 1, an epsilon outside (0, 1/2).
     """
 
-    rows: int
-    columns: int | None = None
-    depth: int = 3
-    channels: int = 4
+    rows: Count
+    columns: Count | None = None
+    depth: Count = 3
+    channels: Count = 4
     residual: bool = False
     bias: bool = True
     z2: bool = False
@@ -85,15 +89,21 @@ class Layer(NamedTuple):
     input is added to the output."""
 
     name: str
-    inputs: int
-    outputs: int
+    inputs: Count
+    outputs: Count
     inclusive: bool
     activated: bool
     residual: bool
 
 
 def layers(cfg: Network) -> tuple[Layer, ...]:
-    """Returns the masked layers of a network in order."""
+    """Returns the masked layers of a network in order.
+
+    Example:
+      >>> from havel.kernels import autoregressive
+      >>> [layer.outputs for layer in autoregressive.layers(autoregressive.PixelCNN(8, depth=3, channels=16))]
+      [16, 16, 1]
+    """
     last = cfg.depth - 1
     widths = [1] + [cfg.channels] * last + [cfg.channels if has_final(cfg) else 1]
     return tuple(
@@ -107,17 +117,17 @@ def has_final(cfg: Network) -> bool:
     return isinstance(cfg, PixelCNN) and cfg.final_conv
 
 
-def dtype_of(params: dict):
+def dtype_of(params: Parameters) -> np.dtype:
     """Returns the dtype of the computation: that of the first kernel."""
     return params["layer_0"]["kernel"].dtype
 
 
 def sites(cfg: Network) -> int:
     """Returns the number of spins."""
-    return cfg.rows * cfg.columns
+    return cfg.rows * (cfg.columns or cfg.rows)
 
 
-def init(cfg: Network, key: jax.Array, dtype=jnp.float32) -> dict:
+def init(cfg: Network, key: RandomKey, dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
     """Returns first parameters: kernels uniform in +-1/sqrt(inputs of an output that the mask leaves), masked ones 0.
 
     Biases are uniform in +-1/sqrt(inputs without the mask), slopes of PReLU 1/2.
@@ -135,6 +145,13 @@ def init(cfg: Network, key: jax.Array, dtype=jnp.float32) -> dict:
       [sites, channels]. Without bias these entries are missing. Masked entries never matter, whatever they hold.
 
     Source: arXiv:1809.10606 and its reference code.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.PixelCNN(8, depth=2, channels=4, half_width=1)
+      >>> {name: value.shape for name, value in autoregressive.init(cfg, jax.random.key(0))["layer_0"].items()}
+      {'bias': (4,), 'kernel': (3, 3, 1, 4)}
     """
     check_network(cfg)
     return _init(cfg, key, jnp.dtype(dtype))
@@ -159,7 +176,7 @@ def _init_layer(cfg, layer, key, dtype) -> dict:
     site = _site_shape(cfg)
     bound = 1 / math.sqrt(layer.inputs * max(_open_taps(cfg, layer), 1))
     kernel = _uniform(kernel_key, _kernel_shape(cfg, layer), bound, dtype)
-    entry = {"kernel": jnp.where(open_weights(cfg, layer), kernel, 0)}
+    entry: dict[str, Any] = {"kernel": jnp.where(open_weights(cfg, layer), kernel, 0)}
     if cfg.bias:
         entry["bias"] = _uniform(bias_key, (*site, layer.outputs), 1 / math.sqrt(layer.inputs * _taps(cfg)), dtype)
     if layer.activated:
@@ -177,6 +194,11 @@ def parameter_counts(cfg: Network) -> tuple[int, int]:
 
     What `init` returns holds `stored` numbers, but for the residual MADE: its mix kernels are [sites, C, C] here, and
     masked [sites C, sites C] in the count, as in the paper's code.
+
+    Example:
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.parameter_counts(autoregressive.MADE(2, depth=1, bias=False))  # stored, unmasked
+      (16, 6)
     """
     check_network(cfg)
     stored = unmasked = 0
@@ -193,7 +215,7 @@ def parameter_counts(cfg: Network) -> tuple[int, int]:
     return stored + end, unmasked + end
 
 
-def open_weights(cfg: Network, layer: Layer) -> jax.Array:
+def open_weights(cfg: Network, layer: Layer) -> Bool[Array, "from inputs to outputs"]:
     """Returns which entries of a layer's kernel count: bool, [2h+1, 2h+1, 1, 1] or, of MADE, [sites, 1, sites, 1]."""
     if isinstance(cfg, MADE):
         source, target = jnp.arange(sites(cfg))[:, None, None, None], jnp.arange(sites(cfg))[None, None, :, None]
@@ -203,13 +225,13 @@ def open_weights(cfg: Network, layer: Layer) -> jax.Array:
     return order <= centre if layer.inclusive else order < centre
 
 
-def check_network(cfg) -> None:
+def check_network(cfg: Any) -> None:
     """Raises TypeError for what is no network."""
     if not isinstance(cfg, Network):
         raise TypeError(f"cfg is a {type(cfg).__name__}; expected PixelCNN or MADE")
 
 
-def check_parameters(params, cfg: Network) -> None:
+def check_parameters(params: Parameters, cfg: Network) -> None:
     """Raises ValueError for parameters that are not those of the network: some have other shapes, lack or are too many.
 
     They would not always fail by themselves: samples could have another law than their log-probabilities.
@@ -217,7 +239,7 @@ def check_parameters(params, cfg: Network) -> None:
     check_network(cfg)
     shapes = _shapes(cfg)
     for path, shape in shapes.items():
-        node = params
+        node: Any = params
         for key in path:
             node = node[key] if isinstance(node, Mapping) and key in node else None
         if node is None or np.shape(node) != shape:
@@ -268,8 +290,6 @@ def _check_fields(cfg, *counts: str) -> None:
     if cfg.columns is None:
         object.__setattr__(cfg, "columns", cfg.rows)
     for name in counts:
-        value = getattr(cfg, name)
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be an integer of at least 1")
-    if not isinstance(cfg.epsilon, numbers.Real) or not 0 < cfg.epsilon < 0.5:
-        raise ValueError(f"epsilon={cfg.epsilon!r} must lie in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]")
+        check_integer(name, getattr(cfg, name), 1)
+    expected = "a number in (0, 1/2): conditionals stay in [epsilon, 1 - epsilon]"
+    real("epsilon", cfg.epsilon, expected, lambda epsilon: 0 < epsilon < 0.5)

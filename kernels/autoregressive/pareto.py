@@ -10,22 +10,26 @@ import math
 
 import numpy as np
 
+from ..array_types import Count, Float64
+from ..scalars import whole
+from .arguments import Samples
+
 SHORTEST_TAIL = 5  # weights, below which no shape is fitted
 PRIOR_SHAPE, PRIOR_WEIGHTS = 0.5, 10  # of the shape, which counts as so many weights of the tail
 LARGEST_SHAPE = 0.7  # beyond which no affordable number of samples gives the errors that are stated
 
 
-def tail_length(n: int) -> int:
+def tail_length(n: Count) -> int:
     """Returns how many of n weights make the tail: a fifth, at most 3 sqrt(n)."""
     return math.ceil(min(n / 5, 3 * math.sqrt(n)))
 
 
-def largest_shape(n: int) -> float:
+def largest_shape(n: Count) -> float:
     """Returns the shape up to which a mean of n weights and its error are to be trusted: min(1 - 1/log10 n, 0.7)."""
     return min(1 - 1 / math.log10(n), LARGEST_SHAPE) if n > 1 else -math.inf
 
 
-def k_hat(log_w, n: int | None = None) -> float:
+def k_hat(log_w: Samples, n: Count | None = None) -> float:
     """Returns the shape of the tail of n weights, of which at least the largest are given.
 
     Args:
@@ -38,9 +42,16 @@ def k_hat(log_w, n: int | None = None) -> float:
 
     Raises:
       ValueError: another shape, more weights than n, nan or an infinite weight.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.k_hat(np.random.default_rng(0).normal(size=1000)) < 0.7  # log-weights with a light tail
+      True
     """
     log_w = np.asarray(log_w, np.float64)
-    n = len(log_w) if n is None and log_w.ndim == 1 else n
+    n = None if n is None else whole("n", n, 1, why=", how many weights there are in all, or None")
+    n = log_w.size if n is None else n
     if log_w.ndim != 1 or len(log_w) > n:
         raise ValueError(f"log_w of shape {list(log_w.shape)}: expected [m] with m of at most n={n}")
     if not log_w.sum() < math.inf:
@@ -55,7 +66,7 @@ def k_hat(log_w, n: int | None = None) -> float:
     return shape_of_exceedances(np.exp(tail - tail[-1]) - np.exp(largest[0] - tail[-1]))
 
 
-def shape_of_exceedances(x: np.ndarray) -> float:
+def shape_of_exceedances(x: Float64[np.ndarray, " m"]) -> float:
     """Returns the shape k of a generalized Pareto law from exceedances over a threshold, ascending, the last positive.
 
     The likelihood in theta = -k / sigma alone, with k the mean of ln(1 - theta x), is averaged over a grid that

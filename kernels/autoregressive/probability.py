@@ -8,17 +8,22 @@ are the innermost axis.
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Float, Real
 from . import chunks
+from .arguments import Parameters
 from .forward import logits_of
 from .networks import Network, check_network, check_parameters, dtype_of
 
+Spins = Real[AnyArray, "n rows columns"] | Sequence
 
-def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
+
+def log_prob(params: Parameters, cfg: Network, spins: Spins) -> Float[Array, " n"]:
     """Returns ln q of each configuration [n], in nats; differentiable in `params`.
 
     With z2 it is logaddexp(ln q(s), ln q(-s)) - ln 2 of the network's own q: two passes. Sums over sites run in float64
@@ -33,11 +38,22 @@ def log_prob(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
 
     Raises:
       ValueError: spins of another shape, or (where they are not traced) other than +-1; parameters of another network.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> autoregressive.log_prob(params, cfg, np.ones((5, 2, 2), np.int8)).shape
+      (5,)
     """
     return _in_chunks(_log_prob, params, cfg, check_spins(cfg, spins))
 
 
-def score_gradient(params: dict, cfg: Network, spins: jax.Array, weights: jax.Array, dtype: str | None = None) -> dict:
+def score_gradient(
+    params: Parameters, cfg: Network, spins: Spins, weights: Float[AnyArray, " n"], dtype: str | None = None
+) -> Parameters:
     """Returns the gradient of sum_k weights[k] ln q(s_k) in the parameters, a tree of their form.
 
     Args:
@@ -53,26 +69,44 @@ def score_gradient(params: dict, cfg: Network, spins: jax.Array, weights: jax.Ar
     return jax.grad(weighted)(params)
 
 
-def conditionals(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
+def conditionals(params: Parameters, cfg: Network, spins: Spins) -> Float[Array, "n rows columns"]:
     """Returns q(s_i = +1 | s_<i) [n, rows, columns], within [epsilon, 1 - epsilon]; of float32 or wider.
 
     They are those of the law of `log_prob`: their product over sites, 1 - x where a spin is -1, is q. With z2 the
     mixture's: the network's conditionals for s_<i and, mirrored, for -s_<i, weighted by what both say of s_<i.
 
     Args, Raises: as `log_prob`.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> autoregressive.conditionals(params, cfg, np.ones((5, 2, 2), np.int8)).shape
+      (5, 2, 2)
     """
     return _in_chunks(_conditionals, params, cfg, check_spins(cfg, spins))
 
 
-def logits(params: dict, cfg: Network, spins: jax.Array) -> jax.Array:
+def logits(params: Parameters, cfg: Network, spins: Spins) -> Float[Array, "n rows columns"]:
     """Returns a_i [n, rows, columns] of the network itself, whatever z2 says, before the bound by epsilon.
 
     Args, Raises: as `log_prob`.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> autoregressive.logits(params, cfg, np.ones((5, 2, 2), np.int8)).shape
+      (5, 2, 2)
     """
     return _in_chunks(_logits, params, cfg, check_spins(cfg, spins))
 
 
-def check_spins(cfg: Network, spins) -> jax.Array:
+def check_spins(cfg: Network, spins: Spins) -> Real[Array, "n rows columns"]:
     """Returns spins as an array. Raises ValueError unless they are +-1 (as far as known now), [n, rows, columns]."""
     check_network(cfg)
     traced = isinstance(spins, jax.core.Tracer)

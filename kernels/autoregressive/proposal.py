@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Count, Float, Float64, Int8, RandomKey, Real
 from ..ising.symmetries import Images
-from .arguments import check_integer
+from .arguments import Parameters, check_integer
 from .networks import Network
 from .probability import log_prob
 from .sampling import sample
@@ -30,13 +31,23 @@ class Law(NamedTuple):
       symmetric: whether turning all spins over leaves ln q.
     """
 
-    sample: Callable[[jax.Array, int, int], tuple[jax.Array, jax.Array]]
-    log_prob: Callable[[jax.Array], jax.Array]
+    sample: Callable[[RandomKey, int, int], tuple[Int8[Array, "n rows columns"], Float[Array, " n"]]]
+    log_prob: Callable[[Real[Array, "n rows columns"]], Float[Array, " n"]]
     symmetric: bool = False
 
 
-def network_law(params: dict, cfg: Network) -> Law:
-    """Returns the law of a network of this room."""
+def network_law(params: Parameters, cfg: Network) -> Law:
+    """Returns the law of a network of this room.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> law = autoregressive.network_law(autoregressive.init(cfg, jax.random.key(0)), cfg)
+      >>> spins, log_q = law.sample(jax.random.key(1), 5, 0)
+      >>> spins.shape
+      (5, 2, 2)
+    """
     return Law(
         lambda key, n, first: sample(params, cfg, key, n, n, first=first),
         lambda spins: log_prob(params, cfg, spins),
@@ -80,7 +91,9 @@ class Proposal:
         averaged = self.images is not None and bool((self.images.sign < 0).any())
         return averaged or all(law.symmetric for law in self.laws)
 
-    def sample(self, key: jax.Array, n: int, first: int = 0) -> tuple[jax.Array, jax.Array]:
+    def sample(
+        self, key: RandomKey, n: Count, first: Count = 0
+    ) -> tuple[Int8[Array, "n rows columns"], Float[AnyArray, " n"]]:
         """Returns (spins int8 [n, rows, columns], ln q [n]) number `first` and on of the stream of a key.
 
         Calls with first = 0, n, 2 n, ... give independent samples. A single law of this room has one stream, however it
@@ -93,7 +106,7 @@ class Proposal:
         check_integer("n", n, 1)
         check_integer("first", first, 0)
         if self.is_single:
-            return self.laws[0].sample(key, n, first)
+            return self.laws[0].sample(key, int(n), int(first))
         key = jax.random.fold_in(key, first)
         parts = [
             law.sample(jax.random.fold_in(key, k), count, 0)[0]
@@ -103,11 +116,11 @@ class Proposal:
         if len(parts) > 1:
             spins = jax.random.permutation(jax.random.fold_in(key, len(parts)), spins)
         if self.images is not None:
-            image = jax.random.randint(jax.random.fold_in(key, len(parts) + 1), (n,), 0, len(self.images.sign))
+            image = jax.random.randint(jax.random.fold_in(key, len(parts) + 1), (int(n),), 0, len(self.images.sign))
             spins = _image(spins, jnp.asarray(self.images.source)[image], jnp.asarray(self.images.sign)[image])
         return spins, self.log_prob(spins, n)
 
-    def counts(self, n: int) -> list[int]:
+    def counts(self, n: Count) -> list[int]:
         """Returns how many of n samples come from each law.
 
         Raises:
@@ -118,9 +131,9 @@ class Proposal:
         each = n // (2 * others) if others else 0
         if others and not each:
             raise ValueError(f"chunk={n}: a mixture of {others + 1} networks needs at least {2 * others} at a time")
-        return [n - each * others] + [each] * others
+        return [int(n - each * others)] + [int(each)] * others
 
-    def log_prob(self, spins: jax.Array, n: int) -> np.ndarray:
+    def log_prob(self, spins: Real[Array, "m rows columns"], n: Count) -> Float64[np.ndarray, " m"]:
         """Returns ln q float64 [m] of spins [m, rows, columns], as they are drawn n at a time: `counts(n)` makes the
         shares of a mixture, so that another n is another q."""
         shares = np.array(self.counts(n)) / n

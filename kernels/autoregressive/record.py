@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
+from ..array_types import Count, RandomKey
 from ..ising import Exact, System
 from . import reliability, stream
 from .estimates import SpinEstimates, reweighted
@@ -33,6 +32,17 @@ def record(estimates: SpinEstimates) -> dict[str, Any]:
 
     "raw" is what the network says, "nis" its correction by importance weights, "nmcmc" that by the Markov chain;
     "network_" stands before what the first law of a mixture or mean gives alone; "kl" is KL(q||p) in nats.
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> log_q = np.full(4000, 8 * np.log(0.5))
+      >>> sums = autoregressive.accumulate.init(np.zeros(5))
+      >>> sums = autoregressive.accumulate.update(sums, jax.random.key(0), log_q, 0 * m, m, 1.0)
+      >>> autoregressive.record(autoregressive.from_sums(sums, 1.0, 8))["status"]["level"]
+      'trusted'
     """
     weighted, single, reverse = estimates.corrected, estimates.single, estimates.reverse
     values = {"status": status_record(estimates.status), "samples": weighted.n}
@@ -63,7 +73,7 @@ def quantity_records(estimates: SpinEstimates) -> dict[str, dict[str, Any]]:
     pairs |= {name: (weighted.mean[name], weighted.err[name]) for name in QUANTITIES if name in weighted.mean}
     rows = {}
     for name, (value, error) in pairs.items():
-        row = numbers(nis=value, nis_error=error, nis_jackknife_error=weighted.jackknife_err[name])
+        row: dict[str, Any] = numbers(nis=value, nis_error=error, nis_jackknife_error=weighted.jackknife_err[name])
         row["nis_status"] = reliability.NOT_USABLE if math.isnan(value) else weighted.statuses[name].level
         for method, of in (("raw", estimates.raw), ("nmcmc", estimates.chain)):
             if name in of:
@@ -104,8 +114,8 @@ def window_records(
     proposal: Proposal,
     system: System,
     *,
-    key: jax.Array,
-    count: int,
+    key: RandomKey,
+    count: Count,
     entropy: float | None = None,
 ) -> list[dict[str, Any]]:
     """Returns a `window_record` of each beta.
@@ -115,7 +125,7 @@ def window_records(
       betas, proposal, system, key: those of `window_chunks`.
       count, entropy: as of `reweighted`.
     """
-    options = {"key": key, "count": count, "entropy": entropy}
+    options: dict[str, Any] = {"key": key, "count": count, "entropy": entropy}
     weighted = [reweighted(of, proposal, system, at, **options) for at, of in zip(betas, window, strict=True)]
     return [window_record(at, each, system.exact(at)) for at, each in zip(betas, weighted, strict=True)]
 

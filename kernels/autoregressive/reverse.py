@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..array_types import Scalar
+from ..scalars import real
 from . import pareto, reliability, stream
+from .arguments import Samples
 from .importance import SAME
 from .reliability import Status
 
@@ -30,7 +33,7 @@ class ReverseEstimate(NamedTuple):
     largest_share: float
 
 
-def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
+def reverse_ln_z(log_w: Samples, time: Scalar = 0.5) -> ReverseEstimate:
     """Returns ln Z from samples of p itself, such as of `ising.swendsen_wang`: -ln mean exp(-log_w).
 
     Where q misses a part of what p visits, this sees it and the forward estimate does not: one lost half of a
@@ -46,9 +49,15 @@ def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> log_w = np.random.default_rng(0).normal(0, 0.1, 1000)  # of samples of p
+      >>> abs(autoregressive.reverse_ln_z(log_w).ln_z) < 0.02
+      True
     """
-    if not time >= 0.5:
-        raise ValueError(f"time={time}: an integrated autocorrelation time is at least 1/2")
+    real("time", time, "an integrated autocorrelation time, which is at least 1/2", lambda steps: steps >= 0.5)
     log_w = np.asarray(log_w, np.float64)
     if log_w.ndim == 1 and np.isneginf(log_w).any():
         where = int(np.argmax(np.isneginf(log_w)))
@@ -63,13 +72,13 @@ def reverse_ln_z(log_w, time: float = 0.5) -> ReverseEstimate:
     mean, square = relative.mean(), np.mean(np.square(relative))
     spread = max(square / mean**2 - 1, 0.0)
     k_hat, share = pareto.k_hat(inverse), float(1 / (n * mean))
-    status = reliability.of_inverse_weights(n, n / (1 + spread) / (2 * time), share, k_hat, spread <= SAME * n)
+    status = reliability.of_inverse_weights(n, n / (1 + spread) / (2 * time), share, k_hat, bool(spread <= SAME * n))
     error = math.inf if status.level == reliability.NOT_USABLE else math.sqrt(2 * time * spread / n)
     reliability.warn(status, ADVICE)
     return ReverseEstimate(float(-highest - np.log(mean)), error, status, k_hat, share)
 
 
-def mirror_difference(log_w, log_q, log_q_mirrored) -> tuple[float, float]:
+def mirror_difference(log_w: Samples, log_q: Samples, log_q_mirrored: Samples) -> tuple[float, float]:
     """Returns (difference, error): by how much ln Z rises when q is averaged with its image under a symmetry of E.
 
     It is 0 for any q that misses nothing, and ln 2 for one that has lost one of two halves. Needs no samples of p; the
@@ -82,6 +91,13 @@ def mirror_difference(log_w, log_q, log_q_mirrored) -> tuple[float, float]:
 
     Raises:
       ValueError: as `importance`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> log_q = np.full(100, np.log(0.5))
+      >>> autoregressive.mirror_difference(np.zeros(100), log_q, log_q)[0]  # the mirror image is as likely
+      0.0
     """
     log_w = stream.checked_log_weights(log_w, 2)
     log_q, log_q_mirrored = (np.asarray(each, np.float64) for each in (log_q, log_q_mirrored))

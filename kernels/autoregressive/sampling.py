@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ..array_types import Array, Count, Float, Int8, RandomKey
 from . import chunks
-from .arguments import check_integer
+from .arguments import Parameters, check_integer
 from .block_split import sample_blocks
 from .convolution import full_precision
 from .forward import logits_of
@@ -26,16 +27,16 @@ from .wavefront import sample_wavefront
 
 
 def sample(
-    params: dict,
+    params: Parameters,
     cfg: Network,
-    key: jax.Array,
-    n: int,
-    chunk: int | None = None,
+    key: RandomKey,
+    n: Count,
+    chunk: Count | None = None,
     *,
-    first: int = 0,
+    first: Count = 0,
     implementation: str | None = None,
     devices: Sequence[jax.Device] | None = None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Int8[Array, "n rows columns"], Float[Array, " n"]]:
     """Returns (spins int8 [n, rows, columns], log_q [n]): samples and the `log_prob` of each, in nats.
 
     Sample number i depends on `key` and i alone, up to rounding: not on n, `chunk` or the devices. A stream of any
@@ -57,6 +58,15 @@ def sample(
     Raises:
       ValueError: n or chunk below 1, first below 0 or a sample number beyond 32 bits, an unknown implementation, no
         devices, parameters of another network.
+
+    Example:
+      >>> import jax
+      >>> from havel.kernels import autoregressive
+      >>> cfg = autoregressive.MADE(2)
+      >>> params = autoregressive.init(cfg, jax.random.key(0))
+      >>> spins, log_q = autoregressive.sample(params, cfg, jax.random.key(1), 10)
+      >>> spins.shape, spins.dtype.name, log_q.shape
+      ((10, 2, 2), 'int8', (10,))
     """
     check_parameters(params, cfg)
     implementation = _check(cfg, n, chunk, first, implementation)

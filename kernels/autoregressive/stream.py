@@ -10,13 +10,30 @@ numbers, which may be infinite or nan, do not.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ..array_types import AnyArray, Float64, Int64, Real, Scalar
+from ..scalars import whole
+from .arguments import Samples, check_beta
+
+__all__ = [
+    "State",
+    "distinct",
+    "init",
+    "log_weights",
+    "merge",
+    "update",
+]
+
 BLOCKS = 64  # of the jackknife: its errors are then known to 9 %
 TAIL = 3001  # largest weights: the whole tail that k-hat looks at, up to a million samples
 FIRST = 64  # samples, whose variety tells a law from a single state
+
+Count = np.int64 | Int64[np.ndarray, ""]
+Number = np.float64 | Float64[np.ndarray, ""]
 
 
 class State(NamedTuple):
@@ -35,19 +52,19 @@ class State(NamedTuple):
       samples: log_w and numbers of the first samples [at most FIRST, K].
     """
 
-    n: np.ndarray
-    count: np.ndarray
-    shift: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    log_sum: np.ndarray
-    origin: np.ndarray
-    zeros: np.ndarray
-    tail: np.ndarray
-    samples: np.ndarray
+    n: Count
+    count: Int64[np.ndarray, " blocks"]  # type: ignore[assignment]  # a tuple has a method of this name
+    shift: Number
+    first: Float64[np.ndarray, "blocks K"]
+    second: Float64[np.ndarray, "K K"]
+    log_sum: Number
+    origin: Float64[np.ndarray, " K-1"]
+    zeros: Count
+    tail: Float64[np.ndarray, " TAIL"]
+    samples: Float64[np.ndarray, "FIRST K"]
 
 
-def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
+def init(numbers: int, origin: Real[np.ndarray, " numbers"] | Sequence | None = None, blocks: int = BLOCKS) -> State:
     """Returns the state before any sample.
 
     Args:
@@ -58,8 +75,7 @@ def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
     Raises:
       ValueError: fewer than 2 blocks, an origin of another length.
     """
-    if blocks < 2:
-        raise ValueError(f"blocks={blocks}: a jackknife needs at least 2")
+    numbers, blocks = whole("numbers", numbers, 0), whole("blocks", blocks, 2, why=": so many a jackknife needs")
     origin = np.zeros(numbers) if origin is None else np.asarray(origin, np.float64)
     if origin.shape != (numbers,) or not np.isfinite(origin).all():
         raise ValueError(f"origin of shape {list(origin.shape)}: expected {numbers} finite numbers")
@@ -70,7 +86,7 @@ def init(numbers: int, origin=None, blocks: int = BLOCKS) -> State:
     )  # fmt: skip
 
 
-def update(state: State, log_w, numbers) -> State:
+def update(state: State, log_w: Samples, numbers: Real[AnyArray, "numbers n"] | Sequence) -> State:
     """Returns the state with more samples.
 
     Args:
@@ -123,7 +139,9 @@ def update(state: State, log_w, numbers) -> State:
     )
 
 
-def without_zeros(log_w: np.ndarray, numbers: np.ndarray, log_sum: float | None = None) -> tuple[np.ndarray, int]:
+def without_zeros(
+    log_w: Float64[np.ndarray, " n"], numbers: Float64[np.ndarray, "numbers n"], log_sum: float | None = None
+) -> tuple[Float64[np.ndarray, "numbers n"], int]:
     """Returns numbers that are 0 where the weight is, and how many weights are; raises unless the rest is finite."""
     zeros = 0
     if (log_w.sum() if log_sum is None else log_sum) == -np.inf:
@@ -194,7 +212,7 @@ def _scale(old, new) -> float:
     return 0.0 if old == -np.inf else float(np.exp(old - new))
 
 
-def checked_log_weights(log_w, least: int) -> np.ndarray:
+def checked_log_weights(log_w: Samples, least: int) -> Float64[np.ndarray, " n"]:
     """Returns log-weights as float64 [n]; -inf, a weight of zero, is one.
 
     Raises:
@@ -209,7 +227,7 @@ def checked_log_weights(log_w, least: int) -> np.ndarray:
     return log_w
 
 
-def check_values(log_w: np.ndarray) -> None:
+def check_values(log_w: Float64[np.ndarray, " n"]) -> None:
     """Raises a ValueError that names the first log-weight which is nan or +inf."""
     if np.isfinite(log_w.sum()):  # the fast way
         return
@@ -222,7 +240,11 @@ def check_values(log_w: np.ndarray) -> None:
     )
 
 
-def log_weights(log_q, energy, beta: float) -> np.ndarray:
+def log_weights(
+    log_q: Scalar | Real[AnyArray, "*shape"] | Sequence,
+    energy: Scalar | Real[AnyArray, "*shape"] | Sequence,
+    beta: Scalar,
+) -> Float64[np.ndarray, "*shape"]:
     """Returns -beta E - ln q [n] in float64; an infinite energy forbids a state at any temperature: -inf.
 
     Args:
@@ -232,7 +254,14 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
 
     Raises:
       ValueError: an energy or ln q of nan or of the wrong infinity, named; two shapes that only broadcasting joins.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> autoregressive.log_weights(np.log([0.5, 0.5]), [0.0, np.inf], beta=1.0).round(3).tolist()
+      [0.693, -inf]
     """
+    check_beta(beta)
     log_q, energy = np.asarray(log_q, np.float64), np.asarray(energy, np.float64)
     if log_q.shape != energy.shape:
         shapes = f"log_q of shape {list(log_q.shape)} and energy of shape {list(energy.shape)}"
@@ -244,4 +273,4 @@ def log_weights(log_q, energy, beta: float) -> np.ndarray:
             place = ",".join(map(str, where))
             raise ValueError(f"{name}[{place}]={value}: expected finite numbers or, of forbidden states, E = +inf")
     forbidden = np.isposinf(energy)
-    return np.where(forbidden, -np.inf, -beta * np.where(forbidden, 0.0, energy) - log_q)
+    return np.where(forbidden, -np.inf, -float(beta) * np.where(forbidden, 0.0, energy) - log_q)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..array_types import AnyArray, Count, Float64, Real, Scalar
 from . import stream
+from .arguments import Samples, check_beta, check_sites
 from .importance import Derived, Estimates, entropy_of, finalise
 from .reliability import Evidence
 
@@ -18,7 +20,7 @@ SPINS = ("energy", "energy_squared", "abs_m", "m_squared", "m_fourth")
 QUANTITIES = ("free_energy", "u", "entropy", "c_v", "abs_m_site", "m_squared_site", "chi", "binder")  # that follow
 
 
-def spin_numbers(energy, magnetisation) -> np.ndarray:
+def spin_numbers(energy: Samples, magnetisation: Samples) -> Float64[np.ndarray, "5 n"]:
     """Returns the numbers [5, n] of a stream that `spin_derived` needs, in the order of SPINS.
 
     Args:
@@ -30,7 +32,7 @@ def spin_numbers(energy, magnetisation) -> np.ndarray:
     return np.stack([energy, np.square(energy), np.abs(m), square, np.square(square)])
 
 
-def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
+def spin_derived(beta: Scalar, sites: Count) -> dict[str, Derived]:
     """Returns what thermodynamics asks for, per site, and Binder's ratio.
 
     Names: free_energy (nowhere defined at beta = 0, nan), u, entropy, c_v, abs_m_site, m_squared_site, chi, binder.
@@ -49,8 +51,8 @@ def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
 
         return Derived(value, slopes, linear=not any(map(callable, gradient)), elementwise=True)
 
-    N, b = sites, beta
-    inverse = math.nan if beta == 0 else 1 / beta
+    N, b = sites, float(beta)  # a number of float32 would make all of them so
+    inverse = math.nan if b == 0 else 1 / b
     return {
         "free_energy": of(lambda z, m: -z * inverse / N, -inverse / N),
         "u": of(lambda z, m: m[0] / N, 0.0, 1 / N),
@@ -67,7 +69,12 @@ def spin_derived(beta: float, sites: int) -> dict[str, Derived]:
 
 
 def thermodynamics(
-    log_q, energy, magnetisation, beta: float, sites: int, evidence: Evidence | None = None
+    log_q: Samples,
+    energy: Samples,
+    magnetisation: Samples,
+    beta: Scalar,
+    sites: Count,
+    evidence: Evidence | None = None,
 ) -> Estimates:
     """Returns the quantities of `spin_derived` and of SPINS from samples of q.
 
@@ -82,11 +89,17 @@ def thermodynamics(
 
     Warns:
       UserWarning: the status is not "trusted".
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> result = autoregressive.thermodynamics(np.full(4000, 8 * np.log(0.5)), 0 * m, m, beta=1.0, sites=8)
+      >>> round(result.mean["entropy"], 3)  # ln 2
+      0.693
     """
-    if not (np.ndim(beta) == 0 and np.isfinite(beta)):
-        raise ValueError(f"beta={beta!r}: expected one finite inverse temperature")
-    if sites < 1:
-        raise ValueError(f"sites={sites}: expected at least one spin")
+    check_beta(beta)
+    check_sites(sites)
     shapes = {"log_q": np.shape(log_q), "energy": np.shape(energy), "magnetisation": np.shape(magnetisation)}
     if len(set(shapes.values())) > 1 or len(shapes["log_q"]) != 1:
         text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
@@ -98,10 +111,24 @@ def thermodynamics(
     return finalise(state, SPINS, spin_derived(beta, sites), evidence)
 
 
-def window(log_q, energy, magnetisation, betas: Sequence[float], sites: int) -> list[Estimates]:
+def window(
+    log_q: Samples,
+    energy: Samples,
+    magnetisation: Samples,
+    betas: Sequence[Scalar] | Real[AnyArray, " betas"],
+    sites: Count,
+) -> list[Estimates]:
     """Returns `thermodynamics` at each of several beta from the same samples; `status` tells how far they reach.
 
     Warns:
       UserWarning: at each beta whose status is not "trusted", as at the edges of a window that reaches too far.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import autoregressive
+      >>> m = np.random.default_rng(0).choice([-1.0, 1.0], (4000, 8)).sum(1)  # of eight free spins
+      >>> results = autoregressive.window(np.full(4000, 8 * np.log(0.5)), 0 * m, m, [0.5, 1.0], sites=8)
+      >>> [round(result.ln_z, 3) for result in results]
+      [5.545, 5.545]
     """
-    return [thermodynamics(log_q, energy, magnetisation, float(beta), sites) for beta in betas]
+    return [thermodynamics(log_q, energy, magnetisation, beta, sites) for beta in betas]

@@ -7,8 +7,10 @@ that the noise of coming queries is known before they are answered.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ..array_types import AnyArray, Array, Bool, Float, Int32
 
 BLOCK = 32  # steps with one alpha
 MEMORY = 0.99  # weight of the past, after every block
@@ -23,18 +25,20 @@ class Learner(NamedTuple):
       wins, plays: [batch, alphas], queries that came nearer, and all queries; old ones count less.
     """
 
-    arms: jax.Array
-    wins: jax.Array
-    plays: jax.Array
+    arms: Int32[Array, "batch 2"]
+    wins: Float[Array, "batch alphas"]
+    plays: Float[Array, "batch alphas"]
 
 
-def initial(batch: int, alphas: int, dtype) -> Learner:
+def initial(batch: int, alphas: int, dtype: DTypeLike) -> Learner:
     """Returns the learners of images that have not walked, the first two alphas first. 0 alphas: nothing to learn."""
     first = jnp.arange(2, dtype=jnp.int32) % max(alphas, 1)
     return Learner(jnp.tile(first, (batch, 1)), jnp.zeros((batch, alphas), dtype), jnp.zeros((batch, alphas), dtype))
 
 
-def coming_alphas(learner: Learner, grid: jax.Array, step: jax.Array, steps: jax.Array) -> jax.Array:
+def coming_alphas(
+    learner: Learner, grid: Float[AnyArray, " alphas"], step: Int32[Array, " batch"], steps: Int32[Array, "count batch"]
+) -> Float[Array, "count batch"]:
     """Returns the alphas of coming steps [count, batch], of this block or the next.
 
     Args:
@@ -47,7 +51,9 @@ def coming_alphas(learner: Learner, grid: jax.Array, step: jax.Array, steps: jax
     return grid[jnp.where(is_next, learner.arms[:, 1], learner.arms[:, 0])]
 
 
-def update(learner: Learner, is_better: jax.Array, ends_step: jax.Array, step: jax.Array) -> Learner:
+def update(
+    learner: Learner, is_better: Bool[Array, " batch"], ends_step: Bool[Array, " batch"], step: Int32[Array, " batch"]
+) -> Learner:
     """Returns the learners after a query.
 
     Args:
@@ -68,7 +74,9 @@ def update(learner: Learner, is_better: jax.Array, ends_step: jax.Array, step: j
     return Learner(jnp.where(ends_block, following, learner.arms), wins, plays)
 
 
-def highest_bound(wins: jax.Array, plays: jax.Array, coming: jax.Array) -> jax.Array:
+def highest_bound(
+    wins: Float[Array, "batch alphas"], plays: Float[Array, "batch alphas"], coming: Int32[Array, " batch"]
+) -> Int32[Array, " batch"]:
     """Returns the place [batch] of the alpha with the highest bound; untried ones first.
 
     Args:

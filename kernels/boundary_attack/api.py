@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Count, Float, Integer, RandomKey
 from . import batching, device_loop, host_loop, predictors, snapshots
-from .arguments import Attack, prepare
+from .arguments import Attack, Images, Integers, Numbers, Predict, prepare
 from .config import AttackConfig
 from .result import Result, summarise
 from .state import State, unfinished
@@ -32,24 +33,24 @@ class Progress(NamedTuple):
     done: int
     total: int
     queries: int
-    distances: np.ndarray
+    distances: Float[np.ndarray, " images"]
     state: State
-    arrays: Callable[[], dict[str, np.ndarray]]
+    arrays: Callable[[], snapshots.Arrays]
 
 
 def attack(
-    predict: Callable,
-    x0: np.ndarray,
-    labels: np.ndarray,
+    predict: Predict,
+    x0: Images,
+    labels: Integers,
     settings: AttackConfig | None = None,
-    key: jax.Array | int = 0,
+    key: RandomKey | Count = 0,
     *,
-    state: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, np.ndarray | np.generic] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
-    targets: np.ndarray | None = None,
-    starts: np.ndarray | None = None,
-    ids: np.ndarray | None = None,
-    alphas: np.ndarray | None = None,
+    targets: Integers | None = None,
+    starts: Images | None = None,
+    ids: Integers | None = None,
+    alphas: Numbers | None = None,
     on_device: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Result:
@@ -79,6 +80,15 @@ def attack(
     Raises:
       ValueError: an argument that will not do, by name; labels that are not integers; a single start that is not
         adversarial (of several images the status says so).
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> settings = boundary_attack.AttackConfig(budget=100, batch_size=8)
+      >>> result = boundary_attack.attack(predict, np.full((1, 3), 0.9), np.array([1]), settings, key=0)
+      >>> predict(result.x_adv).tolist(), result.queries.tolist(), result.status.tolist()
+      ([0], [100], ['budget'])
     """
     task = prepare(
         predict, x0, labels, settings, key,
@@ -94,7 +104,7 @@ def run(
     *,
     on_chunk: Callable[[Progress], None] | None = None,
     on_end: Callable[[Progress], None] | None = None,
-    ledger: np.ndarray | None = None,
+    ledger: Integer[np.ndarray, " images"] | None = None,
 ) -> State:
     """Returns the state in which every image is done: a chunk of queries at a time, slots refilled after each.
 
@@ -113,6 +123,15 @@ def run(
 
     Raises:
       ValueError: labels that are not integers.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> settings = boundary_attack.AttackConfig(budget=100, batch_size=8)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]), settings)
+      >>> boundary_attack.run(attack).queries.tolist()
+      [100]
     """
     state, failure = attack.initial if state is None else state, None
     try:

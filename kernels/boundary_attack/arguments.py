@@ -3,18 +3,26 @@
 import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Count, Float, Integer, Key, RandomKey, Real, Scalar
+from ..scalars import reals
 from . import predictors
 from .config import AttackConfig
-from .noise import image_keys
+from .noise import check_alpha, image_keys
 from .state import Problem, Rules, State, initial_state, query_grid
 
 LONGEST = 2**31 - 1  # queries that a budget can have
 LIGHT = 0.5  # smallest alpha whose noise needs no scale of its own, see `draw_noise`
+
+Images = Real[AnyArray, " images *shape"] | Sequence
+Integers = Integer[AnyArray, " images"] | Sequence
+Numbers = Real[AnyArray, " images"] | Sequence
+Predict = Callable[[Any], Any]  # images Float[Array, "n *shape"] -> labels Integer[Array, " n"], of NumPy or JAX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,10 +43,10 @@ class Options:
         process, unless the weights in a Partial were put on one, or `jax.default_device` chose one.
     """
 
-    targets: np.ndarray | None = None
-    starts: np.ndarray | None = None
-    ids: np.ndarray | None = None
-    alphas: np.ndarray | None = None
+    targets: Integers | None = None
+    starts: Images | None = None
+    ids: Integers | None = None
+    alphas: Numbers | None = None
     on_device: bool | None = None
     devices: Sequence[jax.Device] | None = None
 
@@ -58,7 +66,7 @@ class Attack:
       identity: a digest of all that decides the result but the classifier and the budget.
     """
 
-    predict: Callable
+    predict: Predict
     on_device: bool | None
     devices: Sequence[jax.Device]
     settings: AttackConfig
@@ -74,20 +82,29 @@ class Attack:
 
 
 def prepare(
-    predict: Callable,
-    x0: np.ndarray,
-    labels: np.ndarray,
+    predict: Predict,
+    x0: Images,
+    labels: Integers,
     settings: AttackConfig | None = None,
-    key: jax.Array | int = 0,
+    key: RandomKey | Count = 0,
     *,
-    targets: np.ndarray | None = None,
-    starts: np.ndarray | None = None,
-    ids: np.ndarray | None = None,
-    alphas: np.ndarray | None = None,
+    targets: Integers | None = None,
+    starts: Images | None = None,
+    ids: Integers | None = None,
+    alphas: Numbers | None = None,
     on_device: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Attack:
-    """Returns the attack that `run` carries out; arguments and errors as of `attack`."""
+    """Returns the attack that `run` carries out; arguments and errors as of `attack`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]))
+      >>> attack.batch.shape  # images at a time
+      (32, 3)
+    """
     settings = AttackConfig() if settings is None else settings
     options = Options(targets=targets, starts=starts, ids=ids, alphas=alphas, on_device=on_device, devices=devices)
     if not isinstance(settings, AttackConfig):
@@ -127,8 +144,8 @@ def _rules(settings, x0, alphas, box, has_starts) -> Rules:
     dtype = x0.dtype.type
     menu = settings.alpha if isinstance(settings.alpha, tuple) else ()
     return Rules(
-        noise=settings.noise, shape=x0.shape[1:], is_heavy=min(*alphas, *menu, 2.0) < LIGHT,
-        levels=settings.quantise, rescale=settings.rescale_after_clip, has_starts=has_starts,
+        noise=settings.noise, shape=x0.shape[1:], is_heavy=bool(min(*alphas, *menu, 2.0) < LIGHT),
+        levels=settings.quantize, rescale=settings.rescale_after_clip, has_starts=has_starts,
         lo=box[0], hi=box[1],
         budget=np.int32(settings.budget), goal=dtype(settings.goal), eps_stop=dtype(settings.eps_stop),
         check_every=np.int32(settings.check_every), conditional=np.bool_(settings.conditional),
@@ -243,7 +260,7 @@ def _integers(name, values, count) -> np.ndarray:
     return values
 
 
-def _key(key) -> jax.Array:
+def _key(key: Any) -> Key[Array, ""]:
     if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
     if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape == (2,):
@@ -253,7 +270,7 @@ def _key(key) -> jax.Array:
     raise ValueError(f"key is {key!r}; expected one jax.random.key or an integer seed of 64 bits")
 
 
-def check_labels(labels, count: int) -> np.ndarray | jax.Array:
+def check_labels(labels: Any, count: int) -> Integer[AnyArray, " count"]:
     """Returns a classifier's answer for `count` images as an array of integers; traced labels as they are.
 
     Raises:
@@ -271,7 +288,14 @@ def check_labels(labels, count: int) -> np.ndarray | jax.Array:
     return labels
 
 
-def check_step(x0, x, sizes: dict, cap, lo, hi) -> None:
+def check_step(
+    x0: Real[AnyArray, " batch *shape"],
+    x: Float[AnyArray, " batch *shape"],
+    sizes: dict[str, Scalar | Real[AnyArray, " batch"]],
+    cap: Scalar,
+    lo: Scalar,
+    hi: Scalar,
+) -> None:
     """Checks the arguments of a step.
 
     Args:
@@ -282,11 +306,12 @@ def check_step(x0, x, sizes: dict, cap, lo, hi) -> None:
     Raises:
       ValueError: one will not do, by name.
     """
-    alpha = sizes["alpha"]
-    if not isinstance(cap, jax.core.Tracer) and not np.all(np.asarray(cap) > 0):
-        raise ValueError(f"cap is {cap}; expected a number above 0, in units of delta")
-    if not isinstance(alpha, jax.core.Tracer) and not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 2)):
-        raise ValueError(f"alpha is {alpha}; expected numbers in (0, 2]")
+    reals("cap", cap, "a number above 0, in units of delta", lambda longest: longest > 0)
+    check_alpha(sizes["alpha"])
+    for name in ("delta", "eps"):
+        reals(name, sizes[name], "numbers of at least 0, in units of the distance", lambda v: (v >= 0) & (v < np.inf))
+    for name, end in (("lo", lo), ("hi", hi)):
+        reals(name, end, "an end of the box, a number", lambda v: ~np.isnan(v))
     if not any(isinstance(end, jax.core.Tracer) for end in (lo, hi)) and not np.all(np.asarray(lo) < np.asarray(hi)):
         raise ValueError(f"lo is {lo} and hi {hi}; expected lo below hi")
     if jnp.ndim(x) < 2 or jnp.shape(x) != jnp.shape(x0):

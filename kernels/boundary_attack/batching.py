@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Integer
 from .state import Problem, State
 
 LEAST = 8  # slots that are worth a thread of their own
@@ -72,7 +73,9 @@ def thread_places(count: int, devices: Sequence[jax.Device]) -> list[jax.Device 
     return [place] * (min(cores(), most) if platform == "cpu" else 1)
 
 
-def advance(slots: Slots, problem: Problem, state: State, waiting: np.ndarray, queries: int) -> State:
+def advance(
+    slots: Slots, problem: Problem, state: State, waiting: Integer[np.ndarray, " waiting"], queries: int
+) -> State:
     """Returns the states of all images after some queries of as many as there are slots for.
 
     Args:

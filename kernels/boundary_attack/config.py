@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-import numbers
 
+from ..scalars import real, whole
 from .noise import NOISES, RADIUS_CAP
 
 LEAST = {"budget": 1, "start_trials": 0, "bisections": 0, "check_every": 1, "batch_size": 1, "chunk": 1}
@@ -26,7 +26,7 @@ class AttackConfig:
       budget: most queries an image, at least 1; everything counts.
       goal: an image is done when its distance is no more than this.
       lo, hi: the box that images live in.
-      quantise: round every candidate to so many equal levels of the box before it is queried (256 for 8-bit images).
+      quantize: round every candidate to so many equal levels of the box before it is queried (256 for 8-bit images).
       delta, eps: first step sizes along the boundary and towards the clean image, in units of the distance.
       eps_stop: an image is done when its eps falls below this.
       start_trials: most uniform random images that are tried as a start.
@@ -46,7 +46,7 @@ class AttackConfig:
     goal: float = 0.0
     lo: float = 0.0
     hi: float = 1.0
-    quantise: int | None = None
+    quantize: int | None = None
     delta: float = 0.01
     eps: float = 0.01
     eps_stop: float = 1e-7
@@ -77,17 +77,14 @@ class AttackConfig:
         for name in ("conditional", "rescale_after_clip"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False")
-        if self.quantise is not None:
-            _check_integer("quantise", self.quantise, 2)
+        if self.quantize is not None:
+            _check_integer("quantize", self.quantize, 2)
 
 
 def _check_number(name, value, holds, expected):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    real(name, value, expected, holds)
 
 
 def _check_integer(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}")
-    if value >= 2**31:
-        raise ValueError(f"{name} is {value}; expected less than 2^31")
+    whole(name, value, least)
+    whole(name, value, least, 2**31 - 1)

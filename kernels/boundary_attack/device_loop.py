@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Array, Float, Integer
 from . import adaptive_alpha, noise, queries
 from .arguments import check_labels
 from .state import WALK, Problem, Rules, State
@@ -12,18 +13,20 @@ from .state import WALK, Problem, Rules, State
 AHEAD, AHEAD_VALUES = 8, 1 << 20
 
 
-def coming_noise(rules: Rules, problem: Problem, state: State, count: int) -> tuple[jax.Array, jax.Array]:
+def coming_noise(
+    rules: Rules, problem: Problem, state: State, count: int
+) -> tuple[Float[Array, "count batch size"], Float[Array, "count batch"]]:
     """Returns the noise of the next `count` queries of images that walk, [count, batch, size], and factors of delta.
 
     Each query belongs to a step, whose number is known ahead: with it, and the image's key, the noise.
     """
-    steps = []
+    numbers = []
     step, has_sphere_label, total = state.step, state.has_sphere_label, state.queries
     for _ in range(count):
-        steps.append(step)
+        numbers.append(step)
         has_sphere_label = queries.asks_sphere(rules, step, has_sphere_label, total)
         step, total = step + ~has_sphere_label, total + 1
-    steps = jnp.stack(steps)
+    steps = jnp.stack(numbers)
     keys = jax.vmap(noise.step_keys, (None, 0))(problem.key, steps)
     alpha = problem.alpha
     if rules.alphas.size:
@@ -33,7 +36,9 @@ def coming_noise(rules: Rules, problem: Problem, state: State, count: int) -> tu
 
 
 @jax.jit
-def advance(predict: jax.tree_util.Partial, rules: Rules, problem: Problem, state: State, count: jax.Array) -> State:
+def advance(
+    predict: jax.tree_util.Partial, rules: Rules, problem: Problem, state: State, count: Integer[Array, ""]
+) -> State:
     """Returns the state after `count` queries of every image that is not done, all on the device.
 
     Args:

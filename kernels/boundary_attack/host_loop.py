@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Integer
 from . import predictors, queries
 from .arguments import check_labels
 from .batching import Unfinished
@@ -17,7 +18,9 @@ class IsTraceable(Exception):
     """The callable turned out to be a JAX function."""
 
 
-def program(predict: Callable, rules: Rules, may_compile: bool, ledger: np.ndarray | None) -> Callable:
+def program(
+    predict: Callable, rules: Rules, may_compile: bool, ledger: Integer[np.ndarray, " images"] | None
+) -> Callable:
     """Returns (problem, state, count, rows) -> state, which asks `predict` up to `count` times, for `batching`.
 
     What ends it early leaves as `Unfinished`, with the state after the last answer, in which queries without an answer

@@ -67,7 +67,8 @@ def devices_of(predict: Callable) -> Sequence[jax.Device]:
     """Returns all devices of this process; none, which leaves it to JAX, where there is one, where `jax.default_device`
     chose one, or where `predict` has weights as leaves that were put somewhere."""
     devices = jax.local_devices()
-    has_place = jax.config.jax_default_device is not None or any(
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # options of JAX are not in its annotations
+    has_place = chosen is not None or any(
         isinstance(leaf, jax.Array) and leaf.committed for leaf in jax.tree.leaves(predict)
     )
     return [] if has_place or len(devices) == 1 else devices
@@ -110,7 +111,11 @@ def as_argument(predict: Callable, images: jax.ShapeDtypeStruct) -> jax.tree_uti
 def _weakly(owner, function: Callable | None, forget: Callable) -> Callable:
     """A function of its own that calls an object, or its method, as long as that is there; `forget` when it goes."""
     reference = weakref.ref(owner, forget)
-    return lambda images: reference()(images) if function is None else function(reference(), images)
+
+    def call(images):
+        return reference()(images) if function is None else function(reference(), images)
+
+    return call
 
 
 def digest(*parts) -> str:

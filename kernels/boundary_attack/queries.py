@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from ..array_types import AnyArray, Array, Bool, Float, Int32, Integer
 from . import adaptive_alpha, step, step_sizes
 from .state import (
     ALREADY,
@@ -31,7 +32,13 @@ from .state import (
 START_KEYS = 0xFFFFFFFF  # folded into an image's key for its random starts: no step has this number
 
 
-def ask(rules: Rules, problem: Problem, state: State, eta: jax.Array, factor: jax.Array) -> tuple[jax.Array, jax.Array]:
+def ask(
+    rules: Rules,
+    problem: Problem,
+    state: State,
+    eta: Float[Array, "batch size"],
+    factor: Float[Array, " batch"],
+) -> tuple[Float[Array, "batch size"], Float[Array, " batch"]]:
     """Returns the next query of every image [batch, size], and the realised lengths of the steps [batch].
 
     Images that are done get any point of the box; lengths are of images that walk, see `step.points`.
@@ -58,7 +65,12 @@ def ask(rules: Rules, problem: Problem, state: State, eta: jax.Array, factor: ja
     return candidate, realised
 
 
-def asks_sphere(rules: Rules, number: jax.Array, has_sphere_label: jax.Array, queries: jax.Array) -> jax.Array:
+def asks_sphere(
+    rules: Rules,
+    number: Int32[Array, " batch"],
+    has_sphere_label: Bool[Array, " batch"],
+    queries: Int32[Array, " batch"],
+) -> Bool[Array, " batch"]:
     """Returns whether the next query of a walking image is the point on the sphere of its step, bool [batch].
 
     Every `check_every` steps it is, where two queries are left.
@@ -94,7 +106,12 @@ def _snap(rules, x):
 
 
 def answer(
-    rules: Rules, problem: Problem, state: State, candidate: jax.Array, realised: jax.Array, labels: jax.Array
+    rules: Rules,
+    problem: Problem,
+    state: State,
+    candidate: Float[Array, "batch size"],
+    realised: Float[Array, " batch"],
+    labels: Integer[AnyArray, " batch"],
 ) -> State:
     """Returns the state after the labels of `ask`'s candidates.
 
@@ -117,7 +134,7 @@ def answer(
     return _finish(rules, after._replace(queries=state.queries + is_active), is_active)
 
 
-def charge(rules: Rules, problem: Problem, state: State, count: jax.Array) -> State:
+def charge(rules: Rules, problem: Problem, state: State, count: Int32[Array, " batch"]) -> State:
     """Returns the state with queries counted whose answers never came.
 
     Args:
@@ -214,7 +231,7 @@ def _write_trace(rules, problem, state, is_active):
     return state._replace(trace=jax.lax.cond(jnp.any(is_here), write, lambda: state.trace))
 
 
-def measures(x0: jax.Array, state: State) -> jax.Array:
+def measures(x0: Float[Array, "batch size"], state: State) -> Float[Array, "batch columns"]:
     """Returns [batch, COLUMNS] of the states' best images; infinite distances where there is none."""
     norms = jnp.stack(_norms(state.x - x0), 1)
     norms = jnp.where(jnp.isfinite(state.distance)[:, None], norms, jnp.inf)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ..array_types import Float, Float64, Int64, Shaped
 from .arguments import Attack
 from .state import BAD_START, COLUMNS, ENDINGS, State, query_grid
 
@@ -27,13 +28,13 @@ class Result:
         first step).
     """
 
-    x_adv: np.ndarray
-    distance: np.ndarray
-    queries: np.ndarray
-    status: np.ndarray
-    trace: np.ndarray
-    grid: np.ndarray
-    traces: dict[str, np.ndarray]
+    x_adv: Float[np.ndarray, " images *shape"]
+    distance: Float64[np.ndarray, " images"]
+    queries: Int64[np.ndarray, " images"]
+    status: Shaped[np.ndarray, " images"]
+    trace: Float64[np.ndarray, "images T"]
+    grid: Int64[np.ndarray, " T"]
+    traces: dict[str, Float64[np.ndarray, "images T"]]
 
 
 def summarise(attack: Attack, state: State) -> Result:
@@ -41,6 +42,15 @@ def summarise(attack: Attack, state: State) -> Result:
 
     Raises:
       ValueError: there is a single image, and its start is not adversarial (of several images the status says so).
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import boundary_attack
+      >>> predict = lambda x: (x.sum(1) > 2).astype(int)
+      >>> settings = boundary_attack.AttackConfig(budget=100, batch_size=8)
+      >>> attack = boundary_attack.prepare(predict, np.full((1, 3), 0.9), np.array([1]), settings)
+      >>> boundary_attack.summarise(attack, boundary_attack.run(attack)).status.tolist()
+      ['budget']
     """
     phase = np.asarray(state.phase)
     if len(phase) == 1 and phase[0] == BAD_START:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Bool, Count, Float, Int32, Int64, Key, Scalar
+from ..scalars import whole
 from . import adaptive_alpha, step_sizes
 
 # Phases of an image, then the ways it can end.
@@ -55,21 +57,21 @@ class Rules:
     noise: str = _static()
     shape: tuple[int, ...] = _static()
     is_heavy: bool = _static()
-    levels: int | None = _static()
+    levels: Count | None = _static()
     rescale: bool = _static()
     has_starts: bool = _static()
-    lo: jax.Array
-    hi: jax.Array
-    budget: jax.Array
-    goal: jax.Array
-    eps_stop: jax.Array
-    check_every: jax.Array
-    conditional: jax.Array
-    start_trials: jax.Array
-    bisections: jax.Array
-    grid: jax.Array
-    alphas: jax.Array
-    cap: jax.Array
+    lo: Float[AnyArray, ""] | np.floating
+    hi: Float[AnyArray, ""] | np.floating
+    budget: Int32[AnyArray, ""] | np.int32
+    goal: Float[AnyArray, ""] | np.floating
+    eps_stop: Float[AnyArray, ""] | np.floating
+    check_every: Int32[AnyArray, ""] | np.int32
+    conditional: Bool[AnyArray, ""] | np.bool
+    start_trials: Int32[AnyArray, ""] | np.int32
+    bisections: Int32[AnyArray, ""] | np.int32
+    grid: Int32[AnyArray, " T"]
+    alphas: Float[AnyArray, " choices"]
+    cap: Float[AnyArray, ""] | np.floating
 
 
 class Problem(NamedTuple):
@@ -84,12 +86,12 @@ class Problem(NamedTuple):
       live: bool [batch], False for slots that fill up a batch.
     """
 
-    x0: jax.Array
-    label: jax.Array
-    target: jax.Array
-    key: jax.Array
-    alpha: jax.Array
-    live: jax.Array
+    x0: Float[Array, "batch size"]
+    label: Int32[Array, " batch"]
+    target: Int32[Array, " batch"]
+    key: Key[Array, " batch"]
+    alpha: Float[Array, " batch"]
+    live: Bool[Array, " batch"]
 
 
 class State(NamedTuple):
@@ -111,24 +113,24 @@ class State(NamedTuple):
       trace: [batch, T, COLUMNS], the best after each number of queries in the grid; infinite distances before a start.
     """
 
-    x: jax.Array
-    distance: jax.Array
-    phase: jax.Array
-    queries: jax.Array
-    trial: jax.Array
-    bisection: jax.Array
-    step: jax.Array
-    clean_end: jax.Array
-    has_sphere_label: jax.Array
-    is_sphere_adversarial: jax.Array
-    open_phase: jax.Array
-    realised: jax.Array
+    x: Float[Array, "batch size"]
+    distance: Float[Array, " batch"]
+    phase: Int32[Array, " batch"]
+    queries: Int32[Array, " batch"]
+    trial: Int32[Array, " batch"]
+    bisection: Int32[Array, " batch"]
+    step: Int32[Array, " batch"]
+    clean_end: Float[Array, " batch"]
+    has_sphere_label: Bool[Array, " batch"]
+    is_sphere_adversarial: Bool[Array, " batch"]
+    open_phase: Int32[Array, " batch"]
+    realised: Float[Array, " batch"]
     pace: step_sizes.Pace
     learner: adaptive_alpha.Learner
-    trace: jax.Array
+    trace: Float[Array, "batch T columns"]
 
 
-def initial_state(x: np.ndarray, delta: float, eps: float, rules: Rules) -> State:
+def initial_state(x: Float[AnyArray, "batch size"], delta: Scalar, eps: Scalar, rules: Rules) -> State:
     """Returns the state before the first query.
 
     Args:
@@ -155,18 +157,22 @@ def initial_state(x: np.ndarray, delta: float, eps: float, rules: Rules) -> Stat
     )  # fmt: skip
 
 
-def query_grid(budget: int) -> np.ndarray:
+def query_grid(budget: Count) -> Int64[np.ndarray, " T"]:
     """Returns the numbers of queries of a trace: 1, 2, 5 x 10^k below the budget, and the budget; int64.
 
     Raises:
       ValueError: a budget below 1.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> boundary_attack.query_grid(25).tolist()
+      [1, 2, 5, 10, 20, 25]
     """
-    if budget < 1:
-        raise ValueError(f"budget is {budget}; expected an integer of at least 1")
+    budget = whole("budget", budget, 1)
     numbers = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
     return np.array([number for number in numbers if number < budget] + [budget], np.int64)
 
 
-def unfinished(state: State) -> np.ndarray:
+def unfinished(state: State) -> Bool[np.ndarray, " batch"]:
     """Returns whether each image has queries to come, bool [batch], on the host."""
     return np.asarray(state.phase) <= WALK

@@ -5,8 +5,12 @@ Every image of a batch has its own: nothing here mixes two of them.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from ..array_types import AnyArray, Array, Bool, Float, Int32, Scalar
+from ..scalars import positive, real, whole
 
 SPHERE_WINDOW, STEP_WINDOW = 100, 30  # outcomes that decide about delta and about eps
 FACTOR = 1.5
@@ -24,16 +28,28 @@ class Pace(NamedTuple):
       step_count: int32 [batch].
     """
 
-    delta: jax.Array
-    eps: jax.Array
-    sphere: jax.Array
-    sphere_count: jax.Array
-    step: jax.Array
-    step_count: jax.Array
+    delta: Float[Array, " batch"]
+    eps: Float[Array, " batch"]
+    sphere: Bool[Array, "batch window"]
+    sphere_count: Int32[Array, " batch"]
+    step: Bool[Array, "batch window"]
+    step_count: Int32[Array, " batch"]
 
 
-def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.float32) -> Pace:
-    """Returns the pace of `batch` images before the first step."""
+def initial_pace(batch: int, delta: Scalar = 0.01, eps: Scalar = 0.01, dtype: DTypeLike = jnp.float32) -> Pace:
+    """Returns the pace of `batch` images before the first step.
+
+    Raises:
+      ValueError: batch is no integer of 1 or more; delta or eps, which may be traced, no positive number.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> boundary_attack.initial_pace(2, delta=0.5).delta.tolist()
+      [0.5, 0.5]
+    """
+    batch = whole("batch", batch, 1)
+    for name, size in (("delta", delta), ("eps", eps)):
+        real(name, size, "a positive number, in units of the distance", positive, traced=True)
     return Pace(
         jnp.full((batch,), delta, dtype),
         jnp.full((batch,), eps, dtype),
@@ -44,7 +60,13 @@ def initial_pace(batch: int, delta: float = 0.01, eps: float = 0.01, dtype=jnp.f
     )
 
 
-def record(pace: Pace, asked: jax.Array, on_sphere: jax.Array, nearer: jax.Array, conditional=False) -> Pace:
+def record(
+    pace: Pace,
+    asked: Bool[AnyArray, " batch"],
+    on_sphere: Bool[AnyArray, " batch"],
+    nearer: Bool[AnyArray, " batch"],
+    conditional: bool | np.bool | Bool[AnyArray, ""] = False,
+) -> Pace:
     """Returns the pace with the outcomes of one step.
 
     Args:
@@ -54,6 +76,13 @@ def record(pace: Pace, asked: jax.Array, on_sphere: jax.Array, nearer: jax.Array
       nearer: bool [batch], whether the point nearer to the clean image was.
       conditional: whether the latter is noted only where the point on the sphere was adversarial (the paper's rule), or
         always (Foolbox's: eps follows in half the time); may be traced.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from havel.kernels import boundary_attack
+      >>> pace, yes = boundary_attack.initial_pace(1), jnp.array([True])
+      >>> boundary_attack.record(pace, yes, yes, yes).step_count.tolist()
+      [1]
     """
     sphere, sphere_count = _append(pace.sphere, pace.sphere_count, on_sphere, asked)
     step, step_count = _append(pace.step, pace.step_count, nearer, asked & (on_sphere | ~jnp.asarray(conditional)))
@@ -72,6 +101,12 @@ def adapt(state: Pace) -> Pace:
     Points on the sphere adversarial in more than half of the last 100 cases: delta and eps grow by 1.5; in less than a
     fifth: both shrink. Points nearer to the clean image in more than a quarter of the last 30: eps grows; in less than
     a tenth: eps shrinks. Windows that are not full, or in between, stay and roll on.
+
+    Example:
+      >>> from havel.kernels import boundary_attack
+      >>> pace = boundary_attack.initial_pace(2)
+      >>> boundary_attack.adapt(pace).delta.tolist() == pace.delta.tolist()  # no window is full yet
+      True
     """
     # Whole numbers: a rounded share may fall on the wrong side of its threshold.
     hits = state.sphere.sum(1)

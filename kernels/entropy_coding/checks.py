@@ -1,12 +1,12 @@
 """The doors of the room: what weights, importances and numbers of threads must be before anything is computed."""
 
-import operator
 import os
-import sys
 
 import numpy as np
 
+from .. import scalars
 from ..array_types import ArrayLike, Float, Float64
+from ..scalars import not_negative, positive, real, whole
 from .core.constants import MAX_ABS_LEVEL
 
 
@@ -14,9 +14,17 @@ def checked_jobs(jobs: int | None) -> int:
     """The number of threads: as given, or one a core."""
     if jobs is None:
         return os.cpu_count() or 1
-    if isinstance(jobs, bool) or not hasattr(jobs, "__index__") or operator.index(jobs) < 1:
-        raise ValueError(f"jobs={jobs!r} must be an integer of at least 1, or None for one a core")
-    return operator.index(jobs)
+    return whole("jobs", jobs, 1, why=", or None for one a core")
+
+
+def checked_step(step, name: str = "step") -> float:
+    """A quantisation step as a float, or an error that says what is wrong."""
+    return real(name, step, "a finite number > 0, in the unit of the weights", positive)
+
+
+def checked_rate_weight(rate_weight) -> float:
+    """The price of a bit as a float, or an error that says what is wrong."""
+    return real("rate_weight", rate_weight, "a finite number >= 0, squared steps a bit", not_negative)
 
 
 def checked_weights(w: ArrayLike, step: float, margin: int = 0) -> tuple[Float[np.ndarray, "*shape"], float]:
@@ -28,28 +36,29 @@ def checked_weights(w: ArrayLike, step: float, margin: int = 0) -> tuple[Float[n
         raise ValueError(f"weights must be floating point, not {w.dtype}; integers need no quantiser")
     if w.dtype.itemsize > 8:
         raise ValueError(f"weights of dtype {w.dtype} are wider than the float64 that quantisers compute in: cast them")
-    if not (np.isfinite(step) and step > 0):
-        raise ValueError(f"step={step} must be a finite number > 0")
+    step = checked_step(step)
     if w.size:
         with np.errstate(invalid="ignore"):  # bfloat16 warns of what is said below
             largest = float(max(w.max(), -w.min()))
         if not np.isfinite(largest):
             bad = int(np.count_nonzero(~np.isfinite(w.astype(np.float32))))
-            raise ValueError(f"the weights hold {bad} NaN or infinite values of {w.size}")
+            raise ValueError(
+                f"the weights hold {bad} NaN or infinite values of {w.size}, which no level stands for: mend them, or "
+                "leave the tensor without a step, as which `compress` stores it to the bit"
+            )
         if margin >= 0 and largest / step > MAX_ABS_LEVEL - margin:
             raise ValueError(
                 f"step={step} is too small for a largest weight of {largest}: the smallest legal step is "
                 f"{largest / MAX_ABS_LEVEL * (1 + 1e-5):.6g}"
             )
-    return w, float(step)
+    return w, step
 
 
 def checked_importance(
     w: Float[np.ndarray, "*shape"], rate_weight: float, importance: ArrayLike | None
 ) -> Float64[np.ndarray, "*shape"] | None:
     """Importance as float64, or None; ValueError for one of another shape or with values that make no sense."""
-    if not (np.isfinite(rate_weight) and rate_weight >= 0):
-        raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
+    checked_rate_weight(rate_weight)
     if importance is not None:
         importance = np.asarray(importance, np.float64)
         if importance.shape != w.shape:
@@ -63,4 +72,4 @@ def is_traced(values) -> bool:
     """Whether any array among values, lists and tuples of them is being traced; JAX is not imported to see it."""
     if isinstance(values, list | tuple):
         return any(is_traced(one) for one in values)
-    return "jax" in sys.modules and isinstance(values, sys.modules["jax"].core.Tracer)
+    return scalars.is_traced(values)

@@ -5,12 +5,12 @@ The public door is tensor.py; quantisers, rates and the container lean on this f
 
 import dataclasses
 import math
-import operator
 from typing import SupportsIndex
 
 import numpy as np
 
 from ..array_types import ArrayLike, Int32, Int64, Integer, UInt8
+from ..scalars import whole
 from .core import constants
 from .core.constants import MAX_ABS_LEVEL
 
@@ -62,19 +62,20 @@ def make_options(
     Raises:
       ValueError: an option is unknown.
     """
-    n_unary, scan, profile = operator.index(n_unary), operator.index(scan), operator.index(profile)
-    if not 1 <= n_unary <= constants.MAX_UNARY:
-        raise ValueError(f"n_unary={n_unary} is not between 1 and {constants.MAX_UNARY}")
-    if not 0 <= scan < len(_BLOCK_SIDES):
-        raise ValueError(f"scan={scan} is not 0 (row by row) or 1 to 4 (blocks of side 8, 16, 32, 64)")
-    if profile not in (0, 1):
-        raise ValueError(f"profile={profile} is not 0 or 1")
+    n_unary = checked_unary(n_unary)
+    scan = whole("scan", scan, 0, len(_BLOCK_SIDES) - 1, ": 0 row by row, others in blocks of side 8, 16, 32, 64")
+    profile = whole("profile", profile, 0, 1)
     height, width = matrix_shape(shape)
     is_matrix = height > 1 and width > 1
     block, skips_rows = _BLOCK_SIDES[scan] if is_matrix else 0, profile == 1 and is_matrix
     if not (block or skips_rows):  # row ends do not matter, and one long row is coded fastest
         height, width = 1, height * width
     return Options(n_unary, bool(dq), scan, profile, height, width, block, skips_rows)
+
+
+def checked_unary(n_unary: SupportsIndex) -> int:
+    """The number of unary flags as int, or an error that says what is wrong."""
+    return whole("n_unary", n_unary, 1, constants.MAX_UNARY, " flags of a level")
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -88,7 +89,9 @@ def checked_levels(
     """Levels in the matrix of their options, and the options, or an error that names what is wrong."""
     q = np.asarray(q)
     if q.dtype.kind not in "iub" and not (q.size == 0 and q.dtype == np.float64):
-        raise TypeError(f"levels must be integers, not {q.dtype}: quantise first (quantize_uniform)")
+        bad = int(np.count_nonzero(~np.isfinite(q))) if q.dtype.kind == "f" else 0
+        what = f", and {bad} of {q.size} are NaN or infinite: mend them, and quantise" if bad else ": quantise first"
+        raise TypeError(f"levels must be integers, not {q.dtype}{what} (quantize_uniform)")
     if q.size and q.dtype.itemsize >= 4:
         low, high = int(q.min()), int(q.max())
         if max(-low, high) > MAX_ABS_LEVEL:

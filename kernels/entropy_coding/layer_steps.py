@@ -10,6 +10,14 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
+__all__ = [
+    "dc_v1",
+    "equal_price",
+    "inverse_variance",
+    "scaled_importance",
+    "weight_snr",
+]
+
 LARGEST_INTERVALS = 1024  # range / min sigma of DC-v1: a sigma near zero must not ask for millions of levels
 SIGMA_RANGE = 1e-3  # sigma below this share of its median counts as that
 

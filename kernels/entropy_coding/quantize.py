@@ -29,6 +29,12 @@ def quantize_uniform(w: ArrayLike, step: float) -> Levels:
 
     Raises:
       ValueError: w holds NaN or infinity, step is not positive and finite, or a level leaves the legal range.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> entropy_coding.quantize_uniform(np.array([0.24, 0.25, -0.8], np.float32), 0.5).tolist()
+      [0, 1, -2]
     """
     w, step = checked_weights(w, step)
     levels = np.empty(w.shape, np.int32)
@@ -85,10 +91,17 @@ def quantize_rdo(
     Raises:
       ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value. Traced
         ones that would be refused get the level -2^31 everywhere, which no coder takes.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> w = np.array([0.6, 0.1, -0.52, 2.0], np.float32)
+      >>> entropy_coding.quantize_rdo(w, step=1.0, rate_weight=0.5).tolist()  # 0.6 is not worth its bits
+      [0, 0, 0, 2]
     """
     coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
     if _is_xla(implementation, (w, step, rate_weight, importance)):
-        return _by_xla("rdo", w, step, rate_weight, importance, coder)
+        return _by_xla("rdo", w, step, rate_weight, importance, jobs, coder)
     if isinstance(w, Many):
         return _many(quantize_rdo, w, step, rate_weight, importance, jobs, coder)
     w, step = checked_weights(w, step)
@@ -148,16 +161,25 @@ def quantize_trellis(
 
     Raises:
       ValueError: as `quantize_rdo`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> w = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+      >>> x = entropy_coding.quantize_trellis(w, step=0.1)
+      >>> bool(np.abs(w - 0.1 * x).max() < 0.25), len(entropy_coding.encode_tensor(x, dq=True)) > 0
+      (True, True)
     """
     if profile and scan:
         raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
     coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
     if _is_xla(implementation, (w, step, rate_weight, importance)):
-        return _by_xla("trellis", w, step, rate_weight, importance, coder)
+        return _by_xla("trellis", w, step, rate_weight, importance, jobs, coder)
     if isinstance(w, Many):
         return _many(quantize_trellis, w, step, rate_weight, importance, jobs, coder)
     w, step = checked_weights(w, step, 2)  # its candidates lie up to two steps further out
     importance = checked_importance(w, rate_weight, importance)
+    checked_jobs(jobs)
     options = make_options(w.shape, n_unary, True, scan, profile)
     weights = np.ones(1) if importance is None else np.require(importance, None, ("C", "A")).reshape(-1)
     scale = float(weights.max(initial=0)) or 1.0  # costs of any unit stay far from overflow
@@ -197,9 +219,10 @@ def _is_xla(implementation: str | None, arguments) -> bool:
     return implementation == "xla" or (implementation is None and is_traced(arguments))
 
 
-def _by_xla(kind: str, w, step, rate_weight, importance, coder: dict) -> Any:
+def _by_xla(kind: str, w, step, rate_weight, importance, jobs, coder: dict) -> Any:
     from .xla import batches
 
+    checked_jobs(jobs)
     if not isinstance(w, Many):
         return batches.decide_one(kind, w, step, rate_weight, importance, coder)
     return batches.decide_many(kind, w, coder, **_one_each(w, step, rate_weight, importance))

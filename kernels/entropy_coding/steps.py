@@ -3,13 +3,14 @@
 Uniform reconstruction is w = step * q, in float64 and rounded once to the dtype of the weights.
 """
 
-import operator
 from typing import SupportsIndex
 
+import ml_dtypes
 import numpy as np
 
 from ..array_types import ArrayLike, DTypeLike, Float, Integer
-from .checks import checked_importance, checked_weights
+from ..scalars import whole
+from .checks import checked_importance, checked_step, checked_weights
 from .core.constants import MAX_ABS_LEVEL
 
 QP_RANGE = -1000, 999
@@ -22,26 +23,56 @@ def qp_to_step(qp: SupportsIndex, density: int = 2) -> float:
     With density 2, every 4 of qp double the step: qp 0 is 1.0, qp -32 is 2^-8.
 
     Raises:
-      ValueError: qp is no integer, or beyond -1000 to 999.
+      ValueError: qp is no integer from -1000 to 999, density none from 0 to 16.
+
+    Example:
+      >>> from havel.kernels import entropy_coding
+      >>> [entropy_coding.qp_to_step(qp) for qp in (0, 4, -32)]
+      [1.0, 2.0, 0.00390625]
     """
-    if isinstance(qp, (bool, np.bool_)) or not hasattr(qp, "__index__"):
-        raise ValueError(f"qp={qp!r} is no integer")
-    qp = operator.index(qp)
-    if not QP_RANGE[0] <= qp <= QP_RANGE[1]:
-        raise ValueError(f"qp={qp} is not between {QP_RANGE[0]} and {QP_RANGE[1]}")
+    qp, density = whole("qp", qp, *QP_RANGE), whole("density", density, 0, 16)
     steps = 1 << density
     return float(steps + qp % steps) * 2.0 ** (qp // steps - density)
 
 
 def dequantize(q: ArrayLike, step: float, dtype: DTypeLike = np.float32) -> Float[np.ndarray, "*shape"]:
-    """step * q, computed in float64 and rounded once to `dtype`; the shape of q."""
-    q = np.asarray(q)
+    """step * q, computed in float64 and rounded once to `dtype`; the shape of q.
+
+    Raises:
+      ValueError: step is no finite number > 0; or a product is beyond what `dtype` holds.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> entropy_coding.dequantize(np.array([0, 1, -2]), 0.5).tolist()
+      [0.0, 0.5, -1.0]
+    """
+    q, step = np.asarray(q), checked_step(step)
+    check_reach(q, step, dtype)
     out = np.empty(q.shape, dtype)
     flat_q, flat_out = np.ascontiguousarray(q).reshape(-1), out.reshape(-1)
     for start in range(0, q.size, PIECE):
         piece = slice(start, start + PIECE)
         flat_out[piece] = (flat_q[piece] * np.float64(step)).astype(dtype)
     return out
+
+
+def check_reach(q: np.ndarray, step: float, dtype: DTypeLike) -> None:
+    """Raises ValueError where step * q is beyond what a dtype holds: it would come back as infinity."""
+    dtype = np.dtype(dtype)
+    if not q.size or q.dtype.kind not in "iub" or dtype.kind in "iubc":
+        return
+    largest = float(ml_dtypes.finfo(dtype).max)
+    if step * MAX_ABS_LEVEL < largest:
+        return  # of every step but the largest, without a look at the levels
+    level = max(-int(q.min()), int(q.max()))
+    with np.errstate(over="ignore"):
+        reached = np.float64(level * step).astype(dtype)
+    if not np.isfinite(reached):
+        raise ValueError(
+            f"step={step:g} times the level {level} is beyond {dtype}, which ends at {largest:.6g}: take a smaller "
+            "step, or a wider dtype"
+        )
 
 
 def fitted_step(w: ArrayLike, q: ArrayLike, step: float, *, importance: ArrayLike | None = None) -> float:
@@ -55,6 +86,12 @@ def fitted_step(w: ArrayLike, q: ArrayLike, step: float, *, importance: ArrayLik
 
     Raises:
       ValueError: as `quantize_rdo`; TypeError: q holds no integers.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> round(entropy_coding.fitted_step(np.array([0.9, -1.9]), np.array([1, -2]), 1.0), 3)
+      0.94
     """
     q = np.asarray(q)
     if q.dtype.kind not in "iub":

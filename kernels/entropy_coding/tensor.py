@@ -38,6 +38,12 @@ def encode_tensor(
     Raises:
       TypeError: q does not hold integers.
       ValueError: a value is out of range or has the wrong parity, or an option is unknown.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> len(entropy_coding.encode_tensor(np.zeros((100, 100), np.int32)))
+      18
     """
     levels, options = checked_levels(q, n_unary, dq, scan, profile)
     return encode_levels(levels, options, choose_presets(levels, options) if presets else options.no_presets())
@@ -52,7 +58,15 @@ def stream_length(
     scan: SupportsIndex = 0,
     profile: SupportsIndex = 0,
 ) -> int:
-    """Length in bytes of what `encode_tensor` with the same arguments returns, without writing it."""
+    """Length in bytes of what `encode_tensor` with the same arguments returns, without writing it.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> q = np.array([[0, 1], [-2, 0]])
+      >>> entropy_coding.stream_length(q) == len(entropy_coding.encode_tensor(q))
+      True
+    """
     levels, options = checked_levels(q, n_unary, dq, scan, profile)
     states = choose_presets(levels, options) if presets else options.no_presets()
     return (codeword_bits(levels, options, states) + 7) // 8
@@ -81,6 +95,13 @@ def decode_tensor(
 
     Raises:
       ValueError: the data are no codeword of that shape and these options.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.encode_tensor(np.array([[0, 1], [-2, 0]]))
+      >>> entropy_coding.decode_tensor(data, (2, 2)).tolist()
+      [[0, 1], [-2, 0]]
     """
     sizes = tuple(operator.index(n) for n in shape)
     if any(n < 0 for n in sizes):

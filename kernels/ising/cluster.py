@@ -6,27 +6,42 @@ Clusters are found by repeated minima over frozen neighbours with pointer jumpin
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Int, RandomKey, Real, Scalar, Whole
 from .energies import Bonds, check_bonds, check_couplings, check_spins, lattice_bonds
 from .exact import check_beta, check_coupling, whole
 
+Spins = Real[AnyArray, "*shape"] | Sequence
+Couplings = Scalar | Real[AnyArray, "n n"] | Sequence | Bonds
 
+
+@overload
 def swendsen_wang(
-    key: jax.Array,
-    spins,
-    beta: float,
-    J=1.0,
-    n_sweeps: int = 1,
+    key: RandomKey, spins: Spins, beta: Scalar, J: Couplings = ..., n_sweeps: Whole = ..., *,
+    lattice: str = ..., boundary: str = ..., observable: None = ...,
+) -> Real[Array, "*shape"]: ...  # fmt: skip
+@overload
+def swendsen_wang(
+    key: RandomKey, spins: Spins, beta: Scalar, J: Couplings = ..., n_sweeps: Whole = ..., *,
+    lattice: str = ..., boundary: str = ..., observable: Callable[[Real[Array, "*shape"]], Any],
+) -> tuple[Real[Array, "*shape"], Any]: ...  # fmt: skip
+def swendsen_wang(
+    key: RandomKey,
+    spins: Spins,
+    beta: Scalar,
+    J: Couplings = 1.0,
+    n_sweeps: Whole = 1,
     *,
     lattice: str = "square",
     boundary: str = "torus",
-    observable: Callable[[jax.Array], jax.Array] | None = None,
-):
+    observable: Callable[[Real[Array, "*shape"]], Any] | None = None,
+) -> Real[Array, "*shape"] | tuple[Real[Array, "*shape"], Any]:
     """Returns spins after `n_sweeps` of Swendsen-Wang, of the shape and dtype given.
 
     Args:
@@ -46,18 +61,33 @@ def swendsen_wang(
       TypeError: couplings [n, n] that are traced; strengths of energies.Bonds may be.
 
     Source: R. H. Swendsen, J.-S. Wang, Phys. Rev. Lett. 58, 86 (1987).
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import ising
+      >>> spins = ising.swendsen_wang(jax.random.key(0), np.ones((4, 4), np.int8), beta=0.4, n_sweeps=5)
+      >>> spins.shape, bool((abs(spins) == 1).all())
+      ((4, 4), True)
     """
     n_sweeps = whole("n_sweeps", n_sweeps, 0)
     flat, graph = _prepare(spins, beta, J, lattice, boundary)
     shape = np.shape(spins)
     flat, values = _sweeps(key, flat, *graph, _frozen_probability(beta, graph[1]), n_sweeps, shape, observable)
-    spins = flat.reshape(shape)
-    return spins if observable is None else (spins, values)
+    turned = flat.reshape(shape)
+    return turned if observable is None else (turned, values)
 
 
 def wolff(
-    key: jax.Array, spins, beta: float, J=1.0, n_steps: int = 1, *, lattice: str = "square", boundary: str = "torus"
-):
+    key: RandomKey,
+    spins: Spins,
+    beta: Scalar,
+    J: Couplings = 1.0,
+    n_steps: Whole = 1,
+    *,
+    lattice: str = "square",
+    boundary: str = "torus",
+) -> tuple[Real[Array, "*shape"], Int[Array, "steps ..."]]:
     """Returns (spins after `n_steps` clusters, their sizes [n_steps, ...]); one cluster a step in every chain.
 
     The mean of size / N is an estimate of <m^2> with little noise, where J >= 0.
@@ -66,6 +96,14 @@ def wolff(
       n_steps: at least 0; the others, and what is raised, as of `swendsen_wang`.
 
     Source: U. Wolff, Phys. Rev. Lett. 62, 361 (1989).
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from havel.kernels import ising
+      >>> spins, sizes = ising.wolff(jax.random.key(0), np.ones((4, 4), np.int8), beta=0.4, n_steps=5)
+      >>> spins.shape, sizes.shape
+      ((4, 4), (5,))
     """
     n_steps = whole("n_steps", n_steps, 0)
     flat, graph = _prepare(spins, beta, J, lattice, boundary)
@@ -114,15 +152,15 @@ _lattice_bonds = functools.lru_cache(maxsize=8)(
 @functools.lru_cache(maxsize=8)
 def _tables(first: bytes, second: bytes, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns neighbours [n, degree] and the bond to each; where a site has fewer: itself, and a bond never frozen."""
-    first, second = (np.frombuffer(side, np.int32) for side in (first, second))
-    ends, others = np.concatenate([first, second]), np.concatenate([second, first])
-    numbers = np.tile(np.arange(len(first)), 2)
+    sites, partners = (np.frombuffer(side, np.int32) for side in (first, second))
+    ends, others = np.concatenate([sites, partners]), np.concatenate([partners, sites])
+    numbers = np.tile(np.arange(len(sites)), 2)
     order = np.argsort(ends, kind="stable")
     degree = np.bincount(ends, minlength=n)
     widest = max(int(degree.max(initial=0)), 1)
     column = np.arange(len(ends)) - np.repeat(np.cumsum(degree) - degree, degree)
     neighbours = np.tile(np.arange(n)[:, None], (1, widest))
-    bond_of = np.full((n, widest), len(first))
+    bond_of = np.full((n, widest), len(sites))
     neighbours[ends[order], column], bond_of[ends[order], column] = others[order], numbers[order]
     return neighbours.astype(np.int32), bond_of.astype(np.int32)
 

@@ -4,21 +4,48 @@ Every energy takes NumPy arrays (float64 out) or JAX arrays (float32 out, float6
 grad too). Spins are +1 and -1, of any dtype; each bond counts once.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .exact import check_coupling, even, is_real, whole
+from ..array_types import AnyArray, Float, Float64, Int, Int32, Real, Scalar, Whole
+from ..scalars import is_real
+from .exact import check_coupling, even, whole
+
+__all__ = [
+    "BOUNDARIES",
+    "LATTICES",
+    "Bonds",
+    "hopfield",
+    "hopfield_couplings",
+    "lattice_bonds",
+    "lattice_couplings",
+    "lattice_energy",
+    "orthogonal_patterns",
+    "pairwise",
+    "sk",
+    "sk_couplings",
+    "square",
+    "triangular",
+]
 
 LATTICES = ("square", "triangular")
 BOUNDARIES = ("torus", "open")
 
+Energy = Float[AnyArray, "*states"] | np.floating  # of a single state in NumPy it is a number
+
 
 def lattice_energy(
-    spins, J: float = 1.0, *, lattice: str = "square", boundary: str = "torus", double_bonds: bool = False
-):
+    spins: Real[AnyArray, "*states rows columns"] | Sequence,
+    J: Scalar = 1.0,
+    *,
+    lattice: str = "square",
+    boundary: str = "torus",
+    double_bonds: bool = False,
+) -> Energy:
     """Returns E = -J sum of s s' over neighbours, [...] of spins [..., rows, columns].
 
     Args:
@@ -50,17 +77,25 @@ def lattice_energy(
     return -J * total.astype(_real(xp))
 
 
-def square(spins, J: float = 1.0, *, boundary: str = "torus"):
+def square(
+    spins: Real[AnyArray, "*states rows columns"] | Sequence, J: Scalar = 1.0, *, boundary: str = "torus"
+) -> Energy:
     """Returns the energy on the square lattice; see `lattice_energy`."""
     return lattice_energy(spins, J, boundary=boundary)
 
 
-def triangular(spins, J: float = 1.0, *, boundary: str = "torus"):
+def triangular(
+    spins: Real[AnyArray, "*states rows columns"] | Sequence, J: Scalar = 1.0, *, boundary: str = "torus"
+) -> Energy:
     """Returns the energy on the triangular lattice; see `lattice_energy`."""
     return lattice_energy(spins, J, lattice="triangular", boundary=boundary)
 
 
-def pairwise(spins, J, h=None):
+def pairwise(
+    spins: Real[AnyArray, "*states n"] | Sequence,
+    J: Real[AnyArray, "n n"] | Sequence,
+    h: Real[AnyArray, " n"] | Sequence | None = None,
+) -> Energy:
     """Returns E = -1/2 s^T J s - h . s, [...] of spins [..., n].
 
     Args:
@@ -79,7 +114,7 @@ def pairwise(spins, J, h=None):
     return energy if h is None else energy - s @ xp.asarray(h, s.dtype)
 
 
-def check_spins(spins) -> None:
+def check_spins(spins: Any) -> None:
     """Raises a ValueError unless all spins are +1 or -1; traced values pass."""
     if not isinstance(spins, jax.core.Tracer):
         values = np.asarray(spins)
@@ -89,7 +124,7 @@ def check_spins(spins) -> None:
             raise ValueError(f"spins hold {wrong.flat[0]}: every spin must be +1 or -1")
 
 
-def check_couplings(J, h=None, n: int | None = None) -> None:
+def check_couplings(J: Any, h: Any = None, n: int | None = None) -> None:
     """Raises a ValueError unless J [n, n] is symmetric with a diagonal of 0, and h [n]; traced values pass."""
     shape = np.shape(J)
     if len(shape) != 2 or shape[0] != shape[1] or (n is not None and shape[0] != n):
@@ -124,9 +159,9 @@ def _real_values(name: str, values) -> np.ndarray:
 class Bonds(NamedTuple):
     """A graph of couplings. Attributes: first, second: sites of each bond, int32 [bonds]; strength: J of it [bonds]."""
 
-    first: np.ndarray
-    second: np.ndarray
-    strength: np.ndarray
+    first: Int32[np.ndarray, " bonds"]
+    second: Int32[np.ndarray, " bonds"]
+    strength: Real[AnyArray, " bonds"]
 
 
 def check_bonds(bonds: Bonds, n: int) -> None:
@@ -144,7 +179,13 @@ def check_bonds(bonds: Bonds, n: int) -> None:
 
 
 def lattice_bonds(
-    rows: int, columns: int, J: float = 1.0, *, lattice="square", boundary="torus", double_bonds: bool = False
+    rows: Whole,
+    columns: Whole,
+    J: Scalar = 1.0,
+    *,
+    lattice: str = "square",
+    boundary: str = "torus",
+    double_bonds: bool = False,
 ) -> Bonds:
     """Returns every bond of a lattice once (as `lattice_energy` counts them); sites are numbered row by row.
 
@@ -165,7 +206,9 @@ def lattice_bonds(
     return Bonds(first, second, np.full(len(first), float(J)))
 
 
-def lattice_couplings(rows: int, columns: int, J: float = 1.0, *, lattice="square", boundary="torus") -> np.ndarray:
+def lattice_couplings(
+    rows: int, columns: int, J: Scalar = 1.0, *, lattice: str = "square", boundary: str = "torus"
+) -> Float64[np.ndarray, "n n"]:
     """Returns the symmetric couplings [n, n] for which `pairwise` is the energy; see `lattice_bonds`."""
     bonds = lattice_bonds(rows, columns, J, lattice=lattice, boundary=boundary)
     couplings = np.zeros((rows * columns,) * 2)
@@ -173,7 +216,7 @@ def lattice_couplings(rows: int, columns: int, J: float = 1.0, *, lattice="squar
     return couplings + couplings.T
 
 
-def orthogonal_patterns(n: int, seed: int = 0) -> np.ndarray:
+def orthogonal_patterns(n: Whole, seed: Whole = 0) -> Int[np.ndarray, "2 n"]:
     """Returns two patterns [2, n] of +1 and -1 with overlap 0, the first one balanced; n even.
 
     Raises:
@@ -185,7 +228,7 @@ def orthogonal_patterns(n: int, seed: int = 0) -> np.ndarray:
     return np.stack([first, second])[:, np.random.default_rng(seed).permutation(n)]
 
 
-def hopfield_couplings(patterns) -> np.ndarray:
+def hopfield_couplings(patterns: Real[AnyArray, "patterns n"] | Sequence) -> Float64[np.ndarray, "n n"]:
     """Returns J = (1/n) sum_mu xi_mu xi_mu^T without its diagonal, [n, n], of patterns [P, n] of +1 and -1.
 
     Raises:
@@ -199,7 +242,7 @@ def hopfield_couplings(patterns) -> np.ndarray:
     return couplings
 
 
-def sk_couplings(n: int, seed: int = 0) -> np.ndarray:
+def sk_couplings(n: Whole, seed: Whole = 0) -> Float64[np.ndarray, "n n"]:
     """Returns Sherrington-Kirkpatrick couplings [n, n]: J_ij ~ N(0, 1/n) for i < j, symmetric, diagonal 0.
 
     Raises:
@@ -210,12 +253,14 @@ def sk_couplings(n: int, seed: int = 0) -> np.ndarray:
     return upper + upper.T
 
 
-def hopfield(spins, patterns):
+def hopfield(
+    spins: Real[AnyArray, "*states n"] | Sequence, patterns: Real[AnyArray, "patterns n"] | Sequence
+) -> Energy:
     """Returns the energy of the Hopfield model with patterns [P, n], [...] of spins [..., n]."""
     return pairwise(spins, hopfield_couplings(patterns))
 
 
-def sk(spins, seed: int = 0):
+def sk(spins: Real[AnyArray, "*states n"] | Sequence, seed: Whole = 0) -> Energy:
     """Returns the energy of the Sherrington-Kirkpatrick model of a seed, [...] of spins [..., n]."""
     return pairwise(spins, sk_couplings(np.shape(spins)[-1], seed))
 

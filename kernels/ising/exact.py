@@ -6,11 +6,13 @@ Per site are u = <E>/N, s = (beta <E> + ln Z)/N and c_v = beta^2 Var(E)/N; ln Z 
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+from .. import scalars
+from ..array_types import ArrayLike, Float64, Int8, Scalar, Whole
+from ..scalars import not_negative, real
 
 MOST_SPINS = 24  # of an enumeration: 16.8 million states
 LARGER = "spins of an enumeration; larger systems have a transfer matrix or a closed form"
@@ -52,20 +54,27 @@ def of_coupling(logarithm: Callable[[float], tuple], beta: float, J: float, site
     return Exact(float(ln_z + (K - edge) * slope), -slope * J / sites, float(ln_z - edge * slope) / sites, 0.0)
 
 
-def states(n: int, block: int = BLOCK) -> Iterator[np.ndarray]:
+def states(n: Whole, block: int = BLOCK) -> Iterator[Int8[np.ndarray, "block n"]]:
     """Yields all 2^n states in blocks: int8 [up to `block`, n] of +1 and -1, the first spin changing slowest.
 
     Raises:
       ValueError: n is not 1 to 24.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> next(ising.states(2)).tolist()
+      [[1, 1], [1, -1], [-1, 1], [-1, -1]]
     """
-    n = whole("n", n, 1, MOST_SPINS, LARGER)
+    n, block = whole("n", n, 1, MOST_SPINS, LARGER), whole("block", block, 1)
     places = np.arange(n - 1, -1, -1)
     for start in range(0, 1 << n, block):
         numbers = np.arange(start, min(start + block, 1 << n))
         yield (1 - 2 * ((numbers[:, None] >> places) & 1)).astype(np.int8)
 
 
-def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: float = 1.0, *, z2: bool = False) -> Exact:
+def brute_force(
+    energy_fn: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike], n: Whole, beta: Scalar = 1.0, *, z2: bool = False
+) -> Exact:
     """Returns the thermodynamics of any system of up to 24 spins by going through all states.
 
     Args:
@@ -78,6 +87,12 @@ def brute_force(energy_fn: Callable[[np.ndarray], np.ndarray], n: int, beta: flo
     Raises:
       ValueError: more than 24 spins, a beta that is negative or not finite, energies of nan or -inf, no state
         that is allowed, or z2 where they do change.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> exact = ising.brute_force(lambda spins: -spins[:, 0] * spins[:, 1], 2, beta=1.0)
+      >>> round(exact.ln_z, 4)  # ln(2 e + 2 / e)
+      1.8201
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
@@ -99,20 +114,28 @@ def from_ground(lowest: float, ln_z: float, u: float, variance: float, beta: flo
 
 
 def brute_force_means(
-    energy_fn: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    observable: Callable[[np.ndarray], np.ndarray],
-    beta: float = 1.0,
-) -> np.ndarray:
+    energy_fn: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike],
+    n: Whole,
+    observable: Callable[[Int8[np.ndarray, "batch n"]], ArrayLike],
+    beta: Scalar = 1.0,
+) -> Float64[np.ndarray, "..."]:
     """Returns <observable> [...] over all states of up to 24 spins; arguments and errors as of `brute_force`.
 
     Args:
       observable: spins int8 [batch, n] to [batch, ...].
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> energy = lambda spins: -spins[:, 0] * spins[:, 1]
+      >>> mean = ising.brute_force_means(energy, 2, lambda spins: spins[:, 0] * spins[:, 1], beta=1.0)
+      >>> round(float(mean), 4)  # tanh 1
+      0.7616
     """
     beta, _ = checked(beta)
     n = whole("n", n, 1, MOST_SPINS, LARGER)
     weights, _ = _boltzmann(_energies(energy_fn, n, False), beta)
-    total, start = 0.0, 0
+    total: np.ndarray | float = 0.0
+    start = 0
     for block in states(n):
         values = np.asarray(observable(block), np.float64)
         total = total + np.tensordot(weights[start : start + len(block)], values, 1)
@@ -153,53 +176,36 @@ def _boltzmann(energies: np.ndarray, beta: float) -> tuple[np.ndarray, float]:
     return weights / total, float(highest + np.log(total))
 
 
-def is_number(value) -> bool:
-    """Whether a value is one real number, of Python, NumPy or JAX."""
-    return np.ndim(value) == 0 and is_real(np.asarray(value).dtype)
-
-
-def is_real(dtype) -> bool:
-    """Whether numbers of a dtype are whole or real; those of half precision, too."""
-    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
-
-
-def check_beta(beta: float) -> None:
+def check_beta(beta: Any) -> None:
     """Raises a ValueError for an inverse temperature that is negative or not finite."""
-    if not (is_number(beta) and math.isfinite(beta) and beta >= 0):
-        raise ValueError(f"beta={beta!r}: expected one finite number of at least 0 (turn the sign of J instead)")
+    real("beta", beta, "one finite number of at least 0 (turn the sign of J instead)", not_negative)
 
 
-def checked(beta: float, J: float = 1.0) -> tuple[float, float]:
+def checked(beta: Scalar, J: Scalar = 1.0) -> tuple[float, float]:
     """Returns (beta, J) in double, whatever they came in. Raises ValueError as `check_beta`, and for an infinite J."""
     check_beta(beta)
     check_coupling(J)
     return float(beta), float(J)
 
 
-def check_coupling(J) -> None:
+def check_coupling(J: Any) -> None:
     """Raises a ValueError for what is not one finite coupling; traced values pass."""
-    if isinstance(J, jax.core.Tracer):
-        return
-    if not (is_number(J) and math.isfinite(J)):
-        raise ValueError(f"J={J!r}: expected one finite coupling")
+    real("J", J, "one finite coupling", traced=True)
 
 
-def whole(name: str, value, least: int, most: int | None = None, advice: str = "") -> int:
+def whole(name: str, value: Any, least: int, most: int | None = None, advice: str = "") -> int:
     """Returns a whole number as int; raises a ValueError with its name for any other, and beyond its bounds."""
-    good = is_number(value) and math.isfinite(value) and value == int(value) and least <= value
-    if not good or (most is not None and value > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}={value!r}: expected a whole number {bounds}{advice and ' ' + advice}")
-    return int(value)
+    return scalars.whole(name, value, least, most, advice and " " + advice, floats=True)
 
 
-def check_torus(L: int, M: int, double_bonds: bool = False) -> tuple[int, int]:
+def check_torus(L: Whole, M: Whole, double_bonds: bool = False) -> tuple[int, int]:
     """Returns the lengths of a torus; raises a ValueError where its bonds would count twice."""
+    sides = []
     for name, value in (("L", L), ("M", M)):
-        if value == 2 and not double_bonds:
+        if scalars.is_number(value) and value == 2 and not double_bonds:
             raise ValueError(f"{name}=2 on a torus: its bonds would count twice; double_bonds=True asks for that")
-    least = 2 if double_bonds else 3
-    return whole("L", L, least, advice="sites around a torus"), whole("M", M, least, advice="sites around a torus")
+        sides.append(whole(name, value, 2 if double_bonds else 3, advice="sites around a torus"))
+    return sides[0], sides[1]
 
 
 class Term(NamedTuple):
@@ -229,7 +235,7 @@ def log_of_sum(terms: list[Term]) -> tuple[float, float, float]:
     return highest + math.log(total), first, second / total
 
 
-def hopfield_two_patterns(n: int, beta: float) -> Exact:
+def hopfield_two_patterns(n: Whole, beta: Scalar) -> Exact:
     """Returns (ln_z, u, s, c_v) of the Hopfield model with two orthogonal patterns, one of them balanced.
 
     E = 1 - (a^2 + b^2)/n with a, b the overlaps on the sites where the patterns agree and differ, n/2 each.
@@ -240,6 +246,11 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
 
     Raises:
       ValueError: an odd n, a bad beta.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> round(float(ising.hopfield_two_patterns(4, beta=0.0).ln_z), 4)  # 4 ln 2
+      2.7726
     """
     beta, _ = checked(beta)
     n = even("n", n)
@@ -257,7 +268,7 @@ def hopfield_two_patterns(n: int, beta: float) -> Exact:
     return from_ground(lowest, 2 * (highest + math.log(total)), -2 * mean, 2 * variance, beta, n)
 
 
-def even(name: str, value) -> int:
+def even(name: str, value: Whole) -> int:
     """Returns an even number of spins as int; raises a ValueError for any other."""
     value = whole(name, value, 2)
     if value % 2:

@@ -3,17 +3,26 @@
 Naive mean field, independent pairs, and Sessak and Monasson (J. Phys. A 42, 055001), all at zero magnetisation.
 """
 
-import jax
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, Float, Float64, Real, Scalar
 from . import energies
 from .exact import check_beta, states
+
+__all__ = [
+    "EXPANSIONS",
+    "exact_correlations",
+    "expansions",
+    "pair_means",
+]
 
 EXPANSIONS = ("mean field", "independent pairs", "Sessak-Monasson")
 
 
-def exact_correlations(J: np.ndarray, beta: float) -> np.ndarray:
+def exact_correlations(J: Real[AnyArray, "n n"] | Sequence, beta: Scalar) -> Float[np.ndarray, "n n"]:
     """Returns <s_i s_j> [n, n] of up to 24 spins without fields, by enumeration: a second for 20.
 
     Raises:
@@ -22,14 +31,14 @@ def exact_correlations(J: np.ndarray, beta: float) -> np.ndarray:
     check_beta(beta)
     blocks = [(spins, energies.pairwise(spins, J)) for spins in states(len(J))]
     lowest = min(energy.min() for _, energy in blocks)
-    total, norm = 0.0, 0.0
+    total, norm = np.zeros((len(J), len(J))), 0.0
     for spins, energy in blocks:
         weights, s = np.exp(-beta * (energy - lowest)), spins.astype(np.float64)
         total, norm = total + (s * weights[:, None]).T @ s, norm + weights.sum()
     return total / norm
 
 
-def expansions(C: np.ndarray, beta: float) -> dict[str, np.ndarray]:
+def expansions(C: Real[AnyArray, "n n"] | Sequence, beta: Scalar) -> dict[str, Float[np.ndarray, "n n"]]:
     """Returns name (of EXPANSIONS) to couplings [n, n], from correlations [n, n] at zero magnetisation.
 
     Raises:
@@ -50,7 +59,7 @@ def expansions(C: np.ndarray, beta: float) -> dict[str, np.ndarray]:
     return {name: np.where(off_diagonal, J, 0) for name, J in zip(EXPANSIONS, couplings, strict=True)}
 
 
-def checked_correlations(C: np.ndarray, beta: float) -> np.ndarray:
+def checked_correlations(C: Real[AnyArray, "n n"] | Sequence, beta: Scalar) -> Float64[np.ndarray, "n n"]:
     """Returns C in double; raises a ValueError unless it holds correlations, and beta is more than 0."""
     C = np.asarray(C, np.float64)
     if C.ndim != 2 or C.shape[0] != C.shape[1] or len(C) < 2:
@@ -59,11 +68,11 @@ def checked_correlations(C: np.ndarray, beta: float) -> np.ndarray:
         raise ValueError("C holds no correlations <s_i s_j>: they are symmetric, from -1 to 1, and 1 on the diagonal")
     check_beta(beta)
     if beta == 0:
-        raise ValueError("beta=0: there correlations say nothing of couplings")
+        raise ValueError(f"beta={beta}: there correlations say nothing of couplings; expected a number above 0")
     return C
 
 
-def pair_means(s: jax.Array, J: jax.Array, beta) -> jax.Array:
+def pair_means(s: Real[AnyArray, "samples n"], J: Real[AnyArray, "n n"], beta: Scalar) -> Float[Array, "samples n n"]:
     """Returns <s_i s_j given all other spins> [n, i, j] of spins [n, i]: the same mean under p, with far less noise.
 
     With fields a, b of the other spins and c = beta J_ij it is tanh(c + atanh(tanh a tanh b)).

@@ -8,6 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..array_types import Int, Int8, Int32
+from ..scalars import whole
+
+__all__ = [
+    "Images",
+    "folded",
+    "folded_sites",
+    "images",
+]
+
 ATTEMPTS = 200  # random maps for each image
 
 
@@ -15,9 +25,9 @@ class Images(NamedTuple):
     """Image k of s is sign[k] s[source[k]]. Attributes: source: permutations int32 [K, n], the identity first; inverse:
     of them [K, n]; sign: int8 [K]."""
 
-    source: np.ndarray
-    inverse: np.ndarray
-    sign: np.ndarray
+    source: Int32[np.ndarray, "k n"]
+    inverse: Int32[np.ndarray, "k n"]
+    sign: Int8[np.ndarray, " k"]
 
 
 def images(
@@ -35,6 +45,7 @@ def images(
     Raises:
       ValueError: more images than these maps give.
     """
+    rows, columns, count = whole("rows", rows, 1), whole("columns", columns, 1), whole("count", count, 1)
     if count == 1:
         return None
     maps = _maps(rows, columns, count, sign, torus)
@@ -51,7 +62,7 @@ def images(
 def _maps(rows: int, columns: int, count: int, sign: bool, torus: str | None) -> list[tuple[np.ndarray, int]]:
     """Returns up to `count` different (permutation [n], sign), the identity and the sign alone before random ones."""
     sites = np.arange(rows * columns).reshape(rows, columns)
-    maps = {}
+    maps: dict[tuple[bytes, int], tuple[np.ndarray, int]] = {}
     rng = np.random.default_rng(0)
     for k in range(ATTEMPTS * count):
         source, value = sites, -1 if sign and k % 2 else 1
@@ -68,12 +79,14 @@ def _maps(rows: int, columns: int, count: int, sign: bool, torus: str | None) ->
     return list(maps.values())
 
 
-def folded(length: int) -> np.ndarray:
+def folded(length: int) -> Int[np.ndarray, " length"]:
     """Returns the place of each row of a torus in the order 0, L-1, 1, L-2, ...: int [length]."""
+    length = whole("length", length, 1)
     rows = np.arange(length)
     return np.where(rows < (length + 1) // 2, 2 * rows, 2 * (length - 1 - rows) + 1)
 
 
-def folded_sites(rows: int, columns: int) -> np.ndarray:
+def folded_sites(rows: int, columns: int) -> Int[np.ndarray, " sites"]:
     """Returns the number in folded order of each site of a torus, numbered row by row: int [rows * columns]."""
+    rows, columns = whole("rows", rows, 1), whole("columns", columns, 1)
     return (folded(rows)[:, None] * columns + folded(columns)[None, :]).reshape(-1)

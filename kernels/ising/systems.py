@@ -4,18 +4,34 @@ systems.lattice("square", 16, 16).exact(0.44), systems.of_energy(lambda spins: -
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import AnyArray, Array, ArrayLike, Float, Int8, Real, Scalar, Whole
+from ..scalars import real
 from . import energies, symmetries
-from .energies import Bonds
-from .exact import Exact, brute_force, hopfield_two_patterns
+from .energies import Bonds, Energy
+from .exact import Exact, brute_force, hopfield_two_patterns, whole
 from .square import kaufman_torus
 from .transfer import WIDEST_OPEN, WIDEST_TORUS, magnetisation_law, transfer_open, transfer_torus
 from .triangular import triangular_torus
+
+__all__ = [
+    "System",
+    "check_energies",
+    "exact_abs_m",
+    "exact_lattice",
+    "fold",
+    "from_numpy",
+    "hopfield",
+    "lattice",
+    "of_energy",
+    "pairwise",
+    "sk",
+]
 
 MOST_ENUMERATED = 20  # spins with couplings: a second
 MOST_ENUMERATED_FUNCTION = 16  # spins, of any function: 65,536 states
@@ -40,12 +56,12 @@ class System:
     """
 
     title: str
-    energy: Callable[[jax.Array], jax.Array]
+    energy: Callable[[Real[AnyArray, "n rows columns"]], Energy]
     rows: int
     columns: int
     symmetric: bool
-    exact: Callable[[float], Exact | None]
-    abs_m: Callable[[float], float | None] = lambda beta: None
+    exact: Callable[[Scalar], Exact | None]
+    abs_m: Callable[[Scalar], float | None] = lambda beta: None
     bonds: Bonds | None = None
     torus: str | None = None
     folded: bool = False
@@ -55,7 +71,7 @@ class System:
         """The number of spins."""
         return self.rows * self.columns
 
-    def unfold(self, spins):
+    def unfold(self, spins: Real[AnyArray, "n rows columns"]) -> Real[AnyArray, "n rows columns"]:
         """Returns spins [n, rows, columns] as they lie on the lattice."""
         if not self.folded:
             return spins
@@ -69,10 +85,11 @@ class System:
 
 
 def lattice(
-    kind: str, rows: int, columns: int, coupling: float = 1.0, boundary: str = "torus", *, double_bonds: bool = False
+    kind: str, rows: int, columns: int, coupling: Scalar = 1.0, boundary: str = "torus", *, double_bonds: bool = False
 ) -> System:
     """Returns a square or triangular lattice; arguments and errors as of `energies.lattice_energy`."""
     doubled = {"double_bonds": double_bonds and boundary == "torus" and min(rows, columns) == 2}
+    real("coupling", coupling, "one finite coupling")
     name = "ferromagnet" if coupling > 0 else "antiferromagnet" if coupling < 0 else "lattice of free spins"
     return System(
         f"{kind} {name}, {rows} x {columns}",
@@ -90,7 +107,9 @@ def lattice(
 def fold(system: System) -> System:
     """Returns a torus with its sites numbered in folded order, along both directions."""
     sites = symmetries.folded_sites(system.rows, system.columns).astype(np.int32)
-    bonds = system.bonds._replace(first=sites[system.bonds.first], second=sites[system.bonds.second])
+    bonds = system.bonds
+    if bonds is not None:  # an energy of another form has none
+        bonds = bonds._replace(first=sites[bonds.first], second=sites[bonds.second])
     down, right = symmetries.folded(system.rows), symmetries.folded(system.columns)
     return dataclasses.replace(
         system, energy=lambda spins: system.energy(spins[:, down][:, :, right]), bonds=bonds, folded=True
@@ -98,7 +117,7 @@ def fold(system: System) -> System:
 
 
 def exact_lattice(
-    kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float, *, double_bonds: bool = False
+    kind: str, rows: int, columns: int, coupling: Scalar, boundary: str, beta: Scalar, *, double_bonds: bool = False
 ) -> Exact | None:
     """Returns the exact solution of a lattice, or None where it would take too long."""
     short, long = sorted((rows, columns))
@@ -111,7 +130,7 @@ def exact_lattice(
     return None if short > WIDEST_OPEN else transfer_open(short, long, beta, coupling, lattice=kind)
 
 
-def exact_abs_m(kind: str, rows: int, columns: int, coupling: float, boundary: str, beta: float) -> float | None:
+def exact_abs_m(kind: str, rows: int, columns: int, coupling: Scalar, boundary: str, beta: Scalar) -> float | None:
     """Returns the exact <|sum of spins|> of a small lattice, None of others."""
     short, long = sorted((rows, columns))
     if long > LARGEST_LAW:
@@ -120,19 +139,21 @@ def exact_abs_m(kind: str, rows: int, columns: int, coupling: float, boundary: s
     return float(np.abs(values) @ law)
 
 
-def hopfield(n: int, seed: int = 0) -> System:
+def hopfield(n: int, seed: Whole = 0) -> System:
     """Returns the Hopfield model of two orthogonal patterns on n spins, n even."""
     couplings = energies.hopfield_couplings(energies.orthogonal_patterns(n, seed))
     system = pairwise(couplings, None, f"Hopfield, n = {n}, two patterns")
     return dataclasses.replace(system, exact=lambda beta: hopfield_two_patterns(n, beta))
 
 
-def sk(n: int, seed: int = 0) -> System:
+def sk(n: int, seed: Whole = 0) -> System:
     """Returns the Sherrington-Kirkpatrick model of a seed on n spins."""
     return pairwise(energies.sk_couplings(n, seed), None, f"SK, n = {n}")
 
 
-def pairwise(J: np.ndarray, h: np.ndarray | None = None, title: str = "couplings") -> System:
+def pairwise(
+    J: Real[AnyArray, "n n"], h: Real[AnyArray, " n"] | Sequence | None = None, title: str = "couplings"
+) -> System:
     """Returns the system of couplings J [n, n] and fields h [n] or None, in one row; errors as of `energies.pairwise`.
 
     Up to MOST_ENUMERATED spins it is solved exactly.
@@ -141,7 +162,7 @@ def pairwise(J: np.ndarray, h: np.ndarray | None = None, title: str = "couplings
     n = len(J)
     symmetric = h is None or not np.any(h)
 
-    def exact(beta: float) -> Exact | None:
+    def exact(beta: Scalar) -> Exact | None:
         if n > MOST_ENUMERATED:
             return None
         return brute_force(lambda spins: energies.pairwise(spins, J, h), n, beta, z2=symmetric)
@@ -160,7 +181,12 @@ def pairwise(J: np.ndarray, h: np.ndarray | None = None, title: str = "couplings
     )
 
 
-def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's energy") -> System:
+def of_energy(
+    energy: Callable[[Float[Array, "n rows columns"]], Real[Array, " n"]],
+    rows: int,
+    columns: int,
+    title: str = "user's energy",
+) -> System:
     """Returns the system of any function of JAX, spins [n, rows, columns] to energies [n].
 
     It is tried on a few states: whether it can be traced, gives a number each, and changes when all spins turn over.
@@ -175,6 +201,7 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
     Raises:
       ValueError: it is no function of JAX, or does not give one number, or +inf, a state.
     """
+    rows, columns = whole("rows", rows, 1), whole("columns", columns, 1)
     if not callable(energy):
         raise ValueError(f"energy={energy!r} ({title}): expected a function of spins [n, {rows}, {columns}]")
 
@@ -183,7 +210,7 @@ def of_energy(energy: Callable, rows: int, columns: int, title: str = "user's en
 
     symmetric = _is_symmetric(*_trial_energies(of_spins, trial_states(rows, columns), title))
 
-    def exact(beta: float) -> Exact | None:
+    def exact(beta: Scalar) -> Exact | None:
         if rows * columns > MOST_ENUMERATED_FUNCTION:
             return None
         try:
@@ -227,7 +254,7 @@ def _trial_energies(of_spins: Callable, spins: np.ndarray, title: str) -> tuple[
     return plain, mirrored
 
 
-def check_energies(system: System, spins: jax.Array, random: int = 4096) -> None:
+def check_energies(system: System, spins: Real[AnyArray, "n rows columns"], random: int = 4096) -> None:
     """Raises a ValueError where an energy is nan or -inf, of these states [n, rows, columns] or so many random ones."""
     others = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (random, *spins.shape[1:]))
     energy = np.concatenate([np.asarray(system.energy(each), np.float64) for each in (spins, jnp.asarray(others))])
@@ -239,7 +266,9 @@ def check_energies(system: System, spins: jax.Array, random: int = 4096) -> None
         )
 
 
-def from_numpy(energy: Callable[[np.ndarray], np.ndarray]) -> Callable[[jax.Array], jax.Array]:
+def from_numpy(
+    energy: Callable[[Real[np.ndarray, "n rows columns"]], ArrayLike],
+) -> Callable[[Float[Array, "n rows columns"]], Float[Array, " n"]]:
     """Returns an energy written in NumPy, spins [n, rows, columns] to [n], as one of JAX, which calls back for it."""
 
     def of_spins(spins):
@@ -249,7 +278,7 @@ def from_numpy(energy: Callable[[np.ndarray], np.ndarray]) -> Callable[[jax.Arra
     return of_spins
 
 
-def trial_states(rows: int, columns: int) -> np.ndarray:
+def trial_states(rows: int, columns: int) -> Int8[np.ndarray, "trials rows columns"]:
     """Returns int8 [TRIALS, rows, columns]: all up, all down, one turned over, and random states."""
     spins = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (TRIALS, rows, columns))
     spins[0], spins[1], spins[2] = 1, -1, -1

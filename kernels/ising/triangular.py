@@ -9,12 +9,13 @@ import math
 
 import numpy as np
 
+from ..array_types import Scalar, Whole
 from .exact import Exact, Term, check_torus, checked, log_of_sum, of_coupling
 
 RESIDUAL_ENTROPY = 0.32306594721945051  # of the antiferromagnet: (2/pi) int_0^(pi/3) ln(2 cos w) dw
 
 
-def triangular_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bonds: bool = False) -> Exact:
+def triangular_torus(L: Whole, M: Whole, beta: Scalar, J: Scalar = 1.0, *, double_bonds: bool = False) -> Exact:
     """Returns the exact (ln_z, u, s, c_v) of the triangular lattice on an L x M torus.
 
     Args:
@@ -25,6 +26,11 @@ def triangular_torus(L: int, M: int, beta: float, J: float = 1.0, *, double_bond
 
     Raises:
       ValueError: a torus that is too short, a bad beta or J.
+
+    Example:
+      >>> from havel.kernels import ising
+      >>> round(ising.triangular_torus(6, 6, beta=50.0, J=-1.0).s, 2)  # antiferromagnet: order is impossible
+      0.35
     """
     beta, J = checked(beta, J)
     L, M = check_torus(L, M, double_bonds)
@@ -72,4 +78,4 @@ def _product(n: int, m: int, a: int, b: int, K: float) -> Term:
         root = math.sqrt(Y)
         factor = root - 3 / root, 2 * (root + 3 / root), 4 * (root - 3 / root)
     scale = max(abs(factor[0]), abs(factor[1]))
-    return Term(log + math.log(scale), first, second, tuple(value / scale for value in factor))
+    return Term(log + math.log(scale), first, second, (factor[0] / scale, factor[1] / scale, factor[2] / scale))

@@ -8,7 +8,18 @@ import heapq
 import numpy as np
 
 from ..array_types import ArrayLike, Float32, Float64, Int32, Int64
+from ..scalars import not_negative, real, whole
 from .labels import symmetric_grid
+
+__all__ = [
+    "LN2",
+    "assign",
+    "ecsq",
+    "empirical_bits",
+    "gap_bits",
+    "huffman_lengths",
+    "labels_to_levels",
+]
 
 LN2 = float(np.log(2.0))
 GAP_BITS = range(2, 17)  # widths of the words of `gap_bits`
@@ -29,8 +40,13 @@ def assign(
 
     Raises:
       ValueError: not one probability a centroid, or none that is allowed.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.assign([0.1, 0.6, -0.9], [-1.0, 0.0, 1.0], [0.2, 0.6, 0.2], rate_weight=0.0).tolist()
+      [1, 2, 0]
     """
-    weights = np.asarray(weights)
+    weights, rate_weight = np.asarray(weights), _rate_weight(rate_weight)
     centroids, probabilities = np.asarray(centroids, np.float64), np.asarray(probabilities, np.float64)
     if centroids.ndim != 1 or probabilities.shape != centroids.shape:
         raise ValueError(f"centroids of shape {centroids.shape} need one probability each, not {probabilities.shape}")
@@ -48,6 +64,10 @@ def assign(
         piece = flat[start : start + _PIECE].astype(np.float64)
         labels[start : start + _PIECE] = order[np.argmin(np.square(piece[:, None] - grid) + price, axis=1)]
     return labels.reshape(weights.shape)
+
+
+def _rate_weight(value) -> float:
+    return real("rate_weight", value, "a finite number >= 0, squared weight units a bit", not_negative)
 
 
 def ecsq(
@@ -77,10 +97,19 @@ def ecsq(
 
     Raises:
       ValueError: no weights, weights that are not finite, no zero centroid, a negative rate_weight.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import soft_entropy
+      >>> labels, centroids, shares = soft_entropy.ecsq(np.array([0.0, 0.1, 1.0, -1.0]), 3)
+      >>> labels.tolist(), centroids.tolist(), shares.tolist()
+      ([1, 1, 2, 0], [-1.0, 0.0, 1.0], [0.25, 0.5, 0.25])
     """
     weights = np.asarray(weights)
-    if not (np.isfinite(rate_weight) and rate_weight >= 0):
-        raise ValueError(f"group {name!r}: rate_weight={rate_weight} must be a finite number >= 0")
+    try:
+        rate_weight, iterations = _rate_weight(rate_weight), whole("iterations", iterations, 0)
+    except ValueError as error:
+        raise ValueError(f"group {name!r}: {error}") from None
     centroids = _first_centroids(weights, levels, centroids, name)
     flat = weights.reshape(-1).astype(np.float64)
     labels, shares = np.full(flat.shape, -1, np.int32), np.ones(len(centroids)) / len(centroids)
@@ -105,7 +134,7 @@ def _first_centroids(weights: np.ndarray, levels, centroids, name: str) -> Float
         raise ValueError(f"group {name!r} holds weights that are NaN or infinite")
     if centroids is None:
         try:
-            centroids = symmetric_grid(float(np.abs(weights).max()), 0 if levels is None else levels)
+            centroids = symmetric_grid(float(np.abs(weights).max()), levels)
         except ValueError as error:
             raise ValueError(f"group {name!r}: {error}") from None
     centroids = np.array(centroids, np.float64)
@@ -120,8 +149,14 @@ def empirical_bits(labels: ArrayLike, levels: int | None = None) -> float:
     Args:
       labels: integers of any shape; not negative where `levels` is given.
       levels: K, a bound on the labels that lets them be counted faster.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.empirical_bits([0, 0, 1, 1])
+      4.0
     """
     labels = np.asarray(labels).reshape(-1)
+    levels = None if levels is None else whole("levels", levels, 1, why=", a bound on the labels, or None")
     counts = np.unique(labels, return_counts=True)[1] if levels is None else np.bincount(labels, minlength=levels)
     counts = counts[counts > 0]
     return float(counts @ np.log2(labels.size / counts)) if labels.size else 0.0
@@ -134,6 +169,11 @@ def huffman_lengths(counts: ArrayLike) -> Int64[np.ndarray, " symbols"]:
       counts: how often each symbol occurs, [symbols], >= 0.
 
     Source: D. A. Huffman, 1952.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.huffman_lengths([4, 2, 1, 1]).tolist()
+      [1, 2, 3, 3]
     """
     counts = np.asarray(counts)
     lengths = np.zeros(len(counts), np.int64)
@@ -172,6 +212,12 @@ def labels_to_levels(
 
     Raises:
       ValueError: no centroid is exactly 0, or a label is out of range.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> levels, values = soft_entropy.labels_to_levels([1, 0, 3], [-0.5, 0.0, 0.25, 0.75])
+      >>> levels.tolist(), values.tolist()
+      ([0, -1, 1], [-0.5, 0.0, 0.75])
     """
     labels, centroids = np.asarray(labels), np.asarray(centroids, np.float32)
     if not (centroids == 0).any():
@@ -199,10 +245,15 @@ def gap_bits(nonzero: ArrayLike, symbols: int) -> float:
     Args:
       nonzero: where labels are not the zero, in storage order.
       symbols: how many labels beside the zero occur; an index takes the bits that tell them apart.
+
+    Example:
+      >>> from havel.kernels import soft_entropy
+      >>> soft_entropy.gap_bits([0, 0, 1, 0, 1], symbols=2)  # gaps of 2 bits, an index of 1
+      6.0
     """
-    places = np.flatnonzero(nonzero)
+    places, symbols = np.flatnonzero(nonzero), whole("symbols", symbols, 0)
     gaps = np.diff(places, prepend=-1) - 1
-    index = max(int(symbols) - 1, 0).bit_length()
+    index = max(symbols - 1, 0).bit_length()
     if not len(gaps):
         return 0.0
     return float(min(((gaps // (2**bits - 1)).sum() + len(gaps)) * (bits + index) for bits in GAP_BITS))

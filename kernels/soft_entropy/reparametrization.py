@@ -13,6 +13,12 @@ import jax.numpy as jnp
 
 from ..array_types import AnyArray, Array, Float, Key
 
+__all__ = [
+    "convolution",
+    "dense",
+    "draw_weights",
+]
+
 TINY = 1e-12  # under the root: its gradient stays finite where the variance is 0
 
 

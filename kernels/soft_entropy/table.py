@@ -12,8 +12,21 @@ import jax
 import jax.numpy as jnp
 
 from ..array_types import AnyArray, Array, Float, Int32, Scalar
+from ..scalars import whole
 from .bits import following
-from .labels import moments, soft_assign
+from .labels import check_beta, moments, soft_assign
+
+__all__ = [
+    "Place",
+    "SoftTable",
+    "context_counts",
+    "expected_counts",
+    "locate",
+    "lookup",
+    "lookup_moments",
+    "straight_through",
+    "tabulate",
+]
 
 POINTS = 4096
 
@@ -45,6 +58,8 @@ def tabulate(centroids: Float[AnyArray, " k"], beta: Scalar, points: int = POINT
         places are smoothed to that distance.
       points: places, 2 or more; more than 60 a centroid keep the smoothing below 2 % of a gap.
     """
+    check_beta(beta)
+    points = whole("points", points, 2)
     low, high = jax.lax.stop_gradient((jnp.min(centroids), jnp.max(centroids)))
     width = jnp.maximum((high - low) / (points - 1), jnp.finfo(centroids.dtype).tiny)
     probabilities = soft_assign(low + width * jnp.arange(points, dtype=centroids.dtype), centroids, beta)

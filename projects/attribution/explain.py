@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config
+from common import app, config, mesh
 from common.models import zoo
 from common.publishing import explorer_files
 from projects.attribution import batches, inputs, methods, pictures
@@ -102,14 +102,18 @@ def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Sa
     starts = range(0, samples.count, settings.batch_size)
     paths = [run.checkpoints / f"piece_{start:08d}.npz" for start in starts]
     missing = [(start, path) for start, path in zip(starts, paths, strict=True) if not path.is_file()]
-    params = jax.device_put(network.params)
+    sharding = mesh.data_sharding(local=True)
+    params = mesh.on_every_device(network.params, sharding)
     with run.progress(len(paths), settings.method, len(paths) - len(missing)) as progress:
         for start, path in missing:
             number = np.arange(start, min(start + settings.batch_size, samples.count))
             x = samples.inputs(network, number)
             labels = None if samples.labels is None else samples.labels[number]
-            target = target_of(settings.target, labels, network, params, x)
-            y, relevance = explain(params, x, target, keys_of(settings.seed, number))
+            split_x, split_number = mesh.split_rows((x, number), sharding)
+            target = target_of(settings.target, labels, network, params, split_x)[: len(number)]
+            split_target = mesh.split_rows(target, sharding)
+            explanations = explain(params, split_x, split_target, keys_of(settings.seed, split_number))
+            y, relevance = (np.asarray(values)[: len(number)] for values in explanations)
             check_finite(relevance, samples.index[number])
             labels = np.argmax(np.asarray(y), -1) if labels is None else labels  # ViRelAy wants one
             batches.save(

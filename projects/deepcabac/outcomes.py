@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from common import app, weight_files
 from common.models import training_state, zoo
+from common.step_search import SLACK
 from common.study import other_coders, statistics
 from kernels import entropy_coding
 from kernels.entropy_coding import layer_steps
@@ -15,7 +16,6 @@ from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.network import Network
 from projects.deepcabac.quantization import Rule
-from projects.deepcabac.search import SLACK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def describe(settings: CompressConfig, outcome: Outcome, judge: zoo.Network | No
     if judge is None and "zeroed" in result:  # accuracies would tell
         reason = f"nothing but zeros is left of {len(result['zeroed'])} tensors, see zeroed; no accuracy was measured"
         result["status"] = {"level": "doubtful", "reasons": [reason]}
-    if rule is not None and (reasons := quantization.unquantised(network, quantization.rule_steps(network, rule))):
+    if rule is not None and (reasons := quantization.unquantized(network, quantization.rule_steps(network, rule))):
         result["stored_exactly"] = reasons
     if network.exact:
         result["training_state"] = {"tensors": len(network.exact), "is": settings.training_state}

@@ -75,9 +75,9 @@ def has_decisions(network: Network, rule: Rule) -> bool:
 
 
 def tensor_steps(network: Network, rule: Rule) -> dict[str, float]:
-    """Returns name -> step of every tensor that is quantised; `unquantised` says why others are not."""
+    """Returns name -> step of every tensor that is quantised; `unquantized` says why others are not."""
     steps = rule_steps(network, rule)
-    exact = unquantised(network, steps)
+    exact = unquantized(network, steps)
     return {name: step for name, step in steps.items() if name not in exact}
 
 
@@ -96,7 +96,7 @@ def rule_steps(network: Network, rule: Rule) -> dict[str, float]:
     return steps
 
 
-def unquantised(network: Network, steps: Mapping[str, float]) -> dict[str, str]:
+def unquantized(network: Network, steps: Mapping[str, float]) -> dict[str, str]:
     """Returns name -> why a tensor that has a step is stored to the bit all the same.
 
     It holds an infinity (of a mask, say), for which there is no level, or a value that no legal level reaches in such

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from common import app
+from common import app, step_search
+from common.step_search import SLACK
 from kernels.entropy_coding.layer_steps import is_weight
 from projects.deepcabac.candidates import Candidate, Candidates
 from projects.deepcabac.config import CompressConfig
@@ -26,7 +27,6 @@ MOST_FINER = 6  # octaves below the grid, when nothing in it is accurate enough
 HOPELESS = 8  # losing so many tolerances, a walk towards coarser steps ends
 SMALL_STEPS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of biases, scales and statistics, in root mean squares
 FIRST_SMALL = 0.125
-SLACK = 1e-9  # accuracies are ratios of small integers; a rounding error must not decide
 
 Fits = Callable[[Candidate], bool]
 
@@ -63,9 +63,10 @@ def smallest(candidates: Candidates, settings: CompressConfig, run: app.Run) -> 
         best = _first_better(candidates, rules, best, evaluate, fits) or best
         best = _refine(candidates, best, evaluate, fits)
     if caution > 0:
-        evaluated = candidates.evaluated()
-        sound = [item for item in evaluated if candidates.expected_loss(item, caution) <= tolerance + SLACK]
-        return sound[0] if sound else max(evaluated, key=candidates.accuracy)
+        return step_search.smallest(
+            candidates.evaluated(), lambda item: candidates.expected_loss(item, caution) <= tolerance + SLACK,
+            lambda item: item.bytes, candidates.accuracy,
+        )  # fmt: skip
     return best
 
 

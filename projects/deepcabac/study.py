@@ -137,7 +137,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     results = {}
     for item in networks:
         if is_ready(item, gathered, run):
-            make = functools.partial(measure, item, settings, run, stamp)
+            make = functools.partial(
+                measure, item, settings, run, gathered.provenance(stamp, *item.trainings, *item.needs)
+            )
             results[item.name] = parts.part(run, item.name, make)
             if settings.publish and run.is_main:
                 page.write(item.name, results[item.name], run.plots / f"{item.name}.png")

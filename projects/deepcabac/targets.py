@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from common import weight_files
+from common import step_search, weight_files
 from kernels.entropy_coding import layer_steps
 from kernels.entropy_coding.layer_steps import is_weight, largest_magnitude
 from projects.deepcabac import quantization
@@ -48,7 +48,7 @@ def fit_bytes(network: Network, rule: Rule, target: int, log: Callable[[str], No
         log(f"step {step:.6g}: {size} bytes")
         return target - size
 
-    return dataclasses.replace(rule, step=_bisect(coarsest, finest, room, target * NEAR_BYTES))
+    return dataclasses.replace(rule, step=_halve(coarsest, finest, room, target * NEAR_BYTES))
 
 
 def reach_snr(network: Network, rule: Rule, target: float, log: Callable[[str], None]) -> Rule:
@@ -68,28 +68,13 @@ def reach_snr(network: Network, rule: Rule, target: float, log: Callable[[str], 
     if (finest_excess := excess(finest)) < 0:
         reached = target + finest_excess
         raise ValueError(f"--target_snr={target} dB cannot be reached: the finest step tried gives {reached:.2f} dB")
-    return dataclasses.replace(rule, step=_bisect(finest, coarsest, excess, NEAR_DECIBELS))
+    return dataclasses.replace(rule, step=_halve(finest, coarsest, excess, NEAR_DECIBELS))
 
 
-def _bisect(passing: float, failing: float, excess: Callable[[float], float], near: float) -> float:
-    """Returns a step with `excess(step) >= 0` that lies next to those without, or one of less than `near`.
-
-    Args:
-      passing, failing: the ends of the range; the first has it.
-      excess: of a step.
-      near: ends the search.
-    """
-    best, good, bad = passing, math.log2(passing), math.log2(failing)
-    for _ in range(ROUNDS):
-        middle = (good + bad) / 2
-        margin = excess(2.0**middle)
-        if margin < 0:
-            bad = middle
-            continue
-        best, good = 2.0**middle, middle
-        if margin <= near:
-            break
-    return best
+def _halve(passing: float, failing: float, excess: Callable[[float], float], near: float) -> float:
+    """`step_search.bisect` over the logarithm of the step."""
+    octave = step_search.bisect(math.log2(passing), math.log2(failing), lambda o: excess(2.0**o), ROUNDS, near)
+    return passing if octave == math.log2(passing) else 2.0**octave
 
 
 def _step_range(network: Network) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What entropy-constrained training is compared with, each as a file of the same container on the same network.
 
-uniform: one step for all layers and a rate weight, found by search (DC-v2 of arXiv:1907.11900), no retraining. lloyd:
+uniform: one step for all layers, by bisection at each of a few rate weights, no retraining (DC-v2 of arXiv:1907.11900;
+the project `deepcabac` refines a grid of both further; what the two share is `common.step_search`). lloyd:
 entropy-constrained scalar quantisation of every layer (ECSQ), no retraining. magnitude: gradual pruning of the smallest
 weights (Zhu, Gupta, arXiv:1710.01878) while the network trains on, then the search of uniform. The smallest file that
 loses at most --tolerance on images kept apart becomes `model.dcb`; test images are looked at for it alone.
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
-from common import app, files, models, weight_files
+from common import app, files, models, step_search, weight_files
 from common.models import zoo
+from common.step_search import is_enough
 from common.training import classifier, optimizers, pruning
 from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
@@ -108,7 +110,7 @@ def uniform(
             for file, step, rate in zip(leaves, steps, rates, strict=True)
         ]
 
-    by_rate = _bisect_together(RATE_WEIGHTS, STEP_OCTAVES, make, least)
+    by_rate = _coarsest_of_each(RATE_WEIGHTS, STEP_OCTAVES, make, least)
     return [candidate for candidates in by_rate.values() for candidate in candidates]
 
 
@@ -125,7 +127,7 @@ def lloyd(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> 
             leaves[path] = Codebook(*soft_entropy.labels_to_levels(labels, centroids))
         return _candidate(leaves, accuracy, {"price": float(price)})
 
-    return _bisect(LLOYD_PRICES, make, least)
+    return _coarsest(LLOYD_PRICES, make, least)
 
 
 def _split(weights: Mapping) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -141,15 +143,14 @@ def _candidate(leaves: Mapping[str, object], accuracy, rule: dict[str, float]) -
     return Candidate(len(data), accuracy(decoded), rule, data, decoded)
 
 
-def _bisect(values: np.ndarray, make: Callable[[float], Candidate], least: float) -> list[Candidate]:
-    """Returns every candidate of a bisection for the last of `values` that is accurate enough."""
-    return _bisect_together(("",), values, lambda value: [make(value[""])], least)[""]
+def _coarsest(values: np.ndarray, make: Callable[[float], Candidate], least: float) -> list[Candidate]:
+    return step_search.coarsest(values, make, lambda candidate: is_enough(candidate.accuracy, least))
 
 
-def _bisect_together(
+def _coarsest_of_each(
     keys: Sequence, values: np.ndarray, make: Callable[[dict], list[Candidate]], least: float
 ) -> dict[Any, list[Candidate]]:
-    """Returns the candidates of a bisection for each key; make: of keys and their values, one candidate each."""
+    """Returns what `_coarsest` does for each key, a candidate of each at a time; make: of keys and their values."""
     candidates: dict[Any, list[Candidate]] = {key: [] for key in keys}
     ends = {key: (0, len(values) - 1) for key in keys}
     while going := {key: (low + high) // 2 for key, (low, high) in ends.items() if low <= high}:
@@ -161,15 +162,11 @@ def _bisect_together(
     return candidates
 
 
-def is_enough(accuracy: float, least: float) -> bool:
-    """Returns whether an accuracy is at least another, up to rounding."""
-    return accuracy >= least - 1e-9
-
-
 def smallest(candidates: list[Candidate], least: float) -> Candidate:
     """Returns the smallest file of at least that accuracy, or the most accurate where none has it."""
-    fitting = [candidate for candidate in candidates if is_enough(candidate.accuracy, least)]
-    return min(fitting, key=lambda c: c.bytes) if fitting else max(candidates, key=lambda c: c.accuracy)
+    return step_search.smallest(
+        candidates, lambda c: is_enough(c.accuracy, least), lambda c: c.bytes, lambda c: c.accuracy
+    )
 
 
 if __name__ == "__main__":

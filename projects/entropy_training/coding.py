@@ -10,6 +10,7 @@ import numpy as np
 
 from common import weight_files
 from common.models import batch_norm
+from common.step_search import is_enough
 from kernels import entropy_coding, soft_entropy
 from kernels.entropy_coding import Codebook, Quantized
 from projects.entropy_training.hardening import Labelled
@@ -59,10 +60,10 @@ def write(labelled: Labelled, accuracy: Callable[[dict], float], tolerance: floa
       tolerance: share of them that may be lost against exact biases and norms.
     """
     exact = encode(labelled, None)
-    least = accuracy(exact[1]) - tolerance - 1e-9
+    least = accuracy(exact[1]) - tolerance
     for step in SMALL_STEPS:
         data, decoded = encode(labelled, step)
-        if accuracy(decoded) >= least:
+        if is_enough(accuracy(decoded), least):
             return data, decoded, step
     return *exact, None
 

@@ -10,14 +10,13 @@ import functools
 import pathlib
 from typing import Any
 
-from common import app, config, publishing
+from common import app, config, publishing, step_search
 from common.publishing import curves
 from common.runs import provenance
 from common.study import pieces
 from common.study.pieces import Gathered, Piece
 from projects.entropy_training import page as page_lib
 from projects.entropy_training import pictures
-from projects.entropy_training.baseline import is_enough
 from projects.entropy_training.config import BaselineConfig, PretrainConfig, RetrainConfig, TrainConfig
 from projects.entropy_training.page import METHODS, PICTURES, TITLES, page
 
@@ -160,7 +159,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     for name, row in rows.items():
         if not any(method == "ect" and piece in gathered for method, piece in row):
             continue  # the summary says what is missing
-        networks[name] = result = result_of(name, row, gathered) | {"provenance": stamp}
+        networks[name] = result = result_of(name, row, gathered) | {
+            "provenance": gathered.provenance(stamp, *(piece for _, piece in row))
+        }
         folder = pathlib.Path(result["methods"]["ect"]["seeds"][0]["folder"]) / "plots"
         parts = {suffix: folder / f"{suffix[1:]}.png" for suffix in PICTURES if suffix}
         caption = "Size and accuracy on images kept apart, over alpha, and the baselines."
@@ -207,14 +208,16 @@ def best_rows(curve: list[dict], method: str) -> list[dict]:
         rows = [row for row in curve if row["method"] == method and row["seed"] == seed]
         rows = [row for row in rows if row["test_accuracy"] is not None]
         if rows:
-            fitting = [
-                row
-                for row in rows
-                if is_enough(row["validation_accuracy"], row["float_validation_accuracy"] - TOLERANCE)
-            ]
-            row = min(fitting or rows, key=lambda row: row["bytes"] if fitting else -row["validation_accuracy"])
-            best.append(row | {"within_tolerance": bool(fitting)})
+            row = step_search.smallest(
+                rows, is_within_tolerance, lambda row: row["bytes"], lambda row: row["validation_accuracy"]
+            )
+            best.append(row | {"within_tolerance": is_within_tolerance(row)})
     return best
+
+
+def is_within_tolerance(row: dict) -> bool:
+    """Whether a file loses no more on images kept apart than TOLERANCE."""
+    return step_search.is_enough(row["validation_accuracy"], row["float_validation_accuracy"] - TOLERANCE)
 
 
 def means_of(rows: list[dict]) -> dict[str, float]:

@@ -40,7 +40,9 @@ class VerbConfig:
     delta: float = config.field(0.01, "first step along the boundary, over the distance", exclusive_minimum=0.0)
     eps: float = config.field(0.01, "first step towards the image, over the distance", exclusive_minimum=0.0)
     goal: float = config.field(0.0, "L2 distance at which an image is done", minimum=0.0)
-    quantise: int | None = config.field(None, "round candidates to so many levels, such as 256", minimum=2)
+    quantize: int | None = config.field(
+        None, "round candidates to so many levels, such as 256", minimum=2, formerly="quantise"
+    )
     targeted: bool = config.field(
         False, "towards the next class, from a test image of it, instead of away from the own class"
     )

@@ -50,7 +50,11 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         summary[name] = {row["title"]: row["comparison"] for row in result["arms"] if "comparison" in row}
         picture = draw(run, name, result, finding_text(name, result))
         if settings.publish and run.is_main:
-            page.write(name, result | _accuracy(study, by_arm) | {"provenance": stamp}, picture)
+            page.write(
+                name,
+                result | _accuracy(study, by_arm) | {"provenance": gathered.provenance(stamp, *by_arm.values())},
+                picture,
+            )
     if results:
         run.table(
             "distances", *distance_table(results), "Median L2 distance after so many queries, other norms at the end"

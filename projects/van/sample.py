@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from common import app, config, memory, mesh
+from common import app, config, memory, processes
 from common.study import finished
 from common.training import accumulation
 from kernels import autoregressive
@@ -49,7 +49,7 @@ class SampleConfig(EstimateConfig):
 
 def main(settings: SampleConfig, run: app.Run) -> dict:
     """Samples, and returns what goes to `result.json`."""
-    if not mesh.is_single_process():
+    if not processes.is_single_process():
         raise ValueError("samples are drawn by one process: give each of several its own --seed and merge")
     stamp = page.stamp() if settings.publish else None  # what cannot be published stops before the work
     trained, parameters = load(settings.checkpoint, run)

@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 
-from common import app, mesh, weight_files
+from common import app, mesh, processes, weight_files
 from common.training import supervised
 from kernels import autoregressive
 from kernels.autoregressive import Proposal, SpinEstimates, network_law
@@ -59,17 +59,20 @@ def fit(settings: TrainConfig, system: System, run: app.Run) -> tuple[dict, list
 
     Says at which beta the training ends, where that is not the one of the flags.
     """
-    if not mesh.is_single_process():
+    if not processes.is_single_process():
         raise ValueError("a network is trained by one process: sweep it one process a job (--processes=1)")
     period = min(settings.evaluate_every, settings.steps)
     final = training_step.final_beta(settings)
     if final < 0.99 * settings.beta:
         run.log(f"the training ends at beta {final:.4g} of {settings.beta:g}: raise --steps, or lower --anneal")
+    beginning = training_step.initial_state(settings, starting_parameters(settings, run))
+    if (sharding := mesh.data_sharding()) is not None:
+        run.log(mesh.holding(beginning, settings.batch_size, sharding, "samples"))
     start = time.monotonic()
     state = supervised.train(
         run,
         training_step.make_step(settings, system.energy),
-        training_step.initial_state(settings, starting_parameters(settings, run)),
+        beginning,
         {"beta": np.full(period, settings.beta, np.float32)},
         supervised.Plan(
             epochs=training_step.steps_in_all(settings) // period,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from common import mesh
 from common.training import plateau
 from kernels import autoregressive
 from kernels.autoregressive.probability import score_gradient
@@ -109,10 +110,12 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
     """
     network, optimizer = network_of(settings), make_optimizer(settings)
     sites, n = network.rows * network.columns, settings.batch_size
+    sharding = mesh.data_sharding()
 
     def step(state: State, target: dict):
         key = jax.random.fold_in(state.key, state.done)
-        spins, log_q = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
+        drawn = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
+        spins, log_q = mesh.constrain(drawn, sharding)  # each device draws its own: the law is propagated backwards
         energies = jnp.asarray(energy(spins), log_q.dtype)
         beta = beta_at(settings, target["beta"][0], state.done)
         forbidden = jnp.isposinf(energies)

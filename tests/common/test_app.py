@@ -5,15 +5,21 @@ import errno
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from common import app, config, files, locking
 from common.runs import run_directory
+from common.training import supervised
 
 TOY = pathlib.Path(__file__).with_name("toy_verb.py")
+
+
+FAILURES = ("value", "missing", "type", "preempted", "interrupt", "exit", "unmet", "sleep", "loop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +28,9 @@ class Config:
 
     seed: int = config.field(0, "decides everything", minimum=0)
     fail: str = config.field(
-        "", "how to fail", choices=("", "value", "missing", "type", "preempted", "interrupt", "exit", "unmet")
+        "",
+        "how to fail",
+        choices=("", "value", "missing", "type", "preempted", "interrupt", "exit", "unmet", "sleep", "loop"),
     )
     source: str | None = config.field(None, "file to read")
     output: str | None = config.field(None, "file to write")
@@ -47,6 +55,13 @@ def main(config: Config, run: app.Run) -> dict:
         raise app.Preempted("SIGTERM: checkpoint written after step 1 of 2")
     if config.fail == "interrupt":
         raise KeyboardInterrupt
+    if config.fail == "sleep":
+        time.sleep(60)
+    if config.fail == "loop":
+        with supervised.Termination(alone=True) as termination:
+            while not termination.after(1):
+                time.sleep(0.01)
+        raise app.Preempted("SIGTERM: checkpoint written after step 1 of 2")
     if config.fail == "exit":
         raise SystemExit(7)
     if config.output:
@@ -176,6 +191,15 @@ def test_stopped_runs_say_how_to_go_on(call, how, code):
     found, _, errors = call(f"--fail={how}")
     assert found == code and "the same command goes on from" in errors
     assert json.loads((run_folder() / "meta.json").read_text())["status"] == "interrupted"
+
+
+def test_a_run_ends_when_its_time_is_over(call):
+    code, _, errors = call("--fail=sleep", "--max_seconds=0.2")
+    assert code == 75 and "SIGTERM: stopped at once; the same command goes on from here" in errors
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert call("--max_seconds=60")[0] == 0, "the clock of a run that has ended stands still"
+    code, _, errors = call("--fail=loop", "--max_seconds=0.2")
+    assert code == 75 and "checkpoint written after step 1 of 2; the same command goes on from here" in errors
 
 
 def test_other_flags_in_the_same_directory(call):

@@ -1,4 +1,4 @@
-"""Two processes of one run, on loopback: who reads what, who writes, and what comes back from a checkpoint."""
+"""Two processes of one run, two devices each, on loopback: who reads and writes what, what a checkpoint gives back."""
 
 import os
 import pathlib
@@ -8,9 +8,23 @@ import sys
 
 import pytest
 
-from common import mesh
+from common import processes
 
 PROGRAM = pathlib.Path(__file__).with_name("two_processes.py")
+
+
+READS = """
+import pathlib, sys, jax, numpy as np
+from common import mesh
+from common.training.checkpoint import Checkpointer
+sharding = mesh.data_sharding()
+state = {"whole": np.zeros(4, np.float32), "key": jax.random.key(0), "half": jax.numpy.ones(3, "bfloat16"),
+         "split": mesh.split_rows(np.zeros(8, np.int32), sharding), "empty": np.zeros((0, 2), np.float32), "count": 0}
+step, state = Checkpointer(pathlib.Path(sys.argv[1]) / "checkpoints").restore_latest(state)
+assert step == 1 and state["count"] == 5 and state["split"].tolist() == list(range(8))
+assert len(state["split"].addressable_shards) == jax.device_count()
+assert (jax.random.normal(state["key"], (3,)) == jax.random.normal(jax.random.key(7), (3,))).all()
+"""
 
 
 def test_two_processes(tmp_path, request):
@@ -18,6 +32,7 @@ def test_two_processes(tmp_path, request):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     shared = {"PYTHONPATH": str(request.config.rootpath), "JAX_PLATFORMS": "cpu", "JAX_NUM_PROCESSES": "2"}
+    shared |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     shared |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address}
     processes = [
         subprocess.Popen(
@@ -30,13 +45,16 @@ def test_two_processes(tmp_path, request):
         for index in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate(timeout=600)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     rows = (tmp_path / "train" / "metrics.csv").read_text().splitlines()
     assert rows[0] == "step,noise,first" and len(rows) == 4
+    for count in (1, 4):  # one process, whatever its devices, reads what two have written
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "PYTHONPATH": shared["PYTHONPATH"]}
+        subprocess.run([sys.executable, "-c", READS, str(tmp_path)], env=os.environ | flags, check=True, timeout=600)
 
 
 @pytest.mark.parametrize(
@@ -50,17 +68,17 @@ def test_two_processes(tmp_path, request):
     ],
 )
 def test_a_task_takes_its_share_of_the_devices_of_its_node(variables, devices):
-    assert mesh.slurm_devices(variables) == devices
+    assert processes.slurm_devices(variables) == devices
 
 
 def test_place_among_processes():
-    place = mesh._place_among_processes({"JAX_NUM_PROCESSES": "3", "JAX_PROCESS_ID": "2", "SLURM_PROCID": "7"})
+    place = processes._place_among_processes({"JAX_NUM_PROCESSES": "3", "JAX_PROCESS_ID": "2", "SLURM_PROCID": "7"})
     assert (place["num_processes"], place["process_id"]) == (3, 2)
     with pytest.raises(ValueError, match="JAX_NUM_PROCESSES='3' and JAX_PROCESS_ID='': expected two numbers"):
-        mesh._place_among_processes({"JAX_NUM_PROCESSES": "3"})
+        processes._place_among_processes({"JAX_NUM_PROCESSES": "3"})
 
 
 def test_one_process_waits_for_nobody():
-    mesh.wait_for_all("anything")
-    assert mesh.broadcast_bytes(b"x") == b"x" and mesh.broadcast_flag(True) and mesh.is_first_process()
-    assert not mesh.is_loss_of_peer(RuntimeError("Gloo"))
+    processes.wait_for_all("anything")
+    assert processes.broadcast_bytes(b"x") == b"x" and processes.broadcast_flag(True) and processes.is_first_process()
+    assert not processes.is_loss_of_peer(RuntimeError("Gloo"))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import mesh
+from common import mesh, processes
 from common.runs import run_directory
 from common.training import supervised
 from common.training.checkpoint import Checkpointer
@@ -63,51 +63,69 @@ def reads_only_its_part(folder):
     assert final["sum"].is_fully_addressable and len(sums) == 1, "what comes back is the process's own"
 
 
-def refuses_uneven_batches(folder):
-    run = run_directory.open_for_test(folder / f"uneven{RANK}")
-    try:
-        supervised.train(
-            run, lambda s, b: (s, {}), jnp.zeros(1), np.zeros((9, 1)), supervised.Plan(epochs=1, batch_size=3, seed=0)
-        )
-    except ValueError as error:
-        assert "batch_size 3 does not split evenly over 2 devices; take a multiple of 2" in str(error)
-    else:
-        raise AssertionError("an uneven batch was accepted")
+def splits_uneven_batches(folder):
+    """Three examples over two processes: the sum and the mean are those of one process."""
+    run = run_directory.open_for_test(folder / "uneven", is_main=RANK == 0)
+    if RANK:
+        run.metrics.close()
+    final = supervised.train(
+        run,
+        lambda state, batch: (state * 0.5 + batch.mean(0), {"sum": batch.sum()}),
+        jnp.zeros(1),
+        np.arange(9, dtype=np.float32).reshape(9, 1),
+        supervised.Plan(epochs=1, batch_size=3, seed=0),
+    )
+    expected = np.zeros(1)
+    for batch in supervised.permutation(0, 0, 9).reshape(3, 3):
+        expected = expected * 0.5 + batch.mean()
+    np.testing.assert_allclose(final, expected, rtol=1e-6)
 
 
 def checkpoints(folder):
-    """Whole and split arrays, keys and numbers come back to the bit; process 1 has no disk of its own in common."""
+    """Whole and split arrays, keys and numbers come back to the bit; each process writes its part."""
     line = mesh.make_mesh()
     whole = np.array([-0.0, np.nan, 1e-45, 3.0], np.float32)
-    split = np.arange(6, dtype=np.int64).astype(np.int32)
+    split = np.arange(8, dtype=np.int64).astype(np.int32)
     state = mesh.replicate({"whole": whole, "key": jax.random.key(7), "half": jnp.ones(3, jnp.bfloat16) / 3}, line)
-    state["split"] = jax.make_array_from_callback((6,), mesh.batch_sharding(line), lambda index: split[index])
+    state["split"] = jax.make_array_from_callback((8,), mesh.batch_sharding(line), lambda index: split[index])
     state["empty"] = mesh.replicate(np.zeros((0, 2), np.float32), line)
     state["count"] = 5
-    own = folder / ("checkpoints" if RANK == 0 else "elsewhere")
+    own = folder / "checkpoints"
     checkpointer = Checkpointer(own)
     assert checkpointer.restore_latest(state) is None
-    checkpointer.save(1, state)
+    checkpointer.save(1, state, wait=False)
     checkpointer.save(2, state | {"count": 6})
-    if RANK:
-        assert not own.exists(), "only process 0 writes"
-    else:
+    assert all((own / "00000001" / "default" / f"ocdbt.process_{rank}").is_dir() for rank in (0, 1))
+    processes.wait_for_all("saved")
+    if RANK == 0:
         for path in own.glob("00000002/**/*"):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    mesh.wait_for_all("damaged")
+    processes.wait_for_all("damaged")
     step, found = checkpointer.restore_latest(state)
     assert step == 1 and found["count"] == 5, "the newest is damaged, both take the one before"
     for name in ("whole", "half", "split", "empty"):
         assert found[name].sharding == state[name].sharding and found[name].dtype == state[name].dtype, name
         for left, right in zip(found[name].addressable_shards, state[name].addressable_shards, strict=True):
             assert np.asarray(left.data).tobytes() == np.asarray(right.data).tobytes(), name
+    checkpointer.close()
+    processes.SHARED_SECONDS = 1.0
+    try:
+        Checkpointer(folder / f"elsewhere{RANK}").save(1, state)
+    except ValueError as error:
+        assert "not seen by process 1 of 2: give a --run_dir on a file system that all nodes" in str(error)
+    else:
+        raise AssertionError("a folder of one process was taken for one of both")
     assert (jax.random.normal(mesh.to_local(found)["key"], (3,)) == jax.random.normal(jax.random.key(7), (3,))).all()
-    assert mesh.broadcast_bytes(b"from 0" if RANK == 0 else b"from another, longer") == b"from 0"
-    mesh.BROADCAST_BYTES = 4
+    assert processes.broadcast_bytes(b"from 0" if RANK == 0 else b"from another, longer") == b"from 0"
+    processes.BROADCAST_BYTES = 4
     for length in (3, 4, 5, 8):  # in pieces
-        assert mesh.broadcast_bytes(bytes(range(length)) if RANK == 0 else b"") == bytes(range(length))
-    assert mesh.broadcast_bytes(b"") == b"" and mesh.broadcast_flag(RANK == 0) and not mesh.broadcast_flag(RANK == 1)
+        assert processes.broadcast_bytes(bytes(range(length)) if RANK == 0 else b"") == bytes(range(length))
+    assert (
+        processes.broadcast_bytes(b"") == b""
+        and processes.broadcast_flag(RANK == 0)
+        and not processes.broadcast_flag(RANK == 1)
+    )
 
 
 def refuses_different_beginnings(folder):
@@ -120,16 +138,16 @@ def refuses_different_beginnings(folder):
 
 
 def tells_losses_from_errors(folder):
-    assert mesh.is_loss_of_peer(jax.errors.JaxRuntimeError("UNAVAILABLE: peer"))
-    assert mesh.is_loss_of_peer(ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
-    assert not mesh.is_loss_of_peer(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 3 GiB"))
-    assert not mesh.is_loss_of_peer(ValueError("weights of shape [3]"))
+    assert processes.is_loss_of_peer(jax.errors.JaxRuntimeError("UNAVAILABLE: peer"))
+    assert processes.is_loss_of_peer(ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
+    assert not processes.is_loss_of_peer(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 3 GiB"))
+    assert not processes.is_loss_of_peer(ValueError("weights of shape [3]"))
 
 
 if __name__ == "__main__":
-    mesh.start_distributed()
+    processes.start_distributed()
     RANK = jax.process_index()
-    parts = (reads_only_its_part, refuses_uneven_batches, refuses_different_beginnings, checkpoints)
+    parts = (reads_only_its_part, splits_uneven_batches, refuses_different_beginnings, checkpoints)
     for part in (*parts, tells_losses_from_errors):
         part(pathlib.Path(sys.argv[1]))
-        mesh.wait_for_all(part.__name__)
+        processes.wait_for_all(part.__name__)

@@ -21,7 +21,8 @@ from kernels.soft_entropy import reparametrization, table
 PLATFORMS = ("cuda", "tpu")
 MODULES = (
     "alpha_stable", "attribution", "autoregressive", "autoregressive.accumulate", "autoregressive.chain_stream",
-    "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding", "ising",
+    "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
+    "entropy_coding.layer_steps", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
     "soft_entropy.reparametrization", "soft_entropy.table", "soft_table",
@@ -35,18 +36,17 @@ ON_THE_HOST = {
         "autoregressive": "burn_in chain_estimate finalise from_sums importance integrated_time k_hat log_weights "
         "mirror_difference record reverse_ln_z thermodynamics window",
         "autoregressive.accumulate": "entropy init origin update",
-        "autoregressive.chain_stream": "fill_head init means update",
-        "autoregressive.stream": "check_values checked_log_weights distinct init log_weights merge update "
-        "without_zeros",
+        "autoregressive.chain_stream": "init means update",
+        "autoregressive.stream": "distinct init log_weights merge update",
         "boundary_attack": "query_grid",
         "entropy_coding": "dequantize qp_to_step quantize_uniform",
+        "entropy_coding.layer_steps": "dc_v1 equal_price inverse_variance scaled_importance weight_snr",
         "ising": "brute_force brute_force_means hopfield_two_patterns kaufman_torus magnetisation_law onsager_bulk "
         "states transfer_open transfer_torus triangular_torus",
-        "ising.energies": "check_bonds check_couplings check_spins hopfield_couplings lattice_bonds lattice_couplings "
-        "orthogonal_patterns sk_couplings",
-        "ising.inverse": "checked_correlations exact_correlations expansions",
+        "ising.energies": "hopfield_couplings lattice_bonds lattice_couplings orthogonal_patterns sk_couplings",
+        "ising.inverse": "exact_correlations expansions",
         "ising.symmetries": "folded folded_sites images",
-        "ising.systems": "exact_abs_m exact_lattice trial_states",
+        "ising.systems": "exact_abs_m exact_lattice",
         "soft_entropy": "assign context_members ecsq empirical_bits gap_bits huffman_lengths labels_to_levels "
         "symmetric_grid",
     },
@@ -220,7 +220,6 @@ CALLS = {
         "static_bits": (soft_entropy.static_bits, COUNTS),
         "with_prior": (lambda counts: soft_entropy.with_prior(counts, 0.5), COUNTS),
     },
-    "soft_entropy.bits": {"following": (soft_entropy.bits.following, SOFT)},
     "soft_entropy.reparametrization": {
         "convolution": (
             lambda x, m, seed: reparametrization.convolution(x, m, m * m, None, jax.random.key(seed), strides=(1, 1)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ PROBES = np.array([-1e9, -40.0, -3.7, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.3, 1.0, 3.
 
 _LARGEST = 1 << 16  # entries of a constant that may all be one number
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable] = {
     "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "max": np.maximum,
     "min": np.minimum, "neg": np.negative, "abs": np.abs, "sign": np.sign, "square": np.square, "sqrt": np.sqrt,
     "gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal, "eq": np.equal, "ne": np.not_equal,
@@ -73,9 +73,10 @@ def _evaluated(equations: Sequence[Equation], values: dict, constants: Mapping, 
     return values[equations[-1].outputs[0]] if equations else None
 
 
-def _result(equation: Equation, operands: Sequence[_Numbers | None]) -> _Numbers | None:
+def _result(equation: Equation, numbers: Sequence[_Numbers | None]) -> _Numbers | None:
     """The result of an equation for numbers; None where it is not followed."""
-    if any(operand is None for operand in operands):
+    operands = [operand for operand in numbers if operand is not None]
+    if len(operands) < len(numbers):
         return None
     if equation.call == "entrywise":
         body = body_of(equation)

@@ -145,7 +145,8 @@ class Affine:
         weight = values[self.weight]
         weight = weight if weight.dtype == self.dtype else weight.astype(self.dtype)
         ndim = len(self.core.outputs[0].shape)
-        scale, shift = 1.0, 0.0
+        scale: jax.Array | float = 1.0
+        shift: jax.Array | float = 0.0
         for step in self.after:
             scale, shift = step.after(scale, shift, values, ndim)
         if not _is_number(scale):
@@ -186,13 +187,13 @@ class Affine:
 
     def sample_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """`shape` of the data with size one along its batch axes, which no weight runs along and no window covers."""
-        shape = list(shape)
         if self.core.primitive == "dot_general":
             contracted, batched = (axes[self.position] for axes in self.core.params["dimension_numbers"])
             return tuple(n if axis in (*contracted, *batched) else 1 for axis, n in enumerate(shape))
+        sizes = list(shape)
         if self.position == 0 and self.core.params["batch_group_count"] == 1:
-            shape[self.core.params["dimension_numbers"].lhs_spec[0]] = 1
-        return tuple(shape)
+            sizes[self.core.params["dimension_numbers"].lhs_spec[0]] = 1
+        return tuple(sizes)
 
 
 def _like(shape, dtype, array):

@@ -111,11 +111,13 @@ def _find_dominator(equation: Equation, dominator: dict[Value, Value], depth: di
             return
     if not operands:
         return
-    meeting = operands[0]
+    meeting: Value | None = operands[0]
     for other in operands[1:]:
-        meeting = _meet(meeting, other, dominator, depth)
         if meeting is None:
             return
+        meeting = _meet(meeting, other, dominator, depth)
+    if meeting is None:
+        return
     dominator[output] = meeting
     depth[output] = depth.get(meeting, 0) + 1
 

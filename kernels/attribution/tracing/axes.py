@@ -50,7 +50,8 @@ def regroup(axes: Axes, shape: Sequence[int]) -> Axes | None:
     parts = [part for axis in axes for part in axis]
     position, result = 0, []
     for size in shape:
-        axis, need = [], size
+        axis: list[Part] = []
+        need = size
         while position < len(parts):
             part = parts[position]
             if part.size == 1:  # the batch of one example goes to the axis that begins here

@@ -50,13 +50,13 @@ class Biases:
     def _is_own(self, addend: Value, data: Value) -> bool:
         """Whether what is added is a parameter beside one of the weights, and varies along no more axes than they do:
         an embedding of positions varies along tokens, too."""
-        leaves = self.facts.leaves
-        if any(leaves[addend] & leaves[self.cores[core].weight] for core in self._found[data]):
+        leaves, cores = self.facts.leaves, self._found[data] or ()  # `data` was found to be a sum of these
+        if any(leaves[addend] & leaves[self.cores[core].weight] for core in cores):
             return False  # a statistic of the weights themselves
         return any(
             stands_beside(leaves[addend], leaves[self.cores[core].weight], self.paths)
             and self._axes(addend, data) <= len(self.cores[core].output_axes())
-            for core in self._found[data]
+            for core in cores
         )
 
     def _axes(self, addend: Value, data: Value) -> int:
@@ -79,12 +79,12 @@ class Biases:
             if waiting:
                 stack += waiting
                 continue
-            if source in self.cores:
+            if source is not None and source in self.cores:
                 self._found[current] = frozenset((source,))
-            elif not active or any(self._found[operand] is None for operand in active):
-                self._found[current] = None
             else:
-                self._found[current] = frozenset().union(*(self._found[operand] for operand in active))
+                parts = [self._found[operand] for operand in active or ()]
+                linear = [part for part in parts if part is not None]
+                self._found[current] = frozenset().union(*linear) if linear and len(linear) == len(parts) else None
             stack.pop()
         return self._found[value]
 

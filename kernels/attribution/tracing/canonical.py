@@ -36,7 +36,7 @@ def canonicalise(graph: Graph, examples: Sequence[Value], registered: Collection
     producer = {output: equation for equation in graph.equations for output in equation.outputs}
     if "mul" not in registered and any(_scaled(equation, producer) is not None for equation in graph.equations):
         dependence = dependences(graph, examples)
-        rewrite(graph, lambda *arguments: _sum_of_scaled(*arguments, dependence), registered)
+        rewrite(graph, lambda graph, one, makers: _sum_of_scaled(graph, one, makers, dependence), registered)
     share(graph)
 
 
@@ -79,7 +79,7 @@ def _same_parameters(one: Equation, other: Equation) -> bool:
 def rewrite(graph: Graph, rewriting: Callable, registered: Collection[str] = ()) -> None:
     """Replaces each equation for which `rewriting` gives others, of which the last has the same result."""
     producer = {output: equation for equation in graph.equations for output in equation.outputs}
-    equations = []
+    equations: list[Equation] = []
     for equation in graph.equations:
         others = None if equation.primitive in registered else rewriting(graph, equation, producer)
         if others:
@@ -91,7 +91,7 @@ def rewrite(graph: Graph, rewriting: Callable, registered: Collection[str] = ())
 
 def _mapped_collective(graph: Graph, equation: Equation, producer) -> list[Equation] | None:
     """A sum over the samples that `jax.vmap` maps over, as of a norm over the batch: one over their axis."""
-    reductions = {"psum": jnp.sum, "pmax": jnp.max, "pmin": jnp.min}
+    reductions: dict[str, Callable] = {"psum": jnp.sum, "pmax": jnp.max, "pmin": jnp.min}
     along = equation.params.get("axes", ())
     if equation.primitive not in reductions or len(equation.inputs) != 1 or not all(isinstance(a, int) for a in along):
         return None

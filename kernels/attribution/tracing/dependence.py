@@ -107,11 +107,12 @@ def _both(left, right):
 
 def merged(operands: Sequence[Axis]) -> Axis | None:
     """Returns what becomes of an axis that several operands share entry by entry."""
-    first, *others = operands
+    common: Axis | None
+    common, *others = operands
     for other in others:
-        if other != first:  # mostly they are the same
-            first = None if first is None else axes.merge(first, other, _both)
-    return first
+        if other != common:  # mostly they are the same
+            common = None if common is None else axes.merge(common, other, _both)
+    return common
 
 
 def _stretched(axis: Axis, size: int, to: int) -> Axis:
@@ -346,7 +347,7 @@ def _gather(equation, operands):
     batching = tuple(getattr(numbers, "operand_batching_dims", ()))
     by_index = tuple(getattr(numbers, "start_indices_batching_dims", ()))
     shape = equation.inputs[0].shape
-    result: list[Axis | None] = [()] * len(output.shape)
+    result = [()] * len(output.shape)
     offsets = iter(numbers.offset_dims)
     for number, axis in enumerate(data.axes):
         if number in batching:

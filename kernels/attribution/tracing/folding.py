@@ -46,9 +46,10 @@ def fold_after(
 ) -> None:
     """Folds the steps that follow the core, up to what is taken; of them only its own bias unless `everything`."""
     value, along = affine.core.outputs[0], affine.output_axes()
-    view = places(value.shape)
+    view: Axes | None = places(value.shape)
+    step: Step | None
     steps, depth = [], 0
-    while (equation := facts.only_consumer(value)) is not None and equation not in folded:
+    while view is not None and (equation := facts.only_consumer(value)) is not None and equation not in folded:
         if is_rearrangement(equation):
             step, view = Step(equation, "layout"), view_after(view, equation)
         elif equation.primitive == "rev":
@@ -73,15 +74,17 @@ def fold_after(
 def fold_before(affine: Affine, facts: Analysis, folded: Collection[Equation]) -> None:
     """Folds the steps that lead to the data of the core, back to the nearest value that something else needs too."""
     value, along = affine.data, affine.data_axes()
-    view = places(value.shape)
+    view: Axes | None = places(value.shape)
+    step: Step | None
     steps, depth = [], 0
-    while facts.only_consumer(value) is not None:
+    while view is not None and facts.only_consumer(value) is not None:
         equation = facts.producer.get(value)
         if equation is None or equation in folded:
             break
-        (data, *more) = [operand for operand in dict.fromkeys(equation.inputs) if operand.active] or [None]
-        if data is None or more:
+        active = [operand for operand in dict.fromkeys(equation.inputs) if operand.active]
+        if len(active) != 1:
             break
+        (data,) = active
         if is_rearrangement(equation):
             step, view = Step(equation, "layout"), view_before(view, equation)
         elif equation.primitive == "rev":
@@ -131,7 +134,7 @@ def located(step: Step, view: Axes, facts: Analysis, along: Collection[int]) -> 
 
 def _is_bias(step: Step, affine: Affine, facts: Analysis, paths: Sequence[str]) -> bool:
     """Whether what is added is one parameter that stands beside the weight."""
-    return stands_beside(facts.leaves[step.operand], facts.leaves[affine.weight], paths)
+    return step.operand is not None and stands_beside(facts.leaves[step.operand], facts.leaves[affine.weight], paths)
 
 
 def stands_beside(bias: Collection[int], weight: Collection[int], paths: Sequence[str]) -> bool:

@@ -80,7 +80,8 @@ def is_of(value: Value, root: Value, facts: Analysis) -> bool:
 def roots_of(statistic: Value, facts: Analysis) -> list[Value]:
     """Returns what a statistic can be one of: what is summed over, and what that is an entrywise function of."""
     roots: dict[Value, None] = {}
-    stack, visited = [statistic], set()
+    stack: list[Value] = [statistic]
+    visited: set[Value] = set()
     while stack and len(visited) < _LONGEST:
         value = stack.pop()
         source = facts.producer.get(value)
@@ -88,6 +89,7 @@ def roots_of(statistic: Value, facts: Analysis) -> list[Value]:
             continue
         visited.add(value)
         sums = source.primitive in _REDUCING and not _is_layer(source, facts)
+        of: Value | None
         for of in source.inputs if sums or source.primitive in ("slice", "pad", "gather", "rev") else ():
             while of is not None and of.active and len(roots) < _LONGEST:
                 roots[of] = None

@@ -133,8 +133,8 @@ def program_of(
     _rewrite_pools(graph, examples, registered)
     facts, statistics, notes = hold_statistics(graph, examples)
     grouped: dict[Equation, Operation] = {}
-    affines = [_affine(equation, facts, registered) for equation in graph.equations]
-    affines = [affine for affine in affines if affine is not None]
+    candidates = (_affine(equation, facts, registered) for equation in graph.equations)
+    affines = [affine for affine in candidates if affine is not None]
     biases = Biases(facts, paths, {affine.core: affine for affine in affines})
     kinds = _Kinds(graph, facts, registered, biases)
     relus = {equation: relu for equation in graph.equations if (relu := kinds.relu(equation)) is not None}
@@ -177,14 +177,15 @@ def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collecti
     kinds = _Kinds(graph, facts, registered, Biases(facts, (), {}))
     relus = {equation.outputs[0]: NOT_NEGATIVE for equation in graph.equations if kinds.relu(equation) is not None}
     signs = signs_of(graph, relus)
-    rewrite(graph, lambda *arguments: pooled_from_identity(*arguments, signs), registered)
+    rewrite(graph, lambda graph, one, makers: pooled_from_identity(graph, one, makers, signs), registered)
 
 
 def _reachable(
     operations: Sequence[Operation], outputs: Sequence[Value], statistics: Mapping[Equation, Held]
 ) -> list[Operation]:
     """The operations that relevance can come to: what lies inside of an activation of several equations does not."""
-    live, result = set(outputs), []
+    live = set(outputs)
+    result: list[Operation] = []
     for operation in reversed(operations):
         if not any(output in live for output in operation.outputs):
             continue
@@ -211,7 +212,7 @@ def _affine(equation: Equation, facts: Analysis, registered: Collection[str]) ->
 
 
 def _affine_operation(affine: Affine) -> Operation:
-    kinds = ("dense", "affine")
+    kinds: tuple[str, ...] = ("dense", "affine")
     if affine.core.primitive == "conv_general_dilated":
         spread = max(affine.core.params["lhs_dilation"], default=1) > 1
         kinds = ("conv_transpose", "conv", "affine") if spread else ("conv", "affine")
@@ -227,8 +228,9 @@ def _sum(equation: Equation, facts: Analysis) -> Operation:
     while (following := facts.only_consumer(value)) is not None:
         step = as_step(following, value)
         constant = step is not None and (step.operand is None or _is_constant(step.operand, facts))
-        scales = constant and step.kind in ("multiply", "divide")
-        if not (scales or is_rearrangement(following) or (constant and step.kind == "cast")):
+        kind = step.kind if constant and step is not None else ""
+        scales = kind in ("multiply", "divide")
+        if not (scales or is_rearrangement(following) or kind == "cast"):
             break
         equations.append(following)
         value = following.outputs[0]
@@ -320,13 +322,16 @@ class _Kinds:
 
     def _between(self, root: Value, equation: Equation, longest: float = math.inf) -> tuple[Equation, ...]:
         """The equations that compute an entrywise function of `root`; only some of more than `longest`."""
-        path, stack = set(), [equation]
+        path: set[Equation] = set()
+        stack = [equation]
         while stack and len(path) <= longest:
             current = stack.pop()
             path.add(current)
             for value in current.inputs:
                 producer = self.facts.producer.get(value)
-                if value is not root and value in self.facts.dominator and producer not in path:
+                if value is root or value not in self.facts.dominator or producer is None:
+                    continue
+                if producer not in path:
                     stack.append(producer)
         return tuple(sorted(path, key=self.place.__getitem__))
 
@@ -358,8 +363,9 @@ class _Kinds:
         return self.facts.only_consumer(value) is not None
 
     def _cuts(self, equation: Equation | None) -> bool:
-        cuts = equation is not None and equation.primitive in ("min", "clamp")
-        return cuts and sum(value.active for value in equation.inputs) == 1
+        if equation is None or equation.primitive not in ("min", "clamp"):
+            return False
+        return sum(value.active for value in equation.inputs) == 1
 
     def _gates(self, inputs: Sequence[Value], primitives: Collection[str]) -> tuple[int, ...]:
         return tuple(i for i, value in enumerate(inputs) if self._moved(value, primitives) is not None)

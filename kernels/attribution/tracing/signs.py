@@ -43,7 +43,7 @@ def _sign_of(equation: Equation, signs: list[frozenset[int]]) -> frozenset[int]:
         low, value, high = signs
         return _minimum(_maximum(value, low), high)
     if name in _TABLE:
-        return _TABLE[name](*signs)
+        return _TABLE[name](*signs)  # type: ignore[operator]  # functions of one, two or more signs
     if name in SIGN_KEEPING:
         relevant = [sign for sign, value in zip(signs, equation.inputs, strict=True) if _has_entries(name, value)]
         return frozenset.intersection(*relevant) if relevant else UNKNOWN

@@ -34,6 +34,14 @@ def compress_many(
 
     Raises:
       ValueError, TypeError, RuntimeError: as `compress`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> tree = {"w": np.random.default_rng(0).laplace(size=(50, 50)).astype(np.float32)}
+      >>> fine, coarse = entropy_coding.compress_many(tree, [{"step": 0.1}, {"step": 0.2, "rate_weight": 0.1}])
+      >>> fine == entropy_coding.compress(tree, step=0.1), len(fine) > len(coarse)
+      (True, True)
     """
     if implementation not in (None, "compiled", "xla"):
         raise ValueError(f"implementation={implementation!r} is neither 'compiled' nor 'xla'")

@@ -6,7 +6,7 @@ in parallel on CPU threads; small ones share a codeword; everything else is stor
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from .tree import Codebook, Empty, Quantized, flatten, path_name
 
 
 def compress(
-    tree,
+    tree: Any,
     *,
     step: StepRule | None = None,
     small_step: Scalar | None = None,
@@ -31,7 +31,7 @@ def compress(
     small_qp: SupportsIndex | None = None,
     quantizer: str | None = None,
     rate_weight: Scalar = 0.0,
-    importance=None,
+    importance: Any = None,
     fit_steps: bool | None = None,
     n_unary: int | None = None,
     scan: int = 0,
@@ -70,6 +70,14 @@ def compress(
       RuntimeError: that comparison failed; the tensor is named.
       TypeError: a leaf is no array, or of a dtype that the format cannot hold.
       ValueError: a tensor cannot be quantised (its name is in the message), or an option makes no sense.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> w = np.random.default_rng(0).laplace(0, 0.05, (64, 64)).astype(np.float32)
+      >>> data = entropy_coding.compress({"fc": {"kernel": w}}, step=0.05)
+      >>> len(data) < w.nbytes / 10
+      True
     """
     jobs = checked_jobs(jobs)
     items, config = prepared(

@@ -1,15 +1,16 @@
 """What `compress` is asked for: options that all tensors share, and the step of each."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...array_types import Scalar
+from ...scalars import is_number, positive, real, whole
+from ..checks import checked_rate_weight
 from ..codeword import make_options
-from ..steps import qp_to_step
+from ..steps import QP_RANGE, qp_to_step
 from .tree import named_leaves
 
 StepRule = Scalar | Mapping[str, Any] | Callable[[str, np.ndarray], Scalar | None]
@@ -55,8 +56,7 @@ def checked_config(
     """The options of `compress`, defaults filled in; ValueError for those that make no sense."""
     if axes not in ("auto", "keep"):
         raise ValueError(f"axes={axes!r} is neither 'auto' nor 'keep'")
-    if not 0 <= rate_weight < math.inf:
-        raise ValueError(f"rate_weight={rate_weight} must be a finite number >= 0")
+    rate_weight = checked_rate_weight(rate_weight)
     if quantizer not in (None, *QUANTIZERS):
         raise ValueError(f"quantizer={quantizer!r} is none of {', '.join(map(repr, QUANTIZERS))}")
     if quantizer == "uniform" and rate_weight > 0:
@@ -69,14 +69,14 @@ def checked_config(
             f"importance changes nothing where quantizer={quantizer!r} takes the nearest level: give a rate_weight, "
             "quantizer='trellis' or fit_steps=True"
         )
-    return Config(quantizer, float(rate_weight), n_unary, scan, axes, fit_steps)
+    return Config(quantizer, rate_weight, n_unary, scan, axes, fit_steps)
 
 
 def checked_steps(step: StepRule | None, small_step, qp, small_qp, names) -> Steps:
     """The rule of steps, from steps or quantisation parameters; names: of all tensors."""
     step = _either(step, qp, "step", "a number, a mapping from names or a function")
     small_step = _either(small_step, small_qp, "small_step", "a number")
-    if step is None or isinstance(step, int | float | np.number):
+    if step is None or is_number(step):
         return Steps(lambda name, array: step if array.ndim > 1 else small_step)
     if small_step is not None:
         raise ValueError("small_step belongs to a step that is a number; a mapping or function covers all tensors")
@@ -90,13 +90,13 @@ def _either(step, qp, label: str, expected: str):
     """The step, or that of the parameter beside it; a number is one that a quantiser can take."""
     if step is not None and qp is not None:
         raise ValueError(f"give {label} or {label.replace('step', 'qp')}, not both")
-    step = qp_to_step(qp) if qp is not None else step
+    step = qp_to_step(whole(label.replace("step", "qp"), qp, *QP_RANGE)) if qp is not None else step
     step = float(step) if getattr(step, "ndim", None) == 0 else step
     if isinstance(step, str | bytes) or getattr(step, "ndim", None):
         raise ValueError(f"{label}={step!r:.100}; expected {expected}")
-    if isinstance(step, int | float | np.number) and not 0 < step < math.inf:
-        raise ValueError(f"{label}={step} must be a finite number > 0")
-    return step
+    if step is None or (label == "step" and (isinstance(step, Mapping) or callable(step))):
+        return step
+    return real(label, step, f"a finite number > 0, or {expected.removeprefix('a number, ')}", positive)
 
 
 def checked_names(tree, names, what: str) -> dict:

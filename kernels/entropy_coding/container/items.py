@@ -7,8 +7,9 @@ import operator
 import ml_dtypes
 import numpy as np
 
-from ..checks import checked_importance
+from ..checks import checked_importance, checked_step
 from ..core.constants import MAX_ABS_LEVEL
+from ..steps import check_reach
 from .config import Steps
 from .layout import CODEBOOK, INTEGERS, UNIFORM, Entry, dtype_code
 from .tree import Codebook, Empty, Quantized
@@ -51,8 +52,10 @@ def make_item(path: tuple, name: str, leaf, steps: Steps, importance=None) -> It
 def _quantized_item(path, name, leaf: Quantized) -> Item:
     dtype = np.dtype(leaf.dtype)
     dtype_code(dtype)
-    if not (math.isfinite(leaf.step) and leaf.step > 0):
-        raise ValueError(f"tensor {name!r}: step={leaf.step} must be a finite number > 0")
+    try:
+        step = checked_step(leaf.step)
+    except ValueError as error:
+        raise ValueError(f"tensor {name!r}: {error}") from None
     if dtype.kind in "iubc":
         raise TypeError(f"tensor {name!r}: Quantized.dtype={dtype} is no real floating-point dtype")
     q = np.asarray(leaf.q)
@@ -60,7 +63,11 @@ def _quantized_item(path, name, leaf: Quantized) -> Item:
         raise TypeError(f"tensor {name!r}: Quantized.q holds {q.dtype}, not integers")
     if not _is_legal(q):
         raise ValueError(f"tensor {name!r}: Quantized.q holds a value beyond the legal range |q| <= {MAX_ABS_LEVEL}")
-    return Item(Entry(path, dtype, q.shape, UNIFORM, float(leaf.step)), q, True, path=leaf.path)
+    try:
+        check_reach(q, step, dtype)
+    except ValueError as error:
+        raise ValueError(f"tensor {name!r}: {error}") from None
+    return Item(Entry(path, dtype, q.shape, UNIFORM, step), q, True, path=leaf.path)
 
 
 def _codebook_item(path, name, leaf: Codebook) -> Item:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...array_types import Buffer, Int32, Shaped
+from ...scalars import real
 from ..checks import checked_jobs
 from ..codeword import matrix_shape
 from ..reader import Reader, pieces
@@ -24,7 +25,7 @@ DEFAULT_MAX_OUTPUT_BYTES = 1 << 33
 
 def decompress(
     data: Buffer, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, quantized: bool = False, jobs: int | None = None
-):
+) -> Any:
     """The tree that `compress` stored: NumPy arrays in dicts, lists and tuples.
 
     Args:
@@ -37,11 +38,24 @@ def decompress(
 
     Raises:
       ValueError: the file is damaged, of another version, or larger than allowed; the message says which.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.compress({"w": np.array([[0.1, -0.26]], np.float32)}, step=0.5)
+      >>> entropy_coding.decompress(data)["w"].tolist()
+      [[0.0, -0.5]]
     """
+    check_limit(max_output_bytes)
     entries, streams = file.read(data, max_output_bytes)
     if quantized and (declared := sum(max(entry.nbytes, 4 * entry.size) for entry in entries)) > max_output_bytes:
         raise ValueError(f"the integers take {declared} bytes, max_output_bytes={max_output_bytes} allows no more")
     return unflatten(decode(entries, entries, streams, quantized, jobs))
+
+
+def check_limit(max_output_bytes) -> None:
+    """Raises ValueError for a limit that is none; infinity is one that allows everything."""
+    real("max_output_bytes", max_output_bytes, "a number of bytes of at least 0", lambda limit: limit >= 0)
 
 
 def decoded_leaves(data: Buffer, jobs: int | None = None) -> list:
@@ -58,7 +72,15 @@ def read_tensor(
     Raises:
       KeyError: there is no such tensor.
       ValueError: as `decompress`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.compress({"fc": {"bias": np.ones(3, np.float32)}})
+      >>> entropy_coding.read_tensor(data, "fc/bias").tolist()
+      [1.0, 1.0, 1.0]
     """
+    check_limit(max_output_bytes)
     entries, streams = file.read(data)
     selection = [entry for entry in entries if entry.empty is None and entry.name == name]
     if not selection:

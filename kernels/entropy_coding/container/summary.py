@@ -8,7 +8,7 @@ import numpy as np
 from ...array_types import Buffer
 from . import file, layout
 from .layout import RAW_STREAM, TRELLIS, UNIFORM, Entry, Stream
-from .reading import DEFAULT_MAX_OUTPUT_BYTES, decode, members_of
+from .reading import DEFAULT_MAX_OUTPUT_BYTES, check_limit, decode, members_of
 from .tree import Codebook, Quantized
 
 
@@ -66,7 +66,15 @@ def inspect(data: Buffer, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, j
 
     Raises:
       ValueError: as `decompress`.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import entropy_coding
+      >>> data = entropy_coding.compress({"w": np.array([[0.1, -0.26]], np.float32)}, step=0.5)
+      >>> [(tensor.name, tensor.shape, tensor.nonzero) for tensor in entropy_coding.inspect(data).tensors]
+      [('w', (1, 2), 1)]
     """
+    check_limit(max_output_bytes)
     entries, streams = file.read(data, max_output_bytes)
     leaves = decode(entries, entries, streams, True, jobs)
     members = members_of(entries)

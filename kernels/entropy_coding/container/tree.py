@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...array_types import ArrayLike, DTypeLike
+from ...scalars import whole
 
 EMPTY: dict[str, Any] = {"none": None, "dict": {}, "list": [], "tuple": ()}
 
@@ -62,6 +63,7 @@ class Codebook:
             if len(zeros) != 1:
                 raise ValueError(f"the codebook has {len(zeros)} values of 0.0: say which value label 0 means (zero=)")
             object.__setattr__(self, "zero", int(zeros[0]))
+        whole("zero", self.zero, 0, why=", the place of label 0 among the values")
 
     def weights(self) -> np.ndarray:
         """The tensor itself, in the dtype of the values."""

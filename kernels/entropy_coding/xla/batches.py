@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...array_types import Array, ArrayLike, Int32
-from ..checks import checked_importance, checked_weights, is_traced
+from ..checks import checked_importance, checked_rate_weight, checked_step, checked_weights, is_traced
 from ..codeword import Options, make_options
 from ..core.constants import MAX_ABS_LEVEL
 from ..quantize import quantize_uniform
@@ -69,8 +69,10 @@ def decide_traced(
     if importance is not None and np.shape(importance) != w.shape:
         raise ValueError(f"importance has shape {np.shape(importance)}, the weights {w.shape}")
     for name, value in (("step", step), ("rate_weight", rate_weight)):
-        if np.shape(value):
+        if is_traced(value) and np.shape(value):
             raise ValueError(f"{name} of shape {np.shape(value)} for one tensor: jax.vmap takes several")
+    step = step if is_traced(step) else checked_step(step)
+    rate_weight = rate_weight if is_traced(rate_weight) else checked_rate_weight(rate_weight)
     flat = w.astype(jnp.promote_types(w.dtype, jnp.float32)).reshape(1, -1)
     step, rate_weight = (jnp.asarray(x, dtype).reshape(1) for x in (step, rate_weight))
     weight = jnp.ones((1, 1), dtype) if importance is None else jnp.asarray(importance, dtype).reshape(1, -1)

@@ -136,6 +136,16 @@ def test_the_refusal_names_the_files_but_for_results_and_what_is_ignored(checkou
         origin.require_clean_tree(results, checkout)
 
 
+def test_pieces_of_a_changed_tree_are_refused_and_missing_ones_said(page):
+    pieces = {"piece_commits": ["a" * 10, "b" * 10 + ", changed"]}
+    with pytest.raises(ChangedTreeError, match="pieces at bbbbbbbbbb, changed: remove their run directories"):
+        page.write("a", {"bytes": 1, "provenance": STAMP | pieces | {"dirty": True}})
+    page.write("a", {"bytes": 1, "provenance": STAMP | {"piece_commits": ["a" * 10], "missing": ["toy.train/one"]}})
+    results = page.read()
+    assert "commit aaaaaaaaaa." in origin.measured_on(results)
+    assert origin.missing_note(results) == "Not measured, and not in the numbers: of `a` `toy.train/one`."
+
+
 def test_outside_a_checkout_nothing_is_published(tmp_path):
     with pytest.raises(ChangedTreeError, match="no git checkout"):
         origin.require_clean_tree(tmp_path / "results", tmp_path)

@@ -151,6 +151,8 @@ def test_taking_writes_nothing_and_lists_what_is_missing(project, run):
     assert gathered.summary()["missing"]["toy.evaluate/one"] == "not begun"
     pieces.complete([training], run)
     (training.path / "result.json").write_text("{")
+    assert "result.json has changed since it finished" in pieces.take([training]).missing[training]
+    files.remove(training.path / "result.json")
     assert "without a result" in pieces.take([training]).missing[training]
 
 
@@ -171,6 +173,41 @@ def test_what_a_piece_left(project, run):
     assert gathered[training].commits == ("a" * 10,) and not gathered[training].is_dirty
     meta["starts"] = [{"commit": None, "dirty": None}]
     assert gathered[training].commits == ("no commit, changed",) and gathered[training].is_dirty
+
+
+def test_a_result_edited_by_hand_is_not_taken(project, run, capsys):
+    training, evaluation = chain(project)
+    pieces.complete([evaluation], run)
+    result = training.path / "result.json"
+    result.write_text(result.read_text().replace("}", ' , "more": 1}'))
+    assert "result.json has changed since it finished" in pieces.take([training]).missing[training]
+    pieces.complete([evaluation], run)
+    assert "running again" in capsys.readouterr().err and "more" not in pieces.take([training])[training].result
+
+
+def test_a_published_result_says_where_its_pieces_come_from(project, run):
+    training, evaluation = chain(project)
+    gathered = pieces.complete([evaluation], run)
+    stamp = {"device": "cpu", "commit": "c" * 40, "dirty": False}
+    gathered[training].meta["starts"] = [{"commit": "a" * 40, "dirty": False}]
+    gathered[evaluation].meta["starts"] = [{"commit": "b" * 40, "dirty": False}]
+    assert gathered.provenance(stamp) == stamp | {"piece_commits": ["a" * 10, "b" * 10]}
+    assert gathered.provenance(stamp, training)["piece_commits"] == ["a" * 10]
+    assert "2 of 2 pieces were made at aaaaaaaaaa, bbbbbbbbbb" in pieces._of_another_commit(gathered)
+    gathered[evaluation].meta["starts"][0]["dirty"] = True
+    assert gathered.provenance(stamp)["dirty"] and not gathered.provenance(stamp, training)["dirty"]
+    partly = pieces.Gathered({training: gathered[training]}, {evaluation: "not begun"})
+    assert partly.provenance(stamp)["missing"] == [evaluation.key]
+
+
+def test_a_piece_that_another_process_runs_is_for_later(project, run):
+    training, _ = chain(project)
+    pieces.complete([training], run)
+    files.remove(training.path / "result.json")
+    lock = run_directory._acquire(training.path)
+    with pytest.raises(run_directory.RunTakenError, match="toy.train/.*the same command goes on once it has ended"):
+        pieces.complete([training], run)
+    lock.release()
 
 
 def test_the_guide_is_a_study(project, run, capsys):

@@ -224,6 +224,7 @@ def test_batched_like_single():
     assert alpha_stable.sas_pdf(jnp.zeros(3, jnp.bfloat16), jnp.bfloat16(1.5)).dtype == jnp.bfloat16
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -46,6 +46,7 @@ def test_normal_data():
     assert abs(float(fit.scale) * np.sqrt(2) - 2) < 0.15 and abs(float(fit.loc) - 5) < 0.2
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_observations_stop_at_the_door():
     with pytest.raises(ValueError, match="at least 3"):
         alpha_stable.fit_sas(np.ones(2))

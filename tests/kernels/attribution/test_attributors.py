@@ -183,6 +183,7 @@ def test_inputs_may_be_a_pytree(problem):
     assert found["left"].shape == both["left"].shape
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -1,5 +1,6 @@
 """Bad arguments are said at the door, by name, with the remedy; what cannot be seen there comes out as NaN."""
 
+import importlib.util
 import warnings
 
 import jax
@@ -10,6 +11,7 @@ from jax import lax
 
 from kernels.attribution import (
     attribute,
+    caller,
     composites,
     describe,
     gradient,
@@ -117,6 +119,7 @@ def test_an_empty_batch(call):
         call(network, PARAMS, X[:0])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -136,8 +139,8 @@ def test_an_empty_batch(call):
             {"rules": "epsilon_gamma_box"},
             r"needs the bounds of the input: give composites.epsilon_gamma_box\(low, high",
         ),
-        ({"batch_size": 2.0}, "batch_size is 2.0; expected an integer"),
-        ({"batch_size": True}, "batch_size is True; expected an integer"),
+        ({"batch_size": 2.0}, "batch_size=2.0: expected an integer"),
+        ({"batch_size": True}, "batch_size=True: expected an integer"),
         ({"at": 3}, "at=3: expected the name"),
     ],
 )
@@ -158,6 +161,7 @@ def test_a_batch_size_for_one_sample():
     np.testing.assert_allclose(chunked, whole)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "key",
     [
@@ -180,6 +184,7 @@ def negated(params, x):
     return network(params, -x)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -320,8 +325,11 @@ def test_a_constant_map_is_said_to_be_one():
 
 
 @pytest.mark.parametrize("size", [None, 2, 3])
-def test_a_warning_comes_once_and_points_at_the_caller(size):
+def test_a_warning_comes_once_and_points_at_the_caller(size, monkeypatch):
     """However many chunks there are, whose function is traced once for each of their sizes."""
+    checks = importlib.util.find_spec("jaxtyping")  # whose frames are there in tests alone
+    if checks is not None:
+        monkeypatch.setattr(caller, "INSIDE", (*caller.INSIDE, *checks.submodule_search_locations))
     x, calls = np.abs(np.concatenate([X, X])), []
 
     def fn(params, x):

@@ -15,6 +15,7 @@ def dense(params, x):
     return x @ params["layer"]["kernel"]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -24,7 +25,6 @@ def dense(params, x):
         ({"target": np.ones((2, 2))}, "floats of the output's shape"),
         ({"target": "largest"}, "argmax"),
         ({"target": lambda y: y[:1]}, "expected that of the output"),
-        ({"semantics": "captum"}, "expected one of zennit"),
         ({"rules": "epsilon_minus"}, "epsilon_plus_flat"),
         ({"rules": 3}, "no rule"),
         ({"rules": rules.Epsilon}, "as an instance"),
@@ -45,15 +45,16 @@ def test_bad_arguments(options, message):
         attribute(dense, PARAMS, X, **options)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: rules.AlphaBeta(2, 2), "alpha - beta = 1"),
-        (lambda: rules.AlphaBeta(0, -1), "both >= 0"),
+        (lambda: rules.AlphaBeta(0, -1), "alpha=0: expected|beta=-1: expected"),
         (lambda: rules.Epsilon(-0.1), "epsilon >= 0"),
-        (lambda: rules.Epsilon("small"), "stabiliser"),
+        (lambda: rules.Epsilon("small"), "epsilon='small': expected an epsilon"),
         (lambda: rules.ZBox(1.0, 0.0), "low <= high"),
-        (lambda: rules.Gamma(-1), "gamma is -1"),
+        (lambda: rules.Gamma(-1), "gamma=-1: expected"),
         (lambda: rules.ZPlus(zero_params="kernel"), "'bias', 'weight'"),
         (lambda: composites.Composite([("convolution", rules.ZPlus())]), "no kind of operation 'convolution'"),
         (lambda: composites.Composite(name_map=[("conv1", "zplus")]), "no rule"),

@@ -70,6 +70,7 @@ def test_other_number_types():
     assert np.abs(coarse - expected).max() <= 2
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -86,6 +87,7 @@ def test_a_wrong_map_says_why(text, words):
         heatmaps.colormap(text)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("values", "settings", "words"),
     [

@@ -107,18 +107,18 @@ def test_a_straight_through_quantiser_passes():
     params, x = {"w": draw.normal(size=(4, 5)), "v": draw.normal(size=(5, 3))}, draw.normal(size=(3, 4))
 
     @jax.custom_vjp
-    def quantised(h):  # with a step of its own for each sample
+    def quantized(h):  # with a step of its own for each sample
         step = jnp.max(jnp.abs(h), -1, keepdims=True) / 7
         return jnp.round(h / step) * step
 
-    quantised.defvjp(lambda h: (quantised(h), None), lambda _, g: (g,))
+    quantized.defvjp(lambda h: (quantized(h), None), lambda _, g: (g,))
 
     @jax.custom_vjp
     def binary(h):
         return (h > 0).astype(h.dtype)
 
     binary.defvjp(lambda h: (binary(h), None), lambda _, g: (g,))
-    for function in (_rounded, quantised, binary):
+    for function in (_rounded, quantized, binary):
         y, found = attribute(lambda p, x: function(x @ p["w"]) @ p["v"], params, x, rules=rules.Epsilon())  # noqa: B023
         inner = np.asarray(function(x @ params["w"]))
         r = oracle.epsilon(params["v"].T, 0.0, inner, np.asarray(y))

@@ -79,23 +79,24 @@ def test_a_network_and_an_energy_of_ones_own():
 SYSTEM = systems.of_energy(lambda spins: -(spins[:, :, 1:] * spins[:, :, :-1]).sum((1, 2)), 2, 4)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: estimate(OWN, SYSTEM, 0.3, 1, key=KEY), "n=1 must be an integer of at least 2: errors need"),
-        (lambda: estimate(OWN, SYSTEM, 0.3, 100.0, key=KEY), "n=100.0 must be an integer of at least 2"),
-        (lambda: estimate(OWN, SYSTEM, 0.3, 100, key=KEY, chunk=0), "chunk=0 must be an integer of at least 1"),
-        (lambda: estimate(OWN, SYSTEM, 0.3, 100, key=KEY, chunk=True), "chunk=True must be an integer"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 1, key=KEY), "n=1: expected an integer of at least 2: errors need"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 100.0, key=KEY), "n=100.0: expected an integer of at least 2"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 100, key=KEY, chunk=0), "chunk=0: expected an integer of at least 1"),
+        (lambda: estimate(OWN, SYSTEM, 0.3, 100, key=KEY, chunk=True), "chunk=True: expected an integer"),
         (lambda: estimate(own_law(), SYSTEM, 0.3, 100, key=KEY), r"proposal is Law; .*Proposal\(\[law\]\)"),
-        (lambda: next(estimates.sample_chunks(OWN, SYSTEM, 0.3, 10, key=KEY, chunk=2.5)), "chunk=2.5 must be"),
-        (lambda: next(estimates.sample_chunks(OWN, SYSTEM, 0.3, 0, key=KEY, chunk=5)), "n=0 must be"),
+        (lambda: next(estimates.sample_chunks(OWN, SYSTEM, 0.3, 10, key=KEY, chunk=2.5)), "chunk=2.5: expected"),
+        (lambda: next(estimates.sample_chunks(OWN, SYSTEM, 0.3, 0, key=KEY, chunk=5)), "n=0: expected"),
         (lambda: Proposal([]), "laws is empty; expected one Law or more"),
         (lambda: Proposal(own_law()), r"laws is Law; expected a list of laws: \[Law\("),
         (lambda: Proposal([None]), "laws is list; expected a list of laws"),
-        (lambda: OWN.sample(KEY, 2.0), "n=2.0 must be an integer of at least 1"),
-        (lambda: OWN.sample(KEY, 2, -1), "first=-1 must be an integer of at least 0"),
-        (lambda: OWN.counts(0), "n=0 must be an integer of at least 1"),
-        (lambda: OWN.log_prob(np.ones((1, 2, 4), np.int8), 0), "n=0 must be an integer of at least 1"),
+        (lambda: OWN.sample(KEY, 2.0), "n=2.0: expected an integer of at least 1"),
+        (lambda: OWN.sample(KEY, 2, -1), "first=-1: expected an integer of at least 0"),
+        (lambda: OWN.counts(0), "n=0: expected an integer of at least 1"),
+        (lambda: OWN.log_prob(np.ones((1, 2, 4), np.int8), 0), "n=0: expected an integer of at least 1"),
     ],
 )
 def test_bad_arguments_stop_at_the_door(call, message):

@@ -258,6 +258,7 @@ def test_the_jackknife_with_one_heavy_sample(height):
     assert found.jackknife_err["o"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "named"),
     [

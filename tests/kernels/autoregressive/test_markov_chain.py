@@ -265,6 +265,7 @@ def test_burn_in():
     assert chains.burn_in(np.array([True, False, False])) == 1
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "named"),
     [

@@ -67,6 +67,7 @@ def test_settings_are_hashable_and_square_by_default():
     assert PixelCNN(4) == PixelCNN(4, 4) and hash(PixelCNN(4)) == hash(PixelCNN(4, 4)) and MADE(2, 3).columns == 3
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -88,6 +89,7 @@ def test_bad_settings_are_refused_by_name(make, name):
         make()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_network_is_refused():
     with pytest.raises(TypeError, match="expected PixelCNN or MADE"):
         init({"rows": 3}, jax.random.key(0))

@@ -55,6 +55,7 @@ def test_where_there_is_no_shape():
     assert 0 < pareto.k_hat(zeros) < 0.7, "weights of zero are weights"
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("log_w", "n", "named"),
     [

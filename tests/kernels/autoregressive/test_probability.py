@@ -162,6 +162,7 @@ def test_half_precision_parameters_still_give_a_law():
     assert log_q.dtype == np.float32 and abs(np.exp(np.asarray(log_q, np.float64)).sum() - 1) < 1e-6
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("function", [log_prob, conditionals, logits])
 @pytest.mark.parametrize(
     ("spins", "message"),

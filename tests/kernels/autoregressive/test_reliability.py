@@ -7,12 +7,15 @@ with its reason.
 import math
 import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kernels import autoregressive
 from kernels.autoregressive import (
     Evidence,
+    evidence,
     finalise,
     importance,
     log_weights,
@@ -23,7 +26,7 @@ from kernels.autoregressive import (
     thermodynamics,
     window,
 )
-from kernels.ising import brute_force, energies, states
+from kernels.ising import brute_force, energies, states, systems
 from tests.kernels.autoregressive.laws import BETA, LAW, N
 
 
@@ -265,6 +268,7 @@ def test_how_statuses_go_together():
     assert str(useless) == "not usable: c; b"
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -285,6 +289,25 @@ def test_bad_input_is_refused(call, named):
         call()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_log_weights_join_no_shapes_by_broadcasting():
     with pytest.raises(ValueError, match=r"log_q of shape \[3\] and energy of shape \[3, 1\]"):
         log_weights(np.zeros(3), np.zeros((3, 1)), 1.0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, jnp.float32])
+def test_an_inverse_temperature_of_single_precision_leaves_the_rest_in_double(kind):
+    log_q, energy = np.array([-3.3, -1.1, -2.2]), np.array([-1234.5678901234, 7.0, -1234.0])
+    weights = log_weights(log_q, energy, kind(0.5))  # a power of two: the same number in both
+    assert isinstance(weights, np.ndarray) and weights.dtype == np.float64
+    np.testing.assert_array_equal(weights, log_weights(log_q, energy, 0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        single, double = (thermodynamics(log_q, energy, [2, 0, 4], beta, 4) for beta in (kind(0.5), 0.5))
+    assert single.mean == double.mean and single.jackknife == double.jackknife
+
+
+def test_samples_of_p_need_couplings():
+    system = systems.of_energy(lambda spins: -spins.sum((1, 2)), 2, 2, "a field")
+    with pytest.raises(ValueError, match="a field: clusters need couplings"):
+        evidence.samples_of_p(system, 0.5, 4, jax.random.key(0))

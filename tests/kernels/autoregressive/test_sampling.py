@@ -174,6 +174,7 @@ def test_the_first_conditional_is_a_half_with_bias_and_without_z2():
     assert (np.asarray(conditionals(parameters(PLAIN), PLAIN, spins))[:, 0, 0] == 0.5).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [

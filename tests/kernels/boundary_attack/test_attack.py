@@ -88,6 +88,7 @@ def test_finished_images_make_room_for_waiting_ones():
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("cores", [1, 3])
 def test_threads_change_nothing(monkeypatch, cores):
     x, labels = VICTIM.images(30)
@@ -143,6 +144,7 @@ print("identical")
 """
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_several_devices_change_nothing():
     root = pathlib.Path(__file__).resolve().parents[3]
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
@@ -300,7 +302,7 @@ def test_quantised_candidates_survive_a_trip_through_bytes():
         seen.append(images)
         return VICTIM.on_host(images)
 
-    result = attack(predict, x, labels, dataclasses.replace(CONFIG, quantise=256), 0)
+    result = attack(predict, x, labels, dataclasses.replace(CONFIG, quantize=256), 0)
     levels = np.concatenate(seen) * 255
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-10)
     stored = np.round(result.x_adv * 255).astype(np.uint8)
@@ -336,7 +338,7 @@ def test_images_of_any_shape_and_float32():
 
 
 def test_the_grid_of_the_trace():
-    with pytest.raises(ValueError, match="budget is 0"):
+    with pytest.raises(ValueError, match="budget=0"):
         query_grid(0)
     assert query_grid(1).tolist() == [1] and query_grid(20).tolist() == [1, 2, 5, 10, 20]
     assert query_grid(700).tolist() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 700]

@@ -11,6 +11,8 @@ from kernels.boundary_attack import AttackConfig, Options, Result, attack, prepa
 from kernels.boundary_attack.state import COLUMNS, Problem, Rules, State
 from tests.kernels.boundary_attack.linear import Linear
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 VICTIM = Linear(6)
 CONFIG = AttackConfig(budget=20, batch_size=2)
 X, LABELS = VICTIM.images(2)
@@ -20,7 +22,7 @@ X, LABELS = VICTIM.images(2)
     "change",
     [
         {"alpha": 0.0}, {"alpha": 2.01}, {"alpha": -1.0}, {"alpha": float("nan")}, {"noise": "cauchy"}, {"budget": 0},
-        {"budget": 2.5}, {"budget": 2**31}, {"lo": 1.0}, {"lo": 2.0}, {"hi": float("inf")}, {"quantise": 1},
+        {"budget": 2.5}, {"budget": 2**31}, {"lo": 1.0}, {"lo": 2.0}, {"hi": float("inf")}, {"quantize": 1},
         {"cap": 0.0}, {"cap": float("inf")}, {"rescale_after_clip": 1},
         {"delta": 0}, {"eps": -1.0}, {"batch_size": 0}, {"chunk": 0}, {"goal": -1.0}, {"start_trials": -1},
         {"check_every": 0}, {"alpha": (1.0,)}, {"alpha": (1.0, 2.5)}, {"alpha": (1.0, float("nan"))},

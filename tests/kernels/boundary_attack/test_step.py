@@ -187,15 +187,16 @@ def test_half_types_are_computed_in_single(case):
         np.testing.assert_array_equal(found, expected.astype("bfloat16"))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"noise": "uniform"}, "noise is 'uniform'"),
-        ({"alpha": 0.0}, "alpha is 0.0"),
-        ({"alpha": 2.1}, "alpha is 2.1"),
+        ({"alpha": 0.0}, "alpha=0.0: expected"),
+        ({"alpha": 2.1}, "alpha=2.1: expected"),
         ({"alpha": np.ones(2)}, r"alpha has shape \(2,\)"),
         ({"lo": 1.0}, "lo is 1.0 and hi 1.0"),
-        ({"cap": 0.0, "noise": "length"}, "cap is 0.0"),
+        ({"cap": 0.0, "noise": "length"}, "cap=0.0: expected"),
     ],
 )
 def test_bad_arguments_are_named(case, change, words):
@@ -203,6 +204,7 @@ def test_bad_arguments_are_named(case, change, words):
         proposed(case, **({"alpha": 1.0, "noise": "coordinatewise"} | change))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_do_not_fit_are_named(case):
     keys, x0, x, delta, eps = case
     for changed, words in (

@@ -80,16 +80,16 @@ def test_the_trellis_takes_the_order_of_axes_by_bits_and_errors():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"qp": 5000}, "qp=5000 is not between"),
-        ({"qp": "-28"}, "qp='-28' is no integer"),
-        ({"qp": True}, "qp=True is no integer"),
-        ({"small_qp": 0.5, "qp": 1}, "qp=0.5 is no integer"),
+        ({"qp": 5000}, "qp=5000: expected an integer from -1000 to 999"),
+        ({"qp": "-28"}, "qp='-28': expected an integer"),
+        ({"qp": True}, "qp=True: expected an integer"),
+        ({"small_qp": 0.5, "qp": 1}, "small_qp=0.5: expected an integer"),
         ({"step": np.ones(3)}, r"step=array.* expected a number, a mapping"),
         ({"step": "0.1"}, "step='0.1'; expected a number"),
         ({"step": {"net/w": np.ones(2)}}, "tensor 'net/w': its step is array"),
         ({"step": lambda name, array: "fine"}, "tensor 'net/w': its step is 'fine'"),
-        ({"step": 0.1, "jobs": -1}, "jobs=-1 must be"),
-        ({"step": 0.1, "jobs": 0}, "jobs=0 must be"),
+        ({"step": 0.1, "jobs": -1}, "jobs=-1: expected"),
+        ({"step": 0.1, "jobs": 0}, "jobs=0: expected"),
         ({"step": 0.1, "importance": {"net/w": np.ones((5, 4))}}, "importance changes nothing"),
     ],
 )

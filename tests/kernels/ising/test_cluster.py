@@ -121,6 +121,7 @@ def test_couplings_that_are_traced():
         jax.jit(lambda J: ising.swendsen_wang(jax.random.key(1), start, 0.4, J))(np.zeros((9, 9)))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "named"),
     [

@@ -100,6 +100,7 @@ def test_patterns():
     assert energies.hopfield(patterns[0], patterns) == pytest.approx(-(100 - 2) / 2)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "named"),
     [

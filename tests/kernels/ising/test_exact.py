@@ -286,6 +286,7 @@ def test_means_by_enumeration():
     np.testing.assert_allclose(found, np.tanh(1.5 * h), rtol=1e-13)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "named"),
     [

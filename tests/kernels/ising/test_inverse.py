@@ -46,6 +46,7 @@ def test_pairs_given_all_others():
                 assert means[n, i, j] == pytest.approx(total / sum(weights), rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("C", "beta", "named"),
     [

@@ -15,6 +15,7 @@ def parabola(spins):
     return spins.sum((1, 2)) ** 2 / 10
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("energy", "named"),
     [
@@ -106,3 +107,16 @@ def test_there_are_only_so_many_images():
     with pytest.raises(ValueError, match="images=3: this system has no more than 2"):
         system.images(3)
     assert symmetries.images(1, 5, 1, sign=False) is None
+
+
+def test_a_torus_without_couplings_is_folded():
+    def columns(spins):  # the bonds of a torus along its rows alone
+        return -(spins * jnp.roll(spins, -1, 2)).sum((1, 2))
+
+    system = systems.of_energy(columns, 3, 4)
+    assert system.bonds is None
+    turned = systems.fold(system)
+    assert turned.folded and turned.bonds is None
+    spins = systems.trial_states(3, 4)
+    np.testing.assert_array_equal(turned.energy(spins), system.energy(turned.unfold(spins)))
+    assert not np.array_equal(turned.energy(spins), system.energy(spins))

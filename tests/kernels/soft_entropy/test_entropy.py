@@ -213,9 +213,9 @@ def test_levels_are_signed_ranks():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: entropy.symmetric_grid(1.0, 8), "8 levels"),
-        (lambda: entropy.symmetric_grid(1.0, 1), "odd number of 3"),
-        (lambda: entropy.ecsq([1.0], 4, name="fc1"), "'fc1': 4 levels"),
+        (lambda: entropy.symmetric_grid(1.0, 8), "levels=8: expected an odd number of 3"),
+        (lambda: entropy.symmetric_grid(1.0, 1), "levels=1: expected an integer of at least 3"),
+        (lambda: entropy.ecsq([1.0], 4, name="fc1"), "'fc1': levels=4: expected an odd number"),
         (lambda: entropy.ecsq([np.nan], 3, name="fc1"), "'fc1' holds weights that are NaN"),
         (lambda: entropy.ecsq([], 3, name="fc1"), "'fc1' has no weights"),
         (lambda: entropy.ecsq([1.0], 3, -1.0, name="fc1"), "'fc1': rate_weight=-1.0"),
