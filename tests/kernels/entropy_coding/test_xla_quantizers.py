@@ -75,7 +75,7 @@ def test_levels_of_bits_that_cost_nothing(quantizer, settings, weighted):
 def test_costs_are_rounded_as_the_compiled_ones(quantizer, grid):
     """Single weights that cost as much at 0 as at the level of this grid integer, to a few units in the last place.
 
-    Without `contexts.rounded` product and sum become one rounding, and this fails, where XLA optimises (the whole suite).
+    Without `contexts.rounded` product and sum become one rounding, and this fails, where XLA optimises (make test-all).
     """
     zero, one = EXPECTED_COST[:, 512].astype(int)  # of contexts that have seen nothing
     size = np.repeat(np.random.default_rng(5).uniform(0.6 * grid, 1.4 * grid, 80), 5)
