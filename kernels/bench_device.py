@@ -25,7 +25,7 @@ TESTS = tuple(
     f"tests/kernels/{name}"
     for name in (
         "autoregressive", "alpha_stable", "attribution", "ising", "boundary_attack", "soft_entropy",
-        "entropy_coding/test_rate.py",
+        "entropy_coding/test_rate.py", "entropy_coding/test_xla_quantizers.py",
     )
 )  # fmt: skip
 LEAVE_S = 10.0  # between the interruption of a test run and its end

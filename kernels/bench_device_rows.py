@@ -156,8 +156,9 @@ def ising(bench) -> None:
 
 
 def entropy_coding(bench) -> None:
-    """The rates that run under jit; the coder itself, which is compiled for the host."""
-    from .entropy_coding import compress, decompress, rate_exact, rate_static
+    """The rates that run under jit; decisions for the candidates of a search, and beside them the host's; the coder
+    itself, which is compiled for the host."""
+    from .entropy_coding import compress, decompress, quantize_rdo, quantize_trellis, rate_exact, rate_static
 
     tensors, size = bench.sized((256, 1 << 14), (4, 1 << 10))
     q = np.rint(np.random.default_rng(0).laplace(0, 0.217, (tensors, size))).astype(np.int32)
@@ -172,6 +173,17 @@ def entropy_coding(bench) -> None:
             f"{name}, {tensors} tensors of {size}", {"ours": waited(call, on_device)}, work=q.size, unit="w",
             floor_s=floor,
         )  # fmt: skip
+    candidates, size = bench.sized((512, 1 << 12), (4, 1 << 8))
+    w = np.random.default_rng(1).laplace(0, 1.0, size).astype(np.float32)
+    steps = [2.0 ** (k / candidates - 0.5) for k in range(candidates)]
+    for decide, rate_weight in ((quantize_rdo, 0.1155), (quantize_trellis, 0.32)):
+        for form, where in (("xla", ""), ("compiled", ", all cores of the host")):  # apart: the second needs Numba
+            call = functools.partial(decide, [w] * candidates, steps, rate_weight, implementation=form)
+            facts = {"floor_s": 8 * candidates * size / bench.ceilings["bytes_per_s"]} if form == "xla" else {}
+            bench.compare(
+                f"{decide.__name__}, {candidates} candidates of {size} weights{where}",
+                {"ours": lambda call=call: call() and None}, work=candidates * size, unit="w", **facts,
+            )  # fmt: skip
     tree = {f"w{i}": block for i, block in enumerate(np.float32(q.reshape(8, -1)))}
     data = compress(tree, step=1.0)
     bench.compare(

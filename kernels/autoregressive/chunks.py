@@ -22,12 +22,12 @@ LEAST = 16  # samples below which another thread does not pay
 _compiling = threading.Lock()
 
 
-def usual_size(params, cfg, platform: str | None = None) -> int:
+def usual_size(params, cfg, platform: str) -> int:
     """Returns the samples whose rows (of MADE: whole features) fit the memory that a chunk should stay in."""
     lines = 1 if isinstance(cfg, MADE) else 3 * cfg.half_width + 1
     places = sites(cfg) if isinstance(cfg, MADE) else cfg.columns
     bytes_each = sum(lines * places * layer.inputs for layer in layers(cfg)) * dtype_of(params).itemsize
-    room = CACHE_BYTES if (platform or jax.default_backend()) == "cpu" else ACCELERATOR_BYTES
+    room = CACHE_BYTES if platform == "cpu" else ACCELERATOR_BYTES
     return max(LEAST, room // bytes_each)
 
 

@@ -51,7 +51,8 @@ def sample(
       chunk: samples at a time on each core or device, which bounds memory beyond the result; None takes what is fast.
       first: number of the first sample.
       implementation: "row_split", site by site, or "wavefront" (PixelCNN only), several rows at a time; None takes the
-        first on CPU, where it was measured to be faster, the second elsewhere. Both draw the same samples.
+        first on CPU, where it was measured to be faster, the second elsewhere (under `jax.jit` as it is lowered). Both
+        draw the same samples.
       devices: to spread samples over; None takes all of this process, or under `jax.jit` leaves it to JAX.
 
     Raises:
@@ -70,7 +71,7 @@ def sample(
     check_parameters(params, cfg)
     implementation = _check(cfg, n, chunk, first, implementation)
     if devices is None and chunks.is_traced((params, key)):
-        return _loop(params, cfg, key, n, first, chunk or chunks.usual_size(params, cfg), implementation)
+        return _traced(params, cfg, key, n, first, chunk, implementation)
     devices = tuple(jax.local_devices() if devices is None else devices)
     if not devices:
         raise ValueError("devices=[]: give at least one, or None for all")
@@ -108,8 +109,22 @@ def _fast(cfg, platform: str) -> str:
     return "row_split" if platform == "cpu" or isinstance(cfg, MADE) else "wavefront"
 
 
-def _loop(params, cfg, key, n, first, most, implementation):
-    """The samples as one traced loop over chunks."""
+def _traced(params, cfg, key, n, first, chunk, implementation):
+    """The samples as one traced loop over chunks; the platform that it is lowered for has its own."""
+
+    def loop(platform):
+        most = min(n, chunk or chunks.usual_size(params, cfg, platform))
+        form = {"n": n, "first": first, "most": most, "implementation": implementation or _fast(cfg, platform)}
+        return form, functools.partial(_loop, cfg=cfg, **form)
+
+    (on_cpu, cpu), (elsewhere, other) = loop("cpu"), loop("accelerator")
+    if on_cpu == elsewhere:
+        return cpu(params, key)
+    return jax.lax.platform_dependent(params, key, cpu=cpu, default=other)
+
+
+def _loop(params, key, *, cfg, n, first, most, implementation):
+    """The samples in chunks of `most` at most."""
     rounds = math.ceil(n / most)
     size = math.ceil(n / rounds)
     numbers = jnp.uint32(first) + jnp.arange(rounds * size, dtype=jnp.uint32).reshape(rounds, size)
@@ -140,7 +155,7 @@ def _drawn(params, key, numbers, cfg, implementation):
     by_site = bits[:-1].reshape(cfg.rows, cfg.columns, -1)
     if isinstance(cfg, MADE):
         spins, a = sample_blocks(params, cfg, by_site)
-    elif (implementation or _fast(cfg, jax.default_backend())) == "wavefront":
+    elif implementation == "wavefront":
         spins, a = sample_wavefront(params, cfg, by_site)
     else:
         spins, a = sample_rows(params, cfg, by_site)

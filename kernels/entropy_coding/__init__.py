@@ -3,8 +3,8 @@
 data = compress({"fc1": {"kernel": w}}, step=0.01)    # bytes; write them where you like
 tree = decompress(data)
 
-Floors, each on those below: `container` (a pytree as a file); `quantize`, `rate`, `tensor` (one tensor); `steps`,
-`layer_steps`, `reader`, `codeword`; `checks`, `core` (what is compiled).
+Floors, each on those below: `container` (a pytree as a file); `quantize` (with its form for any device, `xla`), `rate`,
+`tensor` (one tensor); `steps`, `layer_steps`, `reader`, `codeword`; `checks`, `core` (what is compiled).
 """
 
 from .codeword import MAX_ABS_LEVEL
@@ -16,6 +16,7 @@ from .container import (
     Summary,
     TensorSummary,
     compress,
+    compress_many,
     decompress,
     inspect,
     read_tensor,
@@ -34,6 +35,7 @@ __all__ = [
     "Summary",
     "TensorSummary",
     "compress",
+    "compress_many",
     "decode_tensor",
     "decompress",
     "dequantize",

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from .. import scalars
 from ..array_types import ArrayLike, Float, Float64
 from ..scalars import not_negative, positive, real, whole
 from .core.constants import MAX_ABS_LEVEL
@@ -65,3 +66,10 @@ def checked_importance(
         if not (np.isfinite(importance).all() and (importance >= 0).all()):
             raise ValueError("importance holds NaN, infinity or a negative value")
     return importance
+
+
+def is_traced(values) -> bool:
+    """Whether any array among values, lists and tuples of them is being traced; JAX is not imported to see it."""
+    if isinstance(values, list | tuple):
+        return any(is_traced(one) for one in values)
+    return scalars.is_traced(values)

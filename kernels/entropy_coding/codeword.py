@@ -14,7 +14,7 @@ from ..scalars import whole
 from .core import constants
 from .core.constants import MAX_ABS_LEVEL
 
-_RUN, _RUNS = 1 << 14, 8  # a sample of a very large tensor: so many runs of so many values
+RUN, _RUNS = 1 << 14, 8  # a sample of a very large tensor: so many runs of so many values
 _BLOCK_SIDES = (0, 8, 16, 32, 64)  # by scan
 
 
@@ -129,15 +129,41 @@ def skip_bits(skipped: UInt8[np.ndarray, " rows"]) -> float:
     return -skipped.size * (p * math.log2(p) + (1 - p) * math.log2(1 - p)) if 0 < p < 1 else 0.0
 
 
-def sample(matrix: Int32[np.ndarray, "rows columns"], options: Options) -> Int32[np.ndarray, "rows values"]:
-    """Runs of a very large matrix of levels that is coded as one row, end to end; others whole. For decisions that cost
-    more time than the last bits are worth."""
-    if options.height > 1 or matrix.shape[1] <= 2 * _RUN * _RUNS:
-        return matrix
+def sampled_places(options: Options, size: int) -> Int64[np.ndarray, " sampled"] | None:
+    """Which of so many values decide what costs more time than the last bits are worth: runs, end to end, of a large
+    matrix that is coded as one row. None: all."""
+    if options.height > 1 or size <= 2 * RUN * _RUNS:
+        return None
     if options.dq:  # the states of the trellis follow from all levels before
-        return matrix[:, : _RUN * _RUNS]
-    starts = np.linspace(0, matrix.shape[1] - _RUN, _RUNS).astype(np.int64)
-    return np.concatenate([matrix[:, start : start + _RUN] for start in starts], axis=1)
+        return np.arange(RUN * _RUNS)
+    starts = np.linspace(0, size - RUN, _RUNS).astype(np.int64)
+    return (starts[:, None] + np.arange(RUN)).reshape(-1)
+
+
+def sample(matrix: Int32[np.ndarray, "rows columns"], options: Options) -> Int32[np.ndarray, "rows values"]:
+    """The columns of `sampled_places`, or a matrix whole."""
+    places = sampled_places(options, matrix.shape[1])
+    return matrix if places is None else np.ascontiguousarray(matrix[:, places])
+
+
+def lead(options: Options) -> int | None:
+    """How much of one long row the first pass of a quantiser is run on; None: all of a matrix."""
+    return max(options.width >> 3, min(options.width, 1 << 14)) if options.height == 1 else None
+
+
+def coding_order(options: Options) -> tuple[Int64[np.ndarray, " values"] | None, Int64[np.ndarray, " rows"]]:
+    """Flat indices in coding order (None: the storage order), and where contexts start anew, the end last."""
+    height, width, block = options.height, options.width, options.block
+    if not block:
+        return None, np.array([height * width], np.int64)
+    index = np.arange(height * width).reshape(height, width)
+    pieces = [
+        index[top : top + block, left : left + block].reshape(-1)
+        for top in range(0, height, block)
+        for left in range(0, width, block)
+    ]
+    restarts = np.minimum(np.arange(block, height + block, block), height) * width
+    return np.concatenate(pieces), restarts.astype(np.int64)
 
 
 def choose_presets(
@@ -158,8 +184,8 @@ def choose_presets(
     runs = sample(levels, options) if sampled else levels
     total = costs(runs)
     if runs.size < levels.size:  # the first run shows what learning costs, the others what each more value does
-        learning = costs(np.ascontiguousarray(runs[:, :_RUN]))
-        total = learning + (total - learning) * ((levels.size - _RUN) / (runs.size - _RUN))
+        learning = costs(np.ascontiguousarray(runs[:, :RUN]))
+        total = learning + (total - learning) * ((levels.size - RUN) / (runs.size - RUN))
     return presets.choose(total, options.order)
 
 

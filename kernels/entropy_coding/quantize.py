@@ -11,9 +11,9 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from ..array_types import ArrayLike, Int32, Int64
-from .checks import checked_importance, checked_jobs, checked_weights
-from .codeword import Options, choose_presets, make_options
+from ..array_types import ArrayLike, Int32
+from .checks import checked_importance, checked_jobs, checked_weights, is_traced
+from .codeword import Options, choose_presets, coding_order, lead, make_options
 from .steps import PIECE, real
 
 Levels = Int32[np.ndarray, "..."]
@@ -57,6 +57,7 @@ def quantize_rdo(
     scan: SupportsIndex = 0,
     profile: SupportsIndex = 0,
     jobs: int | None = None,
+    implementation: str | None = None,
 ) -> Any:
     """int32 levels that lower sum F (w / step - q)^2 + rate_weight * bits, decided greedily in coding order.
 
@@ -72,10 +73,24 @@ def quantize_rdo(
         rate; 0 gives the nearest level.
       importance: F, of the shape of w, >= 0 (1 / sigma^2 for DC-v1, up to a factor); 1 everywhere by default.
       n_unary, scan, profile: as for `encode_tensor`.
-      jobs: threads, over tensors and, with a block scan, over the rows of blocks of each; by default one a core.
+      jobs: threads of "compiled", over tensors and, with a block scan, over the rows of blocks of each; by default one
+        a core.
+      implementation: None takes "compiled" (CPU threads) for concrete arrays and "xla" for JAX tracers. "xla" is a loop
+        over the weights for any device, which jits and vmaps (over tensors, steps, rate weights). Of a list, tensors of
+        one shape are decided in one program, and rows of blocks beside each other. Concrete arrays, and traced ones in
+        64-bit mode, get the levels of "compiled" to the last one: its prices are the same integers, errors and costs
+        the same float64 (which a TPU only emulates). Without 64-bit mode traced tensors are decided in float32: of a
+        million Laplacian levels, greedy and on the trellis, none differed. The floor is the loop: two to three passes
+        of one step a weight, on a GPU some launches each, which took `rate_exact`'s about 20 microseconds on an H200
+        however small the batch. A single large tensor belongs on the host; what a device is for is hundreds of
+        candidates, or of layers of one shape, beside each other.
+
+    Returns:
+      int32 of the shape of w, NumPy's or, of "xla", JAX's; for a list a list, of NumPy arrays unless traced.
 
     Raises:
-      ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value.
+      ValueError: as `quantize_uniform`; rate_weight is negative; importance has another shape or a bad value. Traced
+        ones that would be refused get the level -2^31 everywhere, which no coder takes.
 
     Example:
       >>> import numpy as np
@@ -84,8 +99,10 @@ def quantize_rdo(
       >>> entropy_coding.quantize_rdo(w, step=1.0, rate_weight=0.5).tolist()  # 0.6 is not worth its bits
       [0, 0, 0, 2]
     """
+    coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
+    if _is_xla(implementation, (w, step, rate_weight, importance)):
+        return _by_xla("rdo", w, step, rate_weight, importance, jobs, coder)
     if isinstance(w, Many):
-        coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
         return _many(quantize_rdo, w, step, rate_weight, importance, jobs, coder)
     w, step = checked_weights(w, step)
     importance = checked_importance(w, rate_weight, importance)
@@ -109,8 +126,8 @@ def quantize_rdo(
         with ThreadPoolExecutor(len(bands)) as pool:  # contexts start anew at each row of blocks
             return np.concatenate(list(pool.map(lambda rows: decide(presets, rows=rows), bands)))
 
-    lead = _lead(options)
-    levels = decide(options.no_presets(), lead) if lead else decide_all(options.no_presets())
+    end = lead(options)
+    levels = decide(options.no_presets(), end) if end else decide_all(options.no_presets())
     return decide_all(choose_presets(levels, options, sampled=True)).reshape(w.shape)
 
 
@@ -124,6 +141,7 @@ def quantize_trellis(
     scan: SupportsIndex = 0,
     profile: SupportsIndex = 0,
     jobs: int | None = None,
+    implementation: str | None = None,
 ) -> Any:
     """int32 grid integers of dependent quantisation, w ~ step * x, for `encode_tensor(x, dq=True)`.
 
@@ -138,7 +156,8 @@ def quantize_trellis(
       step: step of the grid, > 0.
       rate_weight: price of a bit in squared steps, >= 0; 4 * 0.7 * ln(2) / 6 = 0.32 is the codec's balance, 0 the
         least error.
-      importance, n_unary, scan, profile, jobs: as for `quantize_rdo`; profile 1 needs scan 0.
+      importance, n_unary, scan, profile, jobs, implementation: as for `quantize_rdo`; profile 1 needs scan 0. "xla"
+        carries eight survivors along: a step takes it several times as long.
 
     Raises:
       ValueError: as `quantize_rdo`.
@@ -151,13 +170,15 @@ def quantize_trellis(
       >>> bool(np.abs(w - 0.1 * x).max() < 0.25), len(entropy_coding.encode_tensor(x, dq=True)) > 0
       (True, True)
     """
+    if profile and scan:
+        raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
+    coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
+    if _is_xla(implementation, (w, step, rate_weight, importance)):
+        return _by_xla("trellis", w, step, rate_weight, importance, jobs, coder)
     if isinstance(w, Many):
-        coder = {"n_unary": n_unary, "scan": scan, "profile": profile}
         return _many(quantize_trellis, w, step, rate_weight, importance, jobs, coder)
     w, step = checked_weights(w, step, 2)  # its candidates lie up to two steps further out
     importance = checked_importance(w, rate_weight, importance)
-    if profile and scan:
-        raise ValueError("dependent quantisation with a block scan cannot skip rows: use profile=0 or scan=0")
     checked_jobs(jobs)
     options = make_options(w.shape, n_unary, True, scan, profile)
     weights = np.ones(1) if importance is None else np.require(importance, None, ("C", "A")).reshape(-1)
@@ -171,7 +192,7 @@ def _best_path(values, step: float, weights, rate_weight: float, options: Option
     """Grid integers of weights [values] in storage order; weights: of the squared errors, of the same size or 1."""
     from .core import trellis
 
-    order, restarts = _coding_order(options)
+    order, restarts = coding_order(options)
     if order is not None:
         values = values[order]
         weights = weights[order] if weights.size > 1 else weights
@@ -186,21 +207,30 @@ def _best_path(values, step: float, weights, rate_weight: float, options: Option
             values[:end], step, weights[:end], float(rate_weight), options.n_unary, ends, presets, num_contexts
         )
 
-    first = _put_back(decide(options.no_presets(), _lead(options)), order)
+    first = _put_back(decide(options.no_presets(), lead(options)), order)
     matrix = np.ascontiguousarray(first.reshape(options.height, -1))
     return _put_back(decide(choose_presets(matrix, options, sampled=True)), order)
 
 
+def _is_xla(implementation: str | None, arguments) -> bool:
+    """Whether the XLA form decides: where it is asked for, or something is traced."""
+    if implementation not in (None, "compiled", "xla"):
+        raise ValueError(f"implementation={implementation!r} is neither 'compiled' nor 'xla'")
+    return implementation == "xla" or (implementation is None and is_traced(arguments))
+
+
+def _by_xla(kind: str, w, step, rate_weight, importance, jobs, coder: dict) -> Any:
+    from .xla import batches
+
+    checked_jobs(jobs)
+    if not isinstance(w, Many):
+        return batches.decide_one(kind, w, step, rate_weight, importance, coder)
+    return batches.decide_many(kind, w, coder, **_one_each(w, step, rate_weight, importance))
+
+
 def _many(quantize: Callable, tensors: Many, step, rate_weight, importance, jobs, options: dict) -> list[Levels]:
     """One quantiser over a list of tensors on threads; scalars belong to all of them."""
-    arguments: dict[str, Any] = {"step": step, "rate_weight": rate_weight, "importance": importance}
-    for name, value in arguments.items():
-        if not isinstance(value, Many):
-            arguments[name] = [value] * len(tensors)
-        elif len(value) != len(tensors):
-            raise ValueError(
-                f"{name} has {len(value)} entries for {len(tensors)} tensors: give one each, or one for all"
-            )
+    arguments = _one_each(tensors, step, rate_weight, importance)
     with ThreadPoolExecutor(checked_jobs(jobs)) as pool:
         return list(
             pool.map(
@@ -219,11 +249,6 @@ def _bands(options: Options, count: int) -> list[slice]:
     return [slice(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def _lead(options: Options) -> int | None:
-    """How much of one long row the first pass is run on; None: all of a matrix."""
-    return max(options.width >> 3, min(options.width, 1 << 14)) if options.height == 1 else None
-
-
 def _put_back(levels: Int32[np.ndarray, " values"], order) -> Int32[np.ndarray, " values"]:
     """Levels in coding order, in storage order."""
     if order is None:
@@ -233,16 +258,14 @@ def _put_back(levels: Int32[np.ndarray, " values"], order) -> Int32[np.ndarray, 
     return stored
 
 
-def _coding_order(options: Options) -> tuple[Int64[np.ndarray, " values"] | None, Int64[np.ndarray, " rows"]]:
-    """Flat indices in coding order (None: the storage order), and where contexts start anew, the end last."""
-    height, width, block = options.height, options.width, options.block
-    if not block:
-        return None, np.array([height * width], np.int64)
-    index = np.arange(height * width).reshape(height, width)
-    pieces = [
-        index[top : top + block, left : left + block].reshape(-1)
-        for top in range(0, height, block)
-        for left in range(0, width, block)
-    ]
-    restarts = np.minimum(np.arange(block, height + block, block), height) * width
-    return np.concatenate(pieces), restarts.astype(np.int64)
+def _one_each(tensors: Many, step, rate_weight, importance) -> dict[str, list]:
+    """Step, rate weight and importance of each of several tensors; what is no list belongs to all."""
+    arguments: dict[str, Any] = {"step": step, "rate_weight": rate_weight, "importance": importance}
+    for name, value in arguments.items():
+        if not isinstance(value, Many):
+            arguments[name] = [value] * len(tensors)
+        elif len(value) != len(tensors):
+            raise ValueError(
+                f"{name} has {len(value)} entries for {len(tensors)} tensors: give one each, or one for all"
+            )
+    return arguments

@@ -126,5 +126,5 @@ def straight_through(
     """The most probable centroid of each weight, with the gradient of the weight itself."""
     best = jnp.argmax(table.probabilities, axis=1)
     index = place.index + (jax.lax.stop_gradient(place.fraction) > 0.5)
-    hard = centroids[best.at[index].get(mode="promise_in_bounds")]
+    hard = jnp.asarray(centroids)[best.at[index].get(mode="promise_in_bounds")]
     return hard + latent - jax.lax.stop_gradient(latent)

@@ -62,7 +62,7 @@ class Candidates:
             group = rules[start : start + self._at_once]
             missing = [rule for rule in group if rule not in self.by_rule or self.by_rule[rule].lost is None]
             if missing:
-                files = [quantization.encode(self.network, rule) for rule in missing]
+                files = quantization.encode_many(self.network, missing)
                 verdicts = self._correct([self.network.decode(data) for data in files])
                 for rule, data, correct in zip(missing, files, verdicts, strict=True):
                     lost = int(np.count_nonzero(self._reference & ~correct))
@@ -70,11 +70,15 @@ class Candidates:
                     self._remember(Candidate(rule, len(data), lost, won))
             yield from (self.by_rule[rule] for rule in group)
 
-    def size(self, rule: Rule) -> Candidate:
-        """Returns a candidate of which the size counts alone: it may have no accuracy."""
-        if rule not in self.by_rule:
-            self._remember(Candidate(rule, len(quantization.encode(self.network, rule))))
-        return self.by_rule[rule]
+    def sizes(self, rules: Sequence[Rule]) -> list[Candidate]:
+        """Returns candidates of which the sizes count alone: they may have no accuracy."""
+        at_once = len(rules) if self.network.implementation == "xla" else 1  # else each is remembered when it is there
+        missing = [rule for rule in dict.fromkeys(rules) if rule not in self.by_rule]
+        for start in range(0, len(missing), max(at_once, 1)):
+            group = missing[start : start + at_once]
+            for rule, data in zip(group, quantization.encode_many(self.network, group), strict=True):
+                self._remember(Candidate(rule, len(data)))
+        return [self.by_rule[rule] for rule in rules]
 
     def evaluated(self) -> list[Candidate]:
         """Returns every candidate with an accuracy, by size."""

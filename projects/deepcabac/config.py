@@ -133,6 +133,11 @@ class CompressConfig:
     )  # fmt: skip
     scan: int = config.field(0, "order of coding: 0 rows, 1 to 4 blocks of 8, 16, 32, 64", choices=(0, 1, 2, 3, 4))
     jobs: int | None = config.field(None, "threads (none: one a core)", minimum=1, identity=False)
+    implementation: str | None = config.field(
+        None, "rate-distortion decisions, to the same bytes: compiled, on CPU threads; xla, those of all candidates "
+        "that are tried together (see --candidates_at_once) in one program on JAX's device (none: compiled)",
+        choices=("compiled", "xla"), identity=False,
+    )  # fmt: skip
 
     model: str | None = config.field(
         None,

@@ -24,6 +24,7 @@ class Network:
       layer_steps: name -> step of that tensor when `Rule.step` is 1, of any float tensor; empty: one step for all.
       importance: name -> weights of the squared errors, in the unit of the weights; empty: 1.
       scan, jobs, quantizer: options of the coder.
+      implementation: of rate-distortion decisions, see `entropy_coding.compress_many`.
       exact: names of tensors that are stored to the bit, if at all, whatever they hold: the state of an optimiser.
     """
 
@@ -33,6 +34,7 @@ class Network:
     scan: int = 0
     jobs: int | None = None
     quantizer: str | None = None
+    implementation: str | None = None
     exact: frozenset[str] = frozenset()
 
     @property
@@ -109,7 +111,8 @@ def with_importance(settings: CompressConfig, tree: dict, importance: pathlib.Pa
     """Returns a tree with the steps and importances that follow from a file, as the settings mean it."""
     if settings.fold_batch_norm is not None:
         tree = batch_norm.fold_statistics(tree, settings.fold_batch_norm)
-    network = Network(tree, scan=settings.scan, jobs=settings.jobs, quantizer=settings.quantizer)
+    options = {name: getattr(settings, name) for name in ("scan", "jobs", "quantizer", "implementation")}
+    network = Network(tree, **options)
     if importance is None:
         return network
     values = weight_files.flatten(weight_files.load_tree(importance))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -45,16 +45,28 @@ def encode(network: Network, rule: Rule | None, check: bool = False) -> bytes:
     Raises:
       ValueError: a tensor cannot be quantised with its step; the message names it.
     """
-    options = {"scan": network.scan, "jobs": network.jobs, "check": check}
+    return encode_many(network, [rule], check)[0]
+
+
+def encode_many(network: Network, rules: Sequence[Rule | None], check: bool = False) -> list[bytes]:
+    """Returns the bytes of the file of each rule, see `encode`; their decisions may be made beside each other."""
+    candidates = [_options(network, rule) for rule in rules]
+    return entropy_coding.compress_many(
+        network.tree, candidates, implementation=network.implementation, jobs=network.jobs, check=check
+    )
+
+
+def _options(network: Network, rule: Rule | None) -> dict:
+    """Options of `entropy_coding.compress`."""
     if rule is None:
-        return entropy_coding.compress(network.tree, **options)
+        return {"scan": network.scan}
     steps = tensor_steps(network, rule)
+    options = {"scan": network.scan, "step": steps, "quantizer": network.quantizer, "rate_weight": rule.rate_weight}
     if network.importance and has_decisions(network, rule):
         options["importance"] = weight_files.nest(
             layer_steps.scaled_importance(network.flat, network.importance, steps)
         )
-    options |= {"quantizer": network.quantizer, "rate_weight": rule.rate_weight}
-    return entropy_coding.compress(network.tree, step=steps, **options)
+    return options
 
 
 def has_decisions(network: Network, rule: Rule) -> bool:

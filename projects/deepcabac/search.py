@@ -107,7 +107,7 @@ def _refine(candidates: Candidates, best: Candidate, evaluate, fits: Fits) -> Ca
 
 def _first_better(candidates: Candidates, rules: Iterable[Rule], best: Candidate, evaluate, fits: Fits):
     """The smallest file of `rules` that is smaller than `best` and accurate enough; None where there is none."""
-    sizes = sorted(map(candidates.size, rules), key=lambda item: (item.bytes, item.rule.step))
+    sizes = sorted(candidates.sizes(list(rules)), key=lambda item: (item.bytes, item.rule.step))
     smaller = [item.rule for item in sizes if item.bytes < best.bytes]
     return next((candidate for candidate in evaluate(smaller) if fits(candidate)), None)
 

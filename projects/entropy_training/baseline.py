@@ -7,8 +7,8 @@ weights (Zhu, Gupta, arXiv:1710.01878) while the network trains on, then the sea
 loses at most --tolerance on images kept apart becomes `model.dcb`; test images are looked at for it alone.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
@@ -57,7 +57,10 @@ def main(settings: BaselineConfig, run: app.Run) -> dict:
         steps = settings.epochs * (len(network.train.images) // settings.batch_size)
         rate = optimizers.schedule(steps, settings.learning_rate, decay_start=settings.decay_start)
         start = pruning.prune(settings, run, network, weights, schedule, optax.adam(rate))
-    candidates = (lloyd if settings.method == "lloyd" else uniform)(start, accuracy, least)
+    if settings.method == "lloyd":
+        candidates = lloyd(start, accuracy, least)
+    else:
+        candidates = uniform(start, accuracy, least, settings.implementation)
     best = smallest(candidates, least)
     if run.is_main:
         files.write_atomically(run.path / "model.dcb", best.data)
@@ -78,30 +81,37 @@ def main(settings: BaselineConfig, run: app.Run) -> dict:
     }
 
 
-def uniform(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> list[Candidate]:
+def uniform(
+    weights: Mapping, accuracy: Callable[[dict], float], least: float, implementation: str | None = None
+) -> list[Candidate]:
     """Returns the files tried on the way to the coarsest step that is accurate enough, for each rate weight.
+
+    The rate weights go the same way beside each other, a step each at a time.
 
     Args:
       weights: tree of a trained network.
       accuracy: of decoded weights, on images kept apart.
       least: the accuracy that is enough.
+      implementation: of the decisions, see `entropy_coding.quantize_rdo`.
     """
     kernels, rest = _split(weights)
     largest = max(float(np.abs(kernel).max()) for kernel in kernels.values())
 
-    def make(octave: float, rate_weight: float) -> Candidate:
-        step = largest / 4 * 2.0**octave
-        leaves = dict(rest)
+    def make(octaves: dict[float, float]) -> list[Candidate]:
+        """One file for each rate weight at its octave."""
+        rates, steps = list(octaves), [largest / 4 * 2.0**octave for octave in octaves.values()]
+        leaves = [dict(rest) for _ in rates]
         for path, kernel in kernels.items():
-            quantize = entropy_coding.quantize_rdo if rate_weight else entropy_coding.quantize_uniform
-            leaves[path] = Quantized(quantize(kernel, step, *((rate_weight,) if rate_weight else ())), step)
-        return _candidate(leaves, accuracy, {"step": float(step), "rate_weight": rate_weight})
+            levels = entropy_coding.quantize_rdo([kernel] * len(rates), steps, rates, implementation=implementation)
+            for file, of_file, step in zip(leaves, levels, steps, strict=True):
+                file[path] = Quantized(of_file, step)
+        return [
+            _candidate(file, accuracy, {"step": float(step), "rate_weight": rate})
+            for file, step, rate in zip(leaves, steps, rates, strict=True)
+        ]
 
-    return [
-        candidate
-        for rate_weight in RATE_WEIGHTS
-        for candidate in _coarsest(STEP_OCTAVES, lambda octave, weight=rate_weight: make(octave, weight), least)
-    ]
+    by_rate = _coarsest_of_each(RATE_WEIGHTS, STEP_OCTAVES, make, least)
+    return [candidate for candidates in by_rate.values() for candidate in candidates]
 
 
 def lloyd(weights: Mapping, accuracy: Callable[[dict], float], least: float) -> list[Candidate]:
@@ -135,6 +145,21 @@ def _candidate(leaves: Mapping[str, object], accuracy, rule: dict[str, float]) -
 
 def _coarsest(values: np.ndarray, make: Callable[[float], Candidate], least: float) -> list[Candidate]:
     return step_search.coarsest(values, make, lambda candidate: is_enough(candidate.accuracy, least))
+
+
+def _coarsest_of_each(
+    keys: Sequence, values: np.ndarray, make: Callable[[dict], list[Candidate]], least: float
+) -> dict[Any, list[Candidate]]:
+    """Returns what `_coarsest` does for each key, a candidate of each at a time; make: of keys and their values."""
+    candidates: dict[Any, list[Candidate]] = {key: [] for key in keys}
+    ends = {key: (0, len(values) - 1) for key in keys}
+    while going := {key: (low + high) // 2 for key, (low, high) in ends.items() if low <= high}:
+        made = make({key: float(values[middle]) for key, middle in going.items()})
+        for (key, middle), candidate in zip(going.items(), made, strict=True):
+            candidates[key].append(candidate)
+            low, high = ends[key]
+            ends[key] = (middle + 1, high) if is_enough(candidate.accuracy, least) else (low, middle - 1)
+    return candidates
 
 
 def smallest(candidates: list[Candidate], least: float) -> Candidate:

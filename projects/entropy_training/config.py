@@ -49,6 +49,10 @@ class BaselineConfig(RetrainConfig):
         0.05, "share of the weights that magnitude pruning leaves", exclusive_minimum=0.0, maximum=1.0
     )
     tolerance: float = config.field(0.005, "share of images kept apart that the file may lose", minimum=0.0)
+    implementation: str | None = config.field(
+        None, "of the rate-distortion decisions, to the same bytes: compiled, on CPU threads; xla, all rate weights in "
+        "one program on JAX's device (none: compiled)", choices=("compiled", "xla"), identity=False,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

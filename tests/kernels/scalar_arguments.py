@@ -63,6 +63,7 @@ def entropy_coding_cases():
     for quantize in (entropy_coding.quantize_rdo, entropy_coding.quantize_trellis):
         scalars = {"step": "positive", "rate_weight": "at least 0", "jobs": "count, or None", **CODER}
         yield quantize, {"w": W, "step": 0.1, "rate_weight": 0.1}, scalars
+        yield quantize, {"w": W, "step": 0.1, "rate_weight": 0.1, "implementation": "xla"}, scalars
         yield quantize, {"w": [W, W], "step": [0.1, 0.1], "rate_weight": 0.1}, {"rate_weight": "at least 0"}
     yield entropy_coding.dequantize, {"q": Q, "step": 0.1}, {"step": "positive"}
     yield entropy_coding.fitted_step, {"w": W, "q": Q, "step": 0.1}, {"step": "positive"}
@@ -83,6 +84,7 @@ def entropy_coding_cases():
         "small_qp": "integer, or None",
     }  # fmt: skip
     yield functools.partial(entropy_coding.compress, tree), {}, scalars
+    yield functools.partial(entropy_coding.compress_many, tree, [{}]), {}, {"jobs": "count, or None"}
     file = entropy_coding.compress(tree, step=0.1)
     scalars = {"max_output_bytes": "limit", "jobs": "count, or None"}
     yield entropy_coding.decompress, {"data": file}, scalars

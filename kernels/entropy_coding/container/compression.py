@@ -79,8 +79,20 @@ def compress(
       >>> len(data) < w.nbytes / 10
       True
     """
-    config = checked_config(quantizer, rate_weight, importance is not None, fit_steps, n_unary, scan, axes)
     jobs = checked_jobs(jobs)
+    items, config = prepared(
+        tree, step=step, small_step=small_step, qp=qp, small_qp=small_qp, quantizer=quantizer, rate_weight=rate_weight,
+        importance=importance, fit_steps=fit_steps, n_unary=n_unary, scan=scan, axes=axes,
+    )  # fmt: skip
+    return written(items, config, jobs, check)
+
+
+def prepared(
+    tree, *, step=None, small_step=None, qp=None, small_qp=None, quantizer=None, rate_weight=0.0, importance=None,
+    fit_steps=None, n_unary=None, scan=0, axes="auto",
+) -> tuple[list[Item], Config]:  # fmt: skip
+    """What is to be coded and how, for options of `compress`."""
+    config = checked_config(quantizer, rate_weight, importance is not None, fit_steps, n_unary, scan, axes)
     leaves = [(path, path_name(path), leaf) for path, leaf in flatten(tree)]
     names = [name for _, name, _ in leaves]
     if len(set(names)) < len(names):
@@ -88,7 +100,11 @@ def compress(
         raise ValueError(f"two tensors are both called {twice!r}: rename one")
     steps = checked_steps(step, small_step, qp, small_qp, names)
     weights = {} if importance is None else checked_names(importance, names, "importance")
-    items = [make_item(path, name, leaf, steps, weights.get(name)) for path, name, leaf in leaves]
+    return [make_item(path, name, leaf, steps, weights.get(name)) for path, name, leaf in leaves], config
+
+
+def written(items: list[Item], config: Config, jobs: int, check: bool) -> bytes:
+    """The bytes of a file of items; check: decode them again."""
     streams = _encode(items, config, jobs)
     data = file.write([item.entry for item in items], streams)
     if check:

@@ -27,6 +27,8 @@ class Item:
     importance: np.ndarray | None = None
     path: int | None = None  # of `Quantized`
     levels: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  # as coded, in the tensor's shape
+    order: tuple | None = None  # of axes, and the bits a value that it saves, where they were chosen beforehand
+    decision: np.ndarray | None = None  # levels with their axes in that order, where they were decided beforehand
 
     @property
     def is_integers(self) -> bool:

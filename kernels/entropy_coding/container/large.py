@@ -20,13 +20,10 @@ def encode_alone(item: Item, config: Config) -> Stream | None:
     """The tensor's own stream; None where it needs none (all zero) or goes raw with the others. Completes the entry."""
     entry = item.entry
     dq = config.quantizer == "trellis" and not item.is_integers
-    saved, has_orders = 0.0, config.axes == "auto" and len(entry.shape) > 1 and 1 < entry.shape[-1] < entry.size
-    if item.path is not None and (orders := _legal_orders(item, config, has_orders)):
+    if item.path is not None and (orders := _legal_orders(item, config, has_orders(item, config))):
         return _along_its_path(item, orders, config)
-    if has_orders:
-        step = None if item.is_integers else entry.step * (2 if dq else 1)
-        entry.axes, saved = with_name(item, choices.axis_order, item.array, step, config.flags, config.scan)
-    if dq and entry.axes is not None and config.rate_weight == 0 and item.importance is None:
+    entry.axes, saved = item.order or order_of(item, config)
+    if tries_orders(item, config):
         levels = _no_less_exact(item, saved, config)
     else:
         array = in_order(item.array, entry.axes)
@@ -41,6 +38,26 @@ def encode_alone(item: Item, config: Config) -> Stream | None:
         entry.coding, entry.axes = RAW, None
         return None
     return stream
+
+
+def has_orders(item: Item, config: Config) -> bool:
+    """Whether an order of axes is to be chosen."""
+    shape = item.entry.shape
+    return config.axes == "auto" and len(shape) > 1 and 1 < shape[-1] < item.entry.size
+
+
+def order_of(item: Item, config: Config) -> tuple[tuple[int, ...] | None, float]:
+    """The order of axes for a tensor, and the bits a value that it saves, see `choices.axis_order`."""
+    if not has_orders(item, config):
+        return None, 0.0
+    step = None if item.is_integers else item.entry.step * (2 if config.quantizer == "trellis" else 1)
+    return with_name(item, choices.axis_order, item.array, step, config.flags, config.scan)
+
+
+def tries_orders(item: Item, config: Config) -> bool:
+    """Whether levels are decided several times, so that the order of axes of the entry loses no precision."""
+    is_nearest = config.quantizer == "trellis" and config.rate_weight == 0 and item.importance is None
+    return is_nearest and not item.is_integers and item.entry.axes is not None
 
 
 def _put_back(levels: np.ndarray, order) -> np.ndarray:

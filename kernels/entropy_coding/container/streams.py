@@ -31,7 +31,9 @@ def decide(item: Item, array: np.ndarray, config: Config) -> np.ndarray:
     """Levels of a tensor whose axes are in coding order; its entry gets the step that fits them."""
     entry = item.entry
     importance = None if item.importance is None else in_order(item.importance, entry.axes)
-    if config.quantizer == "uniform" or (config.quantizer == "rdo" and config.rate_weight == 0):
+    if item.decision is not None:
+        levels = item.decision
+    elif config.quantizer == "uniform" or (config.quantizer == "rdo" and config.rate_weight == 0):
         levels = with_name(item, quantize.quantize_uniform, array, entry.step)
     else:
         quantizer = quantize.quantize_trellis if config.quantizer == "trellis" else quantize.quantize_rdo

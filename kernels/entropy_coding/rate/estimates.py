@@ -6,7 +6,6 @@ for soft assignments. Source: DeepCABAC (arXiv:1907.11900) and ISO/IEC 15938-17,
 low. Headers (9 bytes a codeword, three bits more for every preset) are not counted.
 """
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, SupportsIndex
@@ -15,7 +14,7 @@ import numpy as np
 
 from ...array_types import Array, ArrayLike, Float64
 from ...scalars import whole
-from ..checks import checked_jobs
+from ..checks import checked_jobs, is_traced
 from ..codeword import checked_levels, checked_unary, choose_presets, skip_bits, skipped_rows
 from ..core.constants import COST_UNIT
 
@@ -64,7 +63,7 @@ def rate_exact(
     if implementation not in (None, "compiled", "xla"):
         raise ValueError(f"implementation={implementation!r} is neither 'compiled' nor 'xla'")
     is_plain = not (presets or dq or scan or profile)
-    if implementation == "xla" or (implementation is None and _is_traced(q)):
+    if implementation == "xla" or (implementation is None and is_traced(q)):
         if not is_plain:
             raise ValueError(
                 "the XLA form, which rates traced tensors, knows scan 0 of profile 0 without presets and dependent "
@@ -86,7 +85,7 @@ def _bits_by_scan(q, n_unary, max_level):
     several = isinstance(q, list | tuple) and (not q or any(hasattr(one, "dtype") for one in q))
     for one in q if several else [q]:
         _check(one, n_unary, max_level)
-    if several and any(_is_traced(one) for one in q):
+    if several and any(is_traced(one) for one in q):
         return scan.exact_stack(q, n_unary, max_level)
     return (scan.exact_list if several else scan.exact)(q, n_unary, max_level)
 
@@ -139,18 +138,12 @@ def rate_static_soft(probabilities: ArrayLike, levels: Sequence[int], *, n_unary
     return counts.static_soft(probabilities, tuple(int(level) for level in levels), n_unary)
 
 
-def _is_traced(q) -> bool:
-    if isinstance(q, (list, tuple)):
-        return any(_is_traced(one) for one in q)
-    return "jax" in sys.modules and isinstance(q, sys.modules["jax"].core.Tracer)
-
-
 def _check(q, n_unary, max_level) -> None:
     """Refuses what the JAX forms would silently take for something else; ranges are only known of concrete arrays."""
     checked_unary(n_unary)
     if max_level is not None:
         whole("max_level", max_level, 0, why=", or None where no bound is known")
-    if _is_traced(q):
+    if is_traced(q):
         if q.dtype.kind not in "iub":
             raise TypeError(f"levels must be integers, not {q.dtype}: quantise first (quantize_uniform)")
         return
