@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from common import app, weight_files
+from common import app, files, weight_files
 from common.study.parts import part
 from kernels.autoregressive import record
 from kernels.ising import System
@@ -72,6 +72,7 @@ def climb(ladder: Ladder, run: app.Run, start: dict | None = None) -> list[dict]
                 parameters = networks[min(networks, key=lambda other: abs(other - beta))] if networks else start
             networks[beta] = train_rung(settings, system, parameters, steps_of, run, f"{ladder.name}, beta {beta:g}")
             path.parent.mkdir(parents=True, exist_ok=True)
+            files.remove(path.with_suffix(".json"))  # the row of weights that are gone
             weight_files.save_tree(path, networks[beta])
         rows.append(part(run, path.stem, functools.partial(estimated, ladder, run, system, networks, rung, steps)))
     return rows

@@ -1,11 +1,12 @@
 """Pictures: how a training went, what samples weigh, how the chain moves, lattices, and figures of the paper."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from common import app
-from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED, column, picture, plt, series, set_log
+from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED, column, picture, plt, series, set_log, ticker
 from common.publishing.numbers import formatted
 from common.runs import metrics
 from kernels.autoregressive import SpinEstimates, log_weights, record
@@ -209,8 +210,20 @@ def draw_difference(axis: plt.Axes, points: Sequence[Mapping]) -> None:
     axis.errorbar(betas, column(rows, "nis") - exact, errors, label=label, linestyle="none", capsize=3, **style)
     axis.axhline(0, **TRUTH)
     least = 4 * float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0
-    axis.set_yscale("symlog", linthresh=max(least, 1e-5))
+    threshold = max(least, 1e-5)
+    axis.set_yscale("symlog", linthresh=threshold)
+    axis.set_yticks(symmetric_ticks(threshold, *axis.get_ylim()))
+    axis.yaxis.set_minor_locator(ticker.NullLocator())
     axis.set_title("ln Z - exact")
+
+
+def symmetric_ticks(threshold: float, low: float, high: float) -> list[float]:
+    """Returns 0 and up to three powers of ten on either side, none so near to 0 that the labels lie on each other."""
+    last = math.floor(math.log10(max(abs(low), abs(high), threshold)))
+    first = min(math.ceil(math.log10(3 * threshold)), last)
+    powers = [10.0**k for k in range(first, last + 1, -(-(last - first + 1) // 3))]
+    ticks = [*(-power for power in reversed(powers)), 0.0, *powers]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def draw_quantity(axis: plt.Axes, points: Sequence[Mapping], name: str, curves: Sequence[tuple]) -> None:

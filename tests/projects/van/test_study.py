@@ -77,6 +77,9 @@ def test_pieces_are_kept(tmp_path, monkeypatch):
     assert ladder.climb(small, run) == whole
     assert trained == [small.betas[1]]
     assert ladder.climb(small, run) == whole and len(trained) == 1
+    small.weights(run, small.betas[1]).unlink()  # its row goes with it
+    small.weights(run, small.betas[1]).with_suffix(".json").write_text('{"ess": 7}')
+    assert ladder.climb(small, run) == whole and len(trained) == 2
     assert [len(ladder.wider({0.5: 1, 1.0: 2, 1.5: 3}, beta)) for beta in (0.5, 1.0, 2.0)] == [0, 1, 3]
 
 
