@@ -93,6 +93,11 @@ def _codebook_item(path, name, leaf: Codebook) -> Item:
 
 
 def _array_item(path, name, leaf, steps: Steps, importance) -> Item:
+    if str(getattr(leaf, "dtype", "")).startswith("key<"):  # said without importing JAX
+        raise TypeError(
+            f"tensor {name!r} is a random key, no weights: leave it out; of a Flax module take "
+            "nnx.state(module, nnx.Param)"
+        )
     try:
         array = np.asarray(leaf)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -5,6 +5,7 @@ import hashlib
 import struct
 
 import hypothesis
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -160,6 +161,7 @@ def test_a_flax_module_state():
         ({"\ud800": ARRAY}, ValueError, "half a character"),
         ({"a": np.zeros((1,) * 33)}, ValueError, "'a' has 33 axes, more than 32"),
         ({"a": ["text"]}, TypeError, "'a/0'.*cannot be stored"),
+        ({"a": jax.random.key(0)}, TypeError, "'a' is a random key, no weights: leave it out; of a Flax module"),
         ({"a": object()}, TypeError, "object at 'a' is neither"),
         ({"a": np.array([None])}, TypeError, "'a'.*object cannot be stored"),
         ({"a": np.zeros(3, "M8[s]")}, TypeError, "'a'.*cannot be stored"),
