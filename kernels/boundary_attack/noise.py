@@ -162,8 +162,10 @@ def log_median(alpha: Scalar | Real[AnyArray, "*shape"]) -> Float[Array, "*shape
       0.0
     """
     check_alpha(alpha)
-    grid, values = _median_table()
-    value = jnp.interp(jnp.asarray(alpha), jnp.asarray(grid), jnp.asarray(values)) / alpha
+    # One dtype for all: with weak ones jnp.interp warns of float64 where 64 bits were enabled before and are not now.
+    dtype = jnp.result_type(float)
+    grid, values = (jnp.asarray(one, dtype) for one in _median_table())
+    value = jnp.interp(jnp.asarray(alpha, dtype), grid, values) / alpha
     return jnp.where((jnp.asarray(alpha) > 0) & (jnp.asarray(alpha) <= 2), value, jnp.nan)
 
 

@@ -202,7 +202,7 @@ def test_solve_stops_at_the_door(change, named):
 
 
 def test_several_processes_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.mesh, "is_single_process", lambda: False)
+    monkeypatch.setattr(train.processes, "is_single_process", lambda: False)
     with pytest.raises(ValueError, match="one process"):
         run_in(tmp_path, TINY)
 
