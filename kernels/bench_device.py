@@ -75,6 +75,8 @@ def measure(room: str, target: pathlib.Path, ceilings: pathlib.Path, repeats: in
     bench.ceilings = json.loads(ceilings.read_text())["ceilings"]
     try:
         ROOMS[room](bench)
+    except KeyboardInterrupt:
+        sys.exit("its time is over")
     except Exception as failure:  # the rows so far are worth keeping, and the next room has its own process
         bench.record(room, failure=f"{type(failure).__name__}: {str(failure)[:500]}")
     bench.write(complete=True)
