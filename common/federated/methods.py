@@ -1,0 +1,161 @@
+"""What is sent: a compressor is three functions, a method is one for each direction and the number of local steps.
+
+A compressor of one's own, here 8-bit rounding of the whole vector, and a method that sends it up and floats down:
+
+    def encode(values, key):
+        scale = jnp.max(jnp.abs(values)) / 127
+        return jnp.round(values / jnp.where(scale > 0, scale, 1)).astype(jnp.int8), scale
+
+    def decode(message):
+        return message[0] * message[1]
+
+    rounded = methods.Compressor(encode, decode, lambda message: 8 * message[0].size + 32)
+    method = methods.Method("8 bits", up=rounded, down=methods.FLOATS, up_feedback=True)
+
+Methods compare by their functions: make one once, and simulations with other seeds share its compiled program.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kernels import scalars
+
+Bits = int | jax.Array
+
+
+class Compressor(NamedTuple):
+    """How a vector travels; pure functions that jit and vmap take.
+
+    Attributes:
+      encode: (float32 [n], key) -> message, a pytree of arrays.
+      decode: message -> float32 [n], what the receiver has.
+      count: message -> bits of its real stream, a number below 2^32.
+    """
+
+    encode: Callable[[jax.Array, jax.Array], Any]
+    decode: Callable[[Any], jax.Array]
+    count: Callable[[Any], Bits]
+
+
+FLOATS = Compressor(lambda values, key: values, lambda message: message, lambda message: 32 * message.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One way to train.
+
+    Attributes:
+      name: as tables show it.
+      up: of a client's change of the weights.
+      down: of the server's mean of what came up.
+      local_steps: gradient steps of a client in a round.
+      up_feedback, down_feedback: whether what a compressor leaves out is added to the next input: residuals of clients,
+        which rest while these are away, and of the server.
+      weighted: whether the mean weighs clients by their sizes.
+      grid: what all weights are multiples of, see `on_grid`; None: floats of any kind.
+      merged_bits: (number of weights, rounds) -> bits of the sum of so many updates in one message; None: there is no
+        such message. Only on a grid is a sum the same as its parts in turn.
+    """
+
+    name: str
+    up: Compressor
+    down: Compressor
+    local_steps: int = 1
+    up_feedback: bool = False
+    down_feedback: bool = False
+    weighted: bool = False
+    grid: float | None = None
+    merged_bits: Callable[[int, int], int] | None = None
+
+    def __post_init__(self) -> None:
+        scalars.whole("local_steps", self.local_steps, 1)
+
+
+@functools.cache
+def fed_sgd() -> Method:
+    """Returns distributed gradient descent: one local step, floats both ways."""
+    return Method("FedSGD", FLOATS, FLOATS)
+
+
+@functools.cache
+def fed_avg(local_steps: int) -> Method:
+    """Returns federated averaging: changes after `local_steps`, weighed by the clients' sizes, floats both ways.
+
+    Source: McMahan, Moore, Ramage, Hampson, Aguera y Arcas, arXiv:1602.05629.
+    """
+    return Method(f"FedAvg-{local_steps}", FLOATS, FLOATS, local_steps=local_steps, weighted=True)
+
+
+@functools.cache
+def sign_sgd(step: float, zeros: str = "zero") -> Method:
+    """Returns signSGD with majority vote: signs go up, and `step` times the sign of their sum comes down.
+
+    Source: Bernstein, Wang, Azizzadenesheli, Anandkumar, arXiv:1802.04434.
+
+    Args:
+      step: what a weight moves in a round, above 0.
+      zeros: what a zero or a tie becomes, see `signs`.
+    """
+    step = scalars.real("step", step, "a finite number above 0", scalars.positive)
+    levels = 2 if zeros == "zero" else 1  # a sum of r signs has r + 1 values, with zeros among them 2 r + 1
+
+    def merged_bits(weights: int, rounds: int) -> int:
+        return weights * (levels * rounds).bit_length()
+
+    return Method("signSGD", signs(1.0, zeros), signs(step, zeros), merged_bits=merged_bits)
+
+
+@functools.cache
+def signs(step: float, zeros: str = "zero") -> Compressor:
+    """Returns the compressor to `step` times the sign.
+
+    Args:
+      step: above 0.
+      zeros: "zero": a zero stays one. A first bit says whether there are any; if so five signs take a byte, else a sign
+        takes a bit. "random": a zero becomes either sign with equal probability, and a sign always takes a bit.
+    """
+    if zeros not in ("zero", "random"):
+        raise scalars.refusal("zeros", zeros, "'zero' or 'random'")
+
+    def encode(values: jax.Array, key: jax.Array) -> jax.Array:
+        sign = jnp.sign(values)
+        if zeros == "random":
+            sign = jnp.where(sign == 0, jax.random.rademacher(key, values.shape, values.dtype), sign)
+        return sign.astype(jnp.int8)
+
+    def count(message: jax.Array) -> Bits:
+        if zeros == "random":
+            return message.size
+        fives = 8 * -(-message.size // 5)
+        return 1 + jnp.where(jnp.any(message == 0), fives, message.size)
+
+    return Compressor(encode, lambda message: message * jnp.float32(step), count)
+
+
+@functools.cache
+def on_grid(method: Method, step: float = 2.0**-20) -> Method:
+    """Returns a method whose weights are multiples of a power of two: its updates add up exactly, in whatever order.
+
+    Both sides round what they decode; with `down_feedback` the rest stays in the server's residual. Of float32 weights
+    none may reach 2^24 steps: a simulation says so and stops.
+
+    Args:
+      method: any.
+      step: a power of two from 2^-60 to 1.
+    """
+    expected = "a power of two from 2^-60 to 1"
+    step = scalars.real("step", step, expected, lambda value: 2.0**-60 <= value <= 1 and math.frexp(value)[0] == 0.5)
+    decode = method.down.decode
+    down = method.down._replace(decode=lambda message: to_grid(decode(message), step))
+    return dataclasses.replace(method, name=f"{method.name} on a grid", down=down, grid=step)
+
+
+def to_grid(values: jax.Array, step: float) -> jax.Array:
+    """Returns values rounded to multiples of a power of two; dividing and multiplying by it is exact."""
+    return jnp.round(values / step) * step
