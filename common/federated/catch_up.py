@@ -1,8 +1,8 @@
 """What a client downloads that was away: the messages it missed, their sum, or the whole model, whichever is cheapest.
 
 A client that comes in at round t and last had the weights of round t - s needs the updates D of s rounds. Adding them
-in order repeats the server's own float32 additions, hence its weights to the bit; adding their sum does so on a
-grid only (`methods.on_grid`). Section IV of Sattler et al., arXiv:1903.02891. Bits are Python's integers: they do not overflow.
+in order repeats the server's own float32 additions, hence its weights to the bit; adding their sum does so on a grid
+only (`methods.on_grid`). Section IV of Sattler et al., arXiv:1903.02891. Bits are integers of Python: none overflows.
 """
 
 import dataclasses

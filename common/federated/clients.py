@@ -110,31 +110,36 @@ def draw_batch(key: jax.Array, population: Clients, client: jax.Array | int, bat
       a pytree of arrays [batch_size, ...].
     """
     scalars.whole("batch_size", batch_size, 1)
-    rows = population.offsets[client] + draw_rows(key, population.sizes[client], batch_size)
+    return batch_of(jax.random.bits(key, (batch_size,)), population, client)
+
+
+def batch_of(bits: jax.Array, population: Clients, client: jax.Array | int) -> Any:
+    """Returns what `draw_batch` does, by random bits uint32 [batch_size] instead of a key."""
+    rows = population.offsets[client] + subset_of(bits, population.sizes[client])
     return jax.tree.map(lambda array: array[rows], population.samples)
 
 
-def draw_rows(key: jax.Array, size: jax.Array | int, count: int) -> jax.Array:
-    """Returns int32 [count]: a uniform subset of 0 to size - 1; where `count` is above `size`, draws with repetition.
+def subset_of(bits: jax.Array, size: jax.Array | int) -> jax.Array:
+    """Returns a uniform subset of 0 to size - 1 by random bits uint32 [count]: int32 [count].
 
-    In `count` steps whatever the size, so that it compiles for sizes that differ.
+    Where `count` is above `size`, draws with repetition. In `count` steps whatever the size, which may be traced. Many
+    subsets take their bits from one key: drawing by a batch of keys takes three times as long to compile.
 
     Source: Floyd's algorithm; Bentley, Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
-    size = jnp.asarray(size, jnp.int32)
+    size, count = jnp.asarray(size, jnp.int32), bits.shape[0]
     is_subset = size >= count
     steps = jnp.arange(count, dtype=jnp.int32)
     last = jnp.where(is_subset, size - count + steps, size - 1)  # what may be drawn at a step
-    spans = (last + 1).astype(jnp.uint32)
-    # A remainder of 32 random bits: probabilities differ by a part in 2^32 / size, and it compiles in a third of the
-    # time of `randint`, which a simulation pays for each of its programs.
-    draws = (jax.random.bits(key, (count,)) % spans).astype(jnp.int32)
+    # The remainder of 32 random bits: probabilities differ by a part in 2^32 / size.
+    draws = (bits % (last + 1).astype(jnp.uint32)).astype(jnp.int32)
 
-    def choose(step: jax.Array, rows: jax.Array) -> jax.Array:
-        is_new = ~jnp.any(rows == draws[step])
-        return rows.at[step].set(jnp.where(is_new | ~is_subset, draws[step], last[step]))
+    def choose(rows: jax.Array, item: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        step, draw, last = item
+        row = jnp.where(is_subset & jnp.any(rows == draw), last, draw)
+        return jnp.where(steps == step, row, rows), None
 
-    return jax.lax.fori_loop(0, count, choose, jnp.full(count, -1, jnp.int32))
+    return jax.lax.scan(choose, jnp.full(count, -1, jnp.int32), (steps, draws, last))[0]
 
 
 def draw_participants(key: jax.Array, clients: int, per_round: int) -> jax.Array:
@@ -147,7 +152,7 @@ def draw_participants(key: jax.Array, clients: int, per_round: int) -> jax.Array
     scalars.whole("per_round", per_round, 1, clients, ", the number of clients")
     if per_round == clients:
         return jnp.arange(clients, dtype=jnp.int32)
-    return draw_rows(key, clients, per_round)
+    return subset_of(jax.random.bits(key, (per_round,)), clients)
 
 
 def _kinds(part: Any) -> tuple[Any, list[tuple]]:

@@ -213,10 +213,13 @@ def _round(
     else:
         mean_size = jnp.float32(1)
     part = functools.partial(part, batch_key, noise_key, mean_size)
-    carry, reports = jax.lax.scan(part, carry, participants[:whole].reshape(-1, chunk))
+    places = jnp.arange(per_round)
+    carry, reports = jax.lax.scan(
+        part, carry, jax.tree.map(lambda array: array[:whole].reshape(-1, chunk), (participants, places))
+    )
     reports = jax.tree.map(lambda array: array.reshape(whole), reports)
     if whole < per_round:
-        carry, rest = part(carry, participants[whole:])
+        carry, rest = part(carry, (participants[whole:], places[whole:]))
         reports = jax.tree.map(lambda *parts: jnp.concatenate(parts), reports, rest)
     total, weight, residuals, momentum = carry
     weights, server_residual, update, bits_down = _server(
@@ -237,12 +240,17 @@ def _clients(
     noise_key: jax.Array,
     mean_size: jax.Array,
     carry: tuple,
-    ids: jax.Array,
+    part: tuple[jax.Array, jax.Array],
 ) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
     """Some clients of a round: they train, encode, and the server adds up what it decodes."""
     total, weight, residuals, momentum = carry
+    ids, places = part
+
+    def draw(step: jax.Array | int) -> jax.Array:  # bits of the whole round: they do not depend on the chunks
+        return jax.random.bits(jax.random.fold_in(batch_key, step), (per_round, settings.batch_size))[places]
+
     rows = momentum[ids] if _persists(settings) else jnp.zeros((ids.size, weights.size), jnp.float32)
-    changes, rows = _local_changes(model, method, settings, population, weights, ids, rows, batch_key)
+    changes, rows = _local_changes(model, method, settings, population, weights, ids, rows, draw)
     is_finite = jnp.all(jnp.isfinite(changes), axis=1)
     if _persists(settings):
         momentum = momentum.at[ids].set(rows, unique_indices=True)
@@ -269,20 +277,19 @@ def _local_changes(
     weights: jax.Array,
     ids: jax.Array,
     momentum: jax.Array,
-    key: jax.Array,
+    draw: Callable[[jax.Array | int], jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the changes [ids, n] of the weights by local training, and the new momentum [ids, n]."""
+    """Returns the changes [ids, n] of the weights by local training, and the new momentum [ids, n].
+
+    `draw` gives the random bits uint32 [ids, batch_size] of the batches of a step.
+    """
     to_params, rate = unravel(model), settings.learning_rate
 
     def gradient(flat: jax.Array, batch: Any) -> jax.Array:
         return jax.grad(lambda flat: model.loss(to_params(flat), batch))(flat)
 
     def batches(step: jax.Array | int) -> Any:
-        def draw(client: jax.Array) -> Any:
-            own = jax.random.fold_in(key, client * method.local_steps + step)
-            return federated_clients.draw_batch(own, population, client, settings.batch_size)
-
-        return jax.vmap(draw)(ids)
+        return jax.vmap(federated_clients.batch_of, (0, None, 0))(draw(step), population, ids)
 
     if method.local_steps == 1 and settings.weights != "own":
         momentum = settings.momentum * momentum + jax.vmap(gradient, (None, 0))(weights, batches(0))

@@ -104,7 +104,7 @@ def simulate(
     curve, updates, done = list[Point](), [np.zeros((0, size), np.float32)], 0
     store = checkpoint.Checkpointer(checkpoints) if checkpoints is not None else None
     with store or contextlib.nullcontext():
-        identity = _identity(method, settings, clients, key)
+        identity = _identity(method, settings, clients, key, test)
         if store is not None and (restored := store.restore_latest(state)):
             done, state = restored
             _check_same(identity, store.notes["identity"], checkpoints)
@@ -162,7 +162,7 @@ def _check_grid(method: Method, state: State, done: int) -> None:
         )
 
 
-def _identity(method: Method, settings: Settings, clients: Clients, key: jax.Array) -> dict[str, Any]:
+def _identity(method: Method, settings: Settings, clients: Clients, key: jax.Array, test: Any) -> dict[str, Any]:
     """Returns what a run that is resumed must have in common with this one, as JSON has it."""
     trains = dataclasses.asdict(settings)
     for name in ("save_every", "record"):  # change no number
@@ -172,6 +172,7 @@ def _identity(method: Method, settings: Settings, clients: Clients, key: jax.Arr
         "method": method.name,
         "settings": trains,
         "clients": [len(sizes), int(sizes.sum())],
+        "test": [list(np.shape(leaf)) for leaf in jax.tree.leaves(test)],
         "key": np.asarray(jax.random.key_data(key)).tolist(),
     }
 
