@@ -31,7 +31,7 @@ class Clients(NamedTuple):
     sizes: jax.Array
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many clients there are."""
         return self.sizes.shape[0]
 

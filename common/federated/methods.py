@@ -19,31 +19,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from common.federated import sparse
+from common.federated.compressor import FLOATS, Bits, Compressor
+from common.federated.sparse import Share
 from kernels import scalars
-
-Bits = int | jax.Array
-
-
-class Compressor(NamedTuple):
-    """How a vector travels; pure functions that jit and vmap take.
-
-    Attributes:
-      encode: (float32 [n], key) -> message, a pytree of arrays.
-      decode: message -> float32 [n], what the receiver has.
-      count: message -> bits of its real stream, a number below 2^32.
-    """
-
-    encode: Callable[[jax.Array, jax.Array], Any]
-    decode: Callable[[Any], jax.Array]
-    count: Callable[[Any], Bits]
-
-
-FLOATS = Compressor(lambda values, key: values, lambda message: message, lambda message: 32 * message.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +121,39 @@ def signs(step: float, zeros: str = "zero") -> Compressor:
     return Compressor(encode, lambda message: message * jnp.float32(step), count)
 
 
+def top_k(p: Share, p_down: Share | None = None) -> Method:
+    """Returns sparse changes with residuals both ways: the largest of all weights, as floats.
+
+    Source: Aji, Heafield, arXiv:1704.05021; Lin, Han, Mao, Wang, Dally, arXiv:1712.01887, without its additions.
+
+    Args:
+      p: share of the weights that a client sends, in (0, 1], a float or an exact Fraction.
+      p_down: that the server sends; None: the same.
+    """
+    return _sparse("top-k", sparse.top_k, p, p_down)
+
+
+def stc(p: Share, p_down: Share | None = None) -> Method:
+    """Returns sparse ternary compression with residuals both ways; arguments as those of `top_k`.
+
+    Source: algorithm 2 of Sattler, Wiedemann, Mueller, Samek, arXiv:1903.02891, on the whole vector of weights.
+    """
+    return _sparse("STC", sparse.ternary, p, p_down)
+
+
+@functools.cache
+def _sparse(kind: str, make: Callable[[Share], Compressor], p: Share, p_down: Share | None) -> Method:
+    up, down = make(p), make(p if p_down is None else p_down)
+    name = f"{kind} {_share_text(p)}" + ("" if p_down is None else f", {_share_text(p_down)} down")
+    return Method(name, up, down, up_feedback=True, down_feedback=True)
+
+
+def _share_text(p: Share) -> str:
+    """Returns 1/400 for what is that, as tables have it."""
+    inverse = 1 / p
+    return f"1/{round(inverse)}" if abs(inverse - round(inverse)) < 1e-9 else f"{float(p):g}"
+
+
 @functools.cache
 def on_grid(method: Method, step: float = 2.0**-20) -> Method:
     """Returns a method whose weights are multiples of a power of two: its updates add up exactly, in whatever order.
@@ -152,7 +168,7 @@ def on_grid(method: Method, step: float = 2.0**-20) -> Method:
     expected = "a power of two from 2^-60 to 1"
     step = scalars.real("step", step, expected, lambda value: 2.0**-60 <= value <= 1 and math.frexp(value)[0] == 0.5)
     decode = method.down.decode
-    down = method.down._replace(decode=lambda message: to_grid(decode(message), step))
+    down = dataclasses.replace(method.down, decode=lambda message: to_grid(decode(message), step))
     return dataclasses.replace(method, name=f"{method.name} on a grid", down=down, grid=step)
 
 

@@ -151,14 +151,14 @@ def initial_state(model: Model, population: Clients, method: Method, settings: S
     Raises:
       ValueError: a setting does not fit the clients, the method or the model.
     """
-    scalars.whole("per_round", _per_round(settings, population), 1, population.count, ", the number of clients")
+    scalars.whole("per_round", _per_round(settings, population), 1, population.number, ", the number of clients")
     if method.local_steps > 1 and settings.weights == "shared":
         raise ValueError(f"weights='shared' with {method.local_steps} local steps: expected 'own' or 'auto'")
     unravel(model)
     size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, key)))
     if not size or 33 * size >= LARGEST_MESSAGE:
         raise ValueError(f"the model has {size} parameters: expected 1 to {LARGEST_MESSAGE // 33}")
-    return _zero_state(model, population.count, method, settings, key)
+    return _zero_state(model, population.number, method, settings, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -202,7 +202,7 @@ def _round(
     per_round = _per_round(settings, population)
     batch_key, noise_key = (stream(key, part, state.done) for part in (BATCHES, NOISE))
     participants = federated_clients.draw_participants(
-        stream(key, PARTICIPANTS, state.done), population.count, per_round
+        stream(key, PARTICIPANTS, state.done), population.number, per_round
     )
     part = functools.partial(_clients, model, method, settings, population, state.weights, per_round)
     chunk = min(settings.chunk or per_round, per_round)
@@ -223,9 +223,10 @@ def _round(
         reports = jax.tree.map(lambda *parts: jnp.concatenate(parts), reports, rest)
     total, weight, residuals, momentum = carry
     weights, server_residual, update, bits_down = _server(
-        method, state.weights, state.server_residual, total / weight, jax.random.fold_in(noise_key, population.count)
+        method, state.weights, state.server_residual, total / weight, jax.random.fold_in(noise_key, population.number)
     )
-    trace = Trace(participants, *reports, bits_down, update if settings.record else update[:0])
+    bits_up, is_finite = reports
+    trace = Trace(participants, bits_up, is_finite, bits_down, update if settings.record else update[:0])
     return State(weights, residuals, momentum, server_residual, state.done + 1), trace
 
 
@@ -317,7 +318,7 @@ def _server(
 
 
 def _per_round(settings: Settings, population: Clients) -> int:
-    return population.count if settings.per_round is None else settings.per_round
+    return population.number if settings.per_round is None else settings.per_round
 
 
 def _persists(settings: Settings) -> bool:

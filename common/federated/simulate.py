@@ -100,7 +100,7 @@ def simulate(
     merged_bits = None
     if method.grid is not None and method.merged_bits is not None:
         merged_bits = functools.partial(method.merged_bits, size)
-    ledger = catch_up.new_ledger(clients.count, 32 * size, settings.cache, merged_bits)
+    ledger = catch_up.new_ledger(clients.number, 32 * size, settings.cache, merged_bits)
     curve, updates, done = list[Point](), [np.zeros((0, size), np.float32)], 0
     store = checkpoint.Checkpointer(checkpoints) if checkpoints is not None else None
     with store or contextlib.nullcontext():

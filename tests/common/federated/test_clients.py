@@ -31,7 +31,7 @@ def keys(count, seed=0):
 
 def test_layout(population):
     assert population.offsets.tolist() == [0, 1, 4, 8] and population.sizes.tolist() == SIZES.tolist()
-    assert population.samples["y"].dtype == jnp.int8 and population.count == 4
+    assert population.samples["y"].dtype == jnp.int8 and population.number == 4
 
 
 def test_batches_are_subsets_of_the_own_samples(population, draw):
