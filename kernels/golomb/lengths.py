@@ -117,9 +117,15 @@ def bits_of_places(places: Int64[np.ndarray, " k"], b: int) -> int:
 
 
 def _traced_bits(mask, b: int):
-    """Of a traced mask: the place before each selected one is a running maximum."""
+    """Of a traced mask.
+
+    Two entries in one window of 2^b have a gap below 2^b, whose unary part has no ones. So ones come from the first
+    entry of each window alone, and from the last one before: a running maximum over windows instead of all entries.
+    """
     import jax
     import jax.numpy as jnp
+
+    from ..sparse_ternary.order import count, folded
 
     check_kind(mask)
     n = mask.shape[-1]
@@ -127,8 +133,14 @@ def _traced_bits(mask, b: int):
         raise ValueError(
             f"mask has {n} entries of up to {b + 3} bits, whose sum int32 may not hold: count it outside of `jit`"
         )
-    place = jax.lax.broadcasted_iota(jnp.int32, mask.shape, mask.ndim - 1)
-    last = jax.lax.cummax(jnp.where(mask, place, -1), axis=mask.ndim - 1)
+    if n == 0:
+        return jnp.zeros(mask.shape[:-1], jnp.int32)
+    width = min(1 << b, n)
+    padding = [(0, 0)] * (mask.ndim - 1) + [(0, -n % width)]
+    windows = jnp.pad(mask, padding).reshape(*mask.shape[:-1], -1, width)
+    place = jnp.arange(windows.shape[-2] * width, dtype=jnp.int32).reshape(windows.shape[-2:])
+    first = folded(jnp.min, jnp.where(windows, place, n))[..., 0]
+    last = jax.lax.cummax(folded(jnp.max, jnp.where(windows, place, -1))[..., 0], axis=mask.ndim - 1)
     before = jnp.concatenate([jnp.full_like(last[..., :1], -1), last[..., :-1]], axis=-1)
-    bits = b + 2 + ((place - before - 1) >> b)
-    return jnp.sum(jnp.where(mask, bits, 0), axis=-1, dtype=jnp.int32)
+    ones = jnp.where(first < n, (first - before - 1) >> b, 0)
+    return (b + 2) * count(mask)[..., 0] + folded(jnp.sum, ones, dtype=jnp.int32)[..., 0]

@@ -39,6 +39,8 @@ def folded(reduction: Callable, values: Shaped[Array, "*batch n"], **options) ->
     making one reduction of the two.
     """
     length = values.shape[-1] // FOLDS
+    if length == 0:
+        return reduction(values, axis=-1, keepdims=True, **options)
     parts = values[..., : FOLDS * length].reshape(*values.shape[:-1], FOLDS, length)
     row = jax.lax.optimization_barrier(reduction(parts, axis=-2, **options))
     rest = values[..., FOLDS * length :].astype(row.dtype)

@@ -55,19 +55,31 @@ def test_tiny_shares_are_no_special_case():
     assert golomb.golomb_parameter(1e-300) > 900
 
 
-def test_bits_of_masks_of_any_batch_also_traced():
+@pytest.mark.parametrize("b", [0, 2, 5])
+def test_bits_of_masks_of_any_batch_also_traced(b):
     rng = np.random.default_rng(2)
-    masks = rng.random((2, 4, 90)) < rng.random((2, 4, 1)) ** 3
+    masks = rng.random((4, 30, 90)) < rng.random((4, 30, 1)) ** 3
     masks[0, 0], masks[0, 1], masks[1, 0, -1] = False, True, True
-    for b in (0, 2, 5):
-        expected = [[len(oracle.payload(mask, mask.astype(int), b)) for mask in row] for row in masks]
-        bits = golomb.golomb_bits(masks, b)
-        assert bits.dtype == np.int64 and bits.tolist() == expected
-        assert golomb.golomb_bits(masks[1, 2], b) == expected[1][2]
-    traced = jax.jit(lambda mask: golomb.golomb_bits(mask, 5))(masks)
+    expected = [[len(oracle.payload(mask, mask.astype(int), b)) for mask in row] for row in masks]
+    bits = golomb.golomb_bits(masks, b)
+    assert bits.dtype == np.int64 and bits.tolist() == expected
+    assert golomb.golomb_bits(masks[1, 2], b) == expected[1][2]
+    traced = jax.jit(lambda mask: golomb.golomb_bits(mask, b))(masks)
     assert traced.dtype == jnp.int32 and traced.tolist() == expected
+
+
+def test_bits_of_long_traced_masks():
+    """Windows of 64 are folded, and the last is short."""
+    masks = np.random.default_rng(4).random((3, 5000)) < np.array([[0.002], [0.02], [0.3]])
+    for b in (6, 31):
+        traced = jax.jit(lambda mask, b=b: golomb.golomb_bits(mask, b))(masks)
+        np.testing.assert_array_equal(traced, golomb.golomb_bits(masks, b))
+
+
+def test_bits_of_nothing():
     assert golomb.golomb_bits(np.zeros(0, bool), 3) == 0
     assert golomb.golomb_bits(np.zeros((2, 0), bool), 3).tolist() == [0, 0]
+    assert jax.jit(lambda mask: golomb.golomb_bits(mask, 3))(np.zeros((2, 0), bool)).tolist() == [0, 0]
 
 
 def test_what_int32_may_not_hold_is_refused_where_it_is_traced():

@@ -52,6 +52,17 @@ def test_long_gaps_and_single_entries():
     assert golomb.encode(late, signs, MU) == oracle.message(late, signs, MU, b)
 
 
+def test_every_number_of_ones():
+    """From 0 to 150 in turn, after so many entries side by side that b is 0."""
+    places = np.concatenate([np.arange(12_000), 12_000 + np.cumsum(np.arange(151) + 1)])
+    mask = np.zeros(places[-1] + 1, bool)
+    mask[places] = True
+    signs = np.where(np.arange(mask.size) % 3, 1, -1)
+    data = golomb.encode(mask, signs, MU)
+    assert data == oracle.message(mask, signs, MU, 0)
+    np.testing.assert_array_equal(golomb.decode(data, mask.size), values_of(mask, signs))
+
+
 def test_what_the_compressor_returns():
     x = np.random.default_rng(1).standard_normal(700).astype(np.float32)
     mask, mu, signs = sparse_ternary.ternarize(x, 43)

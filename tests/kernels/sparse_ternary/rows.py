@@ -7,7 +7,7 @@ import numpy as np
 
 from kernels import sparse_ternary
 
-N = 700
+N = 703  # no multiple of anything that rows are cut into
 # 7 and 43 are selected by blocks (of 10 and of 4 entries), 350 and 700 from all entries.
 SIZES = (7, 43, 350, N)
 
