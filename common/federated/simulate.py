@@ -117,7 +117,7 @@ def simulate(
             state, trace, scores = federated_rounds.advance(model, method, settings, count, state, clients, key, test)
             trace = jax.device_get(trace)
             _check_finite(trace, done)
-            _check_grid(method, state, done + count)
+            check_grid(method, state, done + count)
             curve.append(_point(curve, trace, scores, ledger, done + count, method.local_steps))
             updates.append(trace.update if settings.record else updates[0])
             done += count
@@ -151,7 +151,8 @@ def _check_finite(trace: Trace, done: int) -> None:
         )
 
 
-def _check_grid(method: Method, state: State, done: int) -> None:
+def check_grid(method: Method, state: State, done: int) -> None:
+    """Raises ValueError where weights have left what float32 holds of their grid."""
     if method.grid is None:
         return
     largest = float(abs(state.weights).max())

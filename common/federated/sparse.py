@@ -56,7 +56,10 @@ def top_k(p: Share) -> Compressor:
     sparse_ternary.selection_size(1, p)
 
     def encode(values: jax.Array, key: jax.Array) -> jax.Array:
-        mask = sparse_ternary.topk_mask(values, sparse_ternary.selection_size(values.size, p))
+        size = sparse_ternary.selection_size(values.size, p)
+        if size == values.size:
+            return values
+        mask = sparse_ternary.topk_mask(values, size)
         return jnp.where(mask, values, 0)
 
     def count(message: jax.Array) -> jax.Array:
@@ -77,13 +80,21 @@ def position_bits(mask: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
       most: entries that it selects at most, static.
     """
     least, steps = _parameter_steps(mask.size, most)
+    mask = jnp.asarray(mask)
     selected = jnp.sum(mask, dtype=jnp.int32)
     b = least + jnp.sum(selected <= jnp.array(steps, jnp.int32), dtype=jnp.int32)
-    place = jnp.arange(mask.size, dtype=jnp.int32)
-    last = jax.lax.cummax(jnp.where(mask, place, -1))
-    before = jnp.concatenate([jnp.full(1, -1, jnp.int32), last[:-1]])
-    bits = b + 1 + ((place - before - 1) >> b)
-    return selected.astype(jnp.uint32), jnp.sum(jnp.where(mask, bits, 0).astype(jnp.uint32), dtype=jnp.uint32)
+
+    def with_own_parameter(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        place = jnp.arange(mask.size, dtype=jnp.int32)
+        last = jax.lax.cummax(jnp.where(mask, place, -1))
+        before = jnp.concatenate([jnp.full(1, -1, jnp.int32), last[:-1]])
+        return jnp.sum(jnp.where(mask, b + 1 + ((place - before - 1) >> b), 0), dtype=jnp.int32), jnp.bool_(False)
+
+    # Nearly always as many as may be are selected. The slower form is a loop that then makes no step: a branch would
+    # compute both where many masks are counted at once.
+    start = golomb.golomb_bits(mask, least) - selected, b != least
+    bits = jax.lax.while_loop(lambda state: state[1], with_own_parameter, start)[0]
+    return selected.astype(jnp.uint32), bits.astype(jnp.uint32)
 
 
 @functools.cache

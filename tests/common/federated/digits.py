@@ -11,6 +11,9 @@ from common.federated import clients, methods, rounds, simulate, splits
 
 SIZE = 650  # parameters
 CLIENTS = 20
+KEY = jax.random.key(11)
+# One round a call: a program serves any number of rounds, and the tests of this folder share theirs.
+SETTINGS = simulate.Settings(per_round=5, batch_size=8, learning_rate=0.1, every=1, record=True)
 
 
 def init(key):
@@ -53,9 +56,14 @@ def unequal_population():
     )
 
 
-def participants(key, number, per_round):
+def participants(number, per_round=5, key=KEY):
     """Returns who takes part in a round."""
     return clients.draw_participants(rounds.stream(key, rounds.PARTICIPANTS, number), CLIENTS, per_round).tolist()
+
+
+def start():
+    """Returns the first weights, float32 [650]: those of every method that has no grid."""
+    return np.asarray(rounds.initial_state(MODEL, population(), methods.fed_sgd(), SETTINGS, KEY).weights)
 
 
 def gradient(weights, batch):
@@ -68,7 +76,7 @@ def gradient(weights, batch):
     return np.concatenate([error.sum(axis=0), (x.T @ error).ravel()])
 
 
-def plain_rounds(key, settings, count, compress, *, local_steps=1, feedback=True, updates=None):
+def plain_rounds(settings, count, compress, *, local_steps=1, feedback=True, updates=None):
     """Rounds as nested loops, with the batches of the simulation; `compress` works on a vector.
 
     Args:
@@ -77,13 +85,12 @@ def plain_rounds(key, settings, count, compress, *, local_steps=1, feedback=True
     Returns:
       a dict: weights, residuals, server_residual, updates, and `changes`, the sum of the clients' mean changes.
     """
-    state = rounds.initial_state(MODEL, population(), methods.fed_sgd(), settings, key)
+    weights, residual = start().astype(np.float64), np.zeros(SIZE)
     draw = jax.jit(clients.batch_of)
-    weights, residual = np.asarray(state.weights, np.float64), np.zeros(SIZE)
     residuals, momentum, changes, sent_down = np.zeros((CLIENTS, SIZE)), np.zeros((CLIENTS, SIZE)), np.zeros(SIZE), []
     for number in range(count):
-        batch_key, total = rounds.stream(key, rounds.BATCHES, number), np.zeros(SIZE)
-        for place, client in enumerate(participants(key, number, settings.per_round)):
+        batch_key, total = rounds.stream(KEY, rounds.BATCHES, number), np.zeros(SIZE)
+        for place, client in enumerate(participants(number, settings.per_round)):
             change = np.zeros(SIZE)
             for step in range(local_steps):
                 shape = settings.per_round, settings.batch_size

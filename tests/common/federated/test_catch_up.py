@@ -1,14 +1,12 @@
 """Clients that were away: to the server's weights bit for bit, at the cost of the cheapest way."""
 
-import jax
 import numpy as np
 import pytest
 
 from common.federated import catch_up, methods, rounds, simulate
 from tests.common.federated import digits
 
-KEY = jax.random.key(3)
-SETTINGS = simulate.Settings(per_round=4, batch_size=8, learning_rate=0.1, every=1, record=True)
+SETTINGS, KEY = digits.SETTINGS, digits.KEY
 VOTES = methods.on_grid(methods.sign_sgd(0.01, "random"), 2.0**-20)
 
 
@@ -44,7 +42,7 @@ def test_a_sum_of_votes_takes_few_bits(voted):
     result, *_ = voted
     seen, down = dict.fromkeys(range(digits.CLIENTS), 0), 0
     for number in range(9):
-        for client in digits.participants(KEY, number, 4):
+        for client in digits.participants(number):
             gap = number - seen[client]
             down += digits.SIZE * min(gap, int(np.ceil(np.log2(gap + 1))))
             seen[client] = number
@@ -99,6 +97,15 @@ def test_what_makes_no_sense_is_refused(call, message):
         call()
 
 
-def test_weights_beyond_their_grid_stop_a_simulation():
-    with pytest.raises(ValueError, match=r"a weight has reached .* in round 1: .*grid="):
-        run(methods.on_grid(methods.sign_sgd(0.01, "random"), 2.0**-32), 1)
+def test_weights_beyond_their_grid_stop_a_simulation(voted):
+    """Weights of 0.01 and more on a grid whose 2^24 steps end at 0.004."""
+    finer = methods.on_grid(methods.sign_sgd(0.01), 2.0**-32)
+    with pytest.raises(ValueError, match=r"a weight has reached .* in round 9: .*grid="):
+        simulate.check_grid(finer, voted[0].state, 9)
+
+
+def test_votes_have_no_ties_where_these_fall_at_random(voted):
+    step = np.float32(round(0.01 * 2**20) * 2.0**-20)
+    assert set(np.unique(voted[0].updates)) == {-step, step}
+    # A bit each, and none that says so.
+    assert voted[0].curve[-1].bits_up == 9 * 5 * digits.SIZE and voted[0].ledger.totals[-1] == 9 * digits.SIZE

@@ -3,21 +3,29 @@
 import fractions
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.federated import methods, rounds, simulate, sparse
+from common.federated import methods, simulate, sparse
 from kernels import golomb
 from tests.common.federated import digits
 
-KEY = jax.random.key(5)
-SETTINGS = simulate.Settings(per_round=5, batch_size=8, learning_rate=0.1, every=1, record=True)
-STC = methods.stc(1 / 25)
+SETTINGS, KEY = digits.SETTINGS, digits.KEY
+STC = methods.stc(1 / 10)
 
 
 def run(method, count=6, **more):
     return simulate.simulate(digits.MODEL, digits.population(), method, count, KEY, SETTINGS, **more)
+
+
+def encoded(compressor, values):
+    """Returns the messages of rows, and their bits."""
+
+    def encode(row):
+        message = compressor.encode(row, KEY)
+        return message, compressor.count(message)
+
+    return jax.device_get(jax.jit(jax.vmap(encode))(values))
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +40,11 @@ def messages():
     values = np.zeros((70, 1000), np.float32)
     for number, row in enumerate(values):
         row[generator.choice(1000, number, replace=False)] = generator.normal(size=number)
-    encode = jax.jit(
-        jax.vmap(lambda row: (lambda message: (message, compressor.count(message)))(compressor.encode(row, KEY)))
-    )
-    compressor = sparse.ternary(0.05)
-    return encode(values)
+    return encoded(sparse.ternary(0.05), values)
 
 
 def test_bits_are_those_of_the_bytes(messages):
-    (mask, mu, signs), bits = jax.device_get(messages)
+    (mask, mu, signs), bits = messages
     assert mask.sum(axis=1).tolist() == [min(number, 50) for number in range(70)]
     for row in range(70):
         data = sparse.ternary(0.05).write((mask[row], mu[row], signs[row]))
@@ -56,49 +60,48 @@ def test_the_parameter_steps_where_the_coder_does():
         assert parameters == [least + number + 1, least + number]
 
 
-def test_a_vector_that_is_not_sparse_travels_dense():
-    values = jnp.arange(1.0, 201.0)
-    message = sparse.top_k(1).encode(values, KEY)
-    assert int(sparse.top_k(1).count(message)) == 8 * (4 * 200 + 8)  # positions would be a bit each
-    # 10 of 200 as floats: parameter 4, no unary bits beyond the closing one but for the gap of 190
-    message = sparse.top_k(0.05).encode(values, KEY)
-    assert int(sparse.top_k(0.05).count(message)) == 8 * (8 + 1 + 1 + -(-(10 * 37 + (190 >> 4)) // 8))
+def test_bits_of_floats_by_hand():
+    """Weights 100 to 199: parameter 0, a bit each, and the gap of 100. 1 to 10: parameter 4, no gap of 16 or above."""
+    weights = np.arange(200, dtype=np.float32)
+    _, bits = encoded(sparse.top_k(0.5), np.stack([weights, weights * (weights < 11)]))
+    assert bits.tolist() == [8 * (8 + 1 + 1 + (100 * (1 + 32) + 100) // 8), 8 * (8 + 1 + 1 + 47)]  # 47: 370 bits
 
 
 def test_sending_everything_is_plain_descent():
     everything, plain = run(methods.top_k(1)), run(methods.fed_sgd())
     assert np.array_equal(everything.updates, plain.updates)
     assert np.array_equal(everything.state.weights, plain.state.weights)
+    # Dense: the positions of all would take a bit each.
+    assert [point.bits_up for point in everything.curve] == [5 * 8 * (8 + 4 * digits.SIZE) * n for n in range(1, 7)]
     assert not everything.state.residuals.any() and not everything.state.server_residual.any()
 
 
 def test_sparse_ternary_rounds_are_those_of_a_plain_loop(ternary):
     def compress(values):
-        largest = np.argsort(-np.abs(values), kind="stable")[:26]
+        largest = np.argsort(-np.abs(values), kind="stable")[:65]
         sent = np.zeros_like(values)
         sent[largest] = np.abs(values[largest]).mean() * np.sign(values[largest])
         return sent
 
-    oracle = digits.plain_rounds(KEY, SETTINGS, 6, compress)
+    oracle = digits.plain_rounds(SETTINGS, 6, compress)
     np.testing.assert_allclose(ternary.updates, oracle["updates"], atol=1e-6)
     np.testing.assert_allclose(ternary.state.residuals, oracle["residuals"], atol=1e-5)
     left = oracle["server_residual"] + oracle["residuals"].sum(axis=0) / 5
-    start = rounds.initial_state(digits.MODEL, digits.population(), STC, SETTINGS, KEY).weights
-    np.testing.assert_allclose(np.asarray(ternary.state.weights) - start + left, oracle["changes"], atol=1e-5)
+    np.testing.assert_allclose(np.asarray(ternary.state.weights) - digits.start() + left, oracle["changes"], atol=1e-5)
 
 
 def test_the_download_is_that_of_the_bytes_handed_over(ternary):
     """The server's updates as messages; clients that replay these have the server's weights, bit for bit."""
-    weights = np.asarray(rounds.initial_state(digits.MODEL, digits.population(), STC, SETTINGS, KEY).weights)
-    held, data, handed_over = [weights] * digits.CLIENTS, [], 0
+    weights = digits.start()
+    copies, data, handed_over = [weights] * digits.CLIENTS, [], 0
     seen = [0] * digits.CLIENTS
     for number, update in enumerate(ternary.updates):
-        for client in digits.participants(KEY, number, 5):
+        for client in digits.participants(number):
             for message in data[seen[client] :]:
-                held[client] = held[client] + golomb.decode(message, digits.SIZE)
+                copies[client] = copies[client] + golomb.decode(message, digits.SIZE)
                 handed_over += 8 * len(message)
             seen[client] = number
-            assert np.array_equal(held[client], weights)
+            assert np.array_equal(copies[client], weights)
         data.append(golomb.encode(update != 0, np.sign(update), np.abs(update).max()))
         weights = weights + update
     assert np.array_equal(weights, ternary.state.weights)
@@ -109,7 +112,7 @@ def test_the_download_is_that_of_the_bytes_handed_over(ternary):
 def test_it_learns(ternary):
     result = run(STC, 300, test=digits.load()[1])
     assert result.curve[-1].accuracy > 0.85
-    assert result.curve[-1].bits_up * 40 < 300 * 5 * 32 * digits.SIZE
+    assert result.curve[-1].bits_up * 25 < 300 * 5 * 32 * digits.SIZE
 
 
 def test_names():
