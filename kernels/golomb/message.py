@@ -67,15 +67,15 @@ def encode(mask: ArrayLike, signs: ArrayLike, mu: Scalar) -> bytes:
         )
     whole("n", mask.size, 0, LONGEST)
     limit = float(np.finfo(np.float32).max)
-    mu = real("mu", mu, "a finite float32 of at least 0", lambda value: not_negative(value) and value <= limit)
+    magnitude = real("mu", mu, "a finite float32 of at least 0", lambda value: not_negative(value) and value <= limit)
     places = np.flatnonzero(mask).astype(np.int64, copy=False)
     of_places = signs[places]
     if signs.dtype.kind not in "iufV" or not np.all(np.abs(of_places) == 1):
         raise ValueError("signs have other values than +1 and -1 where the mask is True: take those of `ternarize`")
-    ternary = bytes([TERNARY]) + _ternary_body(places, (of_places < 0).astype(np.uint8), mu, mask.size)
+    ternary = bytes([TERNARY]) + _ternary_body(places, (of_places < 0).astype(np.uint8), magnitude, mask.size)
     if len(ternary) > 1 + 4 * mask.size:
         dense = np.zeros(mask.size, "<f4")
-        dense[places] = mu * of_places
+        dense[places] = magnitude * of_places
         ternary = bytes([DENSE]) + dense.tobytes()
     message = MAGIC + bytes([VERSION]) + ternary
     return message + struct.pack("<I", _checksum(message, mask.size))

@@ -8,7 +8,7 @@ import numpy as np
 from kernels import sparse_ternary
 
 N = 703  # no multiple of anything that rows are cut into
-# 7 and 43 are selected by blocks (of 10 and of 4 entries), 350 and 700 from all entries.
+# 7 is selected by blocks of 10 entries, the others by halves of the bits of all.
 SIZES = (7, 43, 350, N)
 
 
@@ -30,9 +30,16 @@ def rows(n: int, seed: int = 0, repeats: int = 5) -> np.ndarray:
             np.sign(normal) * 0.1,
             normal * np.exp2(rng.integers(-100, 100, n)),
             np.where(rng.random(n) < 0.9, 3.0, -4.0),
+            neighbours(n, rng, np.float32(1)),
         ]
     kinds += [np.zeros(n), np.full(n, -0.0), np.eye(n)[n - 1], -np.eye(n)[0], np.full(n, 3e38), np.full(n, -7.0)]
     return np.array(kinds).astype(np.float32)
+
+
+def neighbours(n: int, rng, around) -> np.ndarray:
+    """n numbers of the dtype of `around`, a number, in random order, no other number between them."""
+    pattern = np.asarray(around).view(f"uint{8 * np.asarray(around).itemsize}")
+    return (rng.permutation(n).astype(pattern.dtype) + pattern).view(np.asarray(around).dtype)
 
 
 ROWS = rows(N)

@@ -9,7 +9,7 @@ import pytest
 
 from kernels import sparse_ternary
 from tests.kernels.oracles import sparse_ternary as oracle
-from tests.kernels.sparse_ternary.rows import ROWS, SIZES, N, compressed, rows
+from tests.kernels.sparse_ternary.rows import ROWS, SIZES, N, compressed, neighbours, rows
 
 
 @pytest.mark.parametrize("k", SIZES)
@@ -46,14 +46,16 @@ def test_zeros_are_never_selected():
     assert sparse_ternary.topk_threshold(x, 4) == 0
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision(dtype):
+@pytest.mark.parametrize(("dtype", "k"), [(jnp.bfloat16, 7), (jnp.float16, 43)])
+def test_half_precision(dtype, k):
+    """By blocks and from all entries."""
     x = np.asarray(jnp.asarray(ROWS[:4]).astype(dtype))
     x = np.where(np.isfinite(x), x, 1).astype(dtype)
-    mask, mu, _ = sparse_ternary.ternarize(x, 43)
+    x[3] = neighbours(N, np.random.default_rng(5), np.asarray(0.5, dtype))
+    mask, mu, _ = sparse_ternary.ternarize(x, k)
     assert mu.dtype == dtype
     for i, row in enumerate(x.astype(np.float64)):
-        expected, mean, _ = oracle.ternarize(row, 43)
+        expected, mean, _ = oracle.ternarize(row, k)
         assert np.array_equal(mask[i], expected) and abs(float(mu[i]) - mean) <= float(jnp.finfo(dtype).eps) * mean
 
 
@@ -70,8 +72,8 @@ def test_double_precision():
 
 def test_rows_of_any_batch_are_the_same_rows():
     """Also where some rows have ties to resolve and others do not."""
-    mapped = jax.jit(jax.vmap(jax.vmap(lambda row: sparse_ternary.topk_mask(row, 43))))(ROWS[:60].reshape(2, 30, N))
-    np.testing.assert_array_equal(mapped.reshape(60, N), compressed(43)[0][:60])
+    mapped = jax.jit(jax.vmap(jax.vmap(lambda row: sparse_ternary.topk_mask(row, 7))))(ROWS[:60].reshape(2, 30, N))
+    np.testing.assert_array_equal(mapped.reshape(60, N), compressed(7)[0][:60])
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
