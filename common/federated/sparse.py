@@ -92,8 +92,8 @@ def position_bits(mask: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
 
     # Nearly always as many as may be are selected. The slower form is a loop that then makes no step: a branch would
     # compute both where many masks are counted at once.
-    start = golomb.golomb_bits(mask, least) - selected, b != least
-    bits = jax.lax.while_loop(lambda state: state[1], with_own_parameter, start)[0]
+    start = jnp.asarray(golomb.golomb_bits(mask, least), jnp.int32) - selected, b != least
+    bits = jnp.asarray(jax.lax.while_loop(lambda state: state[1], with_own_parameter, start)[0])
     return selected.astype(jnp.uint32), bits.astype(jnp.uint32)
 
 
