@@ -1,18 +1,7 @@
 """What is sent: a compressor is three functions, a method is one for each direction and the number of local steps.
 
-A compressor of one's own, here 8-bit rounding of the whole vector, and a method that sends it up and floats down:
-
-    def encode(values, key):
-        scale = jnp.max(jnp.abs(values)) / 127
-        return jnp.round(values / jnp.where(scale > 0, scale, 1)).astype(jnp.int8), scale
-
-    def decode(message):
-        return message[0] * message[1]
-
-    rounded = methods.Compressor(encode, decode, lambda message: 8 * message[0].size + 32)
-    method = methods.Method("8 bits", up=rounded, down=methods.FLOATS, up_feedback=True)
-
-Methods compare by their functions: make one once, and simulations with other seeds share its compiled program.
+common/federated/README.md shows a compressor of one's own. Methods compare by their functions: make one once, and
+simulations with other seeds share its compiled program.
 """
 
 import dataclasses
