@@ -49,11 +49,14 @@ def test_zeros_are_never_selected():
 @pytest.mark.parametrize(("dtype", "k"), [(jnp.bfloat16, 7), (jnp.float16, 43)])
 def test_half_precision(dtype, k):
     """By blocks and from all entries."""
-    x = np.asarray(jnp.asarray(ROWS[:4]).astype(dtype))
+    x = np.asarray(jnp.asarray(ROWS[:12]).astype(dtype))
     x = np.where(np.isfinite(x), x, 1).astype(dtype)
-    x[3] = neighbours(N, np.random.default_rng(5), np.asarray(0.5, dtype))
+    for i in range(4, 12):
+        x[i] = neighbours(N + i, np.random.default_rng(i), np.asarray(0.5, dtype))[:N]
     mask, mu, _ = sparse_ternary.ternarize(x, k)
-    assert mu.dtype == dtype
+    threshold = sparse_ternary.topk_threshold(x, k)
+    assert mu.dtype == threshold.dtype == dtype
+    assert threshold.astype(np.float32).tolist() == [oracle.threshold(row, k) for row in x.astype(np.float64)]
     for i, row in enumerate(x.astype(np.float64)):
         expected, mean, _ = oracle.ternarize(row, k)
         assert np.array_equal(mask[i], expected) and abs(float(mu[i]) - mean) <= float(jnp.finfo(dtype).eps) * mean
