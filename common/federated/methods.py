@@ -23,7 +23,7 @@ class Method:
     """One way to train.
 
     Attributes:
-      name: as tables show it.
+      name: as tables show it; a run is resumed by a method of the same name only, so it has all settings.
       up: of a client's change of the weights.
       down: of the server's mean of what came up.
       local_steps: gradient steps of a client in a round.
@@ -80,7 +80,7 @@ def sign_sgd(step: float, zeros: str = "zero") -> Method:
     def merged_bits(weights: int, rounds: int) -> int:
         return weights * (levels * rounds).bit_length()
 
-    return Method("signSGD", signs(1.0, zeros), signs(step, zeros), merged_bits=merged_bits)
+    return Method(f"signSGD {step:g}", signs(1.0, zeros), signs(step, zeros), merged_bits=merged_bits)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -104,7 +105,7 @@ def simulate(
     curve, updates, done = list[Point](), [np.zeros((0, size), np.float32)], 0
     store = checkpoint.Checkpointer(checkpoints) if checkpoints is not None else None
     with store or contextlib.nullcontext():
-        identity = _identity(method, settings, clients, key, test)
+        identity = _identity(method, settings, state, clients, key, test) if store is not None else {}
         if store is not None and (restored := store.restore_latest(state)):
             done, state = restored
             _check_same(identity, store.notes["identity"], checkpoints)
@@ -163,24 +164,31 @@ def check_grid(method: Method, state: State, done: int) -> None:
         )
 
 
-def _identity(method: Method, settings: Settings, clients: Clients, key: jax.Array, test: Any) -> dict[str, Any]:
-    """Returns what a run that is resumed must have in common with this one, as JSON has it."""
+def _identity(
+    method: Method, settings: Settings, state: State, clients: Clients, key: jax.Array, test: Any
+) -> dict[str, Any]:
+    """Returns what a run that is resumed must have in common with this one, as JSON has it; arrays by their CRC-32.
+
+    The model's functions are known by its first weights alone.
+    """
     trains = dataclasses.asdict(settings)
     for name in ("save_every", "record"):  # change no number
         trains.pop(name)
-    sizes = np.asarray(clients.sizes)
-    return {
-        "method": method.name,
-        "settings": trains,
-        "clients": [len(sizes), int(sizes.sum())],
-        "test": [list(np.shape(leaf)) for leaf in jax.tree.leaves(test)],
-        "key": np.asarray(jax.random.key_data(key)).tolist(),
-    }
+    arrays = {"clients": clients, "test": test, "first weights": state.weights, "key": jax.random.key_data(key)}
+    return {"method": method.name, "settings": trains} | {name: _checksum(tree) for name, tree in arrays.items()}
+
+
+def _checksum(tree: Any) -> int:
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        array = np.ascontiguousarray(leaf)
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(str((array.dtype, array.shape)).encode(), crc))
+    return crc
 
 
 def _check_same(own: dict[str, Any], stored: dict[str, Any], folder: Any) -> None:
     flat = [identity["settings"] | identity for identity in (own, stored)]
-    for name in flat[0].keys() - {"settings"}:
+    for name in sorted(flat[0].keys() - {"settings"}):
         if flat[0][name] != flat[1].get(name):
             raise ValueError(
                 f"{name}={flat[0][name]!r}, but the simulation in {folder} has {flat[1].get(name)!r}: "

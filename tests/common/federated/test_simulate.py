@@ -165,6 +165,9 @@ def test_a_run_that_was_killed_gives_the_same_numbers(fed_back, tmp_path, monkey
         call(4)
     with pytest.raises(ValueError, match=r"learning_rate=0.2, but the simulation in .* has 0.1"):
         call(6, settings=dataclasses.replace(WITH_MOMENTUM, learning_rate=0.2))
+    other = digits.population().samples | {"y": 9 - digits.population().samples["y"]}
+    with pytest.raises(ValueError, match=r"clients=.*, but the simulation in "):
+        call(6, population=digits.population()._replace(samples=other))
     with pytest.raises(ValueError, match=r"test=.*, but the simulation in "):
         call(6, test=None)
 
