@@ -223,7 +223,7 @@ def _round(
         reports = jax.tree.map(lambda *parts: jnp.concatenate(parts), reports, rest)
     total, weight, residuals, momentum = carry
     weights, server_residual, update, bits_down = _server(
-        method, state.weights, state.server_residual, total / weight, jax.random.fold_in(noise_key, population.number)
+        method, state, total * (1 / weight), jax.random.fold_in(noise_key, population.number)
     )
     bits_up, is_finite = reports
     trace = Trace(participants, bits_up, is_finite, bits_down, update if settings.record else update[:0])
@@ -264,7 +264,7 @@ def _clients(
         residuals = residuals.at[ids].set(values - sent, unique_indices=True)
     if method.weighted:
         shares = population.sizes[ids].astype(jnp.float32) / mean_size
-        total, weight = total + shares @ sent, weight + jnp.sum(shares)
+        total, weight = total + jnp.sum(shares[:, None] * sent, axis=0), weight + jnp.sum(shares)
     else:
         total, weight = total + jnp.sum(sent, axis=0), weight + ids.size
     return (total, weight, residuals, momentum), (bits, is_finite)
@@ -306,15 +306,24 @@ def _local_changes(
 
 
 def _server(
-    method: Method, weights: jax.Array, residual: jax.Array, mean: jax.Array, key: jax.Array
+    method: Method, state: State, mean: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Returns the new weights and residual, the update that is broadcast, and its bits."""
-    values = mean + residual if method.down_feedback else mean
+    values = mean + state.server_residual if method.down_feedback else mean
     message = method.down.encode(values, key)
-    # The barrier: no multiplication of the decoder may melt into the addition, which clients repeat without it.
-    update = jax.lax.optimization_barrier(method.down.decode(message))
-    residual = values - update if method.down_feedback else residual
-    return weights + update, residual, update, jnp.asarray(method.down.count(message), jnp.uint32)
+    update = _apart(method.down.decode(message), state.done)
+    residual = values - update if method.down_feedback else state.server_residual
+    return state.weights + update, residual, update, jnp.asarray(method.down.count(message), jnp.uint32)
+
+
+def _apart(values: jax.Array, done: jax.Array) -> jax.Array:
+    """Returns the values, float32, whose last multiplication does not melt into an addition that follows.
+
+    Clients add what they decode without that multiplication, and have to come to the same bits. Compilers remove
+    barriers and conversions to and fro, but not an operation on integers with a number that they do not know: it is 0.
+    """
+    zero = jnp.minimum(done, 0)
+    return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(values, jnp.int32) ^ zero, jnp.float32)
 
 
 def _per_round(settings: Settings, population: Clients) -> int:

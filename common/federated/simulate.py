@@ -182,7 +182,9 @@ def _checksum(tree: Any) -> int:
     crc = 0
     for leaf in jax.tree.leaves(tree):
         array = np.ascontiguousarray(leaf)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(str((array.dtype, array.shape)).encode(), crc))
+        crc = zlib.crc32(
+            array.reshape(-1).view(np.uint8).data, zlib.crc32(str((array.dtype, array.shape)).encode(), crc)
+        )
     return crc
 
 

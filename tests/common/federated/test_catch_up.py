@@ -29,7 +29,8 @@ def test_a_sum_on_a_grid_gives_the_servers_weights(voted, gap):
     assert np.array_equal(before + catch_up.merge(result.updates[9 - gap :], VOTES.grid), end)
 
 
-def test_replaying_gives_the_servers_weights_and_a_sum_does_not():
+def test_replaying_gives_the_servers_weights_and_a_sum_does_not(optimised):
+    """As users compile it: a multiplication that melts into an addition shows there."""
     result, start, end = run(methods.fed_sgd(), 20)
     assert np.array_equal(catch_up.replay(start, result.updates), end)
     assert not np.array_equal(start + result.updates.sum(axis=0, dtype=np.float64).astype(np.float32), end)
