@@ -13,6 +13,8 @@ __all__ = [
     "boundary_attack",
     "boundary_step",
     "entropy_coding",
+    "golomb",
     "ising",
     "soft_entropy",
+    "sparse_ternary",
 ]

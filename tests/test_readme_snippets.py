@@ -134,6 +134,17 @@ def test_a_stream_gives_the_numbers_of_arrays():
     assert np.abs(np.asarray(names["weights"]) - [1, -2, 3, 0.5]).max() < 0.05
 
 
+def test_clients_learn_and_a_compressor_of_ones_own_is_taken():
+    page = "common/federated/README.md"
+    simulation, compressor = (run_block(block, page) for block in blocks_of(page))
+    assert [point.rounds for point in simulation["result"].curve] == [50, 100, 150, 200]
+    assert simulation["result"].curve[-1].accuracy > 0.8
+    values = np.random.default_rng(0).normal(size=100).astype(np.float32)
+    message = compressor["method"].up.encode(values, jax.random.key(0))
+    assert compressor["method"].up.count(message) == 832
+    assert np.abs(compressor["method"].up.decode(message) - values).max() < np.abs(values).max() / 250
+
+
 def test_every_python_block_is_run_somewhere():
     server = (ROOT / "tests" / "peers" / "networks_server.py").read_text()
     run_here = {
@@ -142,6 +153,7 @@ def test_every_python_block_is_run_somewhere():
         "projects/van/README.md",
         "projects/levy_attack/README.md",
         "common/datasets/README.md",
+        "common/federated/README.md",
     }
     assert {page for page, blocks in BLOCKS.items() if blocks} == run_here
     for page, blocks in BLOCKS.items():

@@ -7,7 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kernels import alpha_stable, attribution, autoregressive, boundary_attack, entropy_coding, ising, soft_entropy
+from kernels import (
+    alpha_stable,
+    attribution,
+    autoregressive,
+    boundary_attack,
+    entropy_coding,
+    golomb,
+    ising,
+    soft_entropy,
+    sparse_ternary,
+)
 from kernels.attribution import composites, rules
 from kernels.autoregressive import accumulate, stream
 from kernels.ising import energies, inverse, symmetries, systems
@@ -26,6 +36,9 @@ BAD = {
 BAD["limit"] = (*NO_NUMBERS, math.nan, -1, -math.inf)  # infinity: none
 BAD["time"] = (*NO_NUMBERS, math.nan, 0.0, -1.0)  # infinite where nothing moves
 BAD["cap"] = (*NO_NUMBERS, math.nan, 0.0, -1.0)  # infinity: no cap
+BAD["share"] = (*NO_NUMBERS, *NOT_FINITE, 0.0, -0.1, 1.1)  # in (0, 1]
+BAD["size of 4"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 0, -1, 5)  # of rows of four entries
+BAD["low bits"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, -1, 32)
 BAD["seed"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 2**70)
 BAD["end"] = (*NO_NUMBERS, math.nan)  # of a box, which may be infinite
 BAD |= {f"{kind}, or None": tuple(v for v in values if v is not None) for kind, values in BAD.items()}
@@ -220,6 +233,25 @@ def boundary_attack_cases():
     yield boundary_attack.table_log_median_length, {"alpha": 1.5, "size": 3}, {"alpha": "positive", "size": "count"}
 
 
+def sparse_ternary_cases():
+    for select in (sparse_ternary.topk_threshold, sparse_ternary.topk_mask, sparse_ternary.ternarize):
+        yield select, {"x": W, "k": 2}, {"k": "size of 4"}
+    fed_back = {"update": W, "residual": W, "k": 2}
+    yield sparse_ternary.compress_with_feedback, fed_back, {"k": "size of 4"}
+    yield sparse_ternary.selection_size, {"n": 4, "p": 0.5}, {"n": "count", "p": "share"}
+
+
+def golomb_cases():
+    mask = W[0] > 0
+    yield golomb.golomb_parameter, {"p": 0.1}, {"p": "share"}
+    yield golomb.expected_bits, {"p": 0.1}, {"p": "share", "b": "low bits, or None"}
+    yield golomb.golomb_bits, {"mask": mask, "b": 1}, {"b": "low bits"}
+    yield golomb.encode, {"mask": mask, "signs": np.sign(W[0]), "mu": 0.5}, {"mu": "at least 0"}
+    message = {"data": golomb.encode(mask, np.sign(W[0]), 0.5), "n": 4}
+    for read in (golomb.decode, golomb.account):
+        yield read, message, {"n": "count from 0"}
+
+
 def attribution_cases():
     for rule in (rules.ZPlus, rules.WSquare, rules.Flat, rules.Norm, rules.SignalTakesAll):
         yield rule, {}, {"stabilizer": "at least 0"}
@@ -246,7 +278,7 @@ def attribution_cases():
 
 CASES = (
     entropy_coding_cases, soft_entropy_cases, alpha_stable_cases, ising_cases, autoregressive_cases,
-    boundary_attack_cases, attribution_cases,
+    boundary_attack_cases, sparse_ternary_cases, golomb_cases, attribution_cases,
 )  # fmt: skip
 
 

@@ -13,7 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import alpha_stable, attribution, autoregressive, boundary_attack, entropy_coding, ising, soft_entropy
+from kernels import (
+    alpha_stable,
+    attribution,
+    autoregressive,
+    boundary_attack,
+    entropy_coding,
+    golomb,
+    ising,
+    soft_entropy,
+    sparse_ternary,
+)
 from kernels.attribution import composites
 from kernels.ising import energies, inverse, systems
 from kernels.soft_entropy import reparametrization, table
@@ -22,10 +32,10 @@ PLATFORMS = ("cuda", "tpu")
 MODULES = (
     "alpha_stable", "attribution", "autoregressive", "autoregressive.accumulate", "autoregressive.chain_stream",
     "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
-    "entropy_coding.layer_steps", "ising",
+    "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
-    "soft_entropy.reparametrization", "soft_entropy.table", "soft_table",
+    "soft_entropy.reparametrization", "soft_entropy.table", "soft_table", "sparse_ternary",
 )  # fmt: skip
 HERE_AND_THERE = {"boundary_step": "boundary_attack", "entropy": "soft_entropy", "soft_table": "soft_entropy.table",
                   "local_reparametrization": "soft_entropy.reparametrization"}  # fmt: skip
@@ -53,11 +63,14 @@ ON_THE_HOST = {
     "the compiled core: codewords and files are the host's": {
         "entropy_coding": "compress compress_many decode_tensor decompress encode_tensor fitted_step inspect "
         "read_tensor stream_length",
+        "golomb": "account decode encode",
     },
     "settings and descriptions, without arrays": {
         "attribution": "colormap describe palette",
         "autoregressive": "layers network_law parameter_counts",
+        "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
+        "sparse_ternary": "selection_size",
     },
     "a loop on the host that calls what is jitted": {
         "attribution": "imgify",
@@ -74,6 +87,7 @@ NETWORK = autoregressive.PixelCNN(3, depth=2, channels=2, half_width=1, z2=True)
 DENSE = autoregressive.MADE(3, depth=2, channels=2)
 SPINS = np.where(np.arange(18).reshape(2, 3, 3) % 5 < 2, 1, -1).astype(np.int8)
 IMAGES = np.linspace(0, 1, 2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4, 1)
+UPDATES = np.linspace(-1, 1, 400, dtype=np.float32).reshape(2, 200)
 SIZES = np.full(2, 0.1, np.float32)
 SOFT = np.full((6, 3), 1 / 3, np.float32)
 CENTROIDS = np.array([-1.0, 0.0, 1.0], np.float32)
@@ -188,6 +202,7 @@ CALLS = {
         "rate_static": (entropy_coding.rate_static, LEVELS),
         "rate_static_soft": (lambda p: entropy_coding.rate_static_soft(p, (-1, 0, 1)), SOFT),
     },
+    "golomb": {"golomb_bits": (lambda mask: golomb.golomb_bits(mask, 2), X > 0.5)},
     "ising": {
         "swendsen_wang": (keyed(ising.swendsen_wang, 0.4), KEY, SPINS),
         "wolff": (keyed(ising.wolff, 0.4), KEY, SPINS),
@@ -206,6 +221,15 @@ CALLS = {
         ),
     },
     "ising.systems": {"lattice": (systems.lattice("triangular", 3, 3).energy, SPINS)},
+    "sparse_ternary": {
+        "compress_with_feedback": (lambda x, r: sparse_ternary.compress_with_feedback(x, r, 3), UPDATES, UPDATES),
+        "majority_vote": (
+            lambda signs, seed: sparse_ternary.majority_vote(signs, jax.random.key(seed)), SPINS, KEY,
+        ),
+        "ternarize": (lambda x: sparse_ternary.ternarize(x, 3), UPDATES),
+        "topk_mask": (lambda x: sparse_ternary.topk_mask(x, 150), UPDATES),
+        "topk_threshold": (lambda x: sparse_ternary.topk_threshold(x, 3), UPDATES.astype(jnp.bfloat16)),
+    },
     "soft_entropy": {
         "beta_of": (soft_entropy.beta_of, CENTROIDS, np.float32(2.0)),
         "bits_of_counts": (jax.grad(soft_entropy.bits_of_counts), COUNTS),

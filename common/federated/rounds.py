@@ -1,0 +1,334 @@
+"""One round as a pure function of arrays, and a scan over many: what `simulate` runs on the device.
+
+Clients of a round are handled `chunk` at a time: their rows of residuals and momentum are gathered and scattered, their
+batches drawn, and what they send is added up at once, so that memory does not grow with their number. One local step
+starts from the same weights for all, and takes gradients of many batches at these; several carry weights of their own.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import flatten_util
+
+from common.federated import clients as federated_clients
+from common.federated.clients import Clients
+from common.federated.methods import Method, to_grid
+from kernels import scalars
+
+STREAMS = 4
+PARTICIPANTS, BATCHES, NOISE, WEIGHTS = range(STREAMS)
+LARGEST_MESSAGE = 2**32  # bits, as uint32 counts them
+
+
+class Model(NamedTuple):
+    """What is trained: three pure functions; `params` is a pytree of float32 arrays, `batch` of arrays [batch, ...].
+
+    Attributes:
+      init: key -> params.
+      loss: (params, batch) -> scalar, the mean over the batch; weight decay, augmentation and so on are its own.
+      accuracy: (params, batch) -> scalar, the share that is right.
+    """
+
+    init: Callable[[jax.Array], Any]
+    loss: Callable[[Any, Any], jax.Array]
+    accuracy: Callable[[Any, Any], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How clients train, and how the simulation runs.
+
+    Attributes:
+      per_round: clients of a round; None: all.
+      batch_size: samples of a local step.
+      learning_rate: of a local step.
+      momentum: of a client, in [0, 1).
+      momentum_state: "persist": a client resumes with the momentum of its last round; "reset": with none.
+      cache: how many messages the server keeps for clients that were away; None: all.
+      every: rounds between two points of the curve, which are one device call.
+      save_every: points between two checkpoints.
+      chunk: clients that are handled at once; None: all of a round. Less takes less memory.
+      weights: "shared": one local step takes all gradients at the same weights; "own": each client has its own copy, as
+        several local steps need it; "auto": by their number.
+      record: whether the result has the update of every round.
+    """
+
+    per_round: int | None = None
+    batch_size: int = 20
+    learning_rate: float = 0.04
+    momentum: float = 0.0
+    momentum_state: str = "persist"
+    cache: int | None = None
+    every: int = 100
+    save_every: int = 1
+    chunk: int | None = None
+    weights: str = "auto"
+    record: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("per_round", "chunk", "cache"):
+            if getattr(self, name) is not None:
+                scalars.whole(name, getattr(self, name), 0 if name == "cache" else 1)
+        for name in ("batch_size", "every", "save_every"):
+            scalars.whole(name, getattr(self, name), 1)
+        scalars.real("learning_rate", self.learning_rate, "a finite number above 0", scalars.positive)
+        scalars.real("momentum", self.momentum, "in [0, 1)", lambda value: 0 <= value < 1)
+        for name, choices in (("momentum_state", ("persist", "reset")), ("weights", ("auto", "shared", "own"))):
+            if getattr(self, name) not in choices:
+                raise scalars.refusal(name, getattr(self, name), " or ".join(map(repr, choices)))
+
+
+class State(NamedTuple):
+    """What a round changes; rows that no one reads have no elements.
+
+    Attributes:
+      weights: float32 [n], of the server.
+      residuals: float32 [clients, n], what clients have not sent yet, or [0, n].
+      momentum: float32 [clients, n], or [0, n].
+      server_residual: float32 [n], what the server has not sent yet, or [0].
+      done: int32, finished rounds.
+    """
+
+    weights: jax.Array
+    residuals: jax.Array
+    momentum: jax.Array
+    server_residual: jax.Array
+    done: jax.Array
+
+
+class Trace(NamedTuple):
+    """What rounds report, each [rounds, ...].
+
+    Attributes:
+      participants: int32 [per_round].
+      bits_up: uint32 [per_round], of the message of each.
+      is_finite: bool [per_round], whether the change of each is.
+      bits_down: uint32, of the server's message.
+      update: float32 [n], what the message says, or [0] without `record`.
+    """
+
+    participants: jax.Array
+    bits_up: jax.Array
+    is_finite: jax.Array
+    bits_down: jax.Array
+    update: jax.Array
+
+
+def stream(key: jax.Array, part: int, round_number: jax.Array | int = 0) -> jax.Array:
+    """Returns the key of a part of a round: a function of the simulation's key and the two numbers alone."""
+    return jax.random.fold_in(key, STREAMS * round_number + part)
+
+
+def unravel(model: Model) -> Callable[[Any], Any]:
+    """Returns the function from float32 [n] to params, of arrays of NumPy or JAX.
+
+    Raises:
+      ValueError: a parameter is not float32.
+    """
+    shapes = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+        if leaf.dtype != jnp.float32:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"params{name} is {leaf.dtype}: expected float32, which is sent and added up")
+    leaves, structure = jax.tree.flatten(shapes)
+
+    def to_params(flat: Any) -> Any:
+        ends = list(itertools.accumulate(leaf.size for leaf in leaves))
+        parts = [flat[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
+        return jax.tree.unflatten(structure, parts)
+
+    return to_params
+
+
+def initial_state(model: Model, population: Clients, method: Method, settings: Settings, key: jax.Array) -> State:
+    """Returns the state before the first round; arguments as those of `simulate.simulate`.
+
+    Raises:
+      ValueError: a setting does not fit the clients, the method or the model.
+    """
+    scalars.whole("per_round", _per_round(settings, population), 1, population.number, ", the number of clients")
+    if method.local_steps > 1 and settings.weights == "shared":
+        raise ValueError(f"weights='shared' with {method.local_steps} local steps: expected 'own' or 'auto'")
+    unravel(model)
+    size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, key)))
+    if not size or 33 * size >= LARGEST_MESSAGE:
+        raise ValueError(f"the model has {size} parameters: expected 1 to {LARGEST_MESSAGE // 33}")
+    return _zero_state(model, population.number, method, settings, key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _zero_state(model: Model, count: int, method: Method, settings: Settings, key: jax.Array) -> State:
+    weights = flatten_util.ravel_pytree(model.init(stream(key, WEIGHTS)))[0]
+    if method.grid is not None:
+        weights = to_grid(weights, method.grid)
+    rows = [count if has_rows else 0 for has_rows in (method.up_feedback, _persists(settings))]
+    residuals, momentum = (jnp.zeros((row, weights.size), jnp.float32) for row in rows)
+    server = jnp.zeros(weights.size if method.down_feedback else 0, jnp.float32)
+    return State(weights, residuals, momentum, server, jnp.int32(0))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+def advance(
+    model: Model,
+    method: Method,
+    settings: Settings,
+    rounds: int,
+    state: State,
+    population: Clients,
+    key: jax.Array,
+    test: Any = None,
+) -> tuple[State, Trace, tuple[jax.Array, jax.Array] | None]:
+    """Returns the state after some rounds, what these report, and (loss, accuracy) of the new weights on `test`.
+
+    One compiled program for all keys, and for all clients and states of the same shapes; the old state is donated.
+    """
+    run = functools.partial(_round, model, method, settings, population, key)
+    state, trace = jax.lax.scan(run, state, None, rounds)
+    if test is None:
+        return state, trace, None
+    params = unravel(model)(state.weights)
+    return state, trace, (model.loss(params, test), model.accuracy(params, test))
+
+
+def _round(
+    model: Model, method: Method, settings: Settings, population: Clients, key: jax.Array, state: State, _: None
+) -> tuple[State, Trace]:
+    """One round: clients, sum, server. Keys are functions of the round's number: a restart draws the same."""
+    per_round = _per_round(settings, population)
+    batch_key, noise_key = (stream(key, part, state.done) for part in (BATCHES, NOISE))
+    participants = federated_clients.draw_participants(
+        stream(key, PARTICIPANTS, state.done), population.number, per_round
+    )
+    part = functools.partial(_clients, model, method, settings, population, state.weights, per_round)
+    chunk = min(settings.chunk or per_round, per_round)
+    whole = per_round // chunk * chunk
+    carry = (jnp.zeros_like(state.weights), jnp.float32(0), state.residuals, state.momentum)
+    if method.weighted:  # the mean weight is 1, so that equal sizes weigh exactly 1 each
+        mean_size = jnp.sum(population.sizes[participants].astype(jnp.float32)) / per_round
+    else:
+        mean_size = jnp.float32(1)
+    part = functools.partial(part, batch_key, noise_key, mean_size)
+    places = jnp.arange(per_round)
+    carry, reports = jax.lax.scan(
+        part, carry, jax.tree.map(lambda array: array[:whole].reshape(-1, chunk), (participants, places))
+    )
+    reports = jax.tree.map(lambda array: array.reshape(whole), reports)
+    if whole < per_round:
+        carry, rest = part(carry, (participants[whole:], places[whole:]))
+        reports = jax.tree.map(lambda *parts: jnp.concatenate(parts), reports, rest)
+    total, weight, residuals, momentum = carry
+    weights, server_residual, update, bits_down = _server(
+        method, state, total * (1 / weight), jax.random.fold_in(noise_key, population.number)
+    )
+    bits_up, is_finite = reports
+    trace = Trace(participants, bits_up, is_finite, bits_down, update if settings.record else update[:0])
+    return State(weights, residuals, momentum, server_residual, state.done + 1), trace
+
+
+def _clients(
+    model: Model,
+    method: Method,
+    settings: Settings,
+    population: Clients,
+    weights: jax.Array,
+    per_round: int,
+    batch_key: jax.Array,
+    noise_key: jax.Array,
+    mean_size: jax.Array,
+    carry: tuple,
+    part: tuple[jax.Array, jax.Array],
+) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
+    """Some clients of a round: they train, encode, and the server adds up what it decodes."""
+    total, weight, residuals, momentum = carry
+    ids, places = part
+
+    def draw(step: jax.Array | int) -> jax.Array:  # bits of the whole round: they do not depend on the chunks
+        return jax.random.bits(jax.random.fold_in(batch_key, step), (per_round, settings.batch_size))[places]
+
+    rows = momentum[ids] if _persists(settings) else jnp.zeros((ids.size, weights.size), jnp.float32)
+    changes, rows = _local_changes(model, method, settings, population, weights, ids, rows, draw)
+    is_finite = jnp.all(jnp.isfinite(changes), axis=1)
+    if _persists(settings):
+        momentum = momentum.at[ids].set(rows, unique_indices=True)
+    values = changes + residuals[ids] if method.up_feedback else changes
+    noise = jax.vmap(functools.partial(jax.random.fold_in, noise_key))(ids)
+    messages = jax.vmap(method.up.encode)(values, noise)
+    sent = jax.vmap(method.up.decode)(messages)
+    bits = jax.vmap(lambda message: jnp.asarray(method.up.count(message), jnp.uint32))(messages)
+    if method.up_feedback:
+        residuals = residuals.at[ids].set(values - sent, unique_indices=True)
+    if method.weighted:
+        shares = population.sizes[ids].astype(jnp.float32) / mean_size
+        total, weight = total + jnp.sum(shares[:, None] * sent, axis=0), weight + jnp.sum(shares)
+    else:
+        total, weight = total + jnp.sum(sent, axis=0), weight + ids.size
+    return (total, weight, residuals, momentum), (bits, is_finite)
+
+
+def _local_changes(
+    model: Model,
+    method: Method,
+    settings: Settings,
+    population: Clients,
+    weights: jax.Array,
+    ids: jax.Array,
+    momentum: jax.Array,
+    draw: Callable[[jax.Array | int], jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the changes [ids, n] of the weights by local training, and the new momentum [ids, n].
+
+    `draw` gives the random bits uint32 [ids, batch_size] of the batches of a step.
+    """
+    to_params, rate = unravel(model), settings.learning_rate
+
+    def gradient(flat: jax.Array, batch: Any) -> jax.Array:
+        return jax.grad(lambda flat: model.loss(to_params(flat), batch))(flat)
+
+    def batches(step: jax.Array | int) -> Any:
+        return jax.vmap(federated_clients.batch_of, (0, None, 0))(draw(step), population, ids)
+
+    if method.local_steps == 1 and settings.weights != "own":
+        momentum = settings.momentum * momentum + jax.vmap(gradient, (None, 0))(weights, batches(0))
+        return -rate * momentum, momentum
+
+    def local_step(carry: tuple[jax.Array, jax.Array], step: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        changes, momentum = carry  # summing changes loses fewer bits than subtracting weights in the end
+        momentum = settings.momentum * momentum + jax.vmap(gradient)(weights + changes, batches(step))
+        return (changes - rate * momentum, momentum), None
+
+    start = (jnp.zeros((ids.size, weights.size), jnp.float32), momentum)
+    return jax.lax.scan(local_step, start, jnp.arange(method.local_steps))[0]
+
+
+def _server(
+    method: Method, state: State, mean: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns the new weights and residual, the update that is broadcast, and its bits."""
+    values = mean + state.server_residual if method.down_feedback else mean
+    message = method.down.encode(values, key)
+    update = _apart(method.down.decode(message), state.done)
+    residual = values - update if method.down_feedback else state.server_residual
+    return state.weights + update, residual, update, jnp.asarray(method.down.count(message), jnp.uint32)
+
+
+def _apart(values: jax.Array, done: jax.Array) -> jax.Array:
+    """Returns the values, float32, whose last multiplication does not melt into an addition that follows.
+
+    Clients add what they decode without that multiplication, and have to come to the same bits. Compilers remove
+    barriers and conversions to and fro, but not an operation on integers with a number that they do not know: it is 0.
+    """
+    zero = jnp.minimum(done, 0)
+    return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(values, jnp.int32) ^ zero, jnp.float32)
+
+
+def _per_round(settings: Settings, population: Clients) -> int:
+    return population.number if settings.per_round is None else settings.per_round
+
+
+def _persists(settings: Settings) -> bool:
+    return settings.momentum > 0 and settings.momentum_state == "persist"

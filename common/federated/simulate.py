@@ -1,0 +1,198 @@
+"""Rounds of federated learning as one program: many rounds in a device call, clients as an axis, every bit counted.
+
+    model = simulate.Model(init, loss, accuracy)  # pure functions; params are any pytree of float32 arrays
+    result = simulate.simulate(model, population, methods.fed_sgd(), rounds=1000, key=jax.random.key(0),
+                               settings=simulate.Settings(per_round=10), test={"x": x, "y": y})
+    result.curve[-1].accuracy, result.curve[-1].bits_up
+
+Source: algorithm 2 and section V of Sattler, Wiedemann, Mueller, Samek, arXiv:1903.02891.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from common.federated import catch_up
+from common.federated import rounds as federated_rounds
+from common.federated.clients import Clients
+from common.federated.methods import Method
+from common.federated.rounds import Model, Settings, State, Trace
+from common.training import checkpoint
+from kernels import scalars
+
+__all__ = ["Model", "Point", "Result", "Settings", "simulate"]
+
+DEFAULTS = Settings()
+
+
+class Point(NamedTuple):
+    """Where a simulation stands, in numbers of Python.
+
+    Attributes:
+      rounds, iterations: finished ones; a round has as many iterations as local steps.
+      loss, accuracy: of the server's weights on the test batch; None without one.
+      bits_up: what all clients have sent.
+      bits_down: what all clients have downloaded, each when it came in: see `catch_up`.
+    """
+
+    rounds: int
+    iterations: int
+    loss: float | None
+    accuracy: float | None
+    bits_up: int
+    bits_down: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What a simulation has come to.
+
+    Attributes:
+      curve: a point every `settings.every` rounds, and one at the end.
+      params: of the server, as `model.init` returns them.
+      state: of the last round.
+      ledger: who has which weights, and what catching up costs.
+      updates: float32 [rounds, n], of the rounds that this call ran, with `settings.record`; else [0, n].
+    """
+
+    curve: list[Point]
+    params: Any
+    state: State
+    ledger: catch_up.Ledger
+    updates: np.ndarray
+
+
+def simulate(
+    model: Model,
+    clients: Clients,
+    method: Method,
+    rounds: int,
+    key: jax.Array,
+    settings: Settings = DEFAULTS,
+    *,
+    test: Any = None,
+    checkpoints: str | os.PathLike | None = None,
+) -> Result:
+    """Returns the result of training a model on clients that send and receive by a method.
+
+    Args:
+      model: three pure functions.
+      clients: their samples, see `common.federated.clients`.
+      method: what is sent, see `common.federated.methods`.
+      rounds: in all, those of a run that is resumed included.
+      key: of all random numbers: first weights, participants, batches, noise.
+      settings: how clients train.
+      test: a batch, of which the curve has loss and accuracy.
+      checkpoints: a folder; a simulation that was killed goes on from there, to the same numbers.
+
+    Raises:
+      ValueError: a setting makes no sense; a checkpoint is of another simulation; a change of a client is not finite,
+        or the weights have left their grid, so that the numbers since would mean nothing.
+    """
+    rounds = scalars.whole("rounds", rounds, 1)
+    state = federated_rounds.initial_state(model, clients, method, settings, key)
+    size = state.weights.size
+    merged_bits = None
+    if method.grid is not None and method.merged_bits is not None:
+        merged_bits = functools.partial(method.merged_bits, size)
+    ledger = catch_up.new_ledger(clients.number, 32 * size, settings.cache, merged_bits)
+    curve, updates, done = list[Point](), [np.zeros((0, size), np.float32)], 0
+    store = checkpoint.Checkpointer(checkpoints) if checkpoints is not None else None
+    with store or contextlib.nullcontext():
+        identity = _identity(method, settings, state, clients, key, test) if store is not None else {}
+        if store is not None and (restored := store.restore_latest(state)):
+            done, state = restored
+            _check_same(identity, store.notes["identity"], checkpoints)
+            if done > rounds:
+                raise ValueError(f"rounds={rounds}: {checkpoints} has a state after {done}: expected at least as many")
+            curve = [Point(*point) for point in store.notes["curve"]]
+            ledger.last_sync, ledger.totals = store.notes["last_sync"], store.notes["totals"]
+        while done < rounds:
+            count = min(settings.every - done % settings.every, rounds - done)
+            state, trace, scores = federated_rounds.advance(model, method, settings, count, state, clients, key, test)
+            trace = jax.device_get(trace)
+            _check_finite(trace, done)
+            check_grid(method, state, done + count)
+            curve.append(_point(curve, trace, scores, ledger, done + count, method.local_steps))
+            updates.append(trace.update if settings.record else updates[0])
+            done += count
+            if store is not None and (done == rounds or len(curve) % settings.save_every == 0):
+                notes = {"identity": identity, "curve": curve, "last_sync": ledger.last_sync, "totals": ledger.totals}
+                store.save(done, state, wait=False, notes=notes)
+    params = jax.tree.map(jax.numpy.asarray, federated_rounds.unravel(model)(np.asarray(state.weights)))
+    return Result(curve, params, state, ledger, np.concatenate(updates))
+
+
+def _point(
+    curve: list[Point], trace: Trace, scores: Any, ledger: catch_up.Ledger, done: int, local_steps: int
+) -> Point:
+    """Returns the next point of a curve; the ledger goes through the rounds."""
+    bits_up, bits_down = (curve[-1].bits_up, curve[-1].bits_down) if curve else (0, 0)
+    for participants, message in zip(trace.participants, trace.bits_down, strict=True):
+        bits_down += sum(ledger.synchronise(client).bits for client in participants.tolist())
+        ledger.broadcast(int(message))
+    bits_up += int(trace.bits_up.sum(dtype=np.uint64))
+    loss, accuracy = (None, None) if scores is None else map(float, scores)
+    return Point(done, done * local_steps, loss, accuracy, bits_up, bits_down)
+
+
+def _check_finite(trace: Trace, done: int) -> None:
+    wrong = np.argwhere(~trace.is_finite)
+    if len(wrong):
+        row, column = wrong[0]
+        raise ValueError(
+            f"the change of client {trace.participants[row, column]} in round {done + row} is not finite: "
+            "expected finite numbers; lower learning_rate, or look at its samples"
+        )
+
+
+def check_grid(method: Method, state: State, done: int) -> None:
+    """Raises ValueError where weights have left what float32 holds of their grid."""
+    if method.grid is None:
+        return
+    largest = float(abs(state.weights).max())
+    if largest >= 2**24 * method.grid:
+        raise ValueError(
+            f"a weight has reached {largest:.3g} in round {done}: expected below 2^24 steps of grid={method.grid}, "
+            "as float32 holds them; choose a coarser grid"
+        )
+
+
+def _identity(
+    method: Method, settings: Settings, state: State, clients: Clients, key: jax.Array, test: Any
+) -> dict[str, Any]:
+    """Returns what a run that is resumed must have in common with this one, as JSON has it; arrays by their CRC-32.
+
+    The model's functions are known by its first weights alone.
+    """
+    trains = dataclasses.asdict(settings)
+    for name in ("save_every", "record"):  # change no number
+        trains.pop(name)
+    arrays = {"clients": clients, "test": test, "first weights": state.weights, "key": jax.random.key_data(key)}
+    return {"method": method.name, "settings": trains} | {name: _checksum(tree) for name, tree in arrays.items()}
+
+
+def _checksum(tree: Any) -> int:
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        array = np.ascontiguousarray(leaf)
+        crc = zlib.crc32(
+            array.reshape(-1).view(np.uint8).data, zlib.crc32(str((array.dtype, array.shape)).encode(), crc)
+        )
+    return crc
+
+
+def _check_same(own: dict[str, Any], stored: dict[str, Any], folder: Any) -> None:
+    flat = [identity["settings"] | identity for identity in (own, stored)]
+    for name in sorted(flat[0].keys() - {"settings"}):
+        if flat[0][name] != flat[1].get(name):
+            raise ValueError(
+                f"{name}={flat[0][name]!r}, but the simulation in {folder} has {flat[1].get(name)!r}: "
+                "expected the same; choose another folder to start afresh"
+            )
