@@ -16,7 +16,7 @@ from .streams import in_order, with_name
 
 
 def compress_many(
-    tree,
+    tree: Any,
     candidates: Sequence[Mapping[str, Any]],
     *,
     implementation: str | None = None,
