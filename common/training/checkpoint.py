@@ -83,7 +83,8 @@ class Checkpointer:
             self.metrics.flush()
         leaves = _storable(state)
         self._open()
-        if not self.best and (later := [other for other in self.steps() if other >= step]):
+        # Of the best only this step itself, which a run that was killed behind it comes to again.
+        if later := [other for other in self.steps() if other == step or (other > step and not self.best)]:
             self.wait()
             if processes.is_first_process():
                 for other in later:
@@ -169,6 +170,7 @@ class Checkpointer:
         for step in list(self._content):
             for path in self.directory.glob(f"{step:08d}.orbax-checkpoint-tmp*"):
                 content = self._content.pop(step) | {"files": _checksums(path / orbax_files.ITEM)}
+                content["checksum"] = _crc_of(content)
                 (path / orbax_files.CONTENT).write_text(json.dumps(content))
 
     def _restore(self, step: int, template: Any) -> Any:
@@ -190,6 +192,11 @@ class Checkpointer:
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
+def _crc_of(content: Mapping[str, Any]) -> int:
+    """Returns a CRC-32 of what JSON can hold, however it is written."""
+    return zlib.crc32(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
+
+
 def _checksums(folder: pathlib.Path) -> dict[str, int]:
     """Returns the CRC-32 of every file below a folder, by its relative name."""
     sums = {}
@@ -209,7 +216,10 @@ def _problem(path: pathlib.Path, step: int) -> str:
         if old_checkpoints.is_old(path):
             old_checkpoints.load(path, step)
             return ""
-        sums = json.loads((path / orbax_files.CONTENT).read_text())["files"]
+        content = json.loads((path / orbax_files.CONTENT).read_text())
+        if content.pop("checksum") != _crc_of(content):
+            return f"the checksum of {orbax_files.CONTENT} does not fit its content"
+        sums = content["files"]
         actual = _checksums(path / orbax_files.ITEM)
     except MemoryError:
         raise

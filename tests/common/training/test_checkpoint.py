@@ -117,6 +117,12 @@ def test_altered_byte_of_any_file_does_not_pass(tmp_path, caplog):
         assert f"the checksum of {path.relative_to(tmp_path / '00000001' / 'default')} does not fit" in caplog.text
         path.write_bytes(data)
     assert checkpoint.Checkpointer(tmp_path).restore_latest({"w": np.zeros(300), "step": 0})[0] == 1
+    content = tmp_path / "00000001" / orbax_files.CONTENT
+    text = content.read_text()
+    content.write_text(text.replace("300", "301", 1))  # a shape, which no sum of a file covers
+    assert checkpoint.Checkpointer(tmp_path).restore_latest({"w": np.zeros(300), "step": 0}) is None
+    assert "the checksum of content.json does not fit" in caplog.text
+    content.write_text(text)
     paths[0].unlink()
     assert checkpoint.Checkpointer(tmp_path).restore_latest({"w": np.zeros(300), "step": 0}) is None
 
@@ -191,6 +197,8 @@ def test_the_best_stay(tmp_path):
     with checkpoint.Checkpointer(tmp_path, keep=2, best=True) as saver:
         step, state = saver.restore_latest({"w": np.zeros(2, int)})
         assert step == 5 and state["w"].tolist() == [5, 5], "the later of two that are equal"
+        saver.save(5, {"w": np.full(2, 7)}, score=0.95)  # a run that was killed comes to it again
+        assert saver.scores() == {2: 0.9, 5: 0.95} and saver.restore_latest(state)[1]["w"].tolist() == [7, 7]
 
 
 def test_a_checkpoint_of_the_former_kind_is_read(tmp_path, caplog):
