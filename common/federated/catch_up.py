@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.federated.compressor import Bits
 from kernels import scalars
+
+WAYS = ("nothing", "replay", "merged", "full")
 
 
 class Download(NamedTuple):
     """What a client takes. Attributes: way, "nothing", "replay", "merged" or "full"; bits."""
 
     way: str
-    bits: int
+    bits: Bits
 
 
 @dataclasses.dataclass
@@ -29,15 +32,17 @@ class Ledger:
       last_sync: of each client, the round whose weights it has; 0 at first: all start from the same weights.
       totals: totals[t], bits of the messages of the rounds before t.
       full_bits: of the whole model.
+      ways: how many downloads were of which way.
       cache: how many messages the server keeps; None: all.
       merged_bits: rounds -> bits of so many updates in one message; None: there is none.
     """
 
     last_sync: list[int]
-    totals: list[int]
-    full_bits: int
+    totals: list[Bits]
+    full_bits: Bits
+    ways: dict[str, int]
     cache: int | None = None
-    merged_bits: Callable[[int], int] | None = None
+    merged_bits: Callable[[int], Bits] | None = None
 
     @property
     def round(self) -> int:
@@ -47,23 +52,24 @@ class Ledger:
     def quote(self, client: int) -> Download:
         """Returns what a client would take now."""
         gap = self.round - self.last_sync[client]
-        replay = self.totals[-1] - self.totals[self.last_sync[client]]
+        replay = self.totals[-1].plus(self.totals[self.last_sync[client]], -1)
         merged = self.merged_bits(gap) if self.merged_bits is not None and gap else None
         return cheapest(gap, replay, self.full_bits, merged_bits=merged, cache=self.cache)
 
     def synchronise(self, client: int) -> Download:
         """Returns what a client takes now; it then has the server's weights."""
         download = self.quote(client)
+        self.ways[download.way] += 1
         self.last_sync[client] = self.round
         return download
 
-    def broadcast(self, bits: int) -> None:
+    def broadcast(self, bits: Bits) -> None:
         """Adds the message of a round."""
-        self.totals.append(self.totals[-1] + int(bits))
+        self.totals.append(self.totals[-1].plus(bits))
 
 
 def new_ledger(
-    clients: int, full_bits: int, cache: int | None = None, merged_bits: Callable[[int], int] | None = None
+    clients: int, full_bits: Bits, cache: int | None = None, merged_bits: Callable[[int], Bits] | None = None
 ) -> Ledger:
     """Returns the ledger before the first round; arguments as the attributes of `Ledger`.
 
@@ -71,14 +77,14 @@ def new_ledger(
       ValueError: a number makes no sense.
     """
     scalars.whole("clients", clients, 1)
-    scalars.whole("full_bits", full_bits, 1)
+    scalars.whole("full_bits", full_bits.total, 1)
     if cache is not None:
         scalars.whole("cache", cache, 0)
-    return Ledger([0] * clients, [0], full_bits, cache, merged_bits)
+    return Ledger([0] * clients, [Bits()], full_bits, dict.fromkeys(WAYS, 0), cache, merged_bits)
 
 
 def cheapest(
-    gap: int, replay_bits: int, full_bits: int, *, merged_bits: int | None = None, cache: int | None = None
+    gap: int, replay_bits: Bits, full_bits: Bits, *, merged_bits: Bits | None = None, cache: int | None = None
 ) -> Download:
     """Returns the cheapest way over a gap; of equal ones the first of replay, merged, full.
 
@@ -91,12 +97,12 @@ def cheapest(
     """
     scalars.whole("gap", gap, 0)
     if gap == 0:
-        return Download("nothing", 0)
+        return Download("nothing", Bits())
     ways = [Download("full", full_bits)]
     if cache is None or gap <= cache:
         merged = [] if merged_bits is None else [Download("merged", merged_bits)]
         ways = [Download("replay", replay_bits), *merged, *ways]
-    return min(ways, key=lambda way: way.bits)
+    return min(ways, key=lambda way: way.bits.total)
 
 
 def replay(weights: Any, updates: Iterable[Any]) -> np.ndarray:

@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from common.federated import sparse
-from common.federated.compressor import FLOATS, Bits, Compressor
+from common.federated import dense, sparse, stochastic
+from common.federated.compressor import Bits, Compressor
+from common.federated.dense import FLOATS
 from common.federated.sparse import Share
 from kernels import scalars
 
@@ -31,7 +33,7 @@ class Method:
         which rest while these are away, and of the server.
       weighted: whether the mean weighs clients by their sizes.
       grid: what all weights are multiples of, see `on_grid`; None: floats of any kind.
-      merged_bits: (number of weights, rounds) -> bits of the sum of so many updates in one message; None: there is no
+      merged_bits: (number of weights, rounds) -> `Bits` of the sum of so many updates in one message; None: there is no
         such message. Only on a grid is a sum the same as its parts in turn.
     """
 
@@ -43,7 +45,7 @@ class Method:
     down_feedback: bool = False
     weighted: bool = False
     grid: float | None = None
-    merged_bits: Callable[[int, int], int] | None = None
+    merged_bits: Callable[[int, int], Bits] | None = None
 
     def __post_init__(self) -> None:
         scalars.whole("local_steps", self.local_steps, 1)
@@ -72,45 +74,20 @@ def sign_sgd(step: float, zeros: str = "zero") -> Method:
 
     Args:
       step: what a weight moves in a round, above 0.
-      zeros: what a zero or a tie becomes, see `signs`.
+      zeros: what a zero or a tie becomes, see `dense.signs`.
     """
     step = scalars.real("step", step, "a finite number above 0", scalars.positive)
     levels = 2 if zeros == "zero" else 1  # a sum of r signs has r + 1 values, with zeros among them 2 r + 1
 
-    def merged_bits(weights: int, rounds: int) -> int:
-        return weights * (levels * rounds).bit_length()
+    def merged_bits(weights: int, rounds: int) -> Bits:
+        payload = weights * (levels * rounds).bit_length()
+        return Bits(payload, 0, dense.FRAME_BITS + -payload % 8, payload)
 
-    return Method(f"signSGD {step:g}", signs(1.0, zeros), signs(step, zeros), merged_bits=merged_bits)
+    return Method(f"signSGD {step:g}", dense.signs(1.0, zeros), dense.signs(step, zeros), merged_bits=merged_bits)
 
 
 @functools.cache
-def signs(step: float, zeros: str = "zero") -> Compressor:
-    """Returns the compressor to `step` times the sign.
-
-    Args:
-      step: above 0.
-      zeros: "zero": a zero stays one. A first bit says whether there are any; if so five signs take a byte, else a sign
-        takes a bit. "random": a zero becomes either sign with equal probability, and a sign always takes a bit.
-    """
-    if zeros not in ("zero", "random"):
-        raise scalars.refusal("zeros", zeros, "'zero' or 'random'")
-
-    def encode(values: jax.Array, key: jax.Array) -> jax.Array:
-        sign = jnp.sign(values)
-        if zeros == "random":
-            sign = jnp.where(sign == 0, jax.random.rademacher(key, values.shape, values.dtype), sign)
-        return sign.astype(jnp.int8)
-
-    def count(message: jax.Array) -> Bits:
-        if zeros == "random":
-            return message.size
-        fives = 8 * -(-message.size // 5)
-        return 1 + jnp.where(jnp.any(message == 0), fives, message.size)
-
-    return Compressor(encode, lambda message: message * jnp.float32(step), count)
-
-
-def top_k(p: Share, p_down: Share | None = None) -> Method:
+def top_k(p: Share, p_down: Share | None = None, *, down: str = "same", residuals: bool = True) -> Method:
     """Returns sparse changes with residuals both ways: the largest of all weights, as floats.
 
     Source: Aji, Heafield, arXiv:1704.05021; Lin, Han, Mao, Wang, Dally, arXiv:1712.01887, without its additions.
@@ -118,23 +95,80 @@ def top_k(p: Share, p_down: Share | None = None) -> Method:
     Args:
       p: share of the weights that a client sends, in (0, 1], a float or an exact Fraction.
       p_down: that the server sends; None: the same.
+      down: "same": the server sends as clients do; "floats": its update as it is.
+      residuals: whether what is not sent is added to what comes next; without, it is lost, which shows what they do.
     """
-    return _sparse("top-k", sparse.top_k, p, p_down)
-
-
-def stc(p: Share, p_down: Share | None = None) -> Method:
-    """Returns sparse ternary compression with residuals both ways; arguments as those of `top_k`.
-
-    Source: algorithm 2 of Sattler, Wiedemann, Mueller, Samek, arXiv:1903.02891, on the whole vector of weights.
-    """
-    return _sparse("STC", sparse.ternary, p, p_down)
+    return _sparse("top-k", sparse.top_k, p, p_down, down, residuals)
 
 
 @functools.cache
-def _sparse(kind: str, make: Callable[[Share], Compressor], p: Share, p_down: Share | None) -> Method:
-    up, down = make(p), make(p if p_down is None else p_down)
+def stc(
+    p: Share, p_down: Share | None = None, *, scope: str = "global", down: str = "same", residuals: bool = True
+) -> Method:
+    """Returns sparse ternary compression with residuals both ways; arguments as those of `top_k`.
+
+    Source: algorithm 2 of Sattler, Wiedemann, Mueller, Samek, arXiv:1903.02891.
+
+    Args:
+      scope: "global": the largest of all weights, one magnitude; "per_tensor": of each tensor, as the authors' code.
+    """
+    kind = "STC" if scope == "global" else f"STC {scope.replace('_', ' ')}"
+    return _sparse(kind, functools.partial(sparse.ternary, scope=scope), p, p_down, down, residuals)
+
+
+def _sparse(
+    kind: str, make: Callable[[Share], Compressor], p: Share, p_down: Share | None, down: str, residuals: bool
+) -> Method:
+    if down not in ("same", "floats"):
+        raise scalars.refusal("down", down, "'same' or 'floats'")
+    if down == "floats" and p_down is not None:
+        raise ValueError(f"p_down={p_down} with down='floats': expected one of them")
+    server = FLOATS if down == "floats" else make(p if p_down is None else p_down)
     name = f"{kind} {_share_text(p)}" + ("" if p_down is None else f", {_share_text(p_down)} down")
-    return Method(name, up, down, up_feedback=True, down_feedback=True)
+    name += (", floats down" if down == "floats" else "") + ("" if residuals else ", no residuals")
+    return Method(name, make(p), server, up_feedback=residuals, down_feedback=residuals and down == "same")
+
+
+@functools.cache
+def tern_grad(clip: float | None = 2.5) -> Method:
+    """Returns TernGrad: ternary changes that are right in the mean go up, one magnitude a tensor; floats come down.
+
+    Source: Wen, Xu, Yan, Wu, Wang, Chen, Li, arXiv:1705.07878.
+
+    Args:
+      clip: changes are cut to so many standard deviations of their tensor; None: they are not.
+    """
+    name = "TernGrad" + ("" if clip == 2.5 else ", not clipped" if clip is None else f", clipped at {clip:g}")
+    return Method(name, stochastic.ternary_gradient(clip), FLOATS)
+
+
+@functools.cache
+def qsgd(levels: int, bucket: int = 512) -> Method:
+    """Returns QSGD: changes as multiples of a part of their norm, right in the mean, go up; floats come down.
+
+    Source: Alistarh, Grubic, Li, Tomioka, Vojnovic, arXiv:1610.02132.
+
+    Args:
+      levels: above 0, of a weight.
+      bucket: weights that share a norm.
+    """
+    name = f"QSGD {levels}" + ("" if bucket == 512 else f", buckets of {bucket}")
+    return Method(name, stochastic.quantized(levels, bucket), FLOATS)
+
+
+@functools.cache
+def coded(step: float, down: str = "same") -> Method:
+    """Returns changes as multiples of a step, written by the arithmetic coder, with residuals both ways.
+
+    Args:
+      step: over the root mean square of what is sent, see `dense.coded`.
+      down: "same", or "floats": the server's update as it is.
+    """
+    if down not in ("same", "floats"):
+        raise scalars.refusal("down", down, "'same' or 'floats'")
+    compressor, is_same = dense.coded(step), down == "same"
+    name = f"coded {step:g}" + ("" if is_same else ", floats down")
+    return Method(name, compressor, compressor if is_same else FLOATS, up_feedback=True, down_feedback=is_same)
 
 
 def _share_text(p: Share) -> str:
@@ -156,9 +190,19 @@ def on_grid(method: Method, step: float = 2.0**-20) -> Method:
     """
     expected = "a power of two from 2^-60 to 1"
     step = scalars.real("step", step, expected, lambda value: 2.0**-60 <= value <= 1 and math.frexp(value)[0] == 0.5)
-    decode = method.down.decode
-    down = dataclasses.replace(method.down, decode=lambda message: to_grid(decode(message), step))
+    down = _rounded(method.down, step)
     return dataclasses.replace(method, name=f"{method.name} on a grid", down=down, grid=step)
+
+
+def _rounded(compressor: Compressor, step: float) -> Compressor:
+    """Returns a compressor whose receivers round to a grid."""
+    decode, read, of_tensors = compressor.decode, compressor.read, compressor.of_tensors
+    return dataclasses.replace(
+        compressor,
+        decode=lambda message: to_grid(decode(message), step),
+        read=None if read is None else lambda data, n: np.asarray(to_grid(read(data, n), step)),
+        of_tensors=None if of_tensors is None else functools.cache(lambda sizes: _rounded(of_tensors(sizes), step)),
+    )
 
 
 def to_grid(values: jax.Array, step: float) -> jax.Array:

@@ -3,6 +3,7 @@
 Clients of a round are handled `chunk` at a time: their rows of residuals and momentum are gathered and scattered, their
 batches drawn, and what they send is added up at once, so that memory does not grow with their number. One local step
 starts from the same weights for all, and takes gradients of many batches at these; several carry weights of their own.
+Several devices share the clients of a round, and hold a part of all rows each (`client_rows`).
 """
 
 import dataclasses
@@ -15,8 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import flatten_util
 
+from common import mesh
+from common.federated import client_rows
 from common.federated import clients as federated_clients
 from common.federated.clients import Clients
+from common.federated.compressor import Bits, Compressor
 from common.federated.methods import Method, to_grid
 from kernels import scalars
 
@@ -52,7 +56,7 @@ class Settings:
       cache: how many messages the server keeps for clients that were away; None: all.
       every: rounds between two points of the curve, which are one device call.
       save_every: points between two checkpoints.
-      chunk: clients that are handled at once; None: all of a round. Less takes less memory.
+      chunk: clients that a device handles at once; None: all of its part of a round. Less takes less memory.
       weights: "shared": one local step takes all gradients at the same weights; "own": each client has its own copy, as
         several local steps need it; "auto": by their number.
       record: whether the result has the update of every round.
@@ -101,27 +105,41 @@ class State(NamedTuple):
     done: jax.Array
 
 
+SPLIT = ("residuals", "momentum")  # over devices
+
+
 class Trace(NamedTuple):
     """What rounds report, each [rounds, ...].
 
     Attributes:
       participants: int32 [per_round].
-      bits_up: uint32 [per_round], of the message of each.
+      bits_up: uint32 [per_round] of each part, of the message of each.
       is_finite: bool [per_round], whether the change of each is.
-      bits_down: uint32, of the server's message.
+      bits_down: uint32 of each part, of the server's message.
       update: float32 [n], what the message says, or [0] without `record`.
     """
 
     participants: jax.Array
-    bits_up: jax.Array
+    bits_up: Bits
     is_finite: jax.Array
-    bits_down: jax.Array
+    bits_down: Bits
     update: jax.Array
 
 
 def stream(key: jax.Array, part: int, round_number: jax.Array | int = 0) -> jax.Array:
     """Returns the key of a part of a round: a function of the simulation's key and the two numbers alone."""
     return jax.random.fold_in(key, STREAMS * round_number + part)
+
+
+def placed(state: State, sharding: Any) -> State:
+    """Returns a state on the devices of a sharding: rows of clients split, all else on each. None: as it is."""
+    if sharding is None:
+        return state
+    parts = {
+        name: client_rows.split(array, sharding) if name in SPLIT else mesh.on_every_device(array, sharding)
+        for name, array in state._asdict().items()
+    }
+    return State(**parts)
 
 
 def unravel(model: Model) -> Callable[[Any], Any]:
@@ -172,7 +190,7 @@ def _zero_state(model: Model, count: int, method: Method, settings: Settings, ke
     return State(weights, residuals, momentum, server, jnp.int32(0))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 8), donate_argnums=4)
 def advance(
     model: Model,
     method: Method,
@@ -182,21 +200,39 @@ def advance(
     population: Clients,
     key: jax.Array,
     test: Any = None,
+    sharding: Any = None,
 ) -> tuple[State, Trace, tuple[jax.Array, jax.Array] | None]:
     """Returns the state after some rounds, what these report, and (loss, accuracy) of the new weights on `test`.
 
     One compiled program for all keys, and for all clients and states of the same shapes; the old state is donated.
+
+    Args:
+      sharding: over which devices the clients of a round are split, see `client_rows`; None: there is one.
     """
-    run = functools.partial(_round, model, method, settings, population, key)
-    state, trace = jax.lax.scan(run, state, None, rounds)
+
+    def run(state: State, population: Clients, key: jax.Array) -> tuple[State, Trace]:
+        one_round = functools.partial(_round, model, method, settings, population, key, client_rows.Axis(sharding))
+        return jax.lax.scan(one_round, state, None, rounds)
+
+    state, trace = client_rows.on_devices(run, sharding, State._make(name in SPLIT for name in State._fields))(
+        state, population, key
+    )
     if test is None:
         return state, trace, None
     params = unravel(model)(state.weights)
+    test = mesh.constrain(test, sharding)
     return state, trace, (model.loss(params, test), model.accuracy(params, test))
 
 
 def _round(
-    model: Model, method: Method, settings: Settings, population: Clients, key: jax.Array, state: State, _: None
+    model: Model,
+    method: Method,
+    settings: Settings,
+    population: Clients,
+    key: jax.Array,
+    axis: client_rows.Axis,
+    state: State,
+    _: None,
 ) -> tuple[State, Trace]:
     """One round: clients, sum, server. Keys are functions of the round's number: a restart draws the same."""
     per_round = _per_round(settings, population)
@@ -204,28 +240,32 @@ def _round(
     participants = federated_clients.draw_participants(
         stream(key, PARTICIPANTS, state.done), population.number, per_round
     )
-    part = functools.partial(_clients, model, method, settings, population, state.weights, per_round)
-    chunk = min(settings.chunk or per_round, per_round)
-    whole = per_round // chunk * chunk
-    carry = (jnp.zeros_like(state.weights), jnp.float32(0), state.residuals, state.momentum)
     if method.weighted:  # the mean weight is 1, so that equal sizes weigh exactly 1 each
         mean_size = jnp.sum(population.sizes[participants].astype(jnp.float32)) / per_round
     else:
         mean_size = jnp.float32(1)
-    part = functools.partial(part, batch_key, noise_key, mean_size)
-    places = jnp.arange(per_round)
-    carry, reports = jax.lax.scan(
-        part, carry, jax.tree.map(lambda array: array[:whole].reshape(-1, chunk), (participants, places))
+    part = functools.partial(
+        _clients,
+        model,
+        method,
+        settings,
+        population,
+        state.weights,
+        participants,
+        batch_key,
+        noise_key,
+        mean_size,
+        axis,
     )
-    reports = jax.tree.map(lambda array: array.reshape(whole), reports)
-    if whole < per_round:
-        carry, rest = part(carry, (participants[whole:], places[whole:]))
-        reports = jax.tree.map(lambda *parts: jnp.concatenate(parts), reports, rest)
-    total, weight, residuals, momentum = carry
+    carry = (jnp.zeros_like(state.weights), jnp.float32(0), state.residuals, state.momentum)
+    places = axis.places(per_round, settings.chunk)
+    (total, weight, residuals, momentum), reports = jax.lax.scan(part, carry, places)
+    total, weight = axis.sum((total, weight))
+    bits_up, is_finite = axis.joined(reports, per_round)
+    mean = _apart(total * (1 / weight), state.done)
     weights, server_residual, update, bits_down = _server(
-        method, state, total * (1 / weight), jax.random.fold_in(noise_key, population.number)
+        method, _sizes(model), state, mean, jax.random.fold_in(noise_key, population.number)
     )
-    bits_up, is_finite = reports
     trace = Trace(participants, bits_up, is_finite, bits_down, update if settings.record else update[:0])
     return State(weights, residuals, momentum, server_residual, state.done + 1), trace
 
@@ -236,38 +276,57 @@ def _clients(
     settings: Settings,
     population: Clients,
     weights: jax.Array,
-    per_round: int,
+    participants: jax.Array,
     batch_key: jax.Array,
     noise_key: jax.Array,
     mean_size: jax.Array,
+    axis: client_rows.Axis,
     carry: tuple,
-    part: tuple[jax.Array, jax.Array],
-) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
-    """Some clients of a round: they train, encode, and the server adds up what it decodes."""
+    places: jax.Array,
+) -> tuple[tuple, tuple[Bits, jax.Array]]:
+    """Some clients of a round, at these places among the participants: they train, encode, and what they send is added.
+
+    Places beyond the last participant fill up the devices: what is computed there is dropped.
+    """
     total, weight, residuals, momentum = carry
-    ids, places = part
+    per_round = participants.size
+    places, everyones = axis.mine(places), places
+    ids, is_one = participants[jnp.minimum(places, per_round - 1)], places < per_round
+    of_all = jnp.where(everyones < per_round, participants[jnp.minimum(everyones, per_round - 1)], population.number)
 
     def draw(step: jax.Array | int) -> jax.Array:  # bits of the whole round: they do not depend on the chunks
-        return jax.random.bits(jax.random.fold_in(batch_key, step), (per_round, settings.batch_size))[places]
+        bits = jax.random.bits(jax.random.fold_in(batch_key, step), (per_round, settings.batch_size))
+        return bits[jnp.minimum(places, per_round - 1)]
 
-    rows = momentum[ids] if _persists(settings) else jnp.zeros((ids.size, weights.size), jnp.float32)
+    persists = _persists(settings)
+    rows = axis.gather(momentum, of_all) if persists else jnp.zeros((ids.size, weights.size), jnp.float32)
     changes, rows = _local_changes(model, method, settings, population, weights, ids, rows, draw)
-    is_finite = jnp.all(jnp.isfinite(changes), axis=1)
-    if _persists(settings):
-        momentum = momentum.at[ids].set(rows, unique_indices=True)
-    values = changes + residuals[ids] if method.up_feedback else changes
+    changes = _apart(changes, per_round + jnp.min(ids))  # methods that send all give the same numbers, to the bit
+    is_finite = jnp.all(jnp.isfinite(changes), axis=1) | ~is_one
+    if persists:
+        momentum = axis.scatter(momentum, of_all, rows)
+    values = changes + axis.gather(residuals, of_all) if method.up_feedback else changes
     noise = jax.vmap(functools.partial(jax.random.fold_in, noise_key))(ids)
-    messages = jax.vmap(method.up.encode)(values, noise)
-    sent = jax.vmap(method.up.decode)(messages)
-    bits = jax.vmap(lambda message: jnp.asarray(method.up.count(message), jnp.uint32))(messages)
+    up = _bound(method.up, _sizes(model))
+    messages = jax.vmap(up.encode)(values, noise)
+    sent = jax.vmap(up.decode)(messages)
+    bits = jax.vmap(functools.partial(_counted, up))(messages)
     if method.up_feedback:
-        residuals = residuals.at[ids].set(values - sent, unique_indices=True)
+        residuals = axis.scatter(residuals, of_all, values - sent)
+    shares = jnp.where(is_one, population.sizes[ids].astype(jnp.float32) / mean_size if method.weighted else 1.0, 0.0)
     if method.weighted:
-        shares = population.sizes[ids].astype(jnp.float32) / mean_size
-        total, weight = total + jnp.sum(shares[:, None] * sent, axis=0), weight + jnp.sum(shares)
-    else:
-        total, weight = total + jnp.sum(sent, axis=0), weight + ids.size
-    return (total, weight, residuals, momentum), (bits, is_finite)
+        sent = shares[:, None] * sent
+    elif axis.fills_up(per_round, settings.chunk):
+        sent = jnp.where(is_one[:, None], sent, 0)
+    return (total + jnp.sum(sent, axis=0), weight + jnp.sum(shares), residuals, momentum), (bits, is_finite)
+
+
+def _bound(compressor: Compressor, sizes: tuple[int, ...]) -> Compressor:
+    return compressor if compressor.of_tensors is None else compressor.of_tensors(sizes)
+
+
+def _counted(compressor: Compressor, message: Any) -> Bits:
+    return Bits(*(jnp.asarray(part, jnp.uint32) for part in compressor.bits(message)))
 
 
 def _local_changes(
@@ -306,24 +365,33 @@ def _local_changes(
 
 
 def _server(
-    method: Method, state: State, mean: jax.Array, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    method: Method, sizes: tuple[int, ...], state: State, mean: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, Bits]:
     """Returns the new weights and residual, the update that is broadcast, and its bits."""
+    down = _bound(method.down, sizes)
     values = mean + state.server_residual if method.down_feedback else mean
-    message = method.down.encode(values, key)
-    update = _apart(method.down.decode(message), state.done)
+    message = down.encode(values, key)
+    update = _apart(down.decode(message), state.done)
     residual = values - update if method.down_feedback else state.server_residual
-    return state.weights + update, residual, update, jnp.asarray(method.down.count(message), jnp.uint32)
+    return state.weights + update, residual, update, _counted(down, message)
 
 
-def _apart(values: jax.Array, done: jax.Array) -> jax.Array:
+def _apart(values: jax.Array, number: jax.Array) -> jax.Array:
     """Returns the values, float32, whose last multiplication does not melt into an addition that follows.
 
     Clients add what they decode without that multiplication, and have to come to the same bits. Compilers remove
-    barriers and conversions to and fro, but not an operation on integers with a number that they do not know: it is 0.
+    barriers and conversions to and fro, but not the addition to their bits of a number that they do not know: it is 0,
+    of a `number` that is not negative.
     """
-    zero = jnp.minimum(done, 0)
-    return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(values, jnp.int32) ^ zero, jnp.float32)
+    zero = jnp.minimum(number, 0)
+    return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(values, jnp.int32) + zero, jnp.float32)
+
+
+def _sizes(model: Model) -> tuple[int, ...]:
+    """Sizes of the tensors that the vector of weights is one after the other."""
+    return tuple(
+        leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0))))
+    )
 
 
 def _per_round(settings: Settings, population: Clients) -> int:

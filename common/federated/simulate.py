@@ -18,9 +18,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from common.federated import catch_up
+from common import mesh
+from common.federated import catch_up, client_rows
 from common.federated import rounds as federated_rounds
 from common.federated.clients import Clients
+from common.federated.compressor import Bits
+from common.federated.dense import float_bits
 from common.federated.methods import Method
 from common.federated.rounds import Model, Settings, State, Trace
 from common.training import checkpoint
@@ -37,16 +40,26 @@ class Point(NamedTuple):
     Attributes:
       rounds, iterations: finished ones; a round has as many iterations as local steps.
       loss, accuracy: of the server's weights on the test batch; None without one.
-      bits_up: what all clients have sent.
-      bits_down: what all clients have downloaded, each when it came in: see `catch_up`.
+      up: bits that all clients have sent.
+      down: bits that all clients have downloaded, each when it came in: see `catch_up`.
     """
 
     rounds: int
     iterations: int
     loss: float | None
     accuracy: float | None
-    bits_up: int
-    bits_down: int
+    up: Bits
+    down: Bits
+
+    @property
+    def bits_up(self) -> int:
+        """Bits of all that clients have sent."""
+        return self.up.total
+
+    @property
+    def bits_down(self) -> int:
+        """Bits of all that clients have downloaded."""
+        return self.down.total
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,8 +114,9 @@ def simulate(
     merged_bits = None
     if method.grid is not None and method.merged_bits is not None:
         merged_bits = functools.partial(method.merged_bits, size)
-    ledger = catch_up.new_ledger(clients.number, 32 * size, settings.cache, merged_bits)
+    ledger = catch_up.new_ledger(clients.number, float_bits(size), settings.cache, merged_bits)
     curve, updates, done = list[Point](), [np.zeros((0, size), np.float32)], 0
+    sharding = mesh.data_sharding(local=True)
     store = checkpoint.Checkpointer(checkpoints) if checkpoints is not None else None
     with store or contextlib.nullcontext():
         identity = _identity(method, settings, state, clients, key, test) if store is not None else {}
@@ -111,11 +125,14 @@ def simulate(
             _check_same(identity, store.notes["identity"], checkpoints)
             if done > rounds:
                 raise ValueError(f"rounds={rounds}: {checkpoints} has a state after {done}: expected at least as many")
-            curve = [Point(*point) for point in store.notes["curve"]]
-            ledger.last_sync, ledger.totals = store.notes["last_sync"], store.notes["totals"]
+            curve = [Point._make([*numbers, Bits(*up), Bits(*down)]) for *numbers, up, down in store.notes["curve"]]
+            ledger.last_sync, ledger.ways = store.notes["last_sync"], store.notes["ways"]
+            ledger.totals = [Bits(*total) for total in store.notes["totals"]]
+        data = mesh.on_every_device((clients, key, test), sharding) if sharding is not None else (clients, key, test)
+        state = federated_rounds.placed(state, sharding)
         while done < rounds:
             count = min(settings.every - done % settings.every, rounds - done)
-            state, trace, scores = federated_rounds.advance(model, method, settings, count, state, clients, key, test)
+            state, trace, scores = federated_rounds.advance(model, method, settings, count, state, *data, sharding)
             trace = jax.device_get(trace)
             _check_finite(trace, done)
             check_grid(method, state, done + count)
@@ -123,23 +140,37 @@ def simulate(
             updates.append(trace.update if settings.record else updates[0])
             done += count
             if store is not None and (done == rounds or len(curve) % settings.save_every == 0):
-                notes = {"identity": identity, "curve": curve, "last_sync": ledger.last_sync, "totals": ledger.totals}
-                store.save(done, state, wait=False, notes=notes)
+                notes = {"identity": identity, "curve": curve} | {
+                    name: getattr(ledger, name) for name in ("last_sync", "totals", "ways")
+                }
+                store.save(done, _of_one_device(state, clients, sharding), wait=False, notes=notes)
+    state = _of_one_device(state, clients, sharding)
     params = jax.tree.map(jax.numpy.asarray, federated_rounds.unravel(model)(np.asarray(state.weights)))
     return Result(curve, params, state, ledger, np.concatenate(updates))
+
+
+def _of_one_device(state: State, clients: Clients, sharding: Any) -> State:
+    """Returns a state as any number of devices has it."""
+    rows = {
+        name: client_rows.joined(array, min(clients.number, array.shape[0]), sharding)
+        for name, array in (("residuals", state.residuals), ("momentum", state.momentum))
+    }
+    return state._replace(**rows)
 
 
 def _point(
     curve: list[Point], trace: Trace, scores: Any, ledger: catch_up.Ledger, done: int, local_steps: int
 ) -> Point:
     """Returns the next point of a curve; the ledger goes through the rounds."""
-    bits_up, bits_down = (curve[-1].bits_up, curve[-1].bits_down) if curve else (0, 0)
-    for participants, message in zip(trace.participants, trace.bits_down, strict=True):
-        bits_down += sum(ledger.synchronise(client).bits for client in participants.tolist())
-        ledger.broadcast(int(message))
-    bits_up += int(trace.bits_up.sum(dtype=np.uint64))
+    up, down = (curve[-1].up, curve[-1].down) if curve else (Bits(), Bits())
+    messages = np.stack([*trace.bits_down], axis=1)
+    for participants, message in zip(trace.participants, messages.tolist(), strict=True):
+        for client in participants.tolist():
+            down = down.plus(ledger.synchronise(client).bits)
+        ledger.broadcast(Bits(*message))
+    up = up.plus(Bits(*np.stack([*trace.bits_up]).sum(axis=(1, 2), dtype=np.uint64).tolist()))
     loss, accuracy = (None, None) if scores is None else map(float, scores)
-    return Point(done, done * local_steps, loss, accuracy, bits_up, bits_down)
+    return Point(done, done * local_steps, loss, accuracy, up, down)
 
 
 def _check_finite(trace: Trace, done: int) -> None:

@@ -1,47 +1,81 @@
-"""Compressors to the largest of all weights: their positions as a Golomb code, and floats or signs times one magnitude.
+"""Compressors to the largest of all weights: their positions as a Golomb code, and floats or signs times magnitudes.
 
-A message of signs is the one that `kernels.golomb.encode` writes, framing and checksum included, and `count` is its
-length to the bit. One of floats has the same frame and positions, and 32 bits instead of a sign; no one writes it yet.
+Messages are those that `kernels.golomb` writes, framing and checksum included, and `count` is their length to the bit.
 """
 
 import fractions
 import functools
+import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from common.federated.compressor import Compressor
-from kernels import golomb, sparse_ternary
+from common.federated.compressor import Bits, Compressor
+from kernels import golomb, scalars, sparse_ternary
 
 Share = float | fractions.Fraction
 FRAME, PARAMETER, MAGNITUDE = 8, 1, 4  # bytes: magic, version, mode and checksum; b; mu
+SCOPES = ("global", "per_tensor")
 
 
 @functools.cache
-def ternary(p: Share) -> Compressor:
+def ternary(p: Share, scope: str = "global") -> Compressor:
     """Returns the compressor to mu times a sign on a share p of all weights, the largest, and zero elsewhere.
 
-    Its message is `(mask, mu, signs)` of `kernels.sparse_ternary.ternarize`.
+    Its message is `(mask, mu, signs)` of `kernels.sparse_ternary.ternarize`, mu as an array [tensors].
+
+    Args:
+      p: share of the weights, in (0, 1].
+      scope: "global": the largest of all weights, and one mu; "per_tensor": a share p of each tensor, one entry at
+        least, and its own mu, as the published code does.
 
     Raises:
-      ValueError: p is not in (0, 1].
+      ValueError: p is not in (0, 1], or there is no such scope.
     """
     sparse_ternary.selection_size(1, p)
+    if scope not in SCOPES:
+        raise scalars.refusal("scope", scope, " or ".join(map(repr, SCOPES)))
+    return _ternary(p, None) if scope == "global" else _ternary(p, None, lambda sizes: _ternary(p, sizes))
+
+
+@functools.cache
+def _ternary(p: Share, sizes: tuple[int, ...] | None, of_tensors: Any = None) -> Compressor:
+    """The compressor of a vector of tensors of these sizes; None: of one."""
+
+    def entries(n: int) -> list[int]:
+        return [sparse_ternary.selection_size(size, p) for size in sizes or (n,)]
 
     def encode(values: jax.Array, key: jax.Array) -> Any:
-        return sparse_ternary.ternarize(values, sparse_ternary.selection_size(values.size, p))
+        ends = list(itertools.accumulate(sizes or (values.size,)))
+        parts = [
+            sparse_ternary.ternarize(values[end - size : end], k)
+            for end, size, k in zip(ends, sizes or (values.size,), entries(values.size), strict=True)
+        ]
+        masks, magnitudes, signs = zip(*parts, strict=True)
+        return jnp.concatenate(masks), jnp.stack(magnitudes), jnp.concatenate(signs)
 
     def decode(message: Any) -> jax.Array:
-        mask, mu, signs = message
-        return jnp.where(mask, mu * signs, 0)
+        mask, magnitudes, signs = message
+        if sizes is None:
+            return jnp.where(mask, magnitudes[0] * signs, 0)
+        of_weights = jnp.concatenate([jnp.full(size, 1.0) * mu for size, mu in zip(sizes, magnitudes, strict=True)])
+        return jnp.where(mask, of_weights * signs, 0)
 
-    def count(message: Any) -> jax.Array:
-        mask = message[0]
-        selected, payload = position_bits(mask, sparse_ternary.selection_size(mask.size, p))
-        return _message_bits(mask.size, selected, payload + selected, PARAMETER + MAGNITUDE)
+    def count(message: Any) -> Bits:
+        mask, magnitudes, _ = message
+        selected, payload = position_bits(mask, sum(entries(mask.size)))
+        return message_bits(mask.size, selected, payload + selected, PARAMETER + MAGNITUDE * magnitudes.size, False)
 
-    return Compressor(encode, decode, count, lambda message: golomb.encode(message[0], message[2], message[1]))
+    def write(message: Any) -> bytes:
+        mask, magnitudes, signs = message
+        return golomb.encode(mask, signs, np.asarray(magnitudes) if sizes else magnitudes[0], sizes)
+
+    def read(data: bytes, n: int) -> np.ndarray:
+        return golomb.decode(data, n, sizes)
+
+    return Compressor(encode, decode, count, write, read, of_tensors)
 
 
 @functools.cache
@@ -62,11 +96,11 @@ def top_k(p: Share) -> Compressor:
         mask = sparse_ternary.topk_mask(values, size)
         return jnp.where(mask, values, 0)
 
-    def count(message: jax.Array) -> jax.Array:
+    def count(message: jax.Array) -> Bits:
         selected, payload = position_bits(message != 0, sparse_ternary.selection_size(message.size, p))
-        return _message_bits(message.size, selected, payload + 32 * selected, PARAMETER)
+        return message_bits(message.size, selected, payload + 32 * selected, PARAMETER, True)
 
-    return Compressor(encode, lambda message: message, count)
+    return Compressor(encode, lambda message: message, count, golomb.encode_values, golomb.decode)
 
 
 def position_bits(mask: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
@@ -110,8 +144,22 @@ def _parameter_steps(n: int, most: int) -> tuple[int, list[int]]:
     return least, steps
 
 
-def _message_bits(n: int, selected: jax.Array, payload: jax.Array, side: int) -> jax.Array:
-    """Returns the bits of a message, the smaller of sparse and dense: uint32."""
+def message_bits(n: int, selected: jax.Array, payload: jax.Array, side: int, ties_are_dense: bool) -> Bits:
+    """Returns the bits of a message, the smaller of sparse and dense: uint32.
+
+    Args:
+      side: bytes beside the payload, but for k.
+      ties_are_dense: which is written where both are equally long.
+    """
     length_bytes = sum((selected >= 128**power).astype(jnp.uint32) for power in range(1, 5)) + 1
-    sparse = FRAME + length_bytes + jnp.where(selected > 0, side, 0).astype(jnp.uint32) + (payload + 7) // 8
-    return 8 * jnp.minimum(sparse, jnp.uint32(FRAME + 4 * n))
+    side_bytes = length_bytes + jnp.where(selected > 0, side, 0).astype(jnp.uint32)
+    body = side_bytes + (payload + 7) // 8
+    is_dense = (body >= 4 * n) if ties_are_dense else (body > 4 * n)
+    dense = jnp.uint32(32 * n)
+    fill = (8 - payload % 8) % 8
+    return Bits(
+        payload=jnp.where(is_dense, dense, payload),
+        side=jnp.where(is_dense, 0, 8 * side_bytes),
+        framing=8 * FRAME + jnp.where(is_dense, 0, fill),
+        reference=jnp.where(is_dense, dense, payload + selected),
+    )

@@ -1,30 +1,30 @@
-"""A sparse ternary vector as one message: framing, side information, payload.
+"""A sparse vector as one message: framing, side information, payload.
 
-    b"HG", version, mode | k | b, mu | positions and signs | CRC-32
-    2 bytes  1       1     varint  1, 4    bits              4         little-endian
+    b"HG", version, mode | k | b, magnitudes | positions and signs | CRC-32
+    2 bytes  1       1     varint  1, 4 each   bits                  4         little-endian
 
-k, b and mu stand in mode 0 only, b and mu only where k is not 0; mode 1 has all values as float32, where that is
-shorter. The checksum covers n and all before it: a message read with another n is refused as a damaged one is. b is
-`golomb_parameter(k / n)`, so that `golomb_bits` says how long the payload is.
+Mode 0 has one magnitude mu; mode 2 one a tensor, for vectors that are tensors one after the other; mode 3 has 31 bits a
+value after the positions and signs, the float without its sign. What follows k is there only where k is not 0. Mode 1
+has all values as float32 and nothing else, where that is shorter. The checksum covers n, and the tensors' sizes in mode
+2, and all before it: a message read with others is refused as a damaged one is. b is `golomb_parameter(k / n)`, so that
+`golomb_bits` says how long positions and signs are.
 """
 
 import dataclasses
+import itertools
 import math
-import struct
-import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..array_types import ArrayLike, Buffer, Count, Float32, Int64, Scalar
+from ..array_types import ArrayLike, Buffer, Count, Float, Float32, Int64, Scalar
 from ..scalars import not_negative, real, whole
+from . import frame
 from .lengths import LARGEST_PARAMETER, bits_of_places, checked_mask, golomb_parameter
 
-MAGIC, VERSION = b"HG", 1
-TERNARY, DENSE = 0, 1
-_HEAD = len(MAGIC) + 2  # bytes
-_SUM = 4
-_SIDE = struct.Struct("<Bf")  # b and mu
 LONGEST = 2**31 - 1  # entries
+_FLOAT = 4  # bytes
+_MAGNITUDE = 31  # bits of a float without its sign
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +42,17 @@ class Account:
     framing_bits: int
 
 
-def encode(mask: ArrayLike, signs: ArrayLike, mu: Scalar) -> bytes:
+def encode(mask: ArrayLike, signs: ArrayLike, mu: Scalar | ArrayLike, sizes: Sequence[Count] | None = None) -> bytes:
     """The message of mu * signs on the mask, 0 elsewhere.
 
     Args:
       mask: bool [n], as of `sparse_ternary.ternarize`.
       signs: numbers [n], +1 or -1 where the mask is True; elsewhere they are not read.
-      mu: the one magnitude, rounded to float32; finite and at least 0.
+      mu: the one magnitude, rounded to float32; finite and at least 0. With `sizes`: one a tensor, [tensors].
+      sizes: of the tensors that the vector is one after the other, at least 1 each; their sum is n.
 
     Raises:
-      ValueError: shapes differ, a sign is missing, or mu is out of range.
+      ValueError: shapes differ, a sign is missing, or a magnitude is out of range.
 
     Example:
       >>> import numpy as np
@@ -66,31 +67,66 @@ def encode(mask: ArrayLike, signs: ArrayLike, mu: Scalar) -> bytes:
             f"mask has shape {mask.shape} and signs {signs.shape}: expected [n] of both, one vector a message"
         )
     whole("n", mask.size, 0, LONGEST)
-    limit = float(np.finfo(np.float32).max)
-    magnitude = real("mu", mu, "a finite float32 of at least 0", lambda value: not_negative(value) and value <= limit)
+    lengths = _checked_sizes(sizes, mask.size)
+    magnitudes = _magnitudes(mu, lengths)
     places = np.flatnonzero(mask).astype(np.int64, copy=False)
     of_places = signs[places]
     if signs.dtype.kind not in "iufV" or not np.all(np.abs(of_places) == 1):
         raise ValueError("signs have other values than +1 and -1 where the mask is True: take those of `ternarize`")
-    ternary = bytes([TERNARY]) + _ternary_body(places, (of_places < 0).astype(np.uint8), magnitude, mask.size)
-    if len(ternary) > 1 + 4 * mask.size:
-        dense = np.zeros(mask.size, "<f4")
-        dense[places] = magnitude * of_places
-        ternary = bytes([DENSE]) + dense.tobytes()
-    message = MAGIC + bytes([VERSION]) + ternary
-    return message + struct.pack("<I", _checksum(message, mask.size))
+    side = magnitudes.tobytes()
+    body = _sparse_body(places, of_places < 0, side, mask.size)
+    if len(body) > _FLOAT * mask.size:
+        dense = np.zeros(mask.size, np.float32)
+        dense[places] = _at(places, magnitudes, lengths) * of_places
+        return frame.sealed(frame.DENSE, dense.astype("<f4").tobytes(), mask.size)
+    mode = frame.TERNARY if sizes is None else frame.TENSORS
+    return frame.sealed(mode, body, mask.size, lengths if mode == frame.TENSORS else ())
 
 
-def decode(data: Buffer, n: Count) -> Float32[np.ndarray, " n"]:
+def encode_values(values: Float[ArrayLike, " n"]) -> bytes:
+    """The message of a vector as it is, for one that is mostly zeros: positions, and a float32 each.
+
+    Args:
+      values: floating-point numbers [n], rounded to float32; finite. All of them are written where that is shorter;
+        -0 is then -0, otherwise 0.
+
+    Raises:
+      ValueError: values have another shape or type, or are not finite.
+
+    Example:
+      >>> import numpy as np
+      >>> from havel.kernels import golomb
+      >>> golomb.decode(golomb.encode_values(np.array([0.0, -1.5, 0.0, 0.25])), 4).tolist()
+      [0.0, -1.5, 0.0, 0.25]
+    """
+    vector = np.asarray(values)
+    if vector.ndim != 1 or vector.dtype.kind not in "fV":
+        raise ValueError(f"values are {vector.dtype} of shape {vector.shape}: expected floating-point numbers [n]")
+    whole("n", vector.size, 0, LONGEST)
+    with np.errstate(over="ignore"):  # said below
+        vector = vector.astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ValueError("values are not finite as float32: expected finite numbers")
+    places = np.flatnonzero(vector).astype(np.int64, copy=False)
+    of_places = vector[places]
+    bits = np.unpackbits(np.abs(of_places).astype(">f4").view(np.uint8)).reshape(-1, 32)[:, 1:]
+    body = _sparse_body(places, np.signbit(of_places), b"", vector.size, bits.ravel())
+    if len(body) >= _FLOAT * vector.size:
+        return frame.sealed(frame.DENSE, vector.astype("<f4").tobytes(), vector.size)
+    return frame.sealed(frame.VALUES, body, vector.size)
+
+
+def decode(data: Buffer, n: Count, sizes: Sequence[Count] | None = None) -> Float32[np.ndarray, " n"]:
     """The values of a message, float32 [n].
 
     Args:
-      data: bytes-like, one whole message of `encode`.
+      data: bytes-like, one whole message of `encode` or `encode_values`.
       n: number of entries that the vector has.
+      sizes: of its tensors, as `encode` had them.
 
     Raises:
-      ValueError: the data are no such message, or cut off or altered, or of another n. Nothing of size n is made
-        before the checksum holds.
+      ValueError: the data are no such message, or cut off or altered, or of another n or other sizes. Nothing of size
+        n is made before the checksum holds.
 
     Example:
       >>> import numpy as np
@@ -99,22 +135,14 @@ def decode(data: Buffer, n: Count) -> Float32[np.ndarray, " n"]:
       >>> golomb.decode(data, 3).tolist()
       [0.5, -0.5, 0.5]
     """
-    n = whole("n", n, 0, LONGEST)
-    message, mode = _opened(data, n)
-    if mode == DENSE:
-        return _dense(message, n)
-    k, b, mu, first = _side_information(message, n)
-    values = np.zeros(n, np.float32)
-    bits = _read_payload(message, first, k, b, mu, values) if k else 0
-    _check_end(message, first, bits)
-    return values
+    return _read(bytes(memoryview(data)), n, sizes)[0]
 
 
-def account(data: Buffer, n: Count) -> Account:
+def account(data: Buffer, n: Count, sizes: Sequence[Count] | None = None) -> Account:
     """What the bits of a message are spent on.
 
     Args:
-      data, n: as for `decode`, which it also does: a damaged message is refused.
+      data, n, sizes: as for `decode`, which it also does: a damaged message is refused.
 
     Raises:
       ValueError: as `decode`.
@@ -126,75 +154,128 @@ def account(data: Buffer, n: Count) -> Account:
       >>> golomb.account(golomb.encode(mask, mask.astype(int), 0.5), 100)
       Account(payload_bits=27, side_bits=48, framing_bits=69)
     """
-    values = decode(data, n)
-    message, mode = _opened(data, values.size)
-    total = 8 * (len(message) + _SUM)
-    if mode == DENSE:
-        return Account(32 * values.size, 0, total - 32 * values.size)
-    k, b, mu, first = _side_information(message, values.size)
-    payload = _read_payload(message, first, k, b, mu, values) if k else 0
-    side = 8 * (first - _HEAD)
-    return Account(payload, side, total - payload - side)
+    data = bytes(memoryview(data))
+    _, payload, side = _read(data, n, sizes)
+    return Account(payload, side, 8 * len(data) - payload - side)
 
 
-def _ternary_body(places: Int64[np.ndarray, " k"], negative: np.ndarray, mu: float, n: int) -> bytes:
+def _read(data: bytes, n: Count, sizes: Sequence[Count] | None) -> tuple[Float32[np.ndarray, " n"], int, int]:
+    """(values, bits of the payload, bits of what is beside it)."""
+    n = whole("n", n, 0, LONGEST)
+    lengths = _checked_sizes(sizes, n)
+    message, mode = frame.opened(data, n, lengths if sizes is not None else ())
+    if mode == frame.DENSE:
+        return _dense(message, n), 32 * n, 0
+    k, first = _entries(message, n)
+    if k == 0:
+        _check_end(message, first, 0)
+        return np.zeros(n, np.float32), 0, 8 * (first - frame.HEAD)
+    of_side = {frame.TERNARY: 1, frame.TENSORS: len(lengths), frame.VALUES: 0}[mode]
+    b, magnitudes, first = _side_information(message, first, of_side)
+    of_values = _MAGNITUDE * k if mode == frame.VALUES else 0
+    if 8 * (len(message) - first) < k * (b + 2) + of_values:
+        raise ValueError(f"{len(message) - first} bytes cannot hold k={k} entries of {b + 2} bits or more")
+    values = np.zeros(n, np.float32)
+    one = float(magnitudes[0]) if mode == frame.TERNARY else 1.0
+    bits = _read_payload(message, first, k, b, one, values)
+    _check_end(message, first, bits + of_values)
+    if mode == frame.TENSORS:
+        values *= np.repeat(magnitudes, lengths)
+    elif mode == frame.VALUES:
+        _put_magnitudes(np.frombuffer(message, np.uint8, offset=first), bits, values)
+    return values, bits + of_values, 8 * (first - frame.HEAD)
+
+
+def _checked_sizes(sizes: Sequence[Count] | None, n: int) -> Sequence[int]:
+    """The sizes of tensors whose sum is n; of one where there are none."""
+    if sizes is None:
+        return (n,)
+    lengths = [whole(f"sizes[{number}]", size, 1, n) for number, size in enumerate(sizes)]
+    if sum(lengths) != n or not lengths:
+        raise ValueError(f"sizes={lengths} add up to {sum(lengths)}: expected n={n}, at least one tensor")
+    return lengths
+
+
+def _magnitudes(mu, lengths: Sequence[int]) -> Float32[np.ndarray, " tensors"]:
+    """One a tensor."""
+    limit = float(np.finfo(np.float32).max)
+    count = len(lengths)
+    many = [mu] if count == 1 and np.ndim(mu) == 0 else mu
+    if np.ndim(many) != 1 or len(many) != count:
+        if count == 1:  # the error of one number
+            real("mu", mu, "a finite float32 of at least 0")
+        raise ValueError(f"mu has shape {np.shape(mu)}: expected ({count},), a magnitude a tensor")
+
+    def holds(value: float) -> bool:
+        return not_negative(value) and value <= limit
+
+    names = [f"mu[{number}]" if np.ndim(mu) else "mu" for number in range(count)]
+    checked = [real(name, one, "a finite float32 of at least 0", holds) for name, one in zip(names, many, strict=True)]
+    return np.array(checked, "<f4")
+
+
+def _at(places: Int64[np.ndarray, " k"], magnitudes: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """The magnitude of the tensor that each place is in."""
+    ends = list(itertools.accumulate(lengths))
+    return magnitudes[np.searchsorted(ends, places, side="right")]
+
+
+def _sparse_body(places, negative, side: bytes, n: int, magnitude_bits=None) -> bytes:
+    """k, b, the side information, and bits of positions, signs and, where there are some, magnitudes."""
     k = places.size
     if k == 0:
-        return _varint(0)
+        return frame.varint(0)
     from ..entropy_coding.core import golomb as core
 
     b = min(golomb_parameter(k / n), LARGEST_PARAMETER)
-    payload = np.empty((bits_of_places(places, b) + 7) // 8, np.uint8)
-    core.encode(places, negative, b, payload)
-    return _varint(k) + _SIDE.pack(b, mu) + payload.tobytes()
-
-
-def _checksum(message: bytes | memoryview, n: int) -> int:
-    return zlib.crc32(message, zlib.crc32(struct.pack("<Q", n)))
-
-
-def _opened(data: Buffer, n: int) -> tuple[bytes, int]:
-    """(a message without its checksum, which holds, its mode)."""
-    data = bytes(memoryview(data))
-    if len(data) < _HEAD + _SUM or data[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"{len(data)} bytes that begin with {data[:4]!r} are no message of a sparse ternary vector")
-    if data[len(MAGIC)] != VERSION:
-        raise ValueError(f"the message has version {data[len(MAGIC)]}: this reader knows {VERSION}, or it is damaged")
-    message = data[:-_SUM]
-    if struct.unpack("<I", data[-_SUM:])[0] != _checksum(message, n):
-        raise ValueError(f"the checksum of the message does not hold: it is cut off, altered, or not of n={n} entries")
-    if message[_HEAD - 1] not in (TERNARY, DENSE):
-        raise ValueError(f"the message has mode {message[_HEAD - 1]}: expected {TERNARY} or {DENSE}")
-    return message, message[_HEAD - 1]
+    length = bits_of_places(places, b)
+    payload = np.empty((length + 7) // 8, np.uint8)
+    core.encode(places, negative.astype(np.uint8), b, payload)
+    if magnitude_bits is not None:
+        payload = np.packbits(np.concatenate([np.unpackbits(payload)[:length], magnitude_bits]))
+    return frame.varint(k) + bytes([b]) + side + payload.tobytes()
 
 
 def _dense(message: bytes, n: int) -> np.ndarray:
-    if len(message) != _HEAD + 4 * n:
-        raise ValueError(f"{len(message) - _HEAD} bytes of dense values: expected {4 * n} of n={n} entries")
-    values = np.frombuffer(message, "<f4", n, _HEAD).astype(np.float32)
+    if len(message) != frame.HEAD + _FLOAT * n:
+        raise ValueError(f"{len(message) - frame.HEAD} bytes of dense values: expected {4 * n} of n={n} entries")
+    values = np.frombuffer(message, "<f4", n, frame.HEAD).astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError("the message holds values that are NaN or infinite, which no encoder writes")
     return values
 
 
-def _side_information(message: bytes, n: int) -> tuple[int, int, float, int]:
-    """(k, b, mu, the byte at which the payload begins)."""
-    k, first = _read_varint(message, _HEAD)
+def _entries(message: bytes, n: int) -> tuple[int, int]:
+    """(k, the byte after it)."""
+    k, first = frame.read_varint(message, frame.HEAD)
     if k > n:
         raise ValueError(f"the message selects k={k} of n={n} entries")
-    if k == 0:
-        return 0, 0, 0.0, first
-    if first + _SIDE.size > len(message):
+    return k, first
+
+
+def _side_information(message: bytes, first: int, count: int) -> tuple[int, np.ndarray, int]:
+    """(b, magnitudes, the byte at which the payload begins)."""
+    end = first + 1 + _FLOAT * count
+    if end > len(message):
         raise ValueError("the message ends within b and mu")
-    b, mu = _SIDE.unpack_from(message, first)
-    if b > LARGEST_PARAMETER or not (math.isfinite(mu) and mu >= 0):
+    b, magnitudes = message[first], np.frombuffer(message, "<f4", count, first + 1).astype(np.float32)
+    if b > LARGEST_PARAMETER or not all(math.isfinite(mu) and mu >= 0 for mu in magnitudes):
+        text = ", ".join(f"{mu}" for mu in magnitudes[:8])
         raise ValueError(
-            f"the message has b={b} and mu={mu}: expected 0 to {LARGEST_PARAMETER}, and finite, 0 or above"
+            f"the message has b={b} and mu={text}: expected 0 to {LARGEST_PARAMETER}, and finite, 0 or above"
         )
-    first += _SIDE.size
-    if 8 * (len(message) - first) < k * (b + 2):
-        raise ValueError(f"{len(message) - first} bytes cannot hold k={k} entries of {b + 2} bits or more")
-    return k, b, mu, first
+    return b, magnitudes, end
+
+
+def _put_magnitudes(stream: np.ndarray, start: int, values: Float32[np.ndarray, " n"]) -> None:
+    """Gives the signs in `values` the magnitudes whose bits begin at `start` of the stream."""
+    places = np.flatnonzero(values)
+    bits = np.unpackbits(stream[start // 8 :])[start % 8 :][: _MAGNITUDE * places.size]
+    whole_floats = np.pad(bits.reshape(-1, _MAGNITUDE), ((0, 0), (1, 0)))
+    magnitudes = np.packbits(whole_floats, axis=1).reshape(-1).view(">f4").astype(np.float32)
+    if not (np.isfinite(magnitudes).all() and magnitudes.all()):
+        raise ValueError("the message holds values that are 0, NaN or infinite, which no encoder writes")
+    values[places] = np.copysign(magnitudes, values[places])
 
 
 def _read_payload(message: bytes, first: int, k: int, b: int, mu: float, values: np.ndarray) -> int:
@@ -212,27 +293,3 @@ def _check_end(message: bytes, first: int, bits: int) -> None:
     """Nothing but zeros that fill the last byte comes after the payload."""
     if len(message) - first != (bits + 7) // 8 or (bits % 8 and message[-1] & ((1 << (8 - bits % 8)) - 1)):
         raise ValueError("the message does not end with its payload")
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the highest bit says that more come."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def _read_varint(message: bytes, first: int) -> tuple[int, int]:
-    """(the number, the byte after it)."""
-    number = 0
-    for i in range(5):
-        if first + i >= len(message):
-            raise ValueError("the message ends within k")
-        byte = message[first + i]
-        number |= (byte & 127) << (7 * i)
-        if byte < 128:
-            if i and byte == 0:
-                raise ValueError("k is written with more bytes than it needs, as no encoder does")
-            return number, first + i + 1
-    raise ValueError("k has more than five bytes, as no encoder writes")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common.federated import catch_up, methods, rounds, simulate
+from common.federated.compressor import Bits
 from tests.common.federated import digits
 
 SETTINGS, KEY = digits.SETTINGS, digits.KEY
@@ -45,35 +46,43 @@ def test_a_sum_of_votes_takes_few_bits(voted):
     for number in range(9):
         for client in digits.participants(number):
             gap = number - seen[client]
-            down += digits.SIZE * min(gap, int(np.ceil(np.log2(gap + 1))))
+            levels = digits.SIZE * int(np.ceil(np.log2(gap + 1)))
+            down += min(gap * (digits.SIZE + 6 + 64), levels + -levels % 8 + 64) if gap else 0
             seen[client] = number
     assert result.curve[-1].bits_down == down
 
 
+def cheapest(gap, replay, full, *, merged=None, **more):
+    merged = None if merged is None else Bits(merged)
+    way, bits = catch_up.cheapest(gap, Bits(replay), Bits(0, full), merged_bits=merged, **more)
+    return way, bits.total
+
+
 def test_the_cheapest_way():
-    assert catch_up.cheapest(0, 0, 100) == ("nothing", 0)
-    assert catch_up.cheapest(3, 90, 100) == ("replay", 90)
-    assert catch_up.cheapest(3, 90, 100, merged_bits=80) == ("merged", 80)
-    assert catch_up.cheapest(3, 90, 100, merged_bits=80, cache=2) == ("full", 100)
-    assert catch_up.cheapest(4, 120, 100, merged_bits=110) == ("full", 100)
-    assert catch_up.cheapest(1, 100, 100, merged_bits=100) == ("replay", 100)
+    assert cheapest(0, 0, 100) == ("nothing", 0)
+    assert cheapest(3, 90, 100) == ("replay", 90)
+    assert cheapest(3, 90, 100, merged=80) == ("merged", 80)
+    assert cheapest(3, 90, 100, merged=80, cache=2) == ("full", 100)
+    assert cheapest(4, 120, 100, merged=110) == ("full", 100)
+    assert cheapest(1, 100, 100, merged=100) == ("replay", 100)
 
 
 def test_a_ledger_counts_beyond_64_bits():
-    ledger = catch_up.new_ledger(2, full_bits=2**80)
+    ledger = catch_up.new_ledger(2, Bits(2**80))
     for _ in range(3):
-        ledger.broadcast(2**62)
-    assert ledger.synchronise(1) == ("replay", 3 * 2**62) and ledger.synchronise(1) == ("nothing", 0)
-    ledger.broadcast(5)
-    assert ledger.quote(0) == ("replay", 3 * 2**62 + 5) and ledger.quote(1) == ("replay", 5)
+        ledger.broadcast(Bits(2**62))
+    assert ledger.synchronise(1) == ("replay", Bits(3 * 2**62)) and ledger.synchronise(1) == ("nothing", Bits())
+    ledger.broadcast(Bits(2, 3, 4))
+    assert ledger.quote(0) == ("replay", Bits(3 * 2**62 + 2, 3, 4)) and ledger.quote(1) == ("replay", Bits(2, 3, 4))
+    assert ledger.ways == {"nothing": 1, "replay": 1, "merged": 0, "full": 0}
 
 
 def test_a_server_keeps_so_many_messages():
-    ledger = catch_up.new_ledger(2, full_bits=1000, cache=2)
+    ledger = catch_up.new_ledger(2, Bits(1000), cache=2)
     for _ in range(3):
-        ledger.broadcast(1)
+        ledger.broadcast(Bits(1))
         ledger.synchronise(1) if ledger.round == 1 else None
-    assert ledger.quote(0) == ("full", 1000) and ledger.quote(1) == ("replay", 2)
+    assert ledger.quote(0) == ("full", Bits(1000)) and ledger.quote(1) == ("replay", Bits(2))
 
 
 ONE = np.ones(3, np.float32)
@@ -87,10 +96,10 @@ ONE = np.ones(3, np.float32)
         (lambda: catch_up.merge([], 0.5), r"updates=\[\]"),
         (lambda: catch_up.merge([ONE * 2**22] * 2, 0.5), r"reaches 2\^24 steps of grid=0.5"),
         (lambda: catch_up.merge([ONE * np.nan], 0.5), r"update 0 has 3 values"),
-        (lambda: catch_up.new_ledger(0, 1), r"clients=0"),
-        (lambda: catch_up.new_ledger(1, 0), r"full_bits=0"),
-        (lambda: catch_up.new_ledger(1, 1, cache=-1), r"cache=-1"),
-        (lambda: catch_up.cheapest(-1, 0, 1), r"gap=-1"),
+        (lambda: catch_up.new_ledger(0, Bits(1)), r"clients=0"),
+        (lambda: catch_up.new_ledger(1, Bits()), r"full_bits=0"),
+        (lambda: catch_up.new_ledger(1, Bits(1), cache=-1), r"cache=-1"),
+        (lambda: cheapest(-1, 0, 1), r"gap=-1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message):
@@ -108,5 +117,6 @@ def test_weights_beyond_their_grid_stop_a_simulation(voted):
 def test_votes_have_no_ties_where_these_fall_at_random(voted):
     step = np.float32(round(0.01 * 2**20) * 2.0**-20)
     assert set(np.unique(voted[0].updates)) == {-step, step}
-    # A bit each, and none that says so.
-    assert voted[0].curve[-1].bits_up == 9 * 5 * digits.SIZE and voted[0].ledger.totals[-1] == 9 * digits.SIZE
+    # A bit each.
+    assert voted[0].curve[-1].up.payload == 9 * 5 * digits.SIZE
+    assert voted[0].ledger.totals[-1] == Bits(9 * digits.SIZE, 0, 9 * (64 + 6), 9 * digits.SIZE)

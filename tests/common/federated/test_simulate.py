@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from common.federated import clients, methods, rounds, simulate
+from common.federated.compressor import Bits, Compressor
 from tests.common.federated import digits
 
 SETTINGS, KEY = digits.SETTINGS, digits.KEY
 WITH_MOMENTUM = dataclasses.replace(SETTINGS, momentum=0.5)
-FULL = 32 * digits.SIZE  # bits of the model
+FULL = 32 * digits.SIZE + 64  # bits of the model, and of the frame around it
 
 
 def halves(values, key):
@@ -25,7 +26,7 @@ def plain_halves(values):
     return np.where(np.arange(values.size) % 2 == np.argmax(np.abs(values)) % 2, values, 0)
 
 
-HALVES = methods.Compressor(halves, lambda message: message, lambda message: 16 * message.size)
+HALVES = Compressor(halves, lambda message: message, lambda message: 16 * message.size)
 FEEDBACK = methods.Method("halves", HALVES, HALVES, up_feedback=True, down_feedback=True)
 
 
@@ -127,8 +128,9 @@ def test_votes_of_the_majority():
     """Four clients can tie: zero then."""
     result = run(methods.sign_sgd(0.01), 1, changed(per_round=4))
     assert set(np.unique(result.updates)) == {np.float32(-0.01), np.float32(0), np.float32(0.01)}
-    # Signs without zeros go up, a bit each and the one that says so; ties come down, five signs a byte.
-    assert result.curve[0].bits_up == 4 * (digits.SIZE + 1) and result.ledger.totals == [0, 1 + 8 * digits.SIZE // 5]
+    # Signs without zeros go up, a bit each, 6 fill the last byte; ties come down, five signs a byte.
+    assert result.curve[0].up == Bits(4 * digits.SIZE, 0, 4 * (64 + 6), 4 * digits.SIZE)
+    assert result.ledger.totals[1] == Bits(8 * digits.SIZE // 5, 0, 64, 8 * digits.SIZE // 5)
 
 
 def test_bits_by_hand(plain):

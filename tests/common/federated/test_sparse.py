@@ -23,7 +23,7 @@ def encoded(compressor, values):
 
     def encode(row):
         message = compressor.encode(row, KEY)
-        return message, compressor.count(message)
+        return message, compressor.bits(message)
 
     return jax.device_get(jax.jit(jax.vmap(encode))(values))
 
@@ -48,8 +48,11 @@ def test_bits_are_those_of_the_bytes(messages):
     assert mask.sum(axis=1).tolist() == [min(number, 50) for number in range(70)]
     for row in range(70):
         data = sparse.ternary(0.05).write((mask[row], mu[row], signs[row]))
-        assert 8 * len(data) == bits[row], row
-        assert np.array_equal(golomb.decode(data, 1000), mu[row] * signs[row])
+        account = golomb.account(data, 1000)
+        assert [part[row] for part in bits[:2]] == [account.payload_bits, account.side_bits], row
+        assert np.broadcast_to(bits.framing, 70)[row] == account.framing_bits, row
+        assert bits.reference[row] == account.payload_bits + mask[row].sum(), row  # a bit more for each position
+        assert np.array_equal(golomb.decode(data, 1000), mu[row, 0] * signs[row])
 
 
 def test_the_parameter_steps_where_the_coder_does():
@@ -64,7 +67,7 @@ def test_bits_of_floats_by_hand():
     """Weights 100 to 199: parameter 0, a bit each, and the gap of 100. 1 to 10: parameter 4, no gap of 16 or above."""
     weights = np.arange(200, dtype=np.float32)
     _, bits = encoded(sparse.top_k(0.5), np.stack([weights, weights * (weights < 11)]))
-    assert bits.tolist() == [8 * (8 + 1 + 1 + (100 * (1 + 32) + 100) // 8), 8 * (8 + 1 + 1 + 47)]  # 47: 370 bits
+    assert bits.total.tolist() == [8 * (8 + 1 + 1 + (100 * (1 + 32) + 100) // 8), 8 * (8 + 1 + 1 + 47)]  # 47: 370 bits
 
 
 def test_sending_everything_is_plain_descent():
@@ -72,7 +75,7 @@ def test_sending_everything_is_plain_descent():
     assert np.array_equal(everything.updates, plain.updates)
     assert np.array_equal(everything.state.weights, plain.state.weights)
     # Dense: the positions of all would take a bit each.
-    assert [point.bits_up for point in everything.curve] == [5 * 8 * (8 + 4 * digits.SIZE) * n for n in range(1, 7)]
+    assert [point.up for point in everything.curve] == [point.up for point in plain.curve]
     assert not everything.state.residuals.any() and not everything.state.server_residual.any()
 
 
@@ -106,7 +109,7 @@ def test_the_download_is_that_of_the_bytes_handed_over(ternary):
         weights = weights + update
     assert np.array_equal(weights, ternary.state.weights)
     assert ternary.curve[-1].bits_down == handed_over
-    assert ternary.ledger.totals[-1] == 8 * sum(map(len, data))
+    assert ternary.ledger.totals[-1].total == 8 * sum(map(len, data))
 
 
 def test_it_learns(ternary):
