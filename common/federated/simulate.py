@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import os
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -78,6 +79,7 @@ def simulate(
     *,
     test: Any = None,
     checkpoints: str | os.PathLike | None = None,
+    on_point: Callable[[Point], None] | None = None,
 ) -> Result:
     """Returns the result of training a model on clients that send and receive by a method.
 
@@ -90,6 +92,7 @@ def simulate(
       settings: how clients train.
       test: a batch, of which the curve has loss and accuracy.
       checkpoints: a folder; a simulation that was killed goes on from there, to the same numbers.
+      on_point: called with every new point, after the checkpoint that belongs to it; what it raises ends the run.
 
     Raises:
       ValueError: a setting makes no sense; a checkpoint is of another simulation; a change of a client is not finite,
@@ -125,6 +128,8 @@ def simulate(
             if store is not None and (done == rounds or len(curve) % settings.save_every == 0):
                 notes = {"identity": identity, "curve": curve, "last_sync": ledger.last_sync, "totals": ledger.totals}
                 store.save(done, state, wait=False, notes=notes)
+            if on_point is not None:
+                on_point(curve[-1])
     params = jax.tree.map(jax.numpy.asarray, federated_rounds.unravel(model)(np.asarray(state.weights)))
     return Result(curve, params, state, ledger, np.concatenate(updates))
 
