@@ -104,13 +104,12 @@ def axis(flag: str, value: float, classes: int, title: str, arms: tuple[str, ...
 
 
 FIVE = ("stc100", "fed_sgd", "fed_avg25", "fed_avg100", "sign_sgd")
-AXES = (  # flag, value, in words, claim
+AXES = (  # flag, value, in words, claim; all pieces together are an hour of a core
     ("batch_size", 1, "batches of 1", SMALL_BATCHES),
     ("batch_size", 100, "batches of 100", ""),
     ("per_round", 2, "2 clients a round", FEW),
-    ("per_round", 40, "40 clients a round", ""),
+    ("per_round", 20, "20 clients a round", ""),
     ("gamma", 0.9, "gamma 0.9", ""),
-    ("clients", 20, "20 clients", ""),
     ("clients", 400, "400 clients", FEW),
 )
 MNIST = Study(
@@ -124,6 +123,13 @@ MNIST = Study(
     near=0.01,
     ahead=0.05,
 )
+
+
+def _two_splits(title: str, changes: Mapping[str, Any], seeds: int) -> Study:
+    """Returns four methods where clients hold two classes, and all of them."""
+    return Study(title, SimulateConfig(**changes), (base(2, FOUR), base(10, FOUR)), seeds)
+
+
 SMALL = Study(  # shows it all in a minute
     "Logistic regression, scikit-learn's digits",
     SimulateConfig(task="small", iterations=100, clients=20, per_round=5, batch_size=8, every=25, target=0.8),
@@ -131,4 +137,14 @@ SMALL = Study(  # shows it all in a minute
     seeds=2,
     changes={"stc100": {"p": 0.1}, "fed_avg100": {"local_steps": 25}, "sign_sgd": {"step": 0.01}},
 )
-STUDIES = {"mnist": MNIST}
+STUDIES = {
+    "mnist": MNIST,
+    "digits_cnn": _two_splits("CNN, spoken digits", {"task": "digits_cnn", "iterations": 1000, "target": 0.8}, 3),
+    "digits_lstm": _two_splits("LSTM, spoken digits", {"task": "digits_lstm", "iterations": 1000, "target": 0.8}, 3),
+    "cifar10": Study(
+        "VGG11*, CIFAR-10 (JPEG)",
+        SimulateConfig(task="cifar10", iterations=1000, every=50, save_every=1, target=0.3),
+        (base(2, FOUR[:3]),),
+        seeds=1,
+    ),
+}
