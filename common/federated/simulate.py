@@ -84,7 +84,7 @@ def simulate(
     """Returns the result of training a model on clients that send and receive by a method.
 
     Args:
-      model: three pure functions.
+      model: pure functions, see `Model`.
       clients: their samples, see `common.federated.clients`.
       method: what is sent, see `common.federated.methods`.
       rounds: in all, those of a run that is resumed included.

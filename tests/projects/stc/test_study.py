@@ -96,8 +96,9 @@ def test_what_has_not_run_is_named(small):
 @pytest.mark.parametrize(
     ("values", "bar", "strict", "verdict"),
     [
-        ((0.05, 0.05), 0.05, False, "holds"), ((0.05, 0.05), 0.05, True, "missed"), ((0.10, 0.101), 0.05, True, "holds"),
-        ((-0.02, -0.021), -0.01, False, "missed"), ((-0.03, 0.04), 0.0, True, "open"), ((0.02,), 0.0, True, "holds"),
+        ((0.05, 0.05), 0.05, False, "holds"), ((0.05, 0.05), 0.05, True, "missed"),
+        ((0.10, 0.101), 0.05, True, "holds"), ((-0.02, -0.021), -0.01, False, "missed"),
+        ((-0.03, 0.04), 0.0, True, "open"), ((0.02,), 0.0, True, "holds"),
         ((-0.02,), 0.0, True, "missed"),
     ],
 )  # fmt: skip
