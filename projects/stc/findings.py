@@ -61,9 +61,7 @@ def _environment(study: Study, place: Environment, results: Mapping[str, Mapping
             differences = [accuracies[LEAD][seed] - accuracies[arm][seed] for seed in common]
             ahead[arm] = statistics.over_seeds(differences)._asdict()
     notes = dict.fromkeys(
-        f"seed {seed}: {line}"
-        for seed, one in next(iter(results.values()))["seeds"].items()
-        for line in doubts(one | {"never_came": 0})
+        f"seed {seed}: {line}" for seed, one in next(iter(results.values()))["seeds"].items() for line in doubts(one)
     )
     return {
         "title": place.title,

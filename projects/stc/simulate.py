@@ -100,7 +100,7 @@ def one_seed(
             "unused_samples": len(split.remainder),
             "shortfall": split.shortfall,
         },
-        "never_came": sum(last == 0 for last in result.ledger.last_sync),
+        "in_no_round_after_the_first": sum(last == 0 for last in result.ledger.last_sync),
         "curve": curve,
     }
 
@@ -109,8 +109,7 @@ def doubts(one: dict) -> list[str]:
     """Returns what was not as the settings say, in words."""
     split = one["split"]
     unused = f"{split['unused_samples']} samples are with no client" if split["unused_samples"] else ""
-    absent = f"{one['never_came']} clients were in no round after the first" if one["never_came"] else ""
-    return [line for line in (split["shortfall"], unused, absent) if line]
+    return [line for line in (split["shortfall"], unused) if line]
 
 
 def over_seeds(seeds: list[dict], target: float, clients: int) -> dict:
