@@ -98,7 +98,12 @@ def draw_study(panels: Sequence[tuple[str, Mapping[str, Sequence[Mapping]]]], cl
         for axis in row[1:]:
             curves.set_log(axis, "x")
             axis.tick_params(axis="x", labelsize=7)
-        row[0].set(title=title, ylabel="test accuracy")
+        # By the curves: the band of few seeds may reach far beyond what an accuracy can be.
+        accuracies = np.concatenate([np.ravel(curve["accuracy"]) for seeds in methods.values() for curve in seeds])
+        margin = 0.05 * (np.ptp(accuracies) + 0.01)
+        row[0].set(
+            title=title, ylabel="test accuracy", ylim=(accuracies.min() - margin, accuracies.max() + margin)
+        )  # fmt: skip
     axes[0, 0].legend(fontsize=7)
     return figure
 
