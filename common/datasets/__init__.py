@@ -17,7 +17,7 @@ from .dataset import (
     standardise,
 )
 
-NAMES = ("mnist", "fashion_mnist", "cifar10", "digits", "imagenet_samples")
+NAMES = ("mnist", "fashion_mnist", "cifar10", "digits", "imagenet_samples", "fsdd")
 
 __all__ = [
     "NAMES",

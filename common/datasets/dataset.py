@@ -42,6 +42,8 @@ class Dataset:
       notice: not empty when the user must be told something before trusting a result (printed by the caller).
       fallback_for: the name that was asked for, when another set stands in for it.
       wnids: WordNet identifiers of the classes, for sets drawn from ImageNet.
+      owners: who made the examples, such as speakers, for sets that say so.
+      train_owners, test_owners: int32 [n], indices into `owners`; None for the others.
     """
 
     name: str
@@ -58,6 +60,9 @@ class Dataset:
     notice: str = ""
     fallback_for: str = ""
     wnids: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    train_owners: np.ndarray | None = None
+    test_owners: np.ndarray | None = None
 
     def __repr__(self) -> str:
         height, width, channels = self.train_images.shape[1:]

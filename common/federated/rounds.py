@@ -26,21 +26,25 @@ from kernels import scalars
 
 STREAMS = 4
 PARTICIPANTS, BATCHES, NOISE, WEIGHTS = range(STREAMS)
+AUGMENTATION = 2**31 - 1  # folded into the key of batches, as local steps are, which are fewer
 LARGEST_MESSAGE = 2**32  # bits, as uint32 counts them
 
 
 class Model(NamedTuple):
-    """What is trained: three pure functions; `params` is a pytree of float32 arrays, `batch` of arrays [batch, ...].
+    """What is trained: pure functions; `params` is a pytree of float32 arrays, `batch` of arrays [batch, ...].
 
     Attributes:
       init: key -> params.
-      loss: (params, batch) -> scalar, the mean over the batch; weight decay, augmentation and so on are its own.
+      loss: (params, batch) -> scalar, the mean over the batch; weight decay and so on are its own.
       accuracy: (params, batch) -> scalar, the share that is right.
+      augment: (key, batch) -> batch, what training makes of a client's batch, such as images moved at random; or None.
+        The key is a function of the round, the local step and the client alone.
     """
 
     init: Callable[[jax.Array], Any]
     loss: Callable[[Any, Any], jax.Array]
     accuracy: Callable[[Any, Any], jax.Array]
+    augment: Callable[[jax.Array, Any], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -300,7 +304,7 @@ def _clients(
 
     persists = _persists(settings)
     rows = axis.gather(momentum, of_all) if persists else jnp.zeros((ids.size, weights.size), jnp.float32)
-    changes, rows = _local_changes(model, method, settings, population, weights, ids, rows, draw)
+    changes, rows = _local_changes(model, method, settings, population, weights, ids, rows, draw, batch_key)
     changes = _apart(changes, per_round + jnp.min(ids))  # methods that send all give the same numbers, to the bit
     is_finite = jnp.all(jnp.isfinite(changes), axis=1) | ~is_one
     if persists:
@@ -338,10 +342,11 @@ def _local_changes(
     ids: jax.Array,
     momentum: jax.Array,
     draw: Callable[[jax.Array | int], jax.Array],
+    batch_key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the changes [ids, n] of the weights by local training, and the new momentum [ids, n].
 
-    `draw` gives the random bits uint32 [ids, batch_size] of the batches of a step.
+    `draw` gives the random bits uint32 [ids, batch_size] of the batches of a step; `batch_key` is the round's.
     """
     to_params, rate = unravel(model), settings.learning_rate
 
@@ -349,7 +354,11 @@ def _local_changes(
         return jax.grad(lambda flat: model.loss(to_params(flat), batch))(flat)
 
     def batches(step: jax.Array | int) -> Any:
-        return jax.vmap(federated_clients.batch_of, (0, None, 0))(draw(step), population, ids)
+        batch = jax.vmap(federated_clients.batch_of, (0, None, 0))(draw(step), population, ids)
+        if model.augment is None:
+            return batch
+        step_key = jax.random.fold_in(jax.random.fold_in(batch_key, AUGMENTATION), step)
+        return jax.vmap(model.augment)(jax.vmap(functools.partial(jax.random.fold_in, step_key))(ids), batch)
 
     if method.local_steps == 1 and settings.weights != "own":
         momentum = settings.momentum * momentum + jax.vmap(gradient, (None, 0))(weights, batches(0))

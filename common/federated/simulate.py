@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import os
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -91,11 +92,12 @@ def simulate(
     *,
     test: Any = None,
     checkpoints: str | os.PathLike | None = None,
+    on_point: Callable[[Point], None] | None = None,
 ) -> Result:
     """Returns the result of training a model on clients that send and receive by a method.
 
     Args:
-      model: three pure functions.
+      model: pure functions, see `Model`.
       clients: their samples, see `common.federated.clients`.
       method: what is sent, see `common.federated.methods`.
       rounds: in all, those of a run that is resumed included.
@@ -103,6 +105,7 @@ def simulate(
       settings: how clients train.
       test: a batch, of which the curve has loss and accuracy.
       checkpoints: a folder; a simulation that was killed goes on from there, to the same numbers.
+      on_point: called with every new point, after the checkpoint that belongs to it; what it raises ends the run.
 
     Raises:
       ValueError: a setting makes no sense; a checkpoint is of another simulation; a change of a client is not finite,
@@ -144,6 +147,8 @@ def simulate(
                     name: getattr(ledger, name) for name in ("last_sync", "totals", "ways")
                 }
                 store.save(done, _of_one_device(state, clients, sharding), wait=False, notes=notes)
+            if on_point is not None:
+                on_point(curve[-1])
     state = _of_one_device(state, clients, sharding)
     params = jax.tree.map(jax.numpy.asarray, federated_rounds.unravel(model)(np.asarray(state.weights)))
     return Result(curve, params, state, ledger, np.concatenate(updates))

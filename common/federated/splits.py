@@ -75,15 +75,16 @@ def split_by_class(
     left = np.array([len(pool) for pool in pools])
     parts, above = [], 0
     for client, size in enumerate(sizes):
-        part, missing, label, different = -(-int(size) // classes_per_client), int(size), int(first[client]), 0
+        part, missing, label, held = -(-int(size) // classes_per_client), int(size), int(first[client]), set[int]()
         while missing:
             amount = min(part, missing, int(left[label]))
             if amount:
                 parts.append(pools[label][left[label] - amount : left[label]])
                 left[label] -= amount
-                missing, different = missing - amount, different + 1
+                missing -= amount
+                held.add(label)
             label = (label + 1) % classes
-        above += different > classes_per_client
+        above += len(held) > classes_per_client
     shortfall = f"{above} of {clients} clients hold more than {classes_per_client} classes: their classes ran out"
     return _make(parts, sizes, len(labels), shortfall if above else "")
 

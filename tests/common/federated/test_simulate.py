@@ -124,6 +124,28 @@ def test_momentum_may_be_reset(plain):
     np.testing.assert_allclose(weights(result), weights(plain), atol=1e-6)
 
 
+def noisy(key, batch):
+    return batch | {"noise": jax.random.uniform(key)}
+
+
+# One weight, whose gradient is the noise: updates show the keys.
+NOISE = simulate.Model(lambda key: jnp.zeros(1), lambda params, batch: params[0] * batch["noise"], None, noisy)
+
+
+@pytest.mark.parametrize(("method", "steps"), [(methods.fed_sgd(), 1), (methods.fed_avg(2), 2)])
+def test_augmentation_has_a_key_for_every_round_step_and_client(method, steps):
+    """Whatever the chunks."""
+    population = digits.population()
+    result = simulate.simulate(NOISE, population, method, 2, KEY, changed(chunk=2))
+    draws = np.zeros((2, 5, steps))
+    for number, place, step in np.ndindex(draws.shape):
+        key = jax.random.fold_in(rounds.stream(KEY, rounds.BATCHES, number), rounds.AUGMENTATION)
+        key = jax.random.fold_in(jax.random.fold_in(key, step), digits.participants(number)[place])
+        draws[number, place, step] = jax.random.uniform(key)
+    assert len(np.unique(draws)) == draws.size
+    np.testing.assert_allclose(result.updates[:, 0], -0.1 * draws.mean(axis=1).sum(axis=1), atol=1e-6)
+
+
 def test_votes_of_the_majority():
     """Four clients can tie: zero then."""
     result = run(methods.sign_sgd(0.01), 1, changed(per_round=4))

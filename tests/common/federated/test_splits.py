@@ -57,6 +57,16 @@ def test_clients_hold_as_many_classes_as_asked_while_there_are_any(classes_per_c
     assert (f"{above} of 20 clients" in split.shortfall) if above else not split.shortfall
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_that_a_client_comes_back_to_counts_once(seed):
+    """Seen: clients that hold more than all classes."""
+    labels = np.repeat([0, 1, 2], [41, 11, 8])
+    for classes_per_client in (2, 3):
+        split = splits.split_by_class(labels, 6, classes_per_client, seed=seed)
+        above = int(((splits.class_counts(split, labels) > 0).sum(axis=1) > classes_per_client).sum())
+        assert split.shortfall.startswith(f"{above} of 6 clients") if above else not split.shortfall
+
+
 def test_parts_of_a_client_are_equal():
     counts = splits.class_counts(splits.split_by_class(LABELS, 30, 3), LABELS)
     assert sorted(counts[0][counts[0] > 0]) == [6, 7, 7]  # 20 samples of three classes, no fourth class for the rest
