@@ -55,7 +55,7 @@ def load(
 ) -> Dataset:
     """The digits as a Dataset with owners, the speakers; arguments as in `common.datasets.load`.
 
-    Found as a folder of .wav files (`recordings` of the repository), or as `fsdd.npz`, which has all of them end to end.
+    A folder of .wav files (`recordings` of the repository), or `fsdd.npz`, which has all of them end to end.
 
     Raises:
       DamagedDataError: a recording is not 16-bit mono at 8 kHz; there is none to train on, or none to test.
@@ -66,8 +66,8 @@ def load(
     if path is None:
         try:
             if allow_download:
-                how = {"mirror": mirror, "progress": progress, "policy": policy or download.Policy()}
-                path = download.fetch(RESOURCE, cache, **how)
+                patience = policy or download.Policy()
+                path = download.fetch(RESOURCE, cache, mirror=mirror, progress=progress, policy=patience)
             elif not (path := cache / RESOURCE.folder / RESOURCE.filename).is_file():
                 raise download.DownloadError("downloading was not allowed")
         except download.DownloadError as error:
@@ -147,7 +147,12 @@ def _assemble(recordings: Recordings, path: Path) -> Dataset:
 def _ordered(items: Iterable[tuple[np.ndarray, int, str, int]]) -> Recordings:
     """Recordings by take, then speaker, then digit: any prefix is nearly balanced."""
     ordered = sorted(items, key=lambda item: (item[3], item[2], item[1]))
-    return Recordings(*([item[part] for item in ordered] for part in range(4)))
+    return Recordings(
+        [item[0] for item in ordered],
+        [item[1] for item in ordered],
+        [item[2] for item in ordered],
+        [item[3] for item in ordered],
+    )
 
 
 def _from_folder(folder: Path) -> Iterator[tuple[np.ndarray, int, str, int]]:

@@ -19,7 +19,7 @@ CHUNK = 250  # clips whose frames are in memory at once
 
 
 def centred(clip: np.ndarray, length: int = RATE) -> np.ndarray:
-    """Returns the middle of a clip [samples], or the clip between zeros: [length]; an odd one of these is at the end."""
+    """Returns the middle of a clip [samples], or the clip between zeros: [length]. An odd zero is at the end."""
     excess = len(clip) - length
     if excess >= 0:
         return clip[excess // 2 : excess // 2 + length]
