@@ -9,16 +9,19 @@ from common.federated import simulate as federated
 from projects.stc.tasks import TASKS
 
 METHODS = {  # -> what makes it, and the flags that it has
-    "stc": (methods.stc, ("p", "p_down")),
+    "stc": (methods.stc, ("p", "p_down", "scope")),
     "top_k": (methods.top_k, ("p", "p_down")),
     "fed_sgd": (methods.fed_sgd, ()),
     "fed_avg": (methods.fed_avg, ("local_steps",)),
     "sign_sgd": (methods.sign_sgd, ("step", "zeros")),
+    "tern_grad": (methods.tern_grad, ()),
+    "qsgd": (methods.qsgd, ("levels",)),
+    "coded": (methods.coded, ("step",)),
 }
 # Where a method has a flag that is not set. The step of a sign is the paper's base environment; that of coded floats
-# is a bin of the changes.
+# is a part of what is sent, in the root mean square.
 DEFAULTS = {"p": 0.01, "p_down": None, "scope": "global", "local_steps": 100, "zeros": "zero", "levels": 15}
-STEPS = {"sign_sgd": 0.0002, "coded": 0.001}
+STEPS = {"sign_sgd": 0.0002, "coded": 0.5}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ class SimulateConfig:
     )  # fmt: skip
     local_steps: int | None = config.field(None, "of fed_avg: steps a client takes in a round (none: 100)", minimum=1)
     step: float | None = config.field(
-        None, "of sign_sgd: what a weight moves in a round (none: 0.0002); of coded: width of a bin (none: 0.001)",
+        None, "of sign_sgd: what a weight moves in a round (none: 0.0002); of coded: step over the root mean square of "
+        "what is sent (none: 0.5)",
         exclusive_minimum=0.0,
     )  # fmt: skip
     zeros: str | None = config.field(

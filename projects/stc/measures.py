@@ -27,11 +27,8 @@ def curve_columns(curve: Sequence[Point]) -> dict[str, list]:
 
 def bits_by_part(point: Point) -> dict[str, dict[str, int]]:
     """Returns what all clients have sent and taken, by direction: its parts, their total, and the reference's count."""
-    bits = {
-        direction: {"payload": total, "side": 0, "framing": 0, "reference": total}  # until points have their parts
-        for direction, total in (("up", point.bits_up), ("down", point.bits_down))
-    }
-    return {direction: parts | {"total": getattr(point, f"bits_{direction}")} for direction, parts in bits.items()}
+    bits = {direction: getattr(point, direction) for direction in DIRECTIONS}
+    return {direction: parts._asdict() | {"total": parts.total} for direction, parts in bits.items()}
 
 
 def crossing(curve: Mapping[str, Sequence], target: float, clients: int) -> dict[str, Any] | None:
