@@ -9,18 +9,21 @@ from common.federated import simulate as federated
 from projects.stc.tasks import TASKS
 
 METHODS = {  # -> what makes it, and the flags that it has
-    "stc": (methods.stc, ("p", "p_down", "scope")),
-    "top_k": (methods.top_k, ("p", "p_down")),
+    "stc": (methods.stc, ("p", "p_down", "scope", "down", "residuals")),
+    "top_k": (methods.top_k, ("p", "p_down", "down", "residuals")),
     "fed_sgd": (methods.fed_sgd, ()),
     "fed_avg": (methods.fed_avg, ("local_steps",)),
     "sign_sgd": (methods.sign_sgd, ("step", "zeros")),
     "tern_grad": (methods.tern_grad, ()),
     "qsgd": (methods.qsgd, ("levels",)),
-    "coded": (methods.coded, ("step",)),
+    "coded": (methods.coded, ("step", "down")),
 }
 # Where a method has a flag that is not set. The step of a sign is the paper's base environment; that of coded floats
 # is a part of what is sent, in the root mean square.
-DEFAULTS = {"p": 0.01, "p_down": None, "scope": "global", "local_steps": 100, "zeros": "zero", "levels": 15}
+DEFAULTS = {
+    "p": 0.01, "p_down": None, "scope": "global", "down": "same", "residuals": True, "local_steps": 100,
+    "zeros": "zero", "levels": 15,
+}  # fmt: skip
 STEPS = {"sign_sgd": 0.0002, "coded": 0.5}
 
 
@@ -40,6 +43,13 @@ class SimulateConfig:
     scope: str | None = config.field(
         None, "of stc: what p is a share of, all weights or every tensor (none: global)",
         choices=("global", "per_tensor"),
+    )  # fmt: skip
+    down: str | None = config.field(
+        None, "of stc, top_k, coded: what comes down, sent as what goes up or as floats (none: same)",
+        choices=("same", "floats"),
+    )  # fmt: skip
+    residuals: bool | None = config.field(
+        None, "of stc, top_k: whether what is not sent waits for the next time (none: true)"
     )  # fmt: skip
     local_steps: int | None = config.field(None, "of fed_avg: steps a client takes in a round (none: 100)", minimum=1)
     step: float | None = config.field(
@@ -90,6 +100,8 @@ class SimulateConfig:
                 f"--dirichlet={self.dirichlet} and --classes_per_client={self.classes_per_client} are two ways to "
                 "split: give one of them"
             )
+        if self.down == "floats" and self.p_down is not None:
+            raise ValueError(f"--p_down={self.p_down} with --down=floats, which sends all weights: give one of them")
         own = METHODS[self.method][1] if self.method in METHODS else DEFAULTS
         for name in (*DEFAULTS, "step"):
             if getattr(self, name) is not None and name not in own:

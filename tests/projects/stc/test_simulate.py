@@ -125,6 +125,8 @@ def test_the_task_says_what_the_flags_do_not():
         ({"local_steps": 25}, r"--local_steps=25 with --method=stc, which has none: it is of fed_avg"),
         ({"method": "fed_sgd"}, r"--p=0.1 with --method=fed_sgd, which has none: it is of stc, top_k"),
         ({"method": "fed_avg", "p": None, "local_steps": 25}, r"25 local steps a round: 10 would be left over"),
+        ({"down": "floats", "p_down": 0.1}, r"--p_down=0.1 with --down=floats"),
+        ({"method": "coded", "p": None, "residuals": False}, r"--residuals=False with --method=coded"),
         ({"momentum": 1.0}, r"--momentum=1.0: expected"),
         ({"seeds": ()}, r"--seeds=: expected at least one"),
         ({"seeds": (1, 1)}, r"each once"),
