@@ -16,6 +16,8 @@ from projects.stc import findings, measures
 from projects.stc.arms import LEAD, STUDIES
 
 ORDER = tuple(STUDIES)
+VERDICTS = ("that hold", "missed", "that these seeds leave open")
+COSTS = {"iterations": "iterations", "megabytes_up": "MB up", "megabytes_down": "MB down"}
 
 
 def studies_of(results: Results) -> dict[str, Mapping]:
@@ -33,10 +35,14 @@ def accuracy_table(result: Mapping) -> Table:
     """Returns the accuracy at the end: a row an environment, a column a method."""
     arms = _arms(result)
     rows = [
-        [place["title"], *(_percent(place["rows"][arm]["accuracy"]) if arm in place["rows"] else "" for arm in arms)]
+        [
+            place["title"],
+            *(_percent(place["rows"][arm]["accuracy"]) if arm in place["rows"] else "" for arm in arms),
+            _highest(place),
+        ]
         for place in result["environments"].values()
     ]
-    return ["clients", *arms.values()], rows
+    return ["clients", *arms.values(), "highest mean"], rows
 
 
 def ahead_table(result: Mapping) -> Table:
@@ -70,6 +76,24 @@ def cost_table(result: Mapping) -> Table:
     return columns, rows
 
 
+def winners_text(result: Mapping) -> str:
+    """Returns which method needs least to the target in each environment, of those that reach it in every seed."""
+    lines = []
+    for place in result["environments"].values():
+        rows = [row for row in place["rows"].values() if "iterations" in row["crossing"]]
+        texts = []
+        for name, words in COSTS.items() if rows else ():
+            least = min(rows, key=lambda row: row["crossing"][name]["mean"])
+            mean = least["crossing"][name]["mean"]
+            texts.append(
+                f"{words} {least['title']} ({mean:,.0f})"
+                if name == "iterations"
+                else f"{words} {least['title']} ({mean:.3g})"
+            )
+        lines.append(f"- {place['title']}: {', '.join(texts) or 'none reaches it in every seed'}")
+    return f"Least to {100 * result['target']:g} %, of methods that reach it in every seed:\n\n" + "\n".join(lines)
+
+
 def bits_table(result: Mapping) -> Table:
     """Returns megabytes by direction and part in the first environment, beside the published code's count."""
     place = next(iter(result["environments"].values()))
@@ -97,6 +121,7 @@ def study_text(name: str, result: Mapping) -> list[str | Table]:
         accuracy_table(result),
         f"{_arms(result).get(LEAD, 'STC')} minus the others in points, over the same seeds:",
         ahead_table(result),
+        winners_text(result),
         "To the target, and in all, for an average client:",
         cost_table(result),
         f"Where the bits go, {first['title']}, megabytes of an average client:",
@@ -114,8 +139,8 @@ def verdict_text(result: Mapping) -> str:
         verdict: [claim for claim in claims if claim["verdict"] == verdict]
         for verdict in (findings.HOLDS, findings.MISSED, findings.OPEN)
     }
-    counts = f"Of {len(claims)} claims and bars {len(by_verdict[findings.HOLDS])} hold"
-    counts += f", {len(by_verdict[findings.MISSED])} are missed, {len(by_verdict[findings.OPEN])} are open."
+    counts = ", ".join(f"{len(some)} {words}" for words, some in zip(VERDICTS, by_verdict.values(), strict=True))
+    counts = f"Claims of the paper and bars of our own: {counts}."
     missed = [
         f"{claim['claim']} ({'claim of the paper' if claim['of'] == 'the paper' else claim['of']}; {claim['where']}: "
         f"{claim['measured']})"
@@ -165,6 +190,13 @@ def headline(results: Results) -> Headline:
 def _arms(result: Mapping) -> dict[str, str]:
     """Returns the titles of all methods, by arm, in the order in which they come."""
     return {arm: row["title"] for place in result["environments"].values() for arm, row in place["rows"].items()}
+
+
+def _highest(place: Mapping) -> str:
+    """Returns the method of the highest mean accuracy, and how far it is above the next one."""
+    rows = sorted(place["rows"].values(), key=lambda row: -row["accuracy"]["mean"])
+    means = [row["accuracy"]["mean"] for row in rows]
+    return f"{rows[0]['title']}" + (f", by {100 * (means[0] - means[1]):.1f}" if len(rows) > 1 else "")
 
 
 def _both(row: Mapping) -> str:
