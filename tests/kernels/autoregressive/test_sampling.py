@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kernels.autoregressive import MADE, PixelCNN, chunks, conditionals, init, log_prob, sample, sampling, wavefront
+from tests.host_devices import xla_flags
 from tests.kernels.autoregressive.networks import NETWORKS, PLAIN, parameters, resized
 from tests.kernels.oracles import autoregressive as oracle
 
@@ -133,7 +134,7 @@ print("same")
 
 
 def test_samples_do_not_depend_on_the_devices():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": xla_flags(3), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", DEVICES],
         cwd=ROOT,

@@ -15,6 +15,7 @@ import pytest
 
 from kernels import boundary_attack
 from kernels.boundary_attack import AttackConfig, attack, batching, predictors, query_grid
+from tests.host_devices import xla_flags
 from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(30, classes=3)
@@ -148,7 +149,7 @@ print("identical")
 @pytest.mark.usefixtures("unchecked")
 def test_several_devices_change_nothing():
     root = pathlib.Path(__file__).resolve().parents[3]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(2), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", ON_DEVICES]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.stdout.strip() == "identical", done.stderr
