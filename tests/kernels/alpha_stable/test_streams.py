@@ -33,7 +33,7 @@ def dtype(request):
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "S1" else n for n in DRAWS])
 def test_identical_eager_compiled_batched(name, dtype):
     draw, shape = DRAWS[name], (4, 37, 5)
     traced = jax.jit(draw, static_argnums=2)
