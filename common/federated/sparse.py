@@ -119,10 +119,11 @@ def position_bits(mask: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
     b = least + jnp.sum(selected <= jnp.array(steps, jnp.int32), dtype=jnp.int32)
 
     def with_own_parameter(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        place = jnp.arange(mask.size, dtype=jnp.int32)
-        last = jax.lax.cummax(jnp.where(mask, place, -1))
+        # What does not depend on the state would be computed before the loop, always.
+        own, place = mask & state[1], jnp.arange(mask.size, dtype=jnp.int32)
+        last = jax.lax.cummax(jnp.where(own, place, -1))
         before = jnp.concatenate([jnp.full(1, -1, jnp.int32), last[:-1]])
-        return jnp.sum(jnp.where(mask, b + 1 + ((place - before - 1) >> b), 0), dtype=jnp.int32), jnp.bool_(False)
+        return jnp.sum(jnp.where(own, b + 1 + ((place - before - 1) >> b), 0), dtype=jnp.int32), jnp.bool_(False)
 
     # Nearly always as many as may be are selected. The slower form is a loop that then makes no step: a branch would
     # compute both where many masks are counted at once.

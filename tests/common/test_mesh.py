@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from common import processes
+from tests.host_devices import xla_flags
 
 FOUR_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
@@ -76,10 +77,9 @@ def environment(root, **changes):
 
 
 def test_four_devices(tmp_path, request):
-    flags = "--xla_force_host_platform_device_count=4"
     subprocess.run(
         [sys.executable, "-c", FOUR_DEVICES, str(tmp_path)],
-        env=environment(request.config.rootpath, XLA_FLAGS=flags),
+        env=environment(request.config.rootpath, XLA_FLAGS=xla_flags(4)),
         check=True,
     )
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from common import processes
+from tests.host_devices import xla_flags
 
 PROGRAM = pathlib.Path(__file__).with_name("two_processes.py")
 
@@ -32,7 +33,7 @@ def test_two_processes(tmp_path, request):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     shared = {"PYTHONPATH": str(request.config.rootpath), "JAX_PLATFORMS": "cpu", "JAX_NUM_PROCESSES": "2"}
-    shared |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    shared |= {"XLA_FLAGS": xla_flags(2)}
     shared |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address}
     processes = [
         subprocess.Popen(
@@ -53,7 +54,7 @@ def test_two_processes(tmp_path, request):
     rows = (tmp_path / "train" / "metrics.csv").read_text().splitlines()
     assert rows[0] == "step,noise,first" and len(rows) == 4
     for count in (1, 4):  # one process, whatever its devices, reads what two have written
-        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "PYTHONPATH": shared["PYTHONPATH"]}
+        flags = {"XLA_FLAGS": xla_flags(count), "PYTHONPATH": shared["PYTHONPATH"]}
         subprocess.run([sys.executable, "-c", READS, str(tmp_path)], env=os.environ | flags, check=True, timeout=600)
 
 

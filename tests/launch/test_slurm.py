@@ -12,6 +12,7 @@ import pytest
 
 from common.runs import metrics
 from launch import processes, records, sweep
+from tests.host_devices import xla_flags
 from tests.launch.conftest import ROOT, processes_with, until
 
 TOY, LIGHT = "tests.launch.toy", "tests.launch.light"
@@ -109,7 +110,7 @@ def test_two_nodes_train_like_one_process(launch, box, tmp_path, undisturbed, mo
     assert_same_curve(rows_of(path), rows_of(undisturbed / "float64"), 1e-9, 200)
 
     path = tmp_path / "float32"
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # and two devices on each of them
+    monkeypatch.setenv("XLA_FLAGS", xla_flags(2))  # and two devices on each of them
     launch("--engine=slurm", "--nodes=2", "--", TOY, *SHORT, f"--run_dir={path}")
     finish(launch, box, path)
     assert json.loads((path / "result.json").read_text())["devices"] == 4

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.host_devices import xla_flags
+
 SCRIPT = pathlib.Path(__file__).with_name("every_device.py")
 
 
@@ -19,7 +21,7 @@ def test_four_devices_give_the_numbers_of_one(tmp_path, request):
         folder = tmp_path / str(count)
         folder.mkdir()
         environment = os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "XLA_FLAGS": xla_flags(count),
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(request.config.rootpath),
         }

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from common import models
+from tests.host_devices import xla_flags
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (23, 4, 4, 1), dtype=np.uint8)
@@ -104,5 +105,5 @@ linear = lambda tree, images: images.reshape(images.shape[0], -1) @ tree["kernel
 found = models.evaluate_many(linear, trees, images, labels)
 np.testing.assert_array_equal(found, [models.evaluate(linear, tree, images, labels).correct for tree in trees])
 """
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(2), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

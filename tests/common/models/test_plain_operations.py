@@ -21,7 +21,7 @@ def primitives(fn, *arguments) -> collections.Counter:
     ("name", "shape", "convolutions", "poolings"),
     [
         ("lenet5", (28, 28, 1), 2, 2),
-        ("resnet20", (16, 16, 3), 19, 0),
+        pytest.param("resnet20", (16, 16, 3), 19, 0, marks=pytest.mark.slow),
         pytest.param("efficientnet_lite0", (32, 32, 3), 49, 0, marks=pytest.mark.slow),
     ],
 )

@@ -31,7 +31,7 @@ def test_number_of_parameters(name):
         ("mlp", (8, 8, 1)),
         ("mnist_cnn", (16, 18, 1)),
         pytest.param("cifar_cnn", (16, 16, 3), marks=pytest.mark.slow),
-        ("resnet20", (8, 12, 3)),
+        pytest.param("resnet20", (8, 12, 3), marks=pytest.mark.slow),
     ],
 )
 def test_logits_are_the_same_in_both_layouts(name, shape, monkeypatch):

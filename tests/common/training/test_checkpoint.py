@@ -15,6 +15,7 @@ import pytest
 from common import orbax_files, weight_files
 from common.runs import metrics
 from common.training import checkpoint, old_checkpoints
+from tests.host_devices import xla_flags
 
 
 def make_state(scale=1.0):
@@ -247,7 +248,7 @@ def test_split_arrays_return_onto_another_number_of_devices(tmp_path, request):
     for count, verb in ((4, "save"), (1, "load"), (2, "load"), (8, "load"), (1, "save"), (4, "load")):
         environment = os.environ | {
             "PYTHONPATH": str(request.config.rootpath),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "XLA_FLAGS": xla_flags(count),
             "JAX_PLATFORMS": "cpu",
         }
         subprocess.run([sys.executable, "-c", OTHER_DEVICES, str(tmp_path), verb], env=environment, check=True)

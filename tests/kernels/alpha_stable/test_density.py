@@ -117,7 +117,7 @@ def test_single_precision_is_that_of_double_near_one():
 
 
 def test_a_second_call_compiles_nothing(caplog):
-    x = jnp.linspace(-3, 3, 5)
+    x = jnp.float32(0.5)
     for call in (alpha_stable.sas_pdf, alpha_stable.sas_cdf):
         call(x, 1.5)
         with jax.log_compiles():
@@ -166,6 +166,7 @@ def test_against_scipy():
             np.testing.assert_allclose(alpha_stable.sas_cdf(x, alpha, 1.4, 0.3), law.cdf(x), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_is_a_law():
     with jax.enable_x64(True):
         density = jax.jit(alpha_stable.sas_pdf)

@@ -25,7 +25,7 @@ def test_standard_errors_of_log_moments():
         assert 0.8 < float(estimates.std() / fits.errors[:, column].mean()) < 1.2
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.9])
+@pytest.mark.parametrize("alpha", [1.5, *(pytest.param(alpha, marks=pytest.mark.slow) for alpha in (0.5, 1.0, 1.9))])
 def test_likelihood(alpha):
     x = 3 * np.asarray(alpha_stable.sas(jax.random.key(2), alpha, (4000,))) + 1
     fit = alpha_stable.fit_sas(x)

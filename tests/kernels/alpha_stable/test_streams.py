@@ -12,6 +12,7 @@ import pytest
 
 from kernels import alpha_stable
 from kernels.alpha_stable import random_bits
+from tests.host_devices import xla_flags
 from tests.kernels.oracles import alpha_stable as oracle
 
 KEY = jax.random.key(3)
@@ -32,7 +33,7 @@ def dtype(request):
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "S1" else n for n in DRAWS])
 def test_identical_eager_compiled_batched(name, dtype):
     draw, shape = DRAWS[name], (4, 37, 5)
     traced = jax.jit(draw, static_argnums=2)
@@ -71,7 +72,7 @@ print("identical")
 
 
 def test_identical_sharded():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(4), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", SHARDED]
     root = pathlib.Path(__file__).resolve().parents[3]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200, check=False)

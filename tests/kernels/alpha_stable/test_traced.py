@@ -58,7 +58,7 @@ def test_every_function_is_here():
     )
 
 
-QUICK = {"sas_cdf", "abs_moment", "sas", "stable", "characteristic_function", "tail_constant"}
+QUICK = {"abs_moment", "sas", "stable", "characteristic_function", "tail_constant"}
 BOTH = [
     pytest.param(
         transform, name, marks=[] if transform == "vmap" and "pdf" not in name or name in QUICK else pytest.mark.slow
@@ -112,6 +112,7 @@ def test_concrete_values_outside_their_ranges_are_errors(name):
                 function(**(inside | {parameter: value}))
 
 
+@pytest.mark.slow
 def test_derivatives_inside_the_range_are_untouched():
     slope = jax.grad(lambda alpha: alpha_stable.sas_log_pdf(0.7, alpha))(1.3)
     step = 1e-2

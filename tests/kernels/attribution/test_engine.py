@@ -73,6 +73,7 @@ def test_relevance_is_conserved_or_accounted_for(bias):
     assert "head" in str(reports[0]) and "explained" in str(reports[0])
 
 
+@pytest.mark.slow
 def test_rules_that_are_the_same():
     params = parameters(0.2)
     pairs = [
@@ -243,6 +244,7 @@ def test_rules_by_name_and_by_place():
     assert assigned["block/conv2"] == rules.Flat() and assigned["conv1"] == rules.ZPlus()
 
 
+@pytest.mark.slow
 def test_single_precision_is_near_double():
     params = parameters(0.1)
     names = [chosen(name) for name in LRP]

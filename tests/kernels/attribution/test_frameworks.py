@@ -149,6 +149,7 @@ def test_efficientnet_is_seen_as_convolutions():
     assert all(row["folded"] for row in rows if row["kinds"][0] == "conv")
 
 
+@pytest.mark.slow
 def test_a_dense_block_with_concatenation():
     """Norm, ReLU and convolution in this order: the norm reads a concatenation and passes relevance."""
     draw = np.random.default_rng(3)

@@ -34,7 +34,16 @@ def call(case: cases.Attributor, **more):
     return attributor(FUNCTION, networks.from_torch(PARAMETERS, x.dtype), x, target=target, **settings, **more)
 
 
-@pytest.mark.parametrize("case", cases.ATTRIBUTORS, ids=lambda case: case.name)
+SLOW = ("smoothgrad_epsilon_plus",)  # noise over a composite: each alone, and the other attributors over one, are quick
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in SLOW else [])
+        for case in cases.ATTRIBUTORS
+    ],
+)
 def test_recorded(case):
     expected = RECORDED[case.name]
     with jax.enable_x64(True), jax.disable_jit():  # the operations compile once for all cases

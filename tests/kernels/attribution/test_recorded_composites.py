@@ -58,6 +58,7 @@ def test_float64(case):
     compare(found[case.name]["x"], RECORDED[f"float64/{case.name}"], 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SINGLE, ids=lambda case: case.name)
 def test_float32(case):
     found = relevances("float32", case.fold, case.target)

@@ -25,7 +25,14 @@ SHAPES = {
     "strided 1d": ((9,), (4,), 2, 3, {"stride": 3}),
     "transposed 3d": ((2, 2, 3), (2, 2, 2), 2, 2, {"spread": 2, "padding": [(1, 1)] * 3}),
 }
-RARE = ("conv3d", "transposed 3d", "strided 1d", "depthwise")  # what they add to the others is checked by make test-all
+RARE = (
+    "conv1d",
+    "conv3d",
+    "transposed 3d",
+    "strided 1d",
+    "dilated",
+    "depthwise",
+)  # what they add to the others is checked by make test-all
 LOW, HIGH = -2.5, 3.0
 RULES = {
     "epsilon": (rules.Epsilon(), oracle.epsilon),

@@ -12,7 +12,7 @@ from kernels.attribution import Stabilizer, attribute, composites, describe, rul
 from tests.kernels.attribution import writings
 from tests.kernels.oracles import attribution as oracle
 
-QUICK, ALL = 2, 60  # random networks
+QUICK, ALL = 1, 60  # random networks
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from kernels.autoregressive import MADE, PixelCNN, init
 from tests.kernels.oracles import autoregressive as oracle
@@ -21,6 +22,12 @@ NETWORKS = {
     "made_residual": MADE(3, depth=4, channels=3, residual=True),
     "made_logistic": MADE(3, depth=1, channels=1, bias=False, z2=True),
 }
+# Every switch is on in one of these; the others have them in other company, and wait for the slow tests.
+QUICK = ("pixel_cnn", "final", "residual_final_z2", "made", "made_residual_z2")
+every_network = pytest.mark.parametrize(
+    "cfg",
+    [pytest.param(cfg, id=name, marks=[] if name in QUICK else [pytest.mark.slow]) for name, cfg in NETWORKS.items()],
+)
 
 
 def parameters(cfg, seed=0, scale=2.0, dtype=np.float32):

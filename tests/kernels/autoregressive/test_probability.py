@@ -8,14 +8,13 @@ from kernels.autoregressive import MADE, PixelCNN, chunks, conditionals, log_pro
 from tests.kernels.autoregressive.networks import (
     NETWORKS,
     PLAIN,
+    every_network,
     oracle_logits,
     parameters,
     random_spins,
     resized,
 )
 from tests.kernels.oracles import autoregressive as oracle
-
-every_network = pytest.mark.parametrize("cfg", NETWORKS.values(), ids=NETWORKS)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from kernels.autoregressive import MADE, PixelCNN, chunks, conditionals, init, log_prob, sample, sampling, wavefront
-from tests.kernels.autoregressive.networks import NETWORKS, PLAIN, parameters, resized
+from tests.host_devices import xla_flags
+from tests.kernels.autoregressive.networks import NETWORKS, PLAIN, every_network, parameters, resized
 from tests.kernels.oracles import autoregressive as oracle
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -22,7 +23,7 @@ def implementations(cfg):
     return BOTH if isinstance(cfg, PixelCNN) else BOTH[:1]
 
 
-@pytest.mark.parametrize("cfg", NETWORKS.values(), ids=NETWORKS)
+@every_network
 def test_log_q_is_log_prob_and_implementations_agree(cfg):
     """In double, on a lattice that is not square: spins equal, log-probabilities to 1e-10."""
     cfg = resized(cfg, 4, 6)
@@ -47,7 +48,7 @@ def test_log_q_is_log_prob_and_implementations_agree(cfg):
             1e-4,
             marks=pytest.mark.slow,
         ),
-        (PixelCNN(16, depth=3, channels=16, half_width=6), np.float64, 1e-10),
+        pytest.param(PixelCNN(16, depth=3, channels=16, half_width=6), np.float64, 1e-10, marks=pytest.mark.slow),
         (MADE(16, depth=3, channels=4), np.float32, 1e-4),
     ],
 )
@@ -63,11 +64,11 @@ def test_long_sequences_agree_with_the_parallel_pass(cfg, dtype, tolerance):
     [
         ("pixel_cnn", (3, 3), "row_split"),
         ("final", (2, 3), "wavefront"),
-        ("residual_final_z2", (2, 3), "row_split"),
-        ("z2", (2, 3), "wavefront"),
-        ("one_layer", (3, 2), "row_split"),
         ("made", (2, 3), "row_split"),
-        ("made_residual_z2", (3, 3), "row_split"),
+        pytest.param("residual_final_z2", (2, 3), "row_split", marks=pytest.mark.slow),
+        pytest.param("z2", (2, 3), "wavefront", marks=pytest.mark.slow),
+        pytest.param("one_layer", (3, 2), "row_split", marks=pytest.mark.slow),
+        pytest.param("made_residual_z2", (3, 3), "row_split", marks=pytest.mark.slow),
     ],
 )
 def test_frequencies_are_those_of_the_law(name, shape, implementation):
@@ -133,7 +134,7 @@ print("same")
 
 
 def test_samples_do_not_depend_on_the_devices():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": xla_flags(3), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", DEVICES],
         cwd=ROOT,

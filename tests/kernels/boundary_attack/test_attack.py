@@ -15,6 +15,7 @@ import pytest
 
 from kernels import boundary_attack
 from kernels.boundary_attack import AttackConfig, attack, batching, predictors, query_grid
+from tests.host_devices import xla_flags
 from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(30, classes=3)
@@ -89,7 +90,7 @@ def test_finished_images_make_room_for_waiting_ones():
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_threads_change_nothing(monkeypatch, cores):
     x, labels = VICTIM.images(30)
     config = dataclasses.replace(CONFIG, batch_size=24, goal=1.2, chunk=50)
@@ -148,7 +149,7 @@ print("identical")
 @pytest.mark.usefixtures("unchecked")
 def test_several_devices_change_nothing():
     root = pathlib.Path(__file__).resolve().parents[3]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(2), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", ON_DEVICES]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.stdout.strip() == "identical", done.stderr
@@ -160,14 +161,14 @@ def test_several_devices_change_nothing():
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
 def test_a_resumed_attack_is_an_uninterrupted_one(predict):
     x, labels = VICTIM.images(10)
-    config = dataclasses.replace(CONFIG, chunk=37)
+    config = dataclasses.replace(CONFIG, budget=200, chunk=19)
     snapshots = []
     whole = attack(predict, x, labels, config, 5, on_chunk=lambda progress: snapshots.append(progress.arrays()))
     for arrays in snapshots[2], snapshots[8], snapshots[-1]:
         equal(attack(predict, x, labels, config, 5, state=arrays), whole)
-    longer = dataclasses.replace(config, budget=500)
+    longer = dataclasses.replace(config, budget=250)
     equal(attack(predict, x, labels, longer, 5, state=snapshots[-1]), attack(predict, x, labels, longer, 5))
-    for key, settings, words in ((6, config, "another attack"), (5, dataclasses.replace(config, budget=399), "of 400")):
+    for key, settings, words in ((6, config, "another attack"), (5, dataclasses.replace(config, budget=199), "of 200")):
         with pytest.raises(ValueError, match=words):
             attack(predict, x, labels, settings, key, state=snapshots[2])
     with pytest.raises(ValueError, match="does not hold"):
@@ -212,7 +213,10 @@ def test_the_first_failure_is_the_one_that_is_raised():
         boundary_attack.run(boundary_attack.prepare(VICTIM.on_host, x, labels, short, 5), on_end=on_end)
 
 
-@pytest.mark.parametrize("noise", ["coordinatewise", "isotropic", "radius", "length"])
+@pytest.mark.parametrize(
+    "noise",
+    ["coordinatewise", "length", *(pytest.param(name, marks=pytest.mark.slow) for name in ("isotropic", "radius"))],
+)
 def test_traces_fall_and_the_final_images_are_adversarial_in_the_box(noise):
     x, labels = VICTIM.images(16)
     result = attack(VICTIM.predict, x, labels, dataclasses.replace(CONFIG, noise=noise, budget=700, lo=0.1, hi=0.9), 0)

@@ -90,6 +90,7 @@ def test_alpha_2_is_the_gaussian_attack():
     assert stats.ks_2samp(ours, reference(0.3)).pvalue < SMALLEST, "the test has power"
 
 
+@pytest.mark.slow
 def test_isotropic_noise_is_gaussian_whatever_alpha():
     """Two-sample Kolmogorov-Smirnov, false alarms below 1e-6; independent noise."""
     ones, _ = final_distances("isotropic", 1.0, 1)

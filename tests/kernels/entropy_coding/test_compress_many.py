@@ -16,7 +16,7 @@ def tree() -> dict:
     return leaves
 
 
-@pytest.mark.parametrize("quantizer", ["rdo", "trellis"])
+@pytest.mark.parametrize("quantizer", ["rdo", pytest.param("trellis", marks=pytest.mark.slow)])
 def test_bytes_do_not_depend_on_who_decides(quantizer):
     weights, importance = tree(), {"a": np.random.default_rng(1).exponential(1, (50, 60))}
     candidates = [

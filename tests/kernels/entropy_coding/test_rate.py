@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kernels.entropy_coding import rate_exact, rate_static, rate_static_soft, stream_length
+from tests.host_devices import xla_flags
 from tests.kernels.entropy_coding import cases, random_tensors
 
 plain_rate = functools.partial(rate_exact, presets=False)
@@ -91,7 +92,7 @@ for rate in (jax.vmap(plain_rate), jax.shard_map(jax.vmap(plain_rate), mesh=mesh
     assert len(bits.sharding.device_set) == 2, bits.sharding
     np.testing.assert_array_equal(bits, expected)
 """
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(2), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 

@@ -46,11 +46,11 @@ def check_equal(quantizer: str, settings: dict, weighted: bool, rate=RATE) -> No
     [
         ("rdo", {}, False),
         ("rdo", {"scan": 1, "n_unary": 3}, True),
-        ("rdo", {"scan": 3}, True),  # one row of blocks, which is not full
-        ("rdo", {"profile": 1}, False),
+        pytest.param("rdo", {"scan": 3}, True, marks=pytest.mark.slow),  # one row of blocks, which is not full
+        pytest.param("rdo", {"profile": 1}, False, marks=pytest.mark.slow),
         ("trellis", {}, True),
         ("trellis", {"scan": 1, "n_unary": 3}, False),
-        ("trellis", {"profile": 1}, False),
+        pytest.param("trellis", {"profile": 1}, False, marks=pytest.mark.slow),
     ],
 )
 def test_levels_are_those_of_the_compiled_form(quantizer, settings, weighted):
@@ -71,6 +71,7 @@ def test_levels_of_bits_that_cost_nothing(quantizer, settings, weighted):
     check_equal(quantizer, settings, weighted, rate=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer, grid", [("rdo", 1), ("trellis", 2)])
 def test_costs_are_rounded_as_the_compiled_ones(quantizer, grid):
     """Single weights that cost as much at 0 as at the level of this grid integer, to a few units in the last place.
@@ -98,7 +99,7 @@ def test_presets_of_a_sample_are_the_same(quantizer, monkeypatch):
     np.testing.assert_array_equal(quantize(w, 1.0, 0.2, implementation="xla"), quantize(w, 1.0, 0.2))
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize("quantizer", ["rdo", pytest.param("trellis", marks=pytest.mark.slow)])
 def test_candidates_are_an_axis_under_jit_and_vmap(quantizer):
     """float32, without 64-bit mode: see the docstring for how near; in 64-bit mode the compiled levels."""
     quantize, dq = QUANTIZERS[quantizer], quantizer == "trellis"

@@ -47,7 +47,9 @@ def test_soft_labels_and_their_size_in_float64(wide):
     np.testing.assert_allclose(variance.reshape(-1), second, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-6), (np.float32, 1e-4)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(np.float64, 1e-6), pytest.param(np.float32, 1e-4, marks=pytest.mark.slow)]
+)
 def test_gradients_are_the_formulas_and_the_differences(wide, dtype, tolerance):
     latent, grid = LATENT.astype(dtype), GRID.astype(dtype)
 
@@ -82,7 +84,7 @@ def test_gradient_by_probability_up_to_a_constant(wide):
     np.testing.assert_allclose(found - found.mean(), np.tile(expected - expected.mean(), (len(soft), 1)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("chunk", [7, 16, 1000])
+@pytest.mark.parametrize("chunk", [7, 16, pytest.param(1000, marks=pytest.mark.slow)])
 def test_chunks_change_nothing(wide, chunk):
     v, w = jnp.asarray(LATENT), jnp.asarray(GRID)
     whole = jax.value_and_grad(lambda *a: entropy.relaxed_bits(entropy.soft_assign(*a)), argnums=(0, 1, 2))

@@ -27,7 +27,7 @@ def trained(tmp_path_factory) -> pathlib.Path:
     return folder / "small_seed0"
 
 
-@pytest.mark.parametrize("method", ["dc_v1", "dc_v2"])
+@pytest.mark.parametrize("method", [pytest.param("dc_v1", marks=pytest.mark.slow), "dc_v2"])
 def test_search_from_a_run_directory(method, trained, tmp_path):
     """Network, data and posterior deviations come from the run; accuracy is measured on both halves."""
     run = run_directory.open_for_test(tmp_path)

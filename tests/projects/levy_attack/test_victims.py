@@ -15,6 +15,7 @@ def network():
     return module, models.to_tree(module)
 
 
+@pytest.mark.slow
 def test_plain_convolutions_give_the_same_labels(network):
     images = np.random.default_rng(0).uniform(size=(64, 8, 8, 3)).astype(np.float32)
     own, plain = (victims.make_predict(*network, 0.5, 0.25, is_plain) for is_plain in (False, True))

@@ -52,7 +52,7 @@ def test_estimates_are_corrected(whole):
     assert {path.stem for path in (run.path / "plots").glob("*.png")} == {"weights", "chain", "correction", "samples"}
 
 
-@pytest.mark.parametrize("interrupted_after", [1, 7])
+@pytest.mark.parametrize("interrupted_after", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_a_killed_run_ends_with_the_same_estimates(whole, tmp_path, monkeypatch, interrupted_after):
     settings, uninterrupted, finished = whole
     settings = dataclasses.replace(settings, checkpoint_seconds=0.0)
