@@ -9,7 +9,7 @@ from common.publishing import markdown, origin
 from common.runs import run_directory
 from common.study import pieces, statistics
 from projects.stc import findings, simulate, study
-from projects.stc.arms import ARMS, LEAD, SMALL, STUDIES
+from projects.stc.arms import ARMS, LEAD, NON_IID, SMALL, STUDIES
 from projects.stc.page import headline, page, tables
 from projects.stc.study import StudyConfig
 
@@ -48,6 +48,19 @@ def test_differences_are_paired_by_seed(small):
     ours, theirs = (gathered[simulations["classes2", arm]].result["seeds"] for arm in (LEAD, "fed_avg100"))
     expected = statistics.over_seeds([ours[seed]["accuracy"] - theirs[seed]["accuracy"] for seed in ("0", "1")])
     assert result["environments"]["classes2"]["ahead"]["fed_avg100"] == pytest.approx(expected._asdict())
+
+
+def test_nothing_is_claimed_where_nothing_is_learnt(small):
+    """Being as good as FedSGD is easy while both guess."""
+    accuracy = statistics.over_seeds([0.1, 0.101])._asdict()
+    near = statistics.over_seeds([0.001, 0.0])._asdict()
+    rows = {arm: {"title": arm, "accuracy": accuracy} for arm in (LEAD, "fed_sgd")}
+    place = {"title": "", "claim": NON_IID, "rows": rows, "ahead": {"fed_sgd": near}, "order": None}
+    (claim,) = findings._claims(TINY, place)
+    assert claim["verdict"] == findings.OPEN and "FedSGD itself is at 10.1 %" in claim["measured"]
+    rows["fed_sgd"] = {"title": "fed_sgd", "accuracy": statistics.over_seeds([0.9, 0.91])._asdict()}
+    (claim,) = findings._claims(TINY, place)
+    assert claim["verdict"] == findings.HOLDS
 
 
 def test_a_second_call_simulates_nothing(small, monkeypatch):
