@@ -31,7 +31,7 @@ def peers_text(peers: Mapping) -> list[str | Table]:
     versions = ", ".join(f"{name} {version}" for name, version in peers["versions"].items())
     return [
         f"Federated averaging of logistic regression ({peers['dataset']}): {peers['clients']} clients of "
-        f"{peers['samples']} samples of {peers['features']} numbers, a local epoch of {peers['steps']} steps a round in "
+        f"{peers['samples']} samples of {peers['features']} numbers, an epoch of {peers['steps']} steps a round in "
         f"batches of {peers['batch_size']}; medians of {peers['repeats']} runs of {peers['rounds']} rounds in turn, "
         "starts left out:",
         (
