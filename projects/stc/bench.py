@@ -7,6 +7,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config, files
-from common.datasets import dataset, load
+from common import app, config, datasets, files
+from common.datasets import dataset
 from common.federated import clients, methods, simulate, splits
 from common.publishing import Page
 from common.study import parts
@@ -31,12 +32,12 @@ PEERS = {  # the command, and its options
     "Flower": ("flower", {"intervals": [None, INTERVAL]}),
 }
 OFTEN = "Flower, server polls often"
-MEMORY = {  # clients, samples of each: the same samples in all
-    "100 clients of 600": (100, 600),
-    "1,000 clients of 60": (1000, 60),
+MEMORY = {  # clients, samples of each (the same number in all), and how many are handled at once
+    "100 clients of 600, 50 at a time": (100, 600, 50),
+    "1,000 clients of 60, 50 at a time": (1000, 60, 50),
+    "1,000 clients of 60, all at once": (1000, 60, 1000),
 }
 MEMORY_METHODS = {"FedSGD": methods.fed_sgd(), "STC 1/100": methods.stc(1 / 100)}
-CHUNK = 50  # clients at once, where memory is measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class Problem:
 
 def make_problem(settings: BenchConfig) -> Problem:
     """Returns clients of equal sizes with all classes: training images in random order."""
-    data = load(settings.dataset)
+    data = datasets.load(settings.dataset)
     order = np.random.default_rng(0).permutation(len(data.train_images))
     count = settings.clients * settings.samples
     if count > len(order):
@@ -172,6 +173,7 @@ def page() -> Page:
 
 def beside_peers(settings: BenchConfig) -> dict:
     """Returns seconds a round by contestant, medians of alternating runs, their starts, and accuracies reached."""
+    load = os.getloadavg()[0]  # of others, in the minute before
     problem = make_problem(settings)
     network, population = model(problem.x.shape[-1]), problem.population
     rounds, weights, starts, polled = settings.rounds, {}, {}, []
@@ -210,6 +212,7 @@ def beside_peers(settings: BenchConfig) -> dict:
         "learning_rate": problem.learning_rate,
         "rounds": rounds,
         "repeats": settings.repeats,
+        "load": load,
         "versions": versions,
         "seconds_a_round": medians,
         "spread": {who: one.spread for who, one in timings.items()},
@@ -221,7 +224,7 @@ def beside_peers(settings: BenchConfig) -> dict:
 
 def rates(settings: BenchConfig) -> dict:
     """Returns rounds a second of 10 of 100 clients of all training images, by method, medians of alternating runs."""
-    data = load(settings.dataset)
+    data = datasets.load(settings.dataset)
     x = dataset.standardise(data.train_images, data).reshape(len(data.train_images), -1)
     labels = data.train_labels.astype(np.int32)
     population = clients.from_split({"x": x, "y": labels}, splits.split_by_class(labels, 100, 2, seed=0))
@@ -250,12 +253,12 @@ def rates(settings: BenchConfig) -> dict:
 def memory(settings: BenchConfig) -> dict:
     """Returns mebibytes that a process of its own has needed at most, by clients and method, and what they hold."""
     rows = {}
-    for who, (count, samples) in MEMORY.items():
+    for who, (count, samples, chunk) in MEMORY.items():
         for method in MEMORY_METHODS:
-            command = [sys.executable, "-m", "projects.stc.peak_memory", str(count), str(samples), method, str(CHUNK)]
+            command = [sys.executable, "-m", "projects.stc.peak_memory", str(count), str(samples), method, str(chunk)]
             answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=peers.ROOT).stdout
             rows[f"{who}, {method}"] = json.loads(answer.splitlines()[-1])
-    return {"chunk": CHUNK, "rows": rows}
+    return {"features": 784, "rows": rows}
 
 
 if __name__ == "__main__":

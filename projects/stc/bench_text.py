@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from common.publishing.markdown import Table
 
+MOST_LOAD = 0.5  # mean number of other tasks in the minute before, beyond which times say little
+
 
 def bench_text(bench: Mapping) -> list[str | Table]:
     """Returns paragraphs and tables of a result of `projects.stc.bench`, of the parts that it has."""
@@ -43,6 +45,9 @@ def peers_text(peers: Mapping) -> list[str | Table]:
         ),
         "Flower's clients compute with NumPy, a process of Ray's for each core. Its server looks for replies ten times "
         f"a second unless told otherwise, and every few milliseconds where it polls often. With {versions}.",
+        f"Not to be trusted: {peers['load']:.1f} other tasks ran or waited for the cores before. Measure again."
+        if peers["load"] > MOST_LOAD
+        else "",
     ]  # fmt: skip
 
 
@@ -65,6 +70,6 @@ def memory_text(memory: Mapping) -> list[str | Table]:
         for who, row in memory["rows"].items()
     ]  # fmt: skip
     return [
-        f"The most memory of a process, in mebibytes, all clients in every round, {memory['chunk']} at a time:",
+        f"Peak memory of a process in mebibytes, samples of {memory['features']} numbers, all clients in each round:",
         (["clients and method", "peak", "of it samples", "of it residuals", "the rest"], rows),
     ]

@@ -1,11 +1,12 @@
 """The most memory of a simulation in a process of its own: `python -m projects.stc.peak_memory CLIENTS SAMPLES METHOD
 CHUNK` prints it as JSON. All clients take part in each round; their samples are noise of MNIST's size."""
 
+import functools
 import json
 import sys
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from common import memory
 from common.federated import clients, simulate
@@ -14,18 +15,25 @@ from projects.stc import bench
 ROUNDS, FEATURES = 10, 784
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def noise(count: int, samples: int) -> clients.Clients:
+    """Returns clients of equal sizes, made in place: copies on the way would be the most memory of the process."""
+    pixels = jax.lax.iota(jnp.uint32, count * samples * FEATURES) * jnp.uint32(2654435761)
+    return clients.Clients(
+        {
+            "x": ((pixels >> 8) * jnp.float32(2**-24)).reshape(-1, FEATURES),
+            "y": jax.lax.iota(jnp.int32, count * samples) % 10,
+        },
+        jnp.arange(count, dtype=jnp.int32) * samples,
+        jnp.full(count, samples, jnp.int32),
+    )
+
+
 def main(count: int, samples: int, method: str, chunk: int) -> dict:
     """Returns mebibytes: `start` of the process, `samples` and `residuals` held, `ready` before, `peak` in the end."""
     start = memory.peak_mebibytes()
-    rng = np.random.default_rng(0)
-    x = rng.random((count * samples, FEATURES), np.float32)
-    population = clients.Clients(
-        {"x": jax.numpy.asarray(x), "y": jax.numpy.asarray(rng.integers(0, 10, len(x), np.int32))},
-        jax.numpy.arange(count, dtype=np.int32) * samples,
-        jax.numpy.full(count, samples, np.int32),
-    )
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(population))
-    del x
+    population = noise(count, samples)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(jax.block_until_ready(population)))
     ready = memory.peak_mebibytes()
     settings = simulate.Settings(batch_size=20, chunk=chunk, every=ROUNDS)
     network = bench.model(FEATURES)

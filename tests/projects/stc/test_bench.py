@@ -62,9 +62,11 @@ def test_accuracy_is_that_of_each_ones_weights(result):
 def test_rates_and_the_page(result):
     assert set(result["rate"]["rounds_per_s"]) == set(bench.MEMORY_METHODS)
     row = {"start": 100.0, "ready": 200.0, "peak": 310.0, "samples": 180.0, "residuals": 30.0}
-    full = result | {"memory": {"chunk": 50, "rows": {"1,000 clients of 60, STC 1/100": row}}}
+    full = result | {"memory": {"features": 784, "rows": {"1,000 clients of 60, STC 1/100": row}}}
+    full["peers"] = full["peers"] | {"load": 3.2}
     text = markdown.text_of(bench_text(full | {"provenance": {"device": "cpu", "date": "2026-11-28T17:00:00"}}))
     assert "| FedJAX, jit | 7,500.0 |" in text and "fedjax 1.0" in text
+    assert "Not to be trusted: 3.2 other tasks" in text
     assert "| 1,000 clients of 60, STC 1/100 | 310 | 180 | 30 | 100 |" in text
 
 
