@@ -24,9 +24,10 @@ ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requiremen
 NETWORKS_READY := .venv-peers/networks/.ready-$(call checksum,tests/peers/requirements-networks.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
 ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
+FEDERATED_READY := .venv-peers/federated/.ready-$(call checksum,tests/peers/requirements-federated.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks peers-arviz lint lock
+.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-foolbox peers-networks peers-arviz peers-federated lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -60,7 +61,7 @@ DEVICE_PYTHON = $(if $(PYTHON),$(PYTHON),$(if $(wildcard $(RUN)),$(RUN),python3)
 bench-device:
 	$(DEVICE_PYTHON) -m kernels.bench_device --seconds $(SECONDS) $(if $(OUT),--output $(OUT)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -81,6 +82,9 @@ peers-foolbox: $(FOOLBOX_READY)
 
 # ArviZ and emcee: diagnostics of weights and chains.
 peers-arviz: $(ARVIZ_READY)
+
+# FedJAX on an older JAX, Flower with Ray: hundreds of MB.
+peers-federated: $(FEDERATED_READY)
 
 # nncodec's whole pipeline, which needs torch: hundreds of MB, or several GB where the registry has no CPU build.
 peers-full: setup $(NNCODEC_FULL_READY)
@@ -192,3 +196,9 @@ $(ARVIZ_READY):
 	@$(call environment,.venv-peers/arviz,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/arviz,-r tests/peers/requirements-arviz.txt)
 	@rm -f .venv-peers/arviz/.ready-* && touch $@
+
+$(FEDERATED_READY):
+	@echo "setting up FedJAX and Flower in .venv-peers/federated (a minute or two)"
+	@$(call environment,.venv-peers/federated,11,12,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/federated,-r tests/peers/requirements-federated.txt)
+	@rm -f .venv-peers/federated/.ready-* && touch $@

@@ -29,7 +29,7 @@ MAKE = {
     "nncodec": "make peers-nncodec", "coders": "make peers-coders", "nncodec-full": "make peers-full",
     "zennit": "make peers-zennit",
     "foolbox": "make peers-foolbox", "netket": "make peers-netket", "arviz": "make peers-arviz",
-    "networks": "make peers-networks",
+    "networks": "make peers-networks", "federated": "make peers-federated",
 }  # fmt: skip
 TIMEOUT = 3600.0  # seconds for an answer: ART takes its time, and what hangs ends nevertheless
 
@@ -163,8 +163,8 @@ def start(name: str) -> Iterator[Peer]:
     """Yields a peer that runs, and ends it with the block.
 
     Args:
-      name: of a server in `tests/peers`: "arviz", "coders", "foolbox", "netket", "networks", "nncodec",
-        "nncodec-full", "zennit".
+      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "netket", "networks",
+        "nncodec", "nncodec-full", "zennit".
 
     Raises:
       MissingPeerError: `make peers` has not built its environment, or this is no checkout.

@@ -1,9 +1,11 @@
 """The allocator keeps freed memory: the second large array costs no page faults."""
 
+import pathlib
 import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from common import memory
@@ -39,3 +41,12 @@ def test_the_peak_counts_what_was_freed():
     data = b"x" * (200 << 20)
     del data
     assert 1 < before <= memory.peak_mebibytes() < before + 10_000 and memory.peak_mebibytes() >= 200
+
+
+def test_the_peak_is_that_of_the_program_and_not_of_the_one_that_started_it():
+    held = np.ones(300 << 20, np.uint8)
+    assert memory.peak_mebibytes() > held.nbytes / 2**20
+    program = "import sys; sys.path.insert(0, '.'); from common import memory; print(memory.peak_mebibytes())"
+    root = pathlib.Path(memory.__file__).parents[1]
+    answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert 1 < float(answer.stdout) < 300
