@@ -115,8 +115,13 @@ def draw_batch(key: jax.Array, population: Clients, client: jax.Array | int, bat
 
 def batch_of(bits: jax.Array, population: Clients, client: jax.Array | int) -> Any:
     """Returns what `draw_batch` does, by random bits uint32 [batch_size] instead of a key."""
-    rows = population.offsets[client] + subset_of(bits, population.sizes[client])
+    rows = rows_of(bits, population, client)
     return jax.tree.map(lambda array: array[rows], population.samples)
+
+
+def rows_of(bits: jax.Array, population: Clients, client: jax.Array | int) -> jax.Array:
+    """Returns which of all samples `batch_of` takes: int32 [batch_size]."""
+    return population.offsets[client] + subset_of(bits, population.sizes[client])
 
 
 def subset_of(bits: jax.Array, size: jax.Array | int) -> jax.Array:

@@ -348,29 +348,51 @@ def _local_changes(
 
     `draw` gives the random bits uint32 [ids, batch_size] of the batches of a step; `batch_key` is the round's.
     """
-    to_params, rate = unravel(model), settings.learning_rate
+    to_params, rate, batches = unravel(model), settings.learning_rate, _batches(model, method, population, ids, draw)
+    gradient, has_momentum = jax.grad(model.loss), settings.momentum > 0
+    if method.local_steps == 1 and settings.weights != "own":
+        slopes = _rows(jax.vmap(gradient, (None, 0))(to_params(weights), batches(jnp.int32(0), batch_key)))
+        momentum = settings.momentum * momentum + slopes if has_momentum else momentum
+        return -rate * (momentum if has_momentum else slopes), momentum
 
-    def gradient(flat: jax.Array, batch: Any) -> jax.Array:
-        return jax.grad(lambda flat: model.loss(to_params(flat), batch))(flat)
+    def local_step(carry: tuple[Any, Any], step: jax.Array) -> tuple[tuple[Any, Any], None]:
+        changes, speed = carry  # summing changes loses fewer bits than subtracting weights in the end
+        own = jax.tree.map(jnp.add, to_params(weights), changes)
+        slopes = jax.vmap(gradient)(own, batches(step, batch_key))
+        if has_momentum:
+            speed = slopes = jax.tree.map(lambda old, slope: settings.momentum * old + slope, speed, slopes)
+        return (jax.tree.map(lambda change, slope: change - rate * slope, changes, slopes), speed), None
 
-    def batches(step: jax.Array | int) -> Any:
-        batch = jax.vmap(federated_clients.batch_of, (0, None, 0))(draw(step), population, ids)
+    # Trees of arrays, not rows: what a model reads would be copied out of rows in each step.
+    start = jax.vmap(to_params)(jnp.zeros((ids.size, weights.size), jnp.float32))
+    speed = jax.vmap(to_params)(momentum) if has_momentum else ()
+    (changes, speed), _ = jax.lax.scan(local_step, (start, speed), jnp.arange(method.local_steps))
+    return _rows(changes), _rows(speed) if has_momentum else momentum
+
+
+def _batches(
+    model: Model, method: Method, population: Clients, ids: jax.Array, draw: Callable[[jax.Array | int], jax.Array]
+) -> Callable[[jax.Array, jax.Array], Any]:
+    """Returns (step, the round's key of batches) -> the clients' batches [ids, batch_size, ...]."""
+    # Of all steps at once: drawing is a loop over a batch, whatever the number of batches.
+    steps = jnp.arange(method.local_steps)
+    bits = jax.lax.map(draw, steps) if method.local_steps > 1 else draw(0)[None]
+    drawn = jax.vmap(jax.vmap(federated_clients.rows_of, (0, None, 0)), (0, None, None))(bits, population, ids)
+
+    def batches(step: jax.Array, batch_key: jax.Array) -> Any:
+        batch = jax.tree.map(lambda array: array[drawn[step]], population.samples)
         if model.augment is None:
             return batch
         step_key = jax.random.fold_in(jax.random.fold_in(batch_key, AUGMENTATION), step)
         return jax.vmap(model.augment)(jax.vmap(functools.partial(jax.random.fold_in, step_key))(ids), batch)
 
-    if method.local_steps == 1 and settings.weights != "own":
-        momentum = settings.momentum * momentum + jax.vmap(gradient, (None, 0))(weights, batches(0))
-        return -rate * momentum, momentum
+    return batches
 
-    def local_step(carry: tuple[jax.Array, jax.Array], step: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        changes, momentum = carry  # summing changes loses fewer bits than subtracting weights in the end
-        momentum = settings.momentum * momentum + jax.vmap(gradient)(weights + changes, batches(step))
-        return (changes - rate * momentum, momentum), None
 
-    start = (jnp.zeros((ids.size, weights.size), jnp.float32), momentum)
-    return jax.lax.scan(local_step, start, jnp.arange(method.local_steps))[0]
+def _rows(tree: Any) -> jax.Array:
+    """Returns arrays [clients, ...] of weights as rows [clients, n]."""
+    leaves = jax.tree.leaves(tree)
+    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 
 def _server(

@@ -14,6 +14,7 @@ from common.publishing.origin import Results
 from common.publishing.page import select
 from projects.stc import findings, measures
 from projects.stc.arms import LEAD, STUDIES
+from projects.stc.bench_text import bench_text
 
 ORDER = tuple(STUDIES)
 VERDICTS = ("that hold", "missed", "that these seeds leave open")
@@ -165,7 +166,8 @@ def notes_text(result: Mapping) -> list[str]:
 
 def tables(results: Results) -> list[str | Table]:
     """Returns everything between the markers."""
-    return [part for name, result in studies_of(results).items() for part in study_text(name, result)]
+    studies = [part for name, result in studies_of(results).items() for part in study_text(name, result)]
+    return [*studies, *(bench_text(results["bench"]) if "bench" in results else ())]
 
 
 def headline(results: Results) -> Headline:
