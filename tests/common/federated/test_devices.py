@@ -7,12 +7,13 @@ import sys
 
 import numpy as np
 
+from tests.host_devices import xla_flags
+
 SCRIPT = pathlib.Path(__file__).with_name("on_devices.py")
 
 
 def run(folder, name, devices, rounds, checkpoints, root):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(devices), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
     output = folder / f"{name}.npz"
     subprocess.run([sys.executable, SCRIPT, output, checkpoints, str(rounds)], check=True, env=environment, timeout=600)
     with np.load(output) as file:
