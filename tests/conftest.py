@@ -101,7 +101,7 @@ def compilation_cache():
 
 @pytest.fixture
 def optimised():
-    """Programs are compiled as users' are, also in the quick tests."""
+    """Programs are optimised as users' are, also in the quick tests; XLA_FLAGS stay, as a process reads them once."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")

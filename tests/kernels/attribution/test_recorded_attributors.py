@@ -34,7 +34,14 @@ def call(case: cases.Attributor, **more):
     return attributor(FUNCTION, networks.from_torch(PARAMETERS, x.dtype), x, target=target, **settings, **more)
 
 
-SLOW = ("smoothgrad_epsilon_plus",)  # noise over a composite: each alone, and the other attributors over one, are quick
+# Quick are the gradients, a path over a composite and occlusion; of the others one each, compiled.
+SLOW = (
+    "smoothgrad",
+    "smoothgrad_wide",
+    "smoothgrad_epsilon_plus",
+    "integrated_gradients",
+    "integrated_gradients_three",
+)
 
 
 @pytest.mark.parametrize(

@@ -161,14 +161,14 @@ def test_several_devices_change_nothing():
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
 def test_a_resumed_attack_is_an_uninterrupted_one(predict):
     x, labels = VICTIM.images(10)
-    config = dataclasses.replace(CONFIG, budget=200, chunk=19)
+    config = dataclasses.replace(CONFIG, chunk=37)
     snapshots = []
     whole = attack(predict, x, labels, config, 5, on_chunk=lambda progress: snapshots.append(progress.arrays()))
     for arrays in snapshots[2], snapshots[8], snapshots[-1]:
         equal(attack(predict, x, labels, config, 5, state=arrays), whole)
-    longer = dataclasses.replace(config, budget=250)
+    longer = dataclasses.replace(config, budget=500)
     equal(attack(predict, x, labels, longer, 5, state=snapshots[-1]), attack(predict, x, labels, longer, 5))
-    for key, settings, words in ((6, config, "another attack"), (5, dataclasses.replace(config, budget=199), "of 200")):
+    for key, settings, words in ((6, config, "another attack"), (5, dataclasses.replace(config, budget=399), "of 400")):
         with pytest.raises(ValueError, match=words):
             attack(predict, x, labels, settings, key, state=snapshots[2])
     with pytest.raises(ValueError, match="does not hold"):
