@@ -68,8 +68,17 @@ def script_of(name: str) -> pathlib.Path:
 
 
 def environment() -> dict[str, str]:
-    """Returns this process's environment variables without those that lead a Python to our packages."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    """Returns this process's environment variables for a peer's process.
+
+    Without those that lead a Python to our packages, and those of our JAX: a peer's may be another, which stops at a
+    flag that it does not have.
+    """
+    ours = ("PYTHONPATH", "PYTHONHOME", "XLA_FLAGS")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and (not name.startswith("JAX_") or name == "JAX_PLATFORMS")
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,23 @@ def seconds_since(text: str) -> float:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """Returns the commit of this checkout and whether files differ from it; (None, None) outside a checkout."""
+    """Returns the commit that this process computes with, and whether its files differ from that.
+
+    The commit is that of the first call: a checkout that has moved since is no longer what runs, and counts as one whose
+    files differ, as do files that differed at any call. (None, None) outside a checkout.
+    """
+    first, now = _commit_at_first(), _commit_now()
+    if None in first or None in now:
+        return first
+    return first[0], first[1] or now[1] or now[0] != first[0]
+
+
+@functools.cache
+def _commit_at_first() -> tuple[str | None, bool | None]:
+    return _commit_now()
+
+
+def _commit_now() -> tuple[str | None, bool | None]:
     head = _git("rev-parse", "--show-toplevel", "HEAD")
     lines = head.split("\n") if head else []
     if len(lines) < 2 or pathlib.Path(lines[0]).resolve() != ROOT:
