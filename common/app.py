@@ -197,17 +197,19 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
     from common import processes
 
     use_compilation_cache()
+    is_over = threading.Event()
     try:
         device = provenance.device()
         current.note(device=device)
         if not quiet:
             current.log(f"device: {device}\nrun directory: {current.path}")
-        with _stopping(app_config.max_seconds, current):
+        with _stopping(app_config.max_seconds, current, is_over):
             result = main(config, current)
         result = current.finish(result)
     except Preempted as stop:
         current.stop("interrupted")
-        current.log(f"{stop}; the same command goes on from here")
+        reason = f"--max_seconds={app_config.max_seconds:g} are over" if is_over.is_set() else "SIGTERM"
+        current.log(f"{str(stop).replace('SIGTERM', reason, 1)}; the same command goes on from here")
         with contextlib.suppress(Exception):  # one that is lost meanwhile changes nothing: the checkpoint is whole
             processes.wait_for_all("stopped")  # whoever leaves first may take the others with it
         return EXIT_PREEMPTED
@@ -232,8 +234,8 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
 
 
 @contextlib.contextmanager
-def _stopping(seconds: float | None, current: Run) -> Iterator[None]:
-    """Makes SIGTERM end a verb that does not look out for it, and sends it after so many seconds.
+def _stopping(seconds: float | None, current: Run, is_over: threading.Event) -> Iterator[None]:
+    """Makes SIGTERM end a verb that does not look out for it, and sends it after so many seconds, which sets `is_over`.
 
     A loop with checkpoints takes the signal while it runs, and stops behind its next one. Of several processes JAX
     takes it; they agree on a step.
@@ -243,18 +245,42 @@ def _stopping(seconds: float | None, current: Run) -> Iterator[None]:
     def stop(number, frame):
         raise Preempted("SIGTERM: stopped at once")
 
-    timer = threading.Timer(seconds or 0.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.daemon = True
+    def send():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def send_again(unraisable, show=sys.unraisablehook):
+        """What is raised while Python collects garbage, say, is dropped, and the verb would go on."""
+        if isinstance(unraisable.exc_value, Preempted):
+            timers.append(_timer(0.1, send))
+            timers[-1].start()
+        else:
+            show(unraisable)
+
+    def end():
+        is_over.set()
+        send()
+
+    timers = [_timer(seconds or 0.0, end)]
     takes_signals = processes.is_single_process() and threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, stop) if takes_signals else None
+    if takes_signals:
+        previous, hook = signal.signal(signal.SIGTERM, stop), sys.unraisablehook
+        sys.unraisablehook = send_again
     try:
         if seconds is not None and current.is_main:
-            timer.start()
+            timers[0].start()
         yield
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
         if takes_signals:
             signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+            sys.unraisablehook = hook
+
+
+def _timer(seconds: float, function: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    return timer
 
 
 def _exit_code(result: dict | None) -> int:

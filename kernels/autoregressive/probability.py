@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ..array_types import AnyArray, Array, Float, Real
 from . import chunks
@@ -126,8 +127,11 @@ def _in_chunks(function, params, cfg, spins):
     n = spins.shape[0]
     if n == 0:
         return function(params, cfg, jnp.ones((1, *spins.shape[1:]), spins.dtype))[:0]
-    if chunks.is_traced((params, spins)) or len(spins.devices()) > 1:
+    if chunks.is_traced((params, spins)):
         return function(params, cfg, spins)
+    if len(spins.devices()) > 1:  # as the sampler leaves them: the parameters go to where these are
+        whole = NamedSharding(spins.sharding.mesh, PartitionSpec())
+        return function(jax.device_put(params, whole), cfg, spins)
     device = next(iter(spins.devices()))
     workers = chunks.workers_for(n, [device])
     size = chunks.equal_size(n, chunks.usual_size(params, cfg, device.platform), workers)

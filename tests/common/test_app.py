@@ -30,13 +30,20 @@ class Config:
     fail: str = config.field(
         "",
         "how to fail",
-        choices=("", "value", "missing", "type", "preempted", "interrupt", "exit", "unmet", "sleep", "loop"),
+        choices=("", "value", "missing", "type", "preempted", "interrupt", "exit", "unmet", "sleep", "loop", "dropped"),
     )
     source: str | None = config.field(None, "file to read")
     output: str | None = config.field(None, "file to write")
 
 
 calls = []
+
+
+class Slow:
+    """Takes its time to be collected."""
+
+    def __del__(self):
+        time.sleep(1)
 
 
 def main(config: Config, run: app.Run) -> dict:
@@ -56,6 +63,9 @@ def main(config: Config, run: app.Run) -> dict:
     if config.fail == "interrupt":
         raise KeyboardInterrupt
     if config.fail == "sleep":
+        time.sleep(60)
+    if config.fail == "dropped":
+        Slow()  # the signal comes meanwhile, where Python drops what it raises
         time.sleep(60)
     if config.fail == "loop":
         with supervised.Termination(alone=True) as termination:
@@ -195,9 +205,11 @@ def test_stopped_runs_say_how_to_go_on(call, how, code):
 
 def test_a_run_ends_when_its_time_is_over(call):
     code, _, errors = call("--fail=sleep", "--max_seconds=0.2")
-    assert code == 75 and "SIGTERM: stopped at once; the same command goes on from here" in errors
+    assert code == 75 and "--max_seconds=0.2 are over: stopped at once; the same command goes on from here" in errors
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert call("--max_seconds=60")[0] == 0, "the clock of a run that has ended stands still"
+    code, _, errors = call("--fail=dropped", "--max_seconds=0.3")
+    assert code == 75 and "stopped at once" in errors
     code, _, errors = call("--fail=loop", "--max_seconds=0.2")
     assert code == 75 and "checkpoint written after step 1 of 2; the same command goes on from here" in errors
 

@@ -120,7 +120,7 @@ def test_samples_do_not_depend_on_their_grouping(name):
 
 DEVICES = """
 import jax, numpy as np
-from kernels.autoregressive import PixelCNN, init, sample
+from kernels.autoregressive import PixelCNN, init, log_prob, sample
 cfg = PixelCNN(4, depth=2, channels=4, half_width=1, z2=True)
 params, key = init(cfg, jax.random.key(0)), jax.random.key(1)
 devices = jax.devices()
@@ -129,6 +129,8 @@ one = sample(params, cfg, key, 50, devices=devices[:1])
 for other in (sample(params, cfg, key, 50), sample(params, cfg, key, 50, chunk=5, devices=devices[1:])):
     np.testing.assert_array_equal(one[0], other[0])
     np.testing.assert_allclose(one[1], other[1], rtol=0, atol=1e-5)
+    params = jax.device_put(params, devices[0])  # committed there, while spins lie on all
+    np.testing.assert_allclose(log_prob(params, cfg, other[0]), one[1], rtol=0, atol=1e-5)
 print("same")
 """
 
