@@ -4,6 +4,7 @@ A bool is no number, nor is a text, a complex number or an array of several. Tra
 pass where `reals` or `real(..., traced=True)` is asked. JAX is not imported for it.
 """
 
+import fractions
 import math
 import operator
 import sys
@@ -41,7 +42,7 @@ def is_real(dtype) -> bool:
 
 def is_number(value) -> bool:
     """Whether a value is one real number, of Python, NumPy or JAX; NaN is one."""
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | fractions.Fraction):
         return not isinstance(value, bool)
     try:
         return np.ndim(value) == 0 and is_real(np.asarray(value).dtype)

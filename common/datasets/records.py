@@ -14,6 +14,7 @@ import json
 import math
 import os
 import pathlib
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,10 +50,12 @@ def write(folder: str | os.PathLike, examples: Iterable[Mapping[str, Any]], *, p
     files.remove(temporary)
     temporary.mkdir()
     fields: dict[str, np.ndarray] = {}
-    count = 0
+    count = checksum = 0
     writer: Any = None
     try:
         for count, example in enumerate(examples, 1):
+            if not isinstance(example, Mapping):
+                raise ValueError(f"example {count} is {type(example).__name__}: expected a dict of arrays")
             arrays = {name: np.asarray(value) for name, value in example.items()}
             fields = fields or arrays
             _check_alike(count, arrays, fields)
@@ -61,13 +64,16 @@ def write(folder: str | os.PathLike, examples: Iterable[Mapping[str, Any]], *, p
                     writer.close()
                 path = temporary / f"part-{(count - 1) // per_file:05d}.array_record"
                 writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-            writer.write(b"".join(arrays[name].tobytes() for name in fields))
+            record = b"".join(arrays[name].tobytes() for name in fields)
+            checksum = zlib.crc32(record, checksum)
+            writer.write(record)
         if writer is None:
             raise ValueError(f"{folder}: no examples to write")
         writer.close()
         writer = None
         schema = {name: [array.dtype.name, list(array.shape)] for name, array in fields.items()}
-        files.write_json(temporary / SCHEMA, {"examples": count, "fields": schema})
+        # With the checksum of all records the schema tells other examples: a run that goes on knows it by this file.
+        files.write_json(temporary / SCHEMA, {"examples": count, "fields": schema, "checksum": checksum})
         os.replace(temporary, folder)
         files.sync_directory(folder.parent)
     finally:
@@ -82,6 +88,10 @@ def _check_alike(number: int, arrays: Mapping[str, np.ndarray], fields: Mapping[
         raise ValueError(f"example {number} has {', '.join(arrays)}, the first has {', '.join(fields)}")
     for name, array in arrays.items():
         first = fields[name]
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"example {number}: {name!r} is {array.dtype}: expected numbers; a text is an array of bytes"
+            )
         if array.dtype.hasobject or (array.dtype, array.shape) != (first.dtype, first.shape):
             raise ValueError(
                 f"example {number}: {name!r} is {array.dtype} {list(array.shape)}, of the first {first.dtype} "

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.federated.compressor import Bits
+from common.federated.compressor import NOTHING, Bits
 from kernels import scalars
 
 WAYS = ("nothing", "replay", "merged", "full")
@@ -80,7 +80,7 @@ def new_ledger(
     scalars.whole("full_bits", full_bits.total, 1)
     if cache is not None:
         scalars.whole("cache", cache, 0)
-    return Ledger([0] * clients, [Bits()], full_bits, dict.fromkeys(WAYS, 0), cache, merged_bits)
+    return Ledger([0] * clients, [NOTHING], full_bits, dict.fromkeys(WAYS, 0), cache, merged_bits)
 
 
 def cheapest(
@@ -97,7 +97,7 @@ def cheapest(
     """
     scalars.whole("gap", gap, 0)
     if gap == 0:
-        return Download("nothing", Bits())
+        return Download("nothing", NOTHING)
     ways = [Download("full", full_bits)]
     if cache is None or gap <= cache:
         merged = [] if merged_bits is None else [Download("merged", merged_bits)]

@@ -6,7 +6,9 @@ batch = clients.draw_batch(key, population, client=3, batch_size=20)
 
 import os
 import pathlib
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,59 +42,76 @@ def from_split(samples: Any, split: Split) -> Clients:
     """Returns the clients of a split.
 
     Args:
-      samples: pytree of arrays [n, ...], in the order of the labels that were split; their dtypes stay.
+      samples: pytree of arrays [n, ...] of numbers, in the order of the labels that were split. Dtypes are those of
+        JAX: without its 64-bit mode float64 is rounded to float32, and integers have to fit 32 bits.
       split: of `common.federated.splits`.
 
     Raises:
-      ValueError: an array has another length than the split; a client is empty.
+      ValueError: an array has another length than the split, or holds no numbers, or such as JAX would cut; a client is
+        empty.
     """
     total = len(split.order) + len(split.remainder)
     for path, array in jax.tree_util.tree_leaves_with_path(samples):
         if np.ndim(array) < 1 or len(array) != total:
             name = jax.tree_util.keystr(path)
             raise ValueError(f"samples{name} has shape {np.shape(array)}: expected {total} samples, as were split")
+    _check_numbers(samples, "all clients")
     return _make(jax.tree.map(lambda array: np.asarray(array)[split.order], samples), split.sizes)
 
 
-def from_parts(parts: Sequence[Any]) -> Clients:
+def from_parts(parts: Sequence[Any], names: Sequence[str] | None = None) -> Clients:
     """Returns clients from one pytree of arrays [size, ...] each, all of the same structure, shapes and dtypes.
 
+    Args:
+      parts: see `from_split` for dtypes.
+      names: of the clients, for messages; None: their numbers.
+
     Raises:
-      ValueError: there is none; one is empty, or unlike the first: the message has its number.
+      ValueError: there is none; one is empty, or unlike the first, or holds no numbers: the message has its name.
     """
-    if not parts:
+    if len(parts) == 0:
         raise ValueError("parts=[]: expected one pytree of arrays a client")
+    if isinstance(parts, Mapping) or not isinstance(parts, Sequence):
+        raise ValueError(
+            f"parts is {type(parts).__name__} of {len(parts)}: expected a list, one pytree of arrays a client"
+        )
     first, sizes = _kinds(parts[0]), []
-    for number, part in enumerate(parts):
+    names = [f"client {number}" for number in range(len(parts))] if names is None else names
+    for name, part in zip(names, parts, strict=True):
         lengths = {np.shape(leaf)[0] if np.ndim(leaf) else -1 for leaf in jax.tree.leaves(part)}
         if len(lengths) != 1 or (size := lengths.pop()) < 1:
             shapes = [np.shape(leaf) for leaf in jax.tree.leaves(part)]
             raise ValueError(
-                f"client {number} has arrays of shapes {shapes}: expected the same number of samples, 1 or more"
+                f"{name} has arrays of shapes {shapes}: expected the same number of samples, 1 or more, in arrays "
+                "(a list is a tree of numbers)"
             )
         if (kinds := _kinds(part)) != first:
-            raise ValueError(f"client {number} has samples {kinds[1]}: expected {first[1]}, as client 0 has")
+            raise ValueError(f"{name} has samples {kinds[1]}: expected {first[1]}, as {names[0]} has")
+        _check_numbers(part, name)
         sizes.append(size)
     return _make(jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts), np.array(sizes, np.int32))
 
 
 def from_folder(folder: str | os.PathLike) -> tuple[Clients, list[str]]:
-    """Returns clients from a folder with one .npz file each, in the order of their names, and these names.
+    """Returns clients from a folder with one .npz file each, in the order of their names as texts, and these names.
 
     Args:
       folder: its files have the same arrays: "x" and "y", or whatever the model's loss reads.
 
     Raises:
-      ValueError: there is no such file, or they are unlike.
+      ValueError: there is no such file, one is damaged, or they are unlike: the message has its name.
     """
     paths = sorted(pathlib.Path(folder).glob("*.npz"))
     if not paths:
         raise ValueError(f"folder={str(folder)!r} has no .npz files: expected one a client")
     parts = []
     for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
-            parts.append(dict(sorted(arrays.items())))
-    return from_parts(parts), [path.stem for path in paths]
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                parts.append(dict(sorted(arrays.items())))
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} is no .npz file of arrays of numbers: {error}") from None
+    return from_parts(parts, [path.name for path in paths]), [path.stem for path in paths]
 
 
 def draw_batch(key: jax.Array, population: Clients, client: jax.Array | int, batch_size: int) -> Any:
@@ -158,6 +177,23 @@ def draw_participants(key: jax.Array, clients: int, per_round: int) -> jax.Array
     if per_round == clients:
         return jnp.arange(clients, dtype=jnp.int32)
     return subset_of(jax.random.bits(key, (per_round,)), clients)
+
+
+def _check_numbers(samples: Any, owner: str) -> None:
+    """Raises ValueError for arrays that hold no numbers, or whole ones that JAX would cut to 32 bits."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(samples):
+        array, name = np.asarray(leaf), f"{owner}: samples{jax.tree_util.keystr(path)}"
+        if array.dtype.kind not in "biufV" or array.dtype.names:
+            raise ValueError(f"{name} is {array.dtype}: expected numbers; labels are integers from 0 on")
+        narrow = jax.dtypes.canonicalize_dtype(array.dtype)
+        if array.dtype.kind in "iu" and narrow != array.dtype and array.size:
+            limits = np.iinfo(narrow)
+            for extreme in (int(array.min()), int(array.max())):
+                if not limits.min <= extreme <= limits.max:
+                    raise ValueError(
+                        f"{name} holds {extreme}: expected {limits.min} to {limits.max}, as JAX has {narrow} "
+                        "without its 64-bit mode"
+                    )
 
 
 def _kinds(part: Any) -> tuple[Any, list[tuple]]:

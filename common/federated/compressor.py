@@ -17,13 +17,13 @@ class Bits(NamedTuple):
       side: of what the receiver needs to read these: how many there are, parameters of the code, magnitudes.
       framing: of what names and protects a message, and of what fills its last byte.
       reference: as the published code of sparse ternary compression counts: the payload alone, with a bit more for the
-        position of each weight that was selected; for other messages the payload.
+        position of each weight that was selected; for other messages the payload, as which None counts.
     """
 
     payload: Number = 0
     side: Number = 0
     framing: Number = 0
-    reference: Number = 0
+    reference: Number | None = None
 
     @property
     def total(self) -> Any:
@@ -32,7 +32,14 @@ class Bits(NamedTuple):
 
     def plus(self, other: "Bits", sign: int = 1) -> "Bits":
         """Returns the sum, or with a sign of -1 the difference, part by part."""
-        return Bits(*(own + sign * more for own, more in zip(self, other, strict=True)))
+        return Bits(*(own + sign * more for own, more in zip(self.whole(), other.whole(), strict=True)))
+
+    def whole(self) -> "tuple[Number, Number, Number, Number]":
+        """Returns the four numbers."""
+        return (*self[:3], self.payload if self.reference is None else self.reference)
+
+
+NOTHING = Bits(0, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,4 +66,4 @@ class Compressor:
     def bits(self, message: Any) -> Bits:
         """Returns what `count` does, by parts."""
         count = self.count(message)
-        return count if isinstance(count, Bits) else Bits(payload=count, reference=count)
+        return Bits(*(count if isinstance(count, Bits) else Bits(count)).whole())

@@ -121,6 +121,7 @@ class Trace(NamedTuple):
       is_finite: bool [per_round], whether the change of each is.
       bits_down: uint32 of each part, of the server's message.
       update: float32 [n], what the message says, or [0] without `record`.
+      is_decoded_finite: bool, whether what compressors have decoded is.
     """
 
     participants: jax.Array
@@ -128,6 +129,7 @@ class Trace(NamedTuple):
     is_finite: jax.Array
     bits_down: Bits
     update: jax.Array
+    is_decoded_finite: jax.Array
 
 
 def stream(key: jax.Array, part: int, round_number: jax.Array | int = 0) -> jax.Array:
@@ -270,7 +272,9 @@ def _round(
     weights, server_residual, update, bits_down = _server(
         method, _sizes(model), state, mean, jax.random.fold_in(noise_key, population.number)
     )
-    trace = Trace(participants, bits_up, is_finite, bits_down, update if settings.record else update[:0])
+    is_decoded_finite = jnp.all(jnp.isfinite(mean)) & jnp.all(jnp.isfinite(update))
+    update = update if settings.record else update[:0]
+    trace = Trace(participants, bits_up, is_finite, bits_down, update, is_decoded_finite)
     return State(weights, residuals, momentum, server_residual, state.done + 1), trace
 
 

@@ -23,7 +23,7 @@ from common import mesh
 from common.federated import catch_up, client_rows
 from common.federated import rounds as federated_rounds
 from common.federated.clients import Clients
-from common.federated.compressor import Bits
+from common.federated.compressor import NOTHING, Bits
 from common.federated.dense import float_bits
 from common.federated.methods import Method
 from common.federated.rounds import Model, Settings, State, Trace
@@ -93,6 +93,7 @@ def simulate(
     test: Any = None,
     checkpoints: str | os.PathLike | None = None,
     on_point: Callable[[Point], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Result:
     """Returns the result of training a model on clients that send and receive by a method.
 
@@ -105,13 +106,17 @@ def simulate(
       settings: how clients train.
       test: a batch, of which the curve has loss and accuracy.
       checkpoints: a folder; a simulation that was killed goes on from there, to the same numbers.
+      log: called with lines of text: from where a killed run goes on, what each of several devices holds.
       on_point: called with every new point, after the checkpoint that belongs to it; what it raises ends the run.
 
     Raises:
-      ValueError: a setting makes no sense; a checkpoint is of another simulation; a change of a client is not finite,
-        or the weights have left their grid, so that the numbers since would mean nothing.
+      TypeError: the method is no `Method`, or the key none of `jax.random.key`.
+      ValueError: a setting makes no sense; a checkpoint is of another simulation (whose model is told by its first
+        weights alone: another loss goes on); the test batch is empty or gives a loss of NaN; what a client changes or
+        the server has is not finite, or the weights have left their grid, so that the numbers since would mean nothing.
     """
     rounds = scalars.whole("rounds", rounds, 1)
+    _check_arguments(method, key, test)
     state = federated_rounds.initial_state(model, clients, method, settings, key)
     size = state.weights.size
     merged_bits = None
@@ -126,12 +131,17 @@ def simulate(
         if store is not None and (restored := store.restore_latest(state)):
             done, state = restored
             _check_same(identity, store.notes["identity"], checkpoints)
+            if log is not None:
+                log(f"resumed after round {done} of {rounds}")
             if done > rounds:
                 raise ValueError(f"rounds={rounds}: {checkpoints} has a state after {done}: expected at least as many")
             curve = [Point._make([*numbers, Bits(*up), Bits(*down)]) for *numbers, up, down in store.notes["curve"]]
             ledger.last_sync, ledger.ways = store.notes["last_sync"], store.notes["ways"]
             ledger.totals = [Bits(*total) for total in store.notes["totals"]]
         data = mesh.on_every_device((clients, key, test), sharding) if sharding is not None else (clients, key, test)
+        if sharding is not None and log is not None:
+            rows = -(-clients.number // mesh.split_count(sharding))
+            log(f"{mesh.split_count(sharding)} devices: each holds all samples and the rows of {rows} clients at most")
         state = federated_rounds.placed(state, sharding)
         while done < rounds:
             count = min(settings.every - done % settings.every, rounds - done)
@@ -139,6 +149,8 @@ def simulate(
             trace = jax.device_get(trace)
             _check_finite(trace, done)
             check_grid(method, state, done + count)
+            if scores is not None and np.isnan(float(scores[0])):
+                raise ValueError(f"the loss on the test batch is NaN after {done + count} rounds: look at its samples")
             curve.append(_point(curve, trace, scores, ledger, done + count, method.local_steps))
             updates.append(trace.update if settings.record else updates[0])
             done += count
@@ -167,15 +179,26 @@ def _point(
     curve: list[Point], trace: Trace, scores: Any, ledger: catch_up.Ledger, done: int, local_steps: int
 ) -> Point:
     """Returns the next point of a curve; the ledger goes through the rounds."""
-    up, down = (curve[-1].up, curve[-1].down) if curve else (Bits(), Bits())
-    messages = np.stack([*trace.bits_down], axis=1)
+    up, down = (curve[-1].up, curve[-1].down) if curve else (NOTHING, NOTHING)
+    messages = np.stack(trace.bits_down.whole(), axis=1)
     for participants, message in zip(trace.participants, messages.tolist(), strict=True):
         for client in participants.tolist():
             down = down.plus(ledger.synchronise(client).bits)
         ledger.broadcast(Bits(*message))
-    up = up.plus(Bits(*np.stack([*trace.bits_up]).sum(axis=(1, 2), dtype=np.uint64).tolist()))
+    up = up.plus(Bits(*np.stack(trace.bits_up.whole()).sum(axis=(1, 2), dtype=np.uint64).tolist()))
     loss, accuracy = (None, None) if scores is None else map(float, scores)
     return Point(done, done * local_steps, loss, accuracy, up, down)
+
+
+def _check_arguments(method: Any, key: Any, test: Any) -> None:
+    if not isinstance(method, Method):
+        raise TypeError(f"method={method!r}: expected a Method, such as methods.stc(1 / 100)")
+    if not isinstance(key, jax.Array) or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
+        raise TypeError(f"key={key!r}: expected one of jax.random.key")
+    lengths = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(test)}
+    if test is not None and (len(lengths) != 1 or 0 in lengths):
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(test)]
+        raise ValueError(f"test has arrays of shapes {shapes}: expected the same number of samples, 1 or more")
 
 
 def _check_finite(trace: Trace, done: int) -> None:
@@ -185,6 +208,12 @@ def _check_finite(trace: Trace, done: int) -> None:
         raise ValueError(
             f"the change of client {trace.participants[row, column]} in round {done + row} is not finite: "
             "expected finite numbers; lower learning_rate, or look at its samples"
+        )
+    if not trace.is_decoded_finite.all():
+        first = done + int(np.argmin(trace.is_decoded_finite))
+        raise ValueError(
+            f"what the method's compressors decode in round {first} is not finite, though the clients' changes are: "
+            "expected finite numbers; look at encode and decode"
         )
 
 
@@ -224,10 +253,24 @@ def _checksum(tree: Any) -> int:
     return crc
 
 
+CHECKED = {  # by a checksum
+    "clients": "other clients or samples",
+    "test": "another test batch",
+    "first weights": "other first weights: another model or key",
+    "key": "another key",
+}
+
+
 def _check_same(own: dict[str, Any], stored: dict[str, Any], folder: Any) -> None:
     flat = [identity["settings"] | identity for identity in (own, stored)]
-    for name in sorted(flat[0].keys() - {"settings"}):
+    names = flat[0].keys() - {"settings"}
+    for name in sorted(names - CHECKED.keys()) + [name for name in CHECKED if name in names]:
         if flat[0][name] != flat[1].get(name):
+            if name in CHECKED:
+                raise ValueError(
+                    f"the simulation in {folder} has {CHECKED[name]}: expected the same; choose another folder to "
+                    "start afresh"
+                )
             raise ValueError(
                 f"{name}={flat[0][name]!r}, but the simulation in {folder} has {flat[1].get(name)!r}: "
                 "expected the same; choose another folder to start afresh"

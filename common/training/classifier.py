@@ -6,7 +6,7 @@ are kept apart for `validation_accuracy`; the test images are looked at once, at
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,27 @@ def training_data(settings: ClassifierConfig, run: Run, network: zoo.Network) ->
             f"--records: {source}; expected images uint8 {list(network.train.images.shape[1:])} and labels, one integer"
         )
     run.log(f"training images: {source}")
-    return streams.shuffled(source, settings.batch_size, settings.seed)
+    return streams.shuffled(_Labelled(source, len(network.data.classes)), settings.batch_size, settings.seed)
+
+
+class _Labelled:
+    """Examples whose labels are looked at: a loss of a class that is not there would be NaN, or that of another one."""
+
+    def __init__(self, source: records.Records, classes: int):
+        self.source, self.classes = source, classes
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[records.Example]:
+        examples = self.source.__getitems__(indices)
+        for index, example in zip(indices, examples, strict=True):
+            if not 0 <= example["labels"] < self.classes:
+                raise ValueError(
+                    f"{self.source.folder}: example {int(index)} has the label {int(example['labels'])}: expected 0 to "
+                    f"{self.classes - 1}, of a network of {self.classes} classes"
+                )
+        return examples
 
 
 def make_optimizer(settings: ClassifierConfig, steps: int) -> optax.GradientTransformation:

@@ -69,8 +69,8 @@ def attack(
       settings: see `AttackConfig`; None for its defaults.
       key: of `jax.random.key` (or its raw uint32 words), or a seed.
       state: arrays of an earlier call's `Progress.arrays()`, which this one goes on from, also with a larger budget.
-        Its images are then those of an attack that had that budget from the start, but where the last query of the smaller
-        one fell on a step that would have asked two: such a step asks one, and the adaptation misses a label.
+        Its images are then those of an attack that had that budget from the start, but where the last query of the
+        smaller one fell on a step that would have asked two: such a step asks one, and the adaptation misses a label.
       on_chunk: called with a `Progress` before the first chunk and after every one; what it raises ends the attack.
       targets: integers [images], the labels to reach; None: any other than the clean one.
       starts: images [images, ...] that are adversarial; None: random ones are searched for.

@@ -24,7 +24,7 @@ def checked_sparsity(p) -> float:
 def golomb_parameter(p: Scalar) -> int:
     """The number b of low bits for which positions have the fewest bits, where a share p of all entries is selected.
 
-    max(0, 1 + floor(log2(ln(phi - 1) / ln(1 - p)))), phi the golden ratio.
+    max(0, 1 + floor(log2(ln(phi - 1) / ln(1 - p)))), phi the golden ratio; 31 at most.
 
     Args:
       p: in (0, 1].
@@ -40,7 +40,7 @@ def golomb_parameter(p: Scalar) -> int:
     p = checked_sparsity(p)
     if p == 1:
         return 0
-    return max(0, 1 + math.floor(math.log2(math.log(_RATIO) / math.log1p(-p))))
+    return min(max(0, 1 + math.floor(math.log2(math.log(_RATIO) / math.log1p(-p)))), LARGEST_PARAMETER)
 
 
 def expected_bits(p: Scalar, b: Count | None = None) -> float:

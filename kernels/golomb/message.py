@@ -198,20 +198,21 @@ def _checked_sizes(sizes: Sequence[Count] | None, n: int) -> Sequence[int]:
 
 def _magnitudes(mu, lengths: Sequence[int]) -> Float32[np.ndarray, " tensors"]:
     """One a tensor."""
-    limit = float(np.finfo(np.float32).max)
-    count = len(lengths)
-    many = [mu] if count == 1 and np.ndim(mu) == 0 else mu
-    if np.ndim(many) != 1 or len(many) != count:
-        if count == 1:  # the error of one number
-            real("mu", mu, "a finite float32 of at least 0")
-        raise ValueError(f"mu has shape {np.shape(mu)}: expected ({count},), a magnitude a tensor")
+    limit, count = float(np.finfo(np.float32).max), len(lengths)
 
     def holds(value: float) -> bool:
         return not_negative(value) and value <= limit
 
-    names = [f"mu[{number}]" if np.ndim(mu) else "mu" for number in range(count)]
-    checked = [real(name, one, "a finite float32 of at least 0", holds) for name, one in zip(names, many, strict=True)]
-    return np.array(checked, "<f4")
+    def checked(name: str, value) -> float:
+        return real(name, value, "a finite float32 of at least 0", holds)
+
+    if count == 1 and np.ndim(mu) == 0:
+        return np.array([checked("mu", mu)], "<f4")
+    if np.ndim(mu) != 1 or len(mu) != count:
+        if count == 1:
+            checked("mu", mu)
+        raise ValueError(f"mu has shape {np.shape(mu)}: expected ({count},), a magnitude a tensor")
+    return np.array([checked(f"mu[{number}]", one) for number, one in enumerate(mu)], "<f4")
 
 
 def _at(places: Int64[np.ndarray, " k"], magnitudes: np.ndarray, lengths: Sequence[int]) -> np.ndarray:

@@ -10,8 +10,18 @@ from ..array_types import AnyArray, Array
 
 
 def checked_entries(name: str, x: AnyArray) -> Array:
-    """Floating-point numbers [..., n] as an array of JAX, n at least 1; ValueError for others."""
-    array = jnp.asarray(x)
+    """Floating-point numbers [..., n] as an array of JAX, n at least 1; ValueError for others.
+
+    NumPy's float64 is rounded to float32 where JAX has no 64 bits; what is too large for that is refused.
+    """
+    with np.errstate(over="ignore"):  # said below
+        array = jnp.asarray(x)
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and array.dtype.itemsize < x.dtype.itemsize:
+        if len(beyond := x[np.isfinite(x) & ~np.isfinite(np.asarray(array))]):
+            raise ValueError(
+                f"{name} holds {beyond[0]:.6g}, beyond {array.dtype}: enable JAX's 64-bit mode (jax_enable_x64), or "
+                "scale it"
+            )
     if not jnp.issubdtype(array.dtype, jnp.floating) or jnp.finfo(array.dtype).bits < 16:
         raise ValueError(f"{name} has dtype {array.dtype}: expected floating-point numbers of 16 bits or more")
     if array.ndim == 0 or array.shape[-1] == 0:

@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..array_types import AnyArray, Array, Bool, Count, Float, Scalar
 from ..scalars import real, whole
@@ -23,7 +24,8 @@ def selection_size(n: Count, p: Scalar | fractions.Fraction) -> int:
 
     Args:
       n: entries in all, at least 1.
-      p: share of them in (0, 1]. As a float it may be above what is meant by 1e-9 entries; a Fraction is exact.
+      p: share of them in (0, 1]. As a float it may be above what is meant by 1e-9 entries, or by the precision of its
+        type (a float32); a Fraction is exact.
 
     Raises:
       ValueError: n or p is out of range.
@@ -39,7 +41,9 @@ def selection_size(n: Count, p: Scalar | fractions.Fraction) -> int:
         real("p", float(p), expected, lambda value: 0 < value <= 1)
         return max(1, math.ceil(n * p))
     share = real("p", p, expected, lambda value: 0 < value <= 1)
-    return max(1, math.ceil(n * share - GUARD))
+    dtype = getattr(p, "dtype", np.dtype(np.float64))
+    rounding = float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+    return max(1, math.ceil(n * share * (1 - rounding) - GUARD))
 
 
 def topk_threshold(x: Float[AnyArray, "*batch n"], k: Count) -> Float[Array, "*batch"]:

@@ -84,7 +84,7 @@ def one_seed(
     """Returns what a simulation has come to; leaves the server's weights in the stage's folder."""
     result = federated.simulate(
         model, clients.from_split(train, split), method, rounds_of(settings), jax.random.key(seed),
-        training_of(settings), test=test, checkpoints=stage.checkpoints, on_point=on_point,
+        training_of(settings), test=test, checkpoints=stage.checkpoints, on_point=on_point, log=stage.log,
     )  # fmt: skip
     if stage.is_main:
         weight_files.save_tree(stage.path / "model.safetensors", result.params)

@@ -74,3 +74,20 @@ def test_what_is_no_folder_of_examples_is_refused(tmp_path):
     (tmp_path / "schema.json").write_text('{"examples": 3}')
     with pytest.raises(ValueError, match="is no folder of examples"):
         records.Records(tmp_path)
+
+
+def test_texts_are_refused_where_they_are_written(tmp_path):
+    with pytest.raises(ValueError, match="example 1: 't' is <U5: expected numbers"):
+        records.write(tmp_path / "set", ({"t": "hello"} for _ in range(3)))
+    with pytest.raises(ValueError, match="example 1 is int: expected a dict of arrays"):
+        records.write(tmp_path / "set", range(3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_schema_tells_other_examples(tmp_path):
+    """A run that goes on knows its examples by this file."""
+    texts = []
+    for value in (1, 1, 2):
+        records.write(tmp_path / f"{len(texts)}", ({"x": np.full(4, value + i)} for i in range(3)))
+        texts.append((tmp_path / f"{len(texts)}" / "schema.json").read_text())
+    assert texts[0] == texts[1] != texts[2]

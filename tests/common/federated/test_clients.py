@@ -119,3 +119,30 @@ ONE = {"x": np.zeros((2, 3))}
 def test_bad_clients_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_numbers_that_jax_would_cut_are_refused(tmp_path):
+    part = {"x": np.ones((2, 3)), "y": np.array([2**40 + 7, 1])}
+    with pytest.raises(ValueError, match=r"client 1: samples\['y'\] holds 1099511627783: expected -2147483648 to"):
+        clients.from_parts([part | {"y": np.array([1, 2])}, part])
+    assert clients.from_parts([part | {"y": np.array([1, 2**31 - 1])}]).samples["y"].tolist() == [1, 2**31 - 1]
+    with pytest.raises(ValueError, match=r"client 0: samples\['y'\] is <U1: expected numbers; labels are integers"):
+        clients.from_parts([part | {"y": np.array(["a", "b"])}])
+    with pytest.raises(ValueError, match="parts is dict of 2: expected a list, one pytree of arrays a client"):
+        clients.from_parts(part)
+    split = splits.Split(np.arange(2, dtype=np.int32), np.array([2], np.int32), np.zeros(0, np.int32))
+    with pytest.raises(ValueError, match=r"all clients: samples\['y'\] holds 1099511627783"):
+        clients.from_split(part, split)
+
+
+def test_a_folder_names_the_file_that_will_not_do(tmp_path):
+    np.savez(tmp_path / "ann.npz", x=np.ones((2, 3)), y=np.array([1, 2]))
+    (tmp_path / "bob.npz").write_bytes((tmp_path / "ann.npz").read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"bob.npz is no .npz file of arrays of numbers: File is not a zip"):
+        clients.from_folder(tmp_path)
+    np.savez(tmp_path / "bob.npz", x=np.ones((2, 3)), y=np.array([object(), None]))
+    with pytest.raises(ValueError, match=r"bob.npz is no .npz file of arrays of numbers: Object arrays"):
+        clients.from_folder(tmp_path)
+    np.savez(tmp_path / "bob.npz", x=np.ones((2, 3)), y=np.array(["1", "2"]))
+    with pytest.raises(ValueError, match=r"bob.npz has samples .*: expected .*, as ann.npz has"):
+        clients.from_folder(tmp_path)

@@ -190,9 +190,9 @@ def test_a_run_that_was_killed_gives_the_same_numbers(fed_back, tmp_path, monkey
     with pytest.raises(ValueError, match=r"learning_rate=0.2, but the simulation in .* has 0.1"):
         call(6, settings=dataclasses.replace(WITH_MOMENTUM, learning_rate=0.2))
     other = digits.population().samples | {"y": 9 - digits.population().samples["y"]}
-    with pytest.raises(ValueError, match=r"clients=.*, but the simulation in "):
+    with pytest.raises(ValueError, match=r"the simulation in .* has other clients or samples"):
         call(6, population=digits.population()._replace(samples=other))
-    with pytest.raises(ValueError, match=r"test=.*, but the simulation in "):
+    with pytest.raises(ValueError, match=r"the simulation in .* has another test batch"):
         call(6, test=None)
 
 
@@ -209,6 +209,19 @@ def test_changes_that_are_not_finite_stop_it():
         run(methods.fed_sgd(), population=digits.population()._replace(samples=broken))
 
 
+def test_decoders_that_give_nan_are_told_from_clients():
+    broken = Compressor(
+        lambda values, key: values, lambda message: message * jnp.nan, lambda message: Bits(message.size)
+    )
+    with pytest.raises(ValueError, match="what the method's compressors decode in round 0 is not finite"):
+        run(methods.Method("broken", broken, broken), 1)
+
+
+def test_bits_without_a_reference_count_as_their_payload():
+    assert HALVES.bits(np.zeros(5)) == Bits(80, 0, 0, 80)
+    assert Compressor(halves, None, lambda message: Bits(8, 9)).bits(None) == Bits(8, 9, 0, 8)
+
+
 HALF = digits.MODEL._replace(init=lambda key: {"bias": jnp.zeros(10, jnp.bfloat16)})
 NONE = digits.MODEL._replace(init=lambda key: {})
 LARGE = digits.MODEL._replace(init=lambda key: jnp.zeros(2**27))
@@ -216,6 +229,13 @@ LARGE = digits.MODEL._replace(init=lambda key: jnp.zeros(2**27))
 
 def start(model):
     return rounds.initial_state(model, digits.population(), methods.fed_sgd(), SETTINGS, KEY)
+
+
+def test_what_is_no_method_or_key_is_refused():
+    with pytest.raises(TypeError, match=r"method='stc': expected a Method"):
+        run("stc")
+    with pytest.raises(TypeError, match=r"key=0: expected one of jax.random.key"):
+        simulate.simulate(digits.MODEL, digits.population(), methods.fed_sgd(), 1, 0, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +251,8 @@ def start(model):
         (lambda: changed(cache=-1), r"cache=-1"),
         (lambda: changed(chunk=0), r"chunk=0"),
         (lambda: run(methods.fed_avg(2), settings=changed(weights="shared")), r"weights='shared' with 2 local steps"),
+        (lambda: run(methods.fed_sgd(), test={"x": np.zeros((0, 64)), "y": np.zeros(0, int)}), r"test has arrays of"),
+        (lambda: run(methods.fed_sgd(), test={"x": np.zeros((3, 64)), "y": np.zeros(2, int)}), r"test has arrays of"),
         (lambda: methods.fed_avg(0), r"local_steps=0"),
         (lambda: methods.sign_sgd(0.0), r"step=0.0"),
         (lambda: methods.sign_sgd(0.1, "one"), r"zeros='one'"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common import config, datasets, weight_files
+from common.datasets import records
 from common.models import zoo
 from common.runs import run_directory
 from common.training import classifier
@@ -83,3 +84,15 @@ def test_a_stand_in_is_said(tmp_path, monkeypatch, capsys):
     result = classifier.train(settings, run_directory.open_for_test(tmp_path))
     assert (result["dataset"], result["fallback_for"]) == ("digits", "mnist")
     assert "digits stand in for mnist" in capsys.readouterr().err
+
+
+def test_a_label_of_no_class_is_named(tmp_path):
+    settings = TrainConfig(records=str(tmp_path / "set"))
+    network = zoo.untrained(settings)
+    images, labels = network.train.images[:40], network.train.labels[:40].astype(np.int32)
+    labels[17] = 15
+    records.write(tmp_path / "set", ({"images": x, "labels": y} for x, y in zip(images, labels, strict=True)))
+    stream = classifier.training_data(settings, run_directory.open_for_test(tmp_path / "run"), network)
+    with pytest.raises(ValueError, match="example 17 has the label 15: expected 0 to 9, of a network of 10 classes"):
+        for _ in range(stream.epoch_steps + 1):
+            next(stream.iterator)

@@ -3,10 +3,11 @@
 import struct
 import zlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels import golomb
+from kernels import golomb, sparse_ternary
 from tests.kernels.oracles import golomb as oracle
 
 SIZES = (40, 1, 59)
@@ -37,6 +38,12 @@ def test_a_magnitude_a_tensor():
     assert golomb.account(data, N, SIZES).side_bits == 8 * (1 + 1 + 12)
     one = golomb.encode(mask, signs, [0.25], [N])
     np.testing.assert_array_equal(golomb.decode(one, N, [N]), np.where(mask, np.float32(0.25) * signs, 0))
+
+
+def test_magnitudes_of_half_precision():
+    for dtype in (jnp.bfloat16, jnp.float16):
+        mask, mu, signs = sparse_ternary.ternarize(jnp.arange(8).astype(dtype), 2)
+        assert golomb.decode(golomb.encode(mask, signs, mu), 8).tolist() == [0] * 6 + [6.5, 6.5]
 
 
 def test_floats_as_they_are():

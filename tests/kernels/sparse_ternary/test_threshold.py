@@ -114,3 +114,14 @@ def test_selection_sizes():
         assert all(size(n, k / n) == k == size(n, fractions.Fraction(k, n)) for k in range(1, min(n, 300) + 1))
     with pytest.raises(ValueError, match=r"p=Fraction\(3, 2\): expected a number in|p=1.5: expected a number in"):
         size(3, fractions.Fraction(3, 2))
+
+
+def test_shares_of_narrow_floats_are_what_they_mean():
+    size = sparse_ternary.selection_size
+    assert size(100, np.float32(0.07)) == 7 and size(1000, np.float32(0.1)) == 100 and size(8, np.float16(0.1)) == 1
+    assert size(865_482, np.float32(1 / 400)) == 2164
+
+
+def test_double_precision_that_single_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"x holds 1e\+300, beyond float32: enable JAX's 64-bit mode"):
+        sparse_ternary.ternarize(np.array([1.0, 1e300]), 1)
