@@ -13,6 +13,7 @@ from projects.stc import measures
 from projects.stc.config import SimulateConfig
 
 TITLES = {"up": "sent", "down": "received"}
+UNITS = (("megabytes", 1e6), ("kilobytes", 1e3), ("bytes", 1))
 SHADES = ("#1f5f8b", "#5a9bc8", "#c9a227")  # payload, side information, framing
 
 
@@ -43,8 +44,10 @@ def draw_run(run: app.Run, settings: SimulateConfig, result: Mapping, counts: np
 def _draw_bits(run: app.Run, result: Mapping) -> None:
     """Bars of both directions, by parts, beside what the published code would count."""
     bits = next(iter(result["seeds"].values()))["bits"]
-    scale = 8e6 * result["clients"]
-    caption = "Megabytes of an average client by direction and part; the line is the published code's count."
+    largest = max(count["total"] for count in bits.values()) / 8 / result["clients"]
+    unit, size = next((name, size) for name, size in UNITS if largest >= size or size == 1)
+    scale = 8 * size * result["clients"]
+    caption = f"{unit} of an average client by direction and part; the line is what the published code would count."
     with curves.picture(run, "bits", caption, figsize=(7, 2.2)) as axis:
         for row, direction in enumerate(measures.DIRECTIONS):
             left = 0.0
@@ -52,8 +55,9 @@ def _draw_bits(run: app.Run, result: Mapping) -> None:
                 width = bits[direction][part] / scale
                 axis.barh(row, width, left=left, color=colour, height=0.6, label=part if not row else None)
                 left += width
-            axis.plot([bits[direction]["reference"] / scale] * 2, [row - 0.4, row + 0.4], color=RED)
-        axis.set(yticks=[0, 1], ylim=(1.5, -0.5), xlabel="megabytes")
+            label = "published code's count" if not row else None
+            axis.plot([bits[direction]["reference"] / scale] * 2, [row - 0.4, row + 0.4], color=RED, label=label)
+        axis.set(yticks=[0, 1], ylim=(1.5, -0.5), xlabel=unit)
         axis.set_yticklabels([TITLES[direction] for direction in measures.DIRECTIONS])
         axis.legend(fontsize=8)
         curves.tidy(axis)
@@ -65,6 +69,7 @@ def _draw_split(run: app.Run, counts: np.ndarray) -> None:
     with curves.picture(run, "split", caption, figsize=(min(12, 3 + len(counts) / 12), 3)) as axis:
         image = axis.imshow(counts.T, aspect="auto", cmap="viridis", interpolation="nearest")
         axis.set(xlabel="client", ylabel="class", yticks=range(counts.shape[1]))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.figure.colorbar(image, ax=axis, label="samples")
 
 

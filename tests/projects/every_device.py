@@ -105,7 +105,9 @@ def explanations(folder: pathlib.Path, numbers: dict, network: dict) -> None:
 def spins(folder: pathlib.Path, numbers: dict) -> None:
     run = run_directory.open_for_test(folder / "van")
     shape = {"rows": 3, "channels": 3, "half_width": 1, "depth": 2}
-    settings = TrainConfig(**shape, steps=4, batch_size=30, evaluate_every=2, evaluation_samples=10, final_samples=200)
+    settings = TrainConfig(  # without z2 the mirror image of the last samples is looked at, too
+        **shape, z2=False, steps=4, batch_size=30, evaluate_every=2, evaluation_samples=10, final_samples=200
+    )
     van_train.main(settings, run)
     numbers |= named("van", weight_files.load_tree(next(run.path.glob("*.safetensors"))))
 
