@@ -63,7 +63,7 @@ ON_THE_HOST = {
     "the compiled core: codewords and files are the host's": {
         "entropy_coding": "compress compress_many decode_tensor decompress encode_tensor fitted_step inspect "
         "read_tensor stream_length",
-        "golomb": "account decode encode",
+        "golomb": "account decode encode encode_values",
     },
     "settings and descriptions, without arrays": {
         "attribution": "colormap describe palette",
