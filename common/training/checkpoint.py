@@ -226,7 +226,11 @@ def _problem(path: pathlib.Path, step: int) -> str:
     except Exception as error:  # Orbax raises many kinds
         return " ".join(str(error).split())[:200] or type(error).__name__
     wrong = sorted(name for name in {*sums, *actual} if sums.get(name) != actual.get(name))
-    return f"the checksum of {wrong[0]} does not fit its content" if wrong else ""
+    if not wrong:
+        return ""
+    return (
+        f"{wrong[0]} is missing" if wrong[0] not in actual else f"the checksum of {wrong[0]} does not fit its content"
+    )
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
