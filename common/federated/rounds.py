@@ -1,7 +1,7 @@
 """One round as a pure function of arrays, and a scan over many: what `simulate` runs on the device.
 
 Clients of a round are handled `chunk` at a time: their rows of residuals and momentum are gathered and scattered, their
-batches drawn, and what they send is added up at once, so that memory does not grow with their number. One local step
+batches batch_rows, and what they send is added up at once, so that memory does not grow with their number. One local step
 starts from the same weights for all, and takes gradients of many batches at these; several carry weights of their own.
 Several devices share the clients of a round, and hold a part of all rows each (`client_rows`).
 """
@@ -381,10 +381,10 @@ def _batches(
     # Of all steps at once: drawing is a loop over a batch, whatever the number of batches.
     steps = jnp.arange(method.local_steps)
     bits = jax.lax.map(draw, steps) if method.local_steps > 1 else draw(0)[None]
-    drawn = jax.vmap(jax.vmap(federated_clients.rows_of, (0, None, 0)), (0, None, None))(bits, population, ids)
+    batch_rows = jax.vmap(jax.vmap(federated_clients.rows_of, (0, None, 0)), (0, None, None))(bits, population, ids)
 
     def batches(step: jax.Array, batch_key: jax.Array) -> Any:
-        batch = jax.tree.map(lambda array: array[drawn[step]], population.samples)
+        batch = jax.tree.map(lambda array: array[batch_rows[step]], population.samples)
         if model.augment is None:
             return batch
         step_key = jax.random.fold_in(jax.random.fold_in(batch_key, AUGMENTATION), step)
