@@ -92,7 +92,8 @@ def test_a_killed_training_ends_as_if_it_had_never_been(finished, tmp_path, monk
     assert (tmp_path / "model.dcb").read_bytes() == (whole.path / "model.dcb").read_bytes()
 
 
-@pytest.mark.parametrize("rate", [pytest.param("conditional", marks=pytest.mark.slow), "static"])
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", ["conditional", "static"])
 def test_other_rates_train(finished, tmp_path, rate):
     whole, _ = finished
     settings = dataclasses.replace(
@@ -112,6 +113,7 @@ def test_other_parametrisations_train(finished, tmp_path, parametrisation):
     assert result["validation_accuracy"] > 0.7 and result["ratio"] > 6
 
 
+@pytest.mark.slow
 def test_the_target_is_met(finished, tmp_path):
     """Dual ascent brings the relaxed size near it; the price of a bit at hardening does the rest."""
     whole, _ = finished
