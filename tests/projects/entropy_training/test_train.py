@@ -147,6 +147,21 @@ def test_the_zero_centroid_stays_zero():
     assert float(info["sharpness"]) == pytest.approx(2.5)
 
 
+def test_the_price_of_a_bit_rises_while_the_network_is_too_large():
+    """Dual ascent by hand, with the rate that no other quick training has."""
+    settings = dataclasses.replace(TINY, target_bytes=2000, rate="static", ascent_rate=5e-4)
+    network = zoo.untrained(settings)
+    coded = relaxation.create_network(settings, network.data, network.params)
+    _, advance, state = description_length.prepare(settings, network, coded)
+    step, price = jax.jit(advance), 0.0
+    batch = {"images": network.train.images[:64], "labels": network.train.labels[:64]}
+    for _ in range(3):
+        state, info = step(state, batch)
+        assert float(info["alpha"]) == pytest.approx(price)
+        price += 5e-4 * min(float(info["relaxed_bits"]) / (8 * 2000) - 1, 1.0)
+    assert float(state.extra) == pytest.approx(price) and price > 0
+
+
 def test_a_collapse_stops_with_a_sentence(finished, tmp_path, monkeypatch):
     whole, _ = finished
     settings = dataclasses.replace(TINY, checkpoint=str(whole.path / "pretrain"), epochs=1)
