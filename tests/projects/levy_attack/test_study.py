@@ -8,13 +8,12 @@ import pytest
 from common import app, weight_files
 from common.publishing import markdown, origin
 from common.runs import run_directory
-from common.study import pieces
+from common.study import pieces, statistics
 from common.training import supervised
 from projects.levy_attack import arms, attack, study
 from projects.levy_attack.arms import ALPHAS, BASELINE, NULL, SMALL, STUDIES, Arm
 from projects.levy_attack.page import direction_finding, page, tables
 from projects.levy_attack.study import StudyConfig
-
 
 SHORTER = dataclasses.replace(SMALL, attack=dataclasses.replace(SMALL.attack, budget=400))
 
@@ -25,6 +24,7 @@ def small(tmp_path_factory):
     run = run_directory.open_for_test(tmp_path_factory.mktemp("study"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "SMALL", SHORTER)
+        patch.setattr(statistics, "RESAMPLES", 500)
         yield run, study.main(StudyConfig(), run)
 
 
