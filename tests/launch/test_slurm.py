@@ -102,13 +102,16 @@ def test_sweep_of_eight_is_one_array_and_gives_the_table_of_the_local_engine(lau
     assert (there / "results.csv").read_text().count("finished") == 8
 
 
-def test_two_nodes_train_like_one_process(launch, box, tmp_path, undisturbed, monkeypatch):
+def test_two_nodes_train_like_one_process(launch, box, tmp_path, undisturbed):
     path = tmp_path / "float64"
     assert launch("--engine=slurm", "--nodes=2", "--", TOY, *LONG, f"--run_dir={path}")[0] == 0
     finish(launch, box, path)
     assert json.loads((path / "result.json").read_text())["processes"] == 2
     assert_same_curve(rows_of(path), rows_of(undisturbed / "float64"), 1e-9, 200)
 
+
+@pytest.mark.slow
+def test_two_nodes_with_two_devices_each_train_like_one_process(launch, box, tmp_path, undisturbed, monkeypatch):
     path = tmp_path / "float32"
     monkeypatch.setenv("XLA_FLAGS", xla_flags(2))  # and two devices on each of them
     launch("--engine=slurm", "--nodes=2", "--", TOY, *SHORT, f"--run_dir={path}")

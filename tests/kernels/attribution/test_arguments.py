@@ -112,7 +112,7 @@ def test_a_layer_may_be_called_value():
     assert describe(lambda p, x: x @ p["attention"]["value"], layers, X)[0]["name"] == "attention"
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(jnp.float16, marks=pytest.mark.slow), jnp.bfloat16])
 @pytest.mark.parametrize("name", ["epsilon_alpha2_beta1", "epsilon_plus_flat", "guided_backprop"])
 def test_half_precisions(dtype, name):
     """Zeros, means, a norm, a pooling and casts among them."""

@@ -34,13 +34,14 @@ def call(case: cases.Attributor, **more):
     return attributor(FUNCTION, networks.from_torch(PARAMETERS, x.dtype), x, target=target, **settings, **more)
 
 
-# Quick are the gradients, a path over a composite and occlusion; of the others one each, compiled.
+# Quick are the gradients and occlusion; of the others one each, compiled.
 SLOW = (
     "smoothgrad",
     "smoothgrad_wide",
     "smoothgrad_epsilon_plus",
     "integrated_gradients",
     "integrated_gradients_three",
+    "integrated_gradients_epsilon_plus",
 )
 
 

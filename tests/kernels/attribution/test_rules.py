@@ -32,6 +32,7 @@ RARE = (
     "strided 1d",
     "dilated",
     "depthwise",
+    "grouped",
 )  # what they add to the others is checked by make test-all
 LOW, HIGH = -2.5, 3.0
 RULES = {

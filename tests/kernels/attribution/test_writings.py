@@ -126,7 +126,9 @@ def test_a_straight_through_quantiser_passes():
         np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max(), err_msg=function.__name__)
 
 
-@pytest.mark.parametrize("kind", ["gap, layer norm", "group norm", "film", "squeezed output"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("gap, layer norm", marks=pytest.mark.slow), "group norm", "film", "squeezed output"]
+)
 def test_a_sample_is_explained_alike_in_any_batch(kind):
     draw = np.random.default_rng(2)
     params = {"conv": {"kernel": draw.normal(size=(3, 3, 2, 4)), "bias": draw.normal(size=4)},

@@ -80,6 +80,7 @@ def test_an_image_alone_is_the_image_in_a_batch():
     equal(attack(VICTIM.predict, x[order], labels[order], config, 7), pick(together, order))
 
 
+@pytest.mark.slow
 def test_finished_images_make_room_for_waiting_ones():
     x, labels = VICTIM.images(20)
     config = dataclasses.replace(CONFIG, goal=1.2, chunk=13)

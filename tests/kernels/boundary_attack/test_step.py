@@ -115,7 +115,7 @@ def test_noise_is_that_of_the_sampler_up_to_a_scale(case):
         assert np.all(factor == 1) and np.abs(eta).max() < 2.0**40
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_points_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
     keys, *arrays = case
     x0, x, delta, eps = (jnp.asarray(array, dtype) for array in arrays)
@@ -160,6 +160,7 @@ def test_step_sizes_follow_the_windows(rates, conditional):
     assert (final.delta[1], final.eps[1]) == (0.01, 0.01)
 
 
+@pytest.mark.slow
 def test_an_image_is_the_same_in_any_batch(case):
     together = proposed(case, 0.8, "coordinatewise")
     chosen = np.array([4, 1])
@@ -229,7 +230,7 @@ def test_the_length_law_is_the_coordinatewise_one_with_the_lengths_of_its_draws(
         assert np.all(ones == 1)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_factors_of_the_length_law_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
     for alpha in (0.5, 1.0, 2.0):
         found = [boundary_attack.draw_noise(case[0], alpha, "length", SIZE, dtype, heavy)[1] for heavy in (False, True)]
@@ -238,7 +239,8 @@ def test_factors_of_the_length_law_do_not_depend_on_how_the_noise_is_scaled(case
     assert np.all((tiny >= 0) & (tiny <= 10)) and len(np.unique(tiny)) > 1  # draws that leave float32's range
 
 
-@pytest.mark.parametrize("alpha", [0.6, *(pytest.param(alpha, marks=pytest.mark.slow) for alpha in (1.0, 1.5))])
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.6, 1.0, 1.5])
 def test_half_of_the_lengths_are_above_one_and_the_cap_holds(alpha):
     """20,000 draws: a share six deviations from 1/2 has a probability below 1e-8."""
     keys = jax.random.split(jax.random.key(5), 20_000)

@@ -305,6 +305,7 @@ def test_a_full_disk_leaves_nothing(model, tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_under_the_name(tmp_path):
     """SIGKILL while the temporary file is being written: the name is not there, and the same command succeeds after."""
     weight_files.save_tree(tmp_path / "model.npz", made_up())

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -44,9 +45,15 @@ def smallest(candidates: Candidates, tolerance=0.01, caution=0.0, octaves=OCTAVE
     return search.smallest(candidates, settings, run_directory.open_for_test(candidates.cache.parent / "run"))
 
 
-def test_it_keeps_the_tolerance_and_says_the_true_size(tmp_path):
-    candidates = make(tmp_path)
-    best = smallest(candidates)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search that several tests look at: (candidates, the best one)."""
+    candidates = make(tmp_path_factory.mktemp("searched"))
+    return candidates, smallest(candidates)
+
+
+def test_it_keeps_the_tolerance_and_says_the_true_size(searched):
+    candidates, best = searched
     data = quantization.encode(candidates.network, best.rule)
     assert len(data) == best.bytes
     accuracy = correct(entropy_coding.decompress(data)).mean()
@@ -54,9 +61,8 @@ def test_it_keeps_the_tolerance_and_says_the_true_size(tmp_path):
     assert len(candidates.evaluated()) < 120
 
 
-def test_it_is_at_least_as_good_as_its_grid(tmp_path):
-    candidates = make(tmp_path)
-    best = smallest(candidates)
+def test_it_is_at_least_as_good_as_its_grid(searched):
+    candidates, best = searched
     unit = search.unit_step(candidates.network)
     sizes = []
     for octave, rate in itertools.product(np.arange(-4, 1.01, 0.5), RATES):
@@ -67,6 +73,7 @@ def test_it_is_at_least_as_good_as_its_grid(tmp_path):
     assert best.bytes <= min(sizes)
 
 
+@pytest.mark.slow
 def test_more_tolerance_is_never_larger(tmp_path):
     candidates = make(tmp_path)
     sizes = [smallest(candidates, tolerance).bytes for tolerance in (0.0, 0.02, 0.1)]
@@ -93,8 +100,8 @@ def test_a_lucky_candidate_is_charged_with_its_neighbours(tmp_path):
     assert candidates.expected_loss(candidates.by_rule[Rule(2000.0)], 0.0) == 0
 
 
-def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
-    whole = smallest(make(tmp_path / "whole"))
+def test_a_killed_search_ends_as_if_it_had_never_been(searched, tmp_path):
+    _, whole = searched
     calls = 0
 
     def dies(trees):
@@ -118,22 +125,22 @@ def test_a_killed_search_ends_as_if_it_had_never_been(tmp_path):
     assert len(rules) == len(set(rules)), "a candidate was evaluated twice"
 
 
-def test_a_finished_search_evaluates_nothing_again(tmp_path):
-    first = smallest(make(tmp_path))
+def test_a_finished_search_evaluates_nothing_again(searched):
+    candidates, first = searched
     calls = []
-    again = smallest(make(tmp_path, lambda trees: calls.append(1) or correct_many(trees)))
+    again = smallest(make(candidates.cache.parent, lambda trees: calls.append(1) or correct_many(trees)))
     assert again == first and len(calls) == 1  # the reference alone
 
 
-def test_another_network_begins_anew(tmp_path):
-    smallest(make(tmp_path))
+def test_another_network_begins_anew(searched, tmp_path):
+    shutil.copy(searched[0].cache, tmp_path)
+    assert make(tmp_path).evaluated()
     other = {**TREE, "bias": TREE["bias"] + 1}
     assert make(tmp_path, tree=other).evaluated() == []
 
 
-def test_the_front_has_no_dominated_candidate(tmp_path):
-    candidates = make(tmp_path)
-    smallest(candidates)
+def test_the_front_has_no_dominated_candidate(searched):
+    candidates, _ = searched
     front = candidates.pareto()
     for item in candidates.evaluated():
         assert any(
@@ -163,9 +170,10 @@ def test_views_of_an_image_are_one_observation(tmp_path):
     """Twice the same answers: the same loss and the same standard error, so the same choice."""
     once, twice = tmp_path / "once", tmp_path / "twice"
     once.mkdir(), twice.mkdir()
-    best = smallest(make(once), caution=1.0)
+    few = {"caution": 1.0, "octaves": (-2.0, 1.0), "rates": (0.0,)}
+    best = smallest(make(once), **few)
     doubled = make(twice, lambda trees: np.tile(correct_many(trees), (1, 2)), views=2)
-    assert smallest(doubled, caution=1.0).rule == best.rule
+    assert smallest(doubled, **few).rule == best.rule
 
 
 def test_only_photographs_have_views():
@@ -174,15 +182,13 @@ def test_only_photographs_have_views():
         compress.judge_of(flags)
 
 
-@pytest.mark.parametrize("at_once", [2, 5])
-def test_candidates_evaluated_together(at_once, tmp_path):
-    one, many, calls = tmp_path / "one", tmp_path / "many", []
-    one.mkdir(), many.mkdir()
+@pytest.mark.parametrize("at_once", [pytest.param(2, marks=pytest.mark.slow), 5])
+def test_candidates_evaluated_together(at_once, searched, tmp_path):
+    calls = []
 
     def counted(trees):
         calls.append(len(trees))
         return correct_many(trees)
 
-    best = smallest(make(one))
-    assert smallest(make(many, counted, at_once=at_once)) == best
+    assert smallest(make(tmp_path, counted, at_once=at_once)) == searched[1]
     assert max(calls) == at_once and np.mean(calls) > at_once / 2

@@ -8,13 +8,14 @@ import pytest
 
 from common import app
 from common.runs import run_directory
-from projects.deepcabac import compress, demo, study, train
+from projects.deepcabac import compress, demo, search, study, train
 from projects.deepcabac.config import CompressConfig, TrainConfig
 from projects.deepcabac.page import TITLES, page
 
 TINY = TrainConfig(
     dataset="digits", width=0.15, epochs=10, batch_size=32, learning_rate=4e-3, kl_weight=0.1, kl_start=1, kl_warmup=4
 )
+ONE_RATE = {"rate_weights": (0.1,)}
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +29,12 @@ def trained(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("method", [pytest.param("dc_v1", marks=pytest.mark.slow), "dc_v2"])
-def test_search_from_a_run_directory(method, trained, tmp_path):
+def test_search_from_a_run_directory(method, trained, tmp_path, monkeypatch):
     """Network, data and posterior deviations come from the run; accuracy is measured on both halves."""
+    monkeypatch.setattr(search, "SPACINGS", search.SPACINGS[:1])
     run = run_directory.open_for_test(tmp_path)
     flags = CompressConfig(
-        checkpoint=str(trained), output=str(tmp_path / "m.dcb"), search=method, tolerance=0.02, rate_weights=(0.0, 0.1)
+        checkpoint=str(trained), output=str(tmp_path / "m.dcb"), search=method, tolerance=0.02, **ONE_RATE
     )
     result = compress.main(flags, run)
     assert result["validation_accuracy"] >= result["validation_accuracy_before"] - 0.02 - 1e-9
@@ -57,8 +59,12 @@ def test_the_wrong_network_is_named(trained, tmp_path):
         compress.main(flags, run_directory.open_for_test(tmp_path))
 
 
-def test_a_network_is_measured_once_and_its_result_makes_a_page(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_refined_further", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_network_is_measured_once_and_its_result_makes_a_page(is_refined_further, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "TINY", TINY)
+    if not is_refined_further:
+        monkeypatch.setattr(study, "BOTH", {"dc_v1": ONE_RATE, "dc_v2": ONE_RATE})
+        monkeypatch.setattr(search, "SPACINGS", search.SPACINGS[:1])
     run = run_directory.open_run(tmp_path / "run", study.StudyConfig(), verb="deepcabac.study")
     settings = study.StudyConfig(table=("lenet",), scale="small", seeds=(0,), runs=str(trained.parents[1]))
     result = study.main(settings, run)

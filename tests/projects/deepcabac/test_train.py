@@ -88,6 +88,7 @@ def test_metrics_and_pictures(finished):
     assert {"training", "sparsity"} <= {path.stem for path in run.plots.glob("*.png")}
 
 
+@pytest.mark.slow
 def test_magnitude_pruning_reaches_its_density(tmp_path):
     settings = dataclasses.replace(
         TINY, method="magnitude", density=0.2, pruning_interval=5, learning_rate=1.5e-3, epochs=24

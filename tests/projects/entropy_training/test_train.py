@@ -92,7 +92,8 @@ def test_a_killed_training_ends_as_if_it_had_never_been(finished, tmp_path, monk
     assert (tmp_path / "model.dcb").read_bytes() == (whole.path / "model.dcb").read_bytes()
 
 
-@pytest.mark.parametrize("rate", [pytest.param("conditional", marks=pytest.mark.slow), "static"])
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", ["conditional", "static"])
 def test_other_rates_train(finished, tmp_path, rate):
     whole, _ = finished
     settings = dataclasses.replace(
@@ -112,6 +113,7 @@ def test_other_parametrisations_train(finished, tmp_path, parametrisation):
     assert result["validation_accuracy"] > 0.7 and result["ratio"] > 6
 
 
+@pytest.mark.slow
 def test_the_target_is_met(finished, tmp_path):
     """Dual ascent brings the relaxed size near it; the price of a bit at hardening does the rest."""
     whole, _ = finished
@@ -143,6 +145,21 @@ def test_the_zero_centroid_stays_zero():
     assert set(tree) == {"fc1", "fc2", "fc3"} and set(tree["fc1"]) == {"kernel", "bias"}
     assert float(info["alpha"]) == pytest.approx(TINY.alpha * 2 / 20)
     assert float(info["sharpness"]) == pytest.approx(2.5)
+
+
+def test_the_price_of_a_bit_rises_while_the_network_is_too_large():
+    """Dual ascent by hand, with the rate that no other quick training has."""
+    settings = dataclasses.replace(TINY, target_bytes=2000, rate="static", ascent_rate=5e-4)
+    network = zoo.untrained(settings)
+    coded = relaxation.create_network(settings, network.data, network.params)
+    _, advance, state = description_length.prepare(settings, network, coded)
+    step, price = jax.jit(advance), 0.0
+    batch = {"images": network.train.images[:64], "labels": network.train.labels[:64]}
+    for _ in range(3):
+        state, info = step(state, batch)
+        assert float(info["alpha"]) == pytest.approx(price)
+        price += 5e-4 * min(float(info["relaxed_bits"]) / (8 * 2000) - 1, 1.0)
+    assert float(state.extra) == pytest.approx(price) and price > 0
 
 
 def test_a_collapse_stops_with_a_sentence(finished, tmp_path, monkeypatch):

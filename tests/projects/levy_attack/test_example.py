@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
+import pytest
 
 from projects.levy_attack.page import page
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_attacks_a_scikit_learn_classifier():
     text = (page.folder / "README.md").read_text()
     example = re.search(r"<!-- example: run by the tests -->\n```python\n(.*?)```", text, re.DOTALL)[1]

@@ -93,7 +93,7 @@ def raising(error):
     return action
 
 
-@pytest.mark.parametrize("has_ledger", [True, False])
+@pytest.mark.parametrize("has_ledger", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_service_that_fails_is_asked_no_more_than_the_budget(tmp_path, service, has_ledger):
     """Seen: nothing was saved, the next call asked again, and 6,000 were counted where the victim saw 10,010."""
     x, labels = VICTIM.images(IMAGES)
@@ -165,7 +165,7 @@ def test_marks_that_failures_pass_hold_the_best_so_far(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "SystemExit", "SIGINT", "SIGTERM", "labels"])
-@pytest.mark.parametrize("call", [1, 2, 150])
+@pytest.mark.parametrize("call", [1, *(pytest.param(call, marks=pytest.mark.slow) for call in (2, 150))])
 def test_an_interruption_keeps_what_was_paid_for(tmp_path, kind, call):
     def end(number, frame):
         raise SystemExit(75)
@@ -227,6 +227,7 @@ attack(predict, *victim.images(5), config, 5, checkpoint=sys.argv[1], on_device=
 """
 
 
+@pytest.mark.slow
 def test_a_kill_that_nobody_sees_is_counted_too(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[3]
     path = tmp_path / "state.npz"

@@ -8,29 +8,34 @@ import pytest
 from common import app, weight_files
 from common.publishing import markdown, origin
 from common.runs import run_directory
-from common.study import pieces
+from common.study import pieces, statistics
 from common.training import supervised
 from projects.levy_attack import arms, attack, study
 from projects.levy_attack.arms import ALPHAS, BASELINE, NULL, SMALL, STUDIES, Arm
 from projects.levy_attack.page import direction_finding, page, tables
 from projects.levy_attack.study import StudyConfig
 
+SHORTER = dataclasses.replace(SMALL, attack=dataclasses.replace(SMALL.attack, budget=400))
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The small study: (run, result)."""
+    """The small study with fewer queries: (run, result)."""
     run = run_directory.open_for_test(tmp_path_factory.mktemp("study"))
-    return run, study.main(StudyConfig(), run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "SMALL", SHORTER)
+        patch.setattr(statistics, "RESAMPLES", 500)
+        yield run, study.main(StudyConfig(), run)
 
 
 def what_there_is(run, seeds=(0,)):
     """What there is of the small study: (its pieces, Gathered)."""
-    attacks = SMALL.pieces(seeds, str(run.path / "runs"))
+    attacks = SHORTER.pieces(seeds, str(run.path / "runs"))
     return attacks, pieces.take(attacks.values())
 
 
-def test_every_law_has_a_row(small):
-    run, result = small
+def check_tables(run, result, budget):
+    """A row for every law, and what its attack leaves."""
     distances = json.loads((run.path / "tables" / "distances.json").read_text())
     assert [row[1] for row in distances["rows"]] == ["alpha = 2", "alpha = 1", "isotropic (null control), alpha = 1"]
     assert len(json.loads((run.path / "tables" / "comparison.json").read_text())["rows"]) == 2
@@ -40,7 +45,17 @@ def test_every_law_has_a_row(small):
     piece = run.path / "runs" / "levy_attack.attack" / "mlp_coordinatewise_1_seed0"
     assert {path.stem for path in (piece / "plots").glob("*.png")} == {"distances", "step_sizes", "gallery"}
     arrays = weight_files.load_npz(piece / "attack.npz")
-    assert arrays["traces"]["l1"].shape == (20, len(arrays["grid"])) and (arrays["queries"] == 1000).all()
+    assert arrays["traces"]["l1"].shape == (20, len(arrays["grid"])) and (arrays["queries"] == budget).all()
+
+
+def test_every_law_has_a_row(small):
+    check_tables(*small, budget=400)
+
+
+@pytest.mark.slow
+def test_every_law_has_a_row_as_the_small_study_ships(tmp_path):
+    run = run_directory.open_for_test(tmp_path)
+    check_tables(run, study.main(StudyConfig(), run), budget=1000)
 
 
 def test_a_second_call_attacks_nothing(small, monkeypatch):
@@ -56,7 +71,7 @@ def test_a_second_call_attacks_nothing(small, monkeypatch):
 
 def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypatch):
     run, result = small
-    monkeypatch.setitem(STUDIES, "mlp", SMALL)
+    monkeypatch.setitem(STUDIES, "mlp", SHORTER)
     monkeypatch.setattr(study, "page", dataclasses.replace(page, folder=tmp_path))
     monkeypatch.setattr(origin, "require_clean_tree", lambda folder: None)
     (tmp_path / "results").mkdir()
@@ -80,7 +95,7 @@ def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypa
 
 def test_what_has_not_run_is_named(small):
     attacks, gathered = what_there_is(small[0], seeds=(0, 1))
-    result = study.measure(SMALL, attacks, gathered)
+    result = study.measure(SHORTER, attacks, gathered)
     assert result["missing"] == [f"{arm.title}, seed 1" for arm in SMALL.arms]
     text = direction_finding(result)
     assert "no difference shown" in text or "alpha 1 (ratio" in text

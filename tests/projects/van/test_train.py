@@ -109,6 +109,7 @@ def test_dense_weights_do_not_fit_another_lattice(tmp_path):
         train.starting_parameters(larger, run_directory.open_for_test(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_fields_and_symmetry_do_not_go_together(tmp_path):
     np.savez(tmp_path / "field.npz", J=np.zeros((4, 4)), h=np.ones(4))
     settings = TrainConfig(
@@ -132,6 +133,7 @@ def test_divergence_is_told(tmp_path):
         run_in(tmp_path, dataclasses.replace(TINY, learning_rate=1e30, schedule="constant", clip=0.0, warmup=0))
 
 
+@pytest.mark.slow
 def test_an_under_trained_network_is_corrected():
     """A few steps on a 4 x 4 torus: ln Z of the network alone more than 10 of its sigma off, corrected within 6.
 
@@ -159,6 +161,7 @@ def readme_example() -> str:
     return code
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme():
     """Five lines of a user's own energy, as they stand there, against enumeration: within 6 sigma."""
     scope = {}
