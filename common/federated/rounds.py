@@ -1,7 +1,7 @@
 """One round as a pure function of arrays, and a scan over many: what `simulate` runs on the device.
 
 Clients of a round are handled `chunk` at a time: their rows of residuals and momentum are gathered and scattered, their
-batches batch_rows, and what they send is added up at once, so that memory does not grow with their number. One local step
+batches drawn, and what they send is added up at once, so that memory does not grow with their number. One local step
 starts from the same weights for all, and takes gradients of many batches at these; several carry weights of their own.
 Several devices share the clients of a round, and hold a part of all rows each (`client_rows`).
 """
