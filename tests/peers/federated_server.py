@@ -36,7 +36,7 @@ def fedjax_algorithm(backend, batch_size, steps, learning_rate, shuffles):
     from fedjax.algorithms import fed_avg
 
     def loss(params, batch):
-        log_prob = jax.nn.log_softmax(batch["x"] @ params["kernel"] + params["bias"])
+        log_prob = jax.nn.log_softmax(batch["x"] @ params["kernel"].T + params["bias"])
         return -jnp.mean(jnp.take_along_axis(log_prob, batch["y"][:, None], axis=1))
 
     gradient = jax.grad(loss)
@@ -82,7 +82,8 @@ def fedjax(
         (str(client), fedjax.ClientDataset({name: given[name][client, :size] for name in "xy"}), keys[client])
         for client, size in enumerate(given["sizes"])
     ]
-    first = {name: jnp.asarray(given[name]) for name in ("kernel", "bias")}
+    # A class is a row: the gradient takes less time than in columns.
+    first = {"kernel": jnp.asarray(np.ascontiguousarray(given["kernel"].T)), "bias": jnp.asarray(given["bias"])}
     jax.block_until_ready(algorithm.apply(algorithm.init(first), clients)[0].params)  # compiles, where it has not
     start = time.perf_counter() - began
     state = algorithm.init(first)
@@ -91,7 +92,7 @@ def fedjax(
         state, _ = algorithm.apply(state, clients)
     params = {name: np.asarray(value) for name, value in state.params.items()}
     seconds = time.perf_counter() - began
-    np.savez(output, **params)
+    np.savez(output, kernel=params["kernel"].T, bias=params["bias"])
     return {"seconds": seconds, "start_s": start, "devices": jax.device_count()}
 
 
