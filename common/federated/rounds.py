@@ -154,7 +154,7 @@ def unravel(model: Model) -> Callable[[Any], Any]:
     Raises:
       ValueError: a parameter is not float32.
     """
-    shapes = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
+    shapes = _shapes(model)
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         if leaf.dtype != jnp.float32:
             name = jax.tree_util.keystr(path)
@@ -179,7 +179,7 @@ def initial_state(model: Model, population: Clients, method: Method, settings: S
     if method.local_steps > 1 and settings.weights == "shared":
         raise ValueError(f"weights='shared' with {method.local_steps} local steps: expected 'own' or 'auto'")
     unravel(model)
-    size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, key)))
+    size = sum(_sizes(model))
     if not size or 33 * size >= LARGEST_MESSAGE:
         raise ValueError(f"the model has {size} parameters: expected 1 to {LARGEST_MESSAGE // 33}")
     return _zero_state(model, population.number, method, settings, key)
@@ -422,11 +422,15 @@ def _apart(values: jax.Array, number: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(values, jnp.int32) + zero, jnp.float32)
 
 
+@functools.lru_cache(maxsize=64)
+def _shapes(model: Model) -> Any:
+    """Shapes of the parameters; tracing the model's `init` for them takes milliseconds."""
+    return jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
+
+
 def _sizes(model: Model) -> tuple[int, ...]:
     """Sizes of the tensors that the vector of weights is one after the other."""
-    return tuple(
-        leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0))))
-    )
+    return tuple(leaf.size for leaf in jax.tree.leaves(_shapes(model)))
 
 
 def _per_round(settings: Settings, population: Clients) -> int:
