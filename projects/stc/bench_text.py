@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from common.publishing.markdown import Table
 
+MOST_SPREAD = 0.25  # of the quartiles over the median, beyond which a ratio of medians says little
 MOST_LOAD = 0.5  # mean number of other tasks in the minute before, beyond which times say little
 
 
@@ -45,10 +46,17 @@ def peers_text(peers: Mapping) -> list[str | Table]:
         ),
         "Flower's clients compute with NumPy, a process of Ray's for each core. Its server looks for replies ten times "
         f"a second unless told otherwise, and every few milliseconds where it polls often. With {versions}.",
-        f"Not to be trusted: {peers['load']:.1f} other tasks ran or waited for the cores before. Measure again."
-        if peers["load"] > MOST_LOAD
-        else "",
+        doubts_text(peers),
     ]  # fmt: skip
+
+
+def doubts_text(peers: Mapping) -> str:
+    """Returns why the times are not to be trusted; nothing where they are."""
+    spreads = {who: float(spread) for who, spread in peers["spread"].items()}
+    wide = [f"{who} by {100 * spread:.0f} %" for who, spread in spreads.items() if spread > MOST_SPREAD]
+    reasons = [f"{peers['load']:.1f} other tasks ran or waited for the cores before"] * (peers["load"] > MOST_LOAD)
+    reasons += [f"repeats differ too much ({', '.join(wide)})"] * bool(wide)
+    return f"Not to be trusted: {'; '.join(reasons)}. Measure again." if reasons else ""
 
 
 def rate_text(rate: Mapping) -> str:
