@@ -7,19 +7,24 @@ from . import composites, rules
 from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
 from .engine import attribute, describe
 from .heatmaps import colormap, imgify, palette
+from .patterns import Patterns, fit_patterns, pattern_attribution, pattern_net
 from .stabilize import Stabilizer, stabilize
 
 __all__ = [
+    "Patterns",
     "Stabilizer",
     "attribute",
     "colormap",
     "composites",
     "describe",
+    "fit_patterns",
     "gradient",
     "imgify",
     "integrated_gradients",
     "occlusion",
     "palette",
+    "pattern_attribution",
+    "pattern_net",
     "rules",
     "smoothgrad",
     "stabilize",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,14 +39,26 @@ def backward(
     start: jax.Array,
     steps: list[Step] | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
+    conditions: Mapping[Value, Callable] | None = None,
 ) -> dict[Value, jax.Array]:
-    """Returns the relevance of every value that has some, and appends what each step did to `steps`."""
+    """Returns the relevance of every value that has some, and appends what each step did to `steps`.
+
+    Args:
+        conditions: of some values, what becomes of their relevance before it goes on; see `conditions`.
+    """
     relevance: dict[Value, jax.Array] = {program.output: start}
+    pending = dict(conditions or {})
     for item, rule in _schedule(program, composite.assign(program.operations), primitive_rules or {}):
         outputs = item.outputs
+        changes = {output: pending.pop(output) for output in outputs if output in pending}
         if not any(output in relevance for output in outputs):
             continue
         received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
+        arrived = sum(map(jnp.sum, received), jnp.zeros((), start.dtype))
+        for output, change in changes.items():
+            relevance[output] = changed(change, received[outputs.index(output)])
+        if changes:
+            received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
         store = None if steps is None else Kept()
         if isinstance(item, Region):
             shares = through_region(item, received, values)
@@ -61,10 +73,27 @@ def backward(
             relevance[value] = relevance[value] + part if value in relevance else part
         if steps is not None:
             operation = item if isinstance(item, Operation) else _named(item)
-            none = jnp.zeros((), start.dtype)
-            arrived, passed = (sum(map(jnp.sum, arrays), none) for arrays in (received, [p for _, p in shares]))
+            passed = sum((jnp.sum(part) for _, part in shares), jnp.zeros((), start.dtype))
             steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
+    for value, change in pending.items():
+        if value not in program.graph.inputs:
+            raise ValueError(
+                f"condition on a tensor of shape {value.shape} that only a gradient passes, inside of a call with a "
+                "derivative of its own: put it on the layer before or behind."
+            )
+        if value in relevance:
+            relevance[value] = changed(change, relevance[value])
     return relevance
+
+
+def changed(change: Callable, relevance: jax.Array) -> jax.Array:
+    """Returns the relevance that a condition makes of one; raises ValueError for another shape."""
+    result = jnp.asarray(change(relevance), relevance.dtype)
+    if result.shape != relevance.shape:
+        raise ValueError(
+            f"a function of condition gave shape {result.shape}; expected that of the relevance, {relevance.shape}."
+        )
+    return result
 
 
 def _received(relevance, like):

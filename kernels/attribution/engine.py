@@ -17,6 +17,7 @@ from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite, check_rule
+from .conditions import Condition, conditions_of
 from .precision import widened
 from .report import Report, warn_of_constant_maps
 from .target import Target, marked, starting_relevance
@@ -38,6 +39,7 @@ def attribute(
     fold_norm: bool | str = True,
     batch_size: Count | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
+    condition: Condition | None = None,
 ) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Any]:
     """Returns the output of a function and the relevance of its input for this output.
 
@@ -68,6 +70,9 @@ def attribute(
             of the operands that relevance can reach, the outputs, and the primitive as a function of these operands
             that returns a tuple of outputs; it returns one relevance for each operand. A name that is no primitive of
             `fn`, nested functions included, is an error: give each function the rules for what it is made of.
+        condition: name, as for `at`, to what of the relevance there goes on: channels (an integer or several), a mask
+            that broadcasts to the tensor, or a function of the relevance. One channel of a layer makes the explanation
+            that of a concept; what a mask drops stands in the report as "other" of the operation.
 
     Returns:
         (y, relevance), or (y, relevance, report). Relevance has the structure and the dtypes of x; of half-precision
@@ -105,7 +110,7 @@ def attribute(
         return program
 
     def explain(program, x, target):
-        return _explain(program, params, x, target, rules, at, return_report, primitive_rules)
+        return _explain(program, params, x, target, rules, at, return_report, primitive_rules, condition)
 
     if batch_size is None:
         y, relevances, *report = explain(programs(x), x, target)
@@ -135,7 +140,7 @@ def _is_composite(node) -> bool:
     return not isinstance(node, (list, tuple, dict))
 
 
-def _explain(program, params, x, target, rules, at, return_report, primitive_rules) -> tuple:
+def _explain(program, params, x, target, rules, at, return_report, primitive_rules, condition) -> tuple:
     """Returns (y, relevance), or (y, relevance, report), of one batch; arguments as of `attribute`."""
     parameters, (x_leaves, x_tree) = Parameters.of(params), jax.tree.flatten(x)
     values = forward(program, [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)])
@@ -143,10 +148,11 @@ def _explain(program, params, x, target, rules, at, return_report, primitive_rul
     start = widened(starting_relevance(y, target, has_one_value(program)))
     by_sample = program.facts.depends[program.output].batch_axis == 0
     leaves, tree = jax.tree.flatten(rules, is_leaf=_is_composite)
+    conditions = conditions_of(program, condition, find) if condition is not None else None
     results = []
     for composite in leaves:
         steps: list[Step] | None = [] if return_report else None
-        by_value = backward(program, as_composite(composite), values, start, steps, primitive_rules)
+        by_value = backward(program, as_composite(composite), values, start, steps, primitive_rules, conditions)
         finite.check(program, parameters, values, by_value)
 
         def part(value, by_value=by_value):
