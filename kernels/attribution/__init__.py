@@ -5,6 +5,7 @@ y, relevance = attribute(fn, params, x, target="argmax", rules=composites.epsilo
 
 from . import composites, rules
 from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
+from .deeplift import deeplift
 from .engine import attribute, describe
 from .heatmaps import colormap, imgify, palette
 from .patterns import Patterns, fit_patterns, pattern_attribution, pattern_net
@@ -16,6 +17,7 @@ __all__ = [
     "attribute",
     "colormap",
     "composites",
+    "deeplift",
     "describe",
     "fit_patterns",
     "gradient",

@@ -6,7 +6,7 @@ arXiv:2206.03208): what of the explanation came through this concept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -54,7 +54,8 @@ def mask_of(program: Program, value: Value, what: Any, name: str) -> jax.Array:
     array = what if isinstance(what, jax.Array) else np.asarray(what)
     if array.dtype.kind in "OUSMmc":
         raise ValueError(
-            f"condition[{name!r}] is {what!r:.60}; expected channels (integers), a mask (floats or bools) or a function."
+            f"condition[{name!r}] is {what!r:.60}; expected channels (integers), a mask (floats or bools) or a "
+            "function."
         )
     if array.dtype.kind not in "iu":
         try:
