@@ -2,7 +2,7 @@
 
 For an equation y = f(a, b, ...) with values at x and at a baseline, and a multiplier m of y, every operand gets one, so
 that the sum of multipliers times differences stays the same. Linear equations pass m on as gradients do; an entrywise
-function has the slope of its secant (the rescale rule of DeepLIFT, Shrikumar et al., arXiv:1704.02685); a product of two
+For an equation y = f(a, b, ...) with values at x and at a baseline, and a multiplier m of y, each operand gets one, so
 values that differ is split at their midpoints, and any other entrywise function of two in equal parts over both orders
 in which they change; a maximum gives what it rose by to the entry that is largest at x, and what it fell by to the one
 that is largest at the baseline. What is made of these, softmax, norms, attention and activations however they are
