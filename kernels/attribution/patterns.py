@@ -110,7 +110,7 @@ def fit_patterns(
         >>> from havel.kernels import attribution
         >>> w, x = jnp.array([[1.0], [-1.0]]), jnp.array([[1.0, 0.0], [3.0, 1.0], [4.0, 3.0]])
         >>> patterns = attribution.fit_patterns(lambda w, x: x @ w, w, [x], pattern="linear")
-        >>> [round(float(a), 3) for a in (patterns.arrays["dense#1"].T @ w)[0]]
+        >>> [round(float(jnp.sum(w * pattern)), 3) for pattern in patterns.arrays.values()]
         [1.0]
     """
     if pattern not in KINDS:

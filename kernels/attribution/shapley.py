@@ -22,7 +22,7 @@ from .coalitions import Segments, scores, segments_of, spread
 from .repeated import Explainer
 from .target import Target
 
-Report = dict[str, Float[Array, "batch ..."]]
+Report = dict[str, Float[Array, " batch ..."]]
 
 
 def shapley_sampling(
