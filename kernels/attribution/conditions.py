@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .tracing.axes import Axes, places
-from .tracing.jaxpr import Value
-from .tracing.layout import view_after
+from .tracing.jaxpr import Equation, Value
+from .tracing.layout import view_after, view_before
 from .tracing.operations import Operation, Program
 
 # A channel or several, a mask that broadcasts to the tensor, or a function of its relevance.
@@ -112,31 +112,43 @@ def _units(operation: Operation) -> int | None:
     """The axis of an affine operation's output along which its units lie, the last one where these are several."""
     affine = operation.affine
     assert affine is not None
-    view: Axes | None = places(affine.core.outputs[0].shape)
+    axis: int | None = max(affine.output_axes(), default=None)
     for step in affine.after:
-        if step.kind == "layout":
-            view = view_after(view, step.equation) if view is not None else None
-    along = max(affine.output_axes(), default=None)
-    return None if view is None or along is None else _axis_of(view, along)
+        if step.kind == "layout" and axis is not None:
+            axis = _axis_behind(step.equation, axis)
+    return axis
 
 
 def _read_axis(operation: Operation) -> int | None:
     """The axis of an affine operation's input that its weight runs along."""
     affine = operation.affine
     assert affine is not None
-    view: Axes | None = places(operation.inputs[0].shape)
-    for step in affine.before:
-        if step.kind == "layout":
-            view = view_after(view, step.equation) if view is not None else None
-    along = max(affine.data_axes(), default=None)
-    if view is None or along is None or len(view[along]) != 1:
-        return None
-    return view[along][0].label.axis
+    axis: int | None = max(affine.data_axes(), default=None)
+    for step in reversed(affine.before):
+        if step.kind == "layout" and axis is not None:
+            axis = _axis_before(step.equation, axis)
+    return axis
 
 
-def _axis_of(view: Axes, along: int) -> int | None:
+def _axis_behind(equation: Equation, axis: int) -> int | None:
+    """Where an axis of the operand of a rearrangement lies in its result, None where it is no axis there."""
+    if equation.primitive == "transpose":
+        return equation.params["permutation"].index(axis)
+    view = view_after(places(equation.inputs[0].shape), equation)
+    return axis if equation.primitive == "rev" else _only(view, axis)
+
+
+def _axis_before(equation: Equation, axis: int) -> int | None:
+    """Where an axis of the result of a rearrangement lies in its operand, None where it is no axis there."""
+    if equation.primitive == "transpose":
+        return equation.params["permutation"][axis]
+    view = view_before(places(equation.outputs[0].shape), equation)
+    return axis if equation.primitive == "rev" else _only(view, axis)
+
+
+def _only(view: Axes | None, along: int) -> int | None:
     """The axis of a view that is axis `along` of what is viewed, and nothing else."""
-    for axis, parts in enumerate(view):
+    for axis, parts in enumerate(view or ()):
         if len(parts) == 1 and parts[0].label.axis == along:
             return axis
     return None
