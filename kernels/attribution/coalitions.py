@@ -48,8 +48,8 @@ def segments_of(segments: Any, x: PyTree) -> Segments:
             (start + np.arange(size, dtype=np.int32)).reshape(1, *leaf.shape[1:])
             for start, size, leaf in zip(starts, sizes, leaves, strict=False)
         ]
-        return Segments(tree.unflatten(labels), int(starts[-1]))
-    if jax.tree.structure(segments) != tree:
+        return Segments(jax.tree.unflatten(tree, labels), int(starts[-1]))
+    if jax.tree.structure(segments) != tree:  # type: ignore[operator]  # trees are not annotated by JAX
         raise ValueError(f"segments has the structure {jax.tree.structure(segments)} and x {tree}: expected the same.")
     labels = [_labels(one, leaf) for one, leaf in zip(jax.tree.leaves(segments), leaves, strict=True)]
     used = np.unique(np.concatenate([one.ravel() for one in labels]))
@@ -60,7 +60,7 @@ def segments_of(segments: Any, x: PyTree) -> Segments:
             + (f", without {', '.join(map(str, missing))}" if missing else "")
             + ": expected integers from 0 on, each of them in use."
         )
-    return Segments(tree.unflatten(labels), len(used))
+    return Segments(jax.tree.unflatten(tree, labels), len(used))
 
 
 def _labels(one: Any, leaf) -> np.ndarray:

@@ -140,10 +140,10 @@ def bilrp(
         raise ValueError(f"fn gives outputs of shape {shapes}: expected embeddings [batch, dimensions] of both inputs.")
     size, dtype = embeddings[0].shape[1], embeddings[0].dtype
     directions = jnp.eye(size, dtype=dtype)
-    if projections is not None:
-        directions = jax.random.rademacher(key, (projections, size), dtype) / projections**0.5
+    if projections is not None and key is not None:
+        directions = jax.random.rademacher(key, (int(projections), size), dtype) / projections**0.5
     features = [side.features(reduce) for side in sides]
-    total = jnp.zeros((), dtype)
+    total: jax.Array = jnp.zeros((), dtype)
     for first in range(0, len(directions), at_once):
         some = directions[first : first + at_once]
         one, two = (jax.vmap(feature)(some) for feature in features)  # [directions, batch, ...]

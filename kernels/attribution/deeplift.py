@@ -113,7 +113,7 @@ def _baselines(baseline: Any, x: PyTree) -> PyTree:
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"baseline has {sorted(counts)} baselines for the arrays of x: expected as many for each.")
     (count,) = counts
-    if jax.tree.structure(value) != jax.tree.structure(x):
+    if jax.tree.structure(value) != jax.tree.structure(x):  # type: ignore[operator]  # trees are not annotated by JAX
         raise ValueError(
             f"baseline has the structure {jax.tree.structure(value)} and x {jax.tree.structure(x)}: expected the same."
         )
@@ -173,7 +173,7 @@ def _contributions(explain: Explainer, params, target, operands, index, share_sh
     if batch and any(share.shape[:1] != batch for share in shares):  # they cannot be told apart
         rise, batch = jnp.broadcast_to(jnp.sum(rise), batch), ()
     missing = sum(_by_sample(share, batch) for share in shares) - rise
-    return {"share": tree.unflatten(shares), "missing": missing.astype(y.dtype), "rise": rise.astype(y.dtype)}
+    return {"share": jax.tree.unflatten(tree, shares), "missing": missing.astype(y.dtype), "rise": rise.astype(y.dtype)}
 
 
 def _by_sample(array, batch: tuple[int, ...]) -> jax.Array:

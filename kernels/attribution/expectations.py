@@ -81,7 +81,7 @@ def gradient_shap(
 
 def _samples(baselines: Any, x: PyTree) -> PyTree:
     """The baselines as arrays; raises ValueError where they are no samples like those of `x`."""
-    if jax.tree.structure(baselines) != jax.tree.structure(x):
+    if jax.tree.structure(baselines) != jax.tree.structure(x):  # type: ignore[operator]  # trees are not annotated by JAX
         raise ValueError(
             f"baselines has the structure {jax.tree.structure(baselines)} and x {jax.tree.structure(x)}: expected the "
             "same, samples of a data set for each array of x."
@@ -116,7 +116,7 @@ def _drawn(operands, index) -> tuple[PyTree, PyTree, PyTree]:
         ends.append(end)
         origins.append(origin)
         points.append(origin + place * (end - origin))
-    return tree.unflatten(ends), tree.unflatten(origins), tree.unflatten(points)
+    return jax.tree.unflatten(tree, ends), jax.tree.unflatten(tree, origins), jax.tree.unflatten(tree, points)
 
 
 def _step(explain, params, target, operands, index):

@@ -254,8 +254,8 @@ def _secants_of_two(equation: Equation, m, result: Run) -> list:
         fixed = (b, b0) if side == 0 else (a, a0)
         one = a if side == 0 else b
         ordered = (lambda v, o: function(v, o)) if side == 0 else (lambda v, o: function(o, v))
-        slopes = [_derivative(equation, lambda v, o=other: ordered(v, o), one) for other in fixed]
-        return None if slopes[0] is None else sum(slopes) / 2
+        first, second = (_derivative(equation, lambda v, o=other: ordered(v, o), one) for other in fixed)
+        return None if first is None or second is None else (first + second) / 2
 
     return [
         m * _slope(left, a, a0, lambda: derivative(0)),

@@ -319,9 +319,12 @@ def pattern_attribution(
 def _explain(fn, params, x, patterns, target, project, fold_norm, combined) -> tuple[PyTree, PyTree]:
     parameters, (leaves, tree) = Parameters.of(params), jax.tree.flatten(jax.tree.map(as_array, x))
     check_examples(x)
-    program, values = _run(plain(fn), parameters.structure, parameters.arrays, tree.unflatten(leaves), fold_norm)
+    program, values = _run(
+        plain(fn), parameters.structure, parameters.arrays, jax.tree.unflatten(tree, leaves), fold_norm
+    )
     weights = {}
     for operation, array in _matched(program, patterns):
+        assert operation.affine is not None
         weight, _ = operation.affine.parameters(values)
         weights[operation.name] = combined(weight, jnp.asarray(array, weight.dtype))
     y = values[program.output]
@@ -334,7 +337,7 @@ def _explain(fn, params, x, patterns, target, project, fold_norm, combined) -> t
     for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], leaves, strict=True):
         part = by_value[value].astype(leaf.dtype) if value in by_value else jnp.zeros_like(leaf)
         relevance.append(marked(_projected(part) if project else part, start, by_sample))
-    return jax.tree.unflatten(program.graph.output_tree, [y]), tree.unflatten(relevance)
+    return jax.tree.unflatten(tree, program.graph.output_tree, [y]), jax.tree.unflatten(tree, relevance)
 
 
 def _matched(program: Program, patterns: Patterns) -> list[tuple[Operation, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..array_types import AnyArray, Array, Count, Float, Key, RandomKey
+from ..array_types import Array, Count, Float, Key, RandomKey
 from . import repeated
 from .arguments import PyTree, as_array
 from .attributors import _baseline, _check_counts, _check_key, _checked, _keys, _prepare
@@ -279,7 +279,7 @@ class _Game:
         operands = {**self.operands, **operands}
         return scores(self.explain, self.arrays, self.target, operands, coalition, count, self.at_once)
 
-    def answer(self, values: Float[AnyArray, "batch segments"], report: dict | None):
+    def answer(self, values: Float[Array, "batch segments"], report: dict | None):
         """Returns what a function returns for these values; no report where that is None."""
         explanation = _checked(self.params, spread(values, self.segments.labels, self.x))
         if report is None:
