@@ -337,7 +337,7 @@ def _explain(fn, params, x, patterns, target, project, fold_norm, combined) -> t
     for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], leaves, strict=True):
         part = by_value[value].astype(leaf.dtype) if value in by_value else jnp.zeros_like(leaf)
         relevance.append(marked(_projected(part) if project else part, start, by_sample))
-    return jax.tree.unflatten(tree, program.graph.output_tree, [y]), jax.tree.unflatten(tree, relevance)
+    return jax.tree.unflatten(program.graph.output_tree, [y]), jax.tree.unflatten(tree, relevance)
 
 
 def _matched(program: Program, patterns: Patterns) -> list[tuple[Operation, Any]]:
