@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .nested import through_bodies
 from .precision import widened
 from .propagation import Kept, propagate, through_equations, through_region
 from .rules import Gradient
@@ -32,6 +33,10 @@ class Step:
     kept: Kept
 
 
+class Inside:
+    """Stands in the report for the rules of the operations inside of a loop or a branch."""
+
+
 def backward(
     program: Program,
     composite,
@@ -46,35 +51,13 @@ def backward(
     Args:
         conditions: of some values, what becomes of their relevance before it goes on; see `conditions`.
     """
-    relevance: dict[Value, jax.Array] = {program.output: start}
-    pending = dict(conditions or {})
-    for item, rule in _schedule(program, composite.assign(program.operations), primitive_rules or {}):
-        outputs = item.outputs
-        changes = {output: pending.pop(output) for output in outputs if output in pending}
-        if not any(output in relevance for output in outputs):
-            continue
-        received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
-        arrived = sum(map(jnp.sum, received), jnp.zeros((), start.dtype))
-        for output, change in changes.items():
-            relevance[output] = changed(change, received[outputs.index(output)])
-        if changes:
-            received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
-        store = None if steps is None else Kept()
-        if isinstance(item, Region):
-            shares = through_region(item, received, values)
-        elif isinstance(item, Equation):
-            shares = through_equations([item], dict(zip(outputs, received, strict=True)), values, program)
-        else:
-            if rule is None and "unknown" in item.kinds:
-                raise no_rule(item, program)
-            rule = Gradient() if rule is None else rule
-            shares = propagate(rule, item, received, values, program, store)
-        for value, part in shares:
-            relevance[value] = relevance[value] + part if value in relevance else part
-        if steps is not None:
-            operation = item if isinstance(item, Operation) else _named(item)
-            passed = sum((jnp.sum(part) for _, part in shares), jnp.zeros((), start.dtype))
-            steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
+    operations, pending = program.flattened(), dict(conditions or {})
+    rules = dict(zip(operations, composite.assign(operations), strict=True))
+
+    def back(program: Program, values: Mapping, relevance: dict, steps: list[Step] | None) -> dict:
+        return _back(program, rules, values, relevance, steps, primitive_rules or {}, back, pending)
+
+    relevance = back(program, values, {program.output: start}, steps)
     for value, change in pending.items():
         if value not in program.graph.inputs:
             raise ValueError(
@@ -83,6 +66,43 @@ def backward(
             )
         if value in relevance:
             relevance[value] = changed(change, relevance[value])
+    return relevance
+
+
+def _back(
+    program: Program, rules: Mapping, values, relevance: dict, steps, primitive_rules: Mapping, back, pending: dict
+) -> dict:
+    """The relevance of every value of a program, from that of some of them on; takes conditions out of `pending`."""
+    assigned = [rules[operation] for operation in program.operations]
+    for item, rule in _schedule(program, assigned, primitive_rules):
+        outputs = item.outputs
+        changes = {output: pending.pop(output) for output in outputs if output in pending}
+        if not any(output in relevance for output in outputs):
+            continue
+        received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
+        arrived = sum(map(jnp.sum, received), jnp.zeros((), received[0].dtype))
+        for output, change in changes.items():
+            place = outputs.index(output)
+            relevance[output] = received[place] = changed(change, received[place])
+        store = None if steps is None else Kept()
+        if isinstance(item, Region):
+            shares = through_region(item, received, values)
+        elif isinstance(item, Equation):
+            shares = through_equations([item], dict(zip(outputs, received, strict=True)), values, program)
+        else:
+            if rule is None and "unknown" in item.kinds:
+                raise no_rule(item, program)
+            if rule is None and item.bodies:
+                shares, rule = through_bodies(item, received, values, back, store), Inside()
+            else:
+                rule = Gradient() if rule is None else rule
+                shares = propagate(rule, item, received, values, program, store)
+        for value, part in shares:
+            relevance[value] = relevance[value] + part if value in relevance else part
+        if steps is not None:
+            operation = item if isinstance(item, Operation) else _named(item)
+            passed = sum((jnp.sum(part) for _, part in shares), jnp.zeros((), received[0].dtype))
+            steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
     return relevance
 
 

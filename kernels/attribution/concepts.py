@@ -20,7 +20,7 @@ from .arguments import Parameters, PyTree, Structure, as_array, check_examples, 
 from .backward import backward
 from .composites import as_composite
 from .conditions import channel_axis
-from .engine import find, forward, has_one_value, read
+from .engine import find, forward, has_one_value, read, reading_of
 from .precision import widened
 from .repeated import Same
 from .target import Target, starting_relevance
@@ -110,7 +110,8 @@ def _scores(network, at: str, by: str, target, rules, arrays, x):
     """Scores `[channels, samples]` and positions `[channels, samples, axes]` of one batch."""
     (fn, structure), target, rules = network, _plain(target), _plain(rules)
     assert isinstance(structure, Structure)
-    program = read(fn, structure.with_arrays(arrays), x)
+    composite = as_composite(rules)
+    program = read(fn, structure.with_arrays(arrays), x, reading=reading_of(composite))
     value = find(program, at)
     axis = channel_axis(program, value)
     if axis is None:
@@ -120,7 +121,7 @@ def _scores(network, at: str, by: str, target, rules, arrays, x):
         measure = widened(values[value])
     else:
         start = widened(starting_relevance(values[program.output], target, has_one_value(program)))
-        measure = backward(program, as_composite(rules), values, start).get(value)
+        measure = backward(program, composite, values, start).get(value)
         measure = jnp.zeros(value.shape) if measure is None else measure
     measure = jnp.moveaxis(measure, axis, 0)  # [channels, samples, ...]
     flat = measure.reshape(*measure.shape[:2], -1)

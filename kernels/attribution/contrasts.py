@@ -19,7 +19,7 @@ from .arguments import Parameters, PyTree, as_array, check_examples
 from .attributors import _check_counts, _check_key
 from .backward import backward
 from .composites import as_composite
-from .engine import attribute, forward, read
+from .engine import attribute, forward, read, reading_of
 from .precision import widened
 from .target import Target, starting_relevance
 from .tracing.operations import Program
@@ -170,9 +170,10 @@ class _Side:
         if not jax.tree_util.all_leaves([x]):
             raise ValueError(f"x has the structure {jax.tree.structure(x)}: expected one array for each of the pair.")
         parameters, x = Parameters.of(params), as_array(x)
-        program = read(fn, params, x, primitive_rules=primitive_rules)
+        composite = as_composite(rules)
+        program = read(fn, params, x, reading=reading_of(composite), primitive_rules=primitive_rules)
         values = forward(program, [*map(as_array, parameters.arrays), x])
-        return cls(program, values, len(parameters.arrays), as_composite(rules), primitive_rules)
+        return cls(program, values, len(parameters.arrays), composite, primitive_rules)
 
     @property
     def output(self) -> jax.Array:

@@ -25,7 +25,7 @@ from . import finite
 from .arguments import Parameters, PyTree, Structure, as_array, check_examples, plain
 from .backward import backward
 from .caller import warn_caller
-from .engine import forward, has_one_value, read
+from .engine import forward, has_one_value, read, reading_of
 from .precision import widened
 from .rules import Gradient
 from .target import Target, marked, starting_relevance
@@ -141,7 +141,7 @@ def _add_batch(network, settings, arrays, x, state):
 
 
 def _run(fn: Callable, structure: Structure, arrays: Sequence, x: PyTree, fold_norm) -> tuple[Program, dict]:
-    program = read(fn, structure.with_arrays(arrays), x, fold_norm=fold_norm)
+    program = read(fn, structure.with_arrays(arrays), x, reading=reading_of(None, fold_norm))
     for note in program.notes:
         warn_caller(note)
     return program, forward(program, [*arrays, *jax.tree.leaves(x)])
