@@ -43,8 +43,10 @@ def deeplift(
     """Returns the outputs, and how much each input adds to their difference from those of a baseline.
 
     What is a composition of sums, products (also of two values that hang on x), quotients, maxima and entrywise
-    functions is explained exactly: convolutions, norms by statistics, softmax, attention, gates. Norms are taken as
-    what they compute, no statistic counts as a constant. `jax.lax.stop_gradient` stops nothing here.
+    functions is explained exactly: convolutions, norms by statistics, softmax, attention, gates, and `lax.scan` of
+    these. Norms are what they compute, no statistic counts as a constant. A softmax whose maximum is taken off, as
+    `jax.nn.softmax` does, is the exponential of its logarithm, so that a shift of all logits changes no multiplier.
+    `jax.lax.stop_gradient` stops nothing here.
 
     Args:
         fn: `fn(params, x)` -> outputs `[batch, classes]`; params: its parameters, a pytree.
@@ -59,8 +61,9 @@ def deeplift(
 
     Raises:
         ValueError: as `gradient`; a baseline that does not fit.
-        NotImplementedError: an operation through which differences do not pass exactly (loops, sorting, products over
-            an axis, an index that hangs on x); the message has its place and the remedy.
+        NotImplementedError: an operation through which differences do not pass exactly (loops without a fixed number
+            of steps, branches, sorting, products over an axis, an index that hangs on x); the message has its place
+            and the remedy.
 
     Warns:
         UserWarning: the sum of the contributions misses the difference, as where samples are normalised together. In a
@@ -129,15 +132,15 @@ def _baselines(baseline: Any, x: PyTree) -> PyTree:
 
 
 def _step(explain, params, target, operands, index):
-    return _contributions(explain, params, target, operands, index, share_shifts=True)
+    return _contributions(explain, params, target, operands, index, soft_shifts=True)
 
 
 def _step_without_shifts(explain, params, target, operands, index):
-    return _contributions(explain, params, target, operands, index, share_shifts=False)
+    return _contributions(explain, params, target, operands, index, soft_shifts=False)
 
 
-def _contributions(explain: Explainer, params, target, operands, index, share_shifts: bool) -> dict:
-    """The contributions for one baseline; NaN where a shared shift changed an output, see `multipliers.run`."""
+def _contributions(explain: Explainer, params, target, operands, index, soft_shifts: bool) -> dict:
+    """The contributions for one baseline; NaN where a soft maximum changed an output, see `multipliers.run`."""
     x, y = operands["x"], operands["y"]
     origin = jax.tree.map(lambda leaf: leaf[index], operands["origins"])
     leaves, tree = jax.tree.flatten(x)
@@ -148,7 +151,7 @@ def _contributions(explain: Explainer, params, target, operands, index, share_sh
         )
     differs = [False] * len(params) + [True] * len(leaves)
     here, there = [*params, *leaves], [*params, *jax.tree.leaves(origin)]
-    run = rules.run(graph, here, there, differs, share_shifts)
+    run = rules.run(graph, here, there, differs, soft_shifts)
     output = graph.outputs[0]
     if not run.varies(output):
         raise ValueError("the output of fn does not hang on x: there is nothing to explain.")
@@ -158,11 +161,11 @@ def _contributions(explain: Explainer, params, target, operands, index, share_sh
         jnp.zeros_like(leaf) if m is None else (m * rules.difference(leaf, other)).astype(leaf.dtype)
         for m, leaf, other in zip(ms, leaves, jax.tree.leaves(origin), strict=True)
     ]
-    y0 = explain.outputs(params, origin) if share_shifts else run.there[output]
+    y0 = explain.outputs(params, origin) if soft_shifts else run.there[output]
     ends = ((run.here[output], y), (run.there[output], y0))
     batch = y.shape[:1] if y.ndim > 1 or explain.one_value else ()
     rise = _by_sample(start * rules.difference(*map(rules.floating, (y, y0))), batch)
-    if share_shifts:
+    if soft_shifts:
         same = jnp.array(True)
         for one, plain in ends:
             near = jnp.abs(rules.difference(one, plain)) <= SAME * (jnp.abs(plain) + jnp.max(jnp.abs(plain)))

@@ -12,6 +12,7 @@ written, is exact with them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from .precision import applied, widened
+from .secant_loops import Loop, run_scan, through_scan
 from .tracing.jaxpr import Equation, Graph, Value, body_of
 from .tracing.primitives import AFFINE, ELEMENTWISE, LAYOUT, MAXIMA, STEPS, SUMS
 
@@ -37,13 +39,15 @@ class Run:
 
     Attributes:
         here, there: values at x, and at the baseline where they differ.
-        nested: runs of calls that are opened.
+        nested: runs of calls that are opened. loops: scans. shifts: maxima that are soft ones, see `run`.
     """
 
     graph: Graph
     here: dict[Value, Any]
     there: dict[Value, Any]
     nested: dict[Equation, Run] = dataclasses.field(default_factory=dict)
+    loops: dict[Equation, Loop] = dataclasses.field(default_factory=dict)
+    shifts: frozenset[Equation] = frozenset()
 
     def pair(self, value: Value) -> tuple[Any, Any]:
         """Returns a value at x and at the baseline, floating-point and no half precision."""
@@ -55,18 +59,17 @@ class Run:
         return value in self.there
 
 
-def run(graph: Graph, here: Sequence, there: Sequence, differs: Sequence[bool], share_shifts: bool) -> Run:
+def run(graph: Graph, here: Sequence, there: Sequence, differs: Sequence[bool], soft_shifts: bool) -> Run:
     """Returns a graph at two points.
 
     Args:
         here, there: its inputs; differs: which of them differ.
-        share_shifts: take the larger of both maxima for one that exponentials are kept in range by, at both points: a
-            softmax then does not hang on how it is written. What is computed has to be the same with any shift.
+        soft_shifts: take the logarithm of the sum of exponentials for a maximum that keeps exponentials in range. What
+            is computed has to be the same with any shift; a softmax is then the exponential of its logarithm.
     """
     values = {**graph.constants, **dict(zip(graph.inputs, here, strict=True))}
     others = {v: array for v, array, d in zip(graph.inputs, there, differs, strict=True) if d}
-    result = Run(graph, values, others)
-    shifts = _shifts(graph) if share_shifts else frozenset()
+    result = Run(graph, values, others, shifts=_shifts(graph) if soft_shifts else frozenset())
     for equation in graph.equations:
         varies = [result.varies(value) for value in equation.inputs]
         operands = [values[value] for value in equation.inputs]
@@ -74,14 +77,20 @@ def run(graph: Graph, here: Sequence, there: Sequence, differs: Sequence[bool], 
             values.update(zip(equation.outputs, applied(equation, operands), strict=True))
             continue
         origin = [others.get(value, values[value]) for value in equation.inputs]
+        if equation.primitive == "scan" and equation.bodies:
+            inside = functools.partial(run, soft_shifts=soft_shifts)
+            ends, differing, result.loops[equation] = run_scan(equation, operands, origin, varies, inside)
+            for value, (one, other), differ in zip(equation.outputs, ends, differing, strict=True):
+                values[value] = one
+                others.update({value: other} if differ else {})
+            continue
         if equation.call == "opaque" or (equation.call and sum(varies) > 1):
-            inner = result.nested[equation] = run(body_of(equation), operands, origin, varies, share_shifts)
+            inner = result.nested[equation] = run(body_of(equation), operands, origin, varies, soft_shifts)
             ends = [(inner.here[v], inner.there.get(v, inner.here[v])) for v in inner.graph.outputs]
         else:
             ends = list(zip(applied(equation, operands), applied(equation, origin), strict=True))
-        if equation in shifts:
-            values[equation.outputs[0]] = jnp.maximum(*ends[0])
-            continue
+        if equation in result.shifts:
+            ends = [tuple(_soft_maximum(equation, array) for array in result.pair(equation.inputs[0]))]
         for value, (one, other) in zip(equation.outputs, ends, strict=True):
             values[value], others[value] = one, other
     return result
@@ -108,7 +117,11 @@ def multipliers(result: Run, start: Sequence[jax.Array | None]) -> list[jax.Arra
         received = [totals.get(value) for value in equation.outputs]
         if all(m is None for m in received):
             continue
-        if equation in result.nested:
+        if equation in result.loops:
+            parts = through_scan(result.loops[equation], received, multipliers, _none_of)
+        elif equation in result.shifts:
+            parts = [_of_soft_maximum(equation, received[0], result)]
+        elif equation in result.nested:
             parts = multipliers(result.nested[equation], received)
         else:
             parts = _through(equation, received, result)
@@ -121,6 +134,10 @@ def _fitted(m, shape: tuple[int, ...]) -> jax.Array:
     """The multiplier of an operand that was repeated along some axes: the sum over its copies."""
     m = jnp.sum(m, tuple(range(m.ndim - len(shape))))
     return jnp.sum(m, tuple(axis for axis, size in enumerate(shape) if size != m.shape[axis]), keepdims=True)
+
+
+def _none_of(array) -> jax.Array:
+    return jnp.zeros_like(floating(array))
 
 
 def difference(one, other) -> jax.Array:
@@ -218,6 +235,24 @@ def _maximum(equation: Equation, m, result: Run, varying) -> list:
     shares = [part + other for part, other in zip(pull((m * up,)), pull0((m * down,)), strict=True)]
     parts = [_ratio(share, difference(*pair)) for share, pair in zip(shares, pairs, strict=True)]
     return _placed(equation, varying, parts)
+
+
+def _soft_maximum(equation: Equation, x) -> jax.Array:
+    """The logarithm of the sum of exponentials over the axes of a maximum."""
+    return jax.nn.logsumexp(x, axis=equation.params["axes"])
+
+
+def _of_soft_maximum(equation: Equation, m, result: Run) -> jax.Array:
+    """A soft maximum: weights in proportion to the secants of exp at the logarithms of the shares p.
+
+    With L the logarithmic mean (p - p0) / (log p - log p0), the sum of L times the differences of log p is that of p,
+    which is zero: so the soft maximum rises by exactly the mean of the differences of x, weighted by L.
+    """
+    axes = equation.params["axes"]
+    (x, x0), (s, s0) = result.pair(equation.inputs[0]), result.pair(equation.outputs[0])
+    a, a0 = x - jnp.expand_dims(s, axes), x0 - jnp.expand_dims(s0, axes)
+    mean = _slope(jnp.exp(a) - jnp.exp(a0), a, a0, lambda: jnp.exp(a))
+    return jnp.expand_dims(m, axes) * _ratio(mean, jnp.sum(mean, axes, keepdims=True))
 
 
 def _choice(equation: Equation, m, result: Run, varying) -> list:
@@ -331,7 +366,7 @@ def _enters_exponential(value: Value, readers: Mapping[Value, list[Equation]]) -
 
 
 _REMEDIES = {
-    "scan": "write the loop out in Python, step by step, for a sequence as short as it is explained",
+    "scan": "write the loop out in Python, step by step",
     "while": "write the loop out in Python with the steps that it takes",
     "cond": "compute both sides and choose with jnp.where, or take the branch in Python",
     "reduce_prod": "write the product as exp of a sum of logarithms, or factor by factor",

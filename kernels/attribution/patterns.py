@@ -150,7 +150,13 @@ def _run(fn: Callable, structure: Structure, arrays: Sequence, x: PyTree, fold_n
 def _affine_operations(program: Program) -> list[Operation]:
     operations = [operation for operation in program.operations if operation.affine is not None]
     if not operations:
-        raise ValueError("fn has no affine operation that hangs on params: there is nothing to have patterns.")
+        raise ValueError("fn has no affine operation of params outside of loops: there is nothing to have patterns.")
+    inside = [o.place for o in program.flattened() if o.affine is not None and o not in operations]
+    if inside:
+        raise NotImplementedError(
+            f"no patterns for {inside[0]}: it is inside of a loop or a branch. Write the loop out in Python, or take "
+            "the branch there."
+        )
     for operation in operations:
         assert operation.affine is not None
         if not operation.affine.output_axes():

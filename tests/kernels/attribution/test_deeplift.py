@@ -73,10 +73,11 @@ def test_maxima_products_and_softmax_by_hand():
     m_a, m_b = oracle.product(np.arange(7) == 2, a, a0, b, b0)
     np.testing.assert_allclose(shares["a"], m_a * (a - a0), atol=1e-12)
     np.testing.assert_allclose(shares["b"], m_b * (b - b0), atol=1e-12)
-    expected = oracle.softmax((np.arange(7) == 2) * np.ones((5, 1)), a, a0) * (a - a0)
-    for softmax in (jax.nn.softmax, lambda z: jnp.exp(z) / jnp.sum(jnp.exp(z), -1, keepdims=True)):
+    quotient = lambda z: jnp.exp(z) / jnp.sum(jnp.exp(z), -1, keepdims=True)  # noqa: E731
+    for softmax, rule in ((jax.nn.softmax, oracle.softmax), (quotient, oracle.softmax_of_quotient)):
         share = deeplift(lambda params, x, f=softmax: f(x), {}, a, a0, target=2)[1]
-        np.testing.assert_allclose(share, expected, atol=1e-12)
+        m = rule((np.arange(7) == 2) * np.ones((5, 1)), a, a0)
+        np.testing.assert_allclose(share, m * (a - a0), atol=1e-12)
 
 
 def attention(params, x):
@@ -115,6 +116,33 @@ def convolutional(params, x):
     return jax.nn.log_softmax(jnp.mean(h, (1, 2)))
 
 
+CELL = {"x": 0.5 * DRAW.normal(size=(8, 12)), "h": DRAW.normal(size=(3, 12)), "b": DRAW.normal(size=12)}
+
+
+def lstm(params, x, scan=lax.scan):
+    """Outputs [n, 3] of a recurrent cell of three units, with a counter among its carries and a look at each step."""
+
+    def step(state, token):
+        h, c, count = state
+        i, f, o, g = jnp.split(token @ params["x"] + h @ params["h"] + params["b"], 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c) * (1 + 0.1 * count)
+        return (h, c, count + 1), h
+
+    zeros = jnp.zeros((len(x), 3), x.dtype)
+    (h, _, _), hs = scan(step, (zeros, zeros, jnp.zeros((), x.dtype)), x.swapaxes(0, 1))
+    return h + jnp.mean(hs**2, 0)
+
+
+def written_out(step, state, tokens):
+    """The scan as a Python loop."""
+    results = []
+    for token in tokens:
+        state, result = step(state, token)
+        results.append(result)
+    return state, jnp.stack(results)
+
+
 def spelled(params, x):
     """Comparisons, steps, powers, quotients, choices between values, stopped gradients, a quantiser, clips."""
     a, b = jnp.split(x @ params, 2, axis=-1)
@@ -127,6 +155,7 @@ def spelled(params, x):
 NETWORKS = {
     "attention": (attention, BLOCK, TOKENS, DRAW.normal(size=TOKENS.shape)),
     "convolutional": (convolutional, KERNEL, IMAGES, DRAW.normal(size=IMAGES.shape)),
+    "lstm": (lstm, CELL, TOKENS, DRAW.normal(size=8)),
     "spelled": (spelled, W1, DRAW.normal(size=(40, 6)), DRAW.normal(size=6)),
 }
 
@@ -141,6 +170,17 @@ def test_contributions_sum_to_the_difference(name):
     assert np.isfinite(np.asarray(share)).all() and np.abs(share).max() > 0.01
 
 
+def test_a_scan_is_the_loop_written_out():
+    _, _, x, origin = NETWORKS["lstm"]
+    written = lambda params, x: lstm(params, x, written_out)  # noqa: E731
+    expected = deeplift(written, CELL, x, origin, target=TARGET)[1]
+    np.testing.assert_allclose(deeplift(lstm, CELL, x, origin, target=TARGET)[1], expected, atol=1e-12)
+    reverse = lambda step, state, tokens: lax.scan(step, state, tokens, reverse=True)  # noqa: E731
+    backwards = lambda params, x: lstm(params, x, reverse)  # noqa: E731
+    found = deeplift(backwards, CELL, x[:, ::-1], origin, target=TARGET)[1]
+    np.testing.assert_allclose(found[:, ::-1], expected, atol=1e-12)
+
+
 def test_float32_and_half_precision_networks():
     fn, params, x, origin = NETWORKS["attention"]
     for dtype, limit in ((np.float32, 1e-5), (jnp.bfloat16, 0.1)):
@@ -150,18 +190,22 @@ def test_float32_and_half_precision_networks():
         assert np.abs(np.asarray(report["completeness"], float)).max() < limit * np.abs(np.asarray(y, float)).max()
 
 
-def test_the_shift_of_a_softmax_is_none():
-    """Written with the maximum taken off or without it, a softmax has one explanation; another maximum counts."""
+def test_a_shift_of_all_logits_changes_no_multiplier():
+    """In float32, too, far away: one over the sums of exponentials would be e**200 of each other."""
+    a, a0 = DRAW.normal(size=(2, 5, 7)).astype(np.float32)
+    w = np.concatenate([np.eye(7), np.ones((1, 7))]).astype(np.float32)  # the last input is a shift of all logits
+    one = lambda x, s: np.concatenate([x, np.full((5, 1), s, np.float32)], 1)  # noqa: E731
+    fn = lambda w, x: jax.nn.softmax(x @ w)  # noqa: E731
+    still = deeplift(fn, w, one(a, 0), one(a0, 0), target=2)[1]
+    moved = deeplift(fn, w, one(a, 100), one(a0, -100), target=2)[1]
+    np.testing.assert_allclose(moved[:, :7], still[:, :7], atol=1e-4)
+    np.testing.assert_allclose(moved[:, 7], 0, atol=1e-4)
+    logs = lambda w, x: jax.nn.log_softmax(x @ w)  # noqa: E731
+    np.testing.assert_allclose(deeplift(logs, w, one(a, 100), one(a0, -100), target=2)[1][:, 7], 0, atol=1e-4)
+
+
+def test_a_maximum_that_is_no_shift_counts():
     a, a0 = DRAW.normal(size=(2, 5, 7))
-    shifted = lambda params, x: jax.nn.softmax(3 * x) @ params  # noqa: E731
-
-    def plain(params, x):
-        e = jnp.exp(3 * x)
-        return (e / e.sum(-1, keepdims=True)) @ params
-
-    w = DRAW.normal(size=(7, 2))
-    share = deeplift(shifted, w, a, a0, target=0)[1]
-    np.testing.assert_allclose(share, deeplift(plain, w, a, a0, target=0)[1], atol=1e-12)
     soft = lambda params, x: jnp.exp(x - jnp.max(x, -1, keepdims=True))  # noqa: E731
     share, report = deeplift(soft, {}, a, a0, target=0, return_report=True)[1:]
     np.testing.assert_allclose(report["completeness"], 0, atol=1e-12)
@@ -201,7 +245,7 @@ def test_what_mixes_samples_is_said_to():
     "fn, name, remedy",
     [
         (lambda p, x: jnp.sort(x), "sort", "jnp.max"),
-        (lambda p, x: lax.scan(lambda c, t: (c + t, c), x[:, 0], x.T)[1].T, "scan", "out in Python"),
+        (lambda p, x: lax.while_loop(lambda s: jnp.sum(s) < 9, lambda s: s + 1, x), "while", "out in Python"),
         (lambda p, x: jnp.prod(x, -1, keepdims=True), "reduce_prod", "factor by factor"),
         (lambda p, x: x[jnp.arange(4), jnp.argmax(x, -1)][:, None], "gather", "integrated_gradients"),
         (lambda p, x: lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x), "cond", "jnp.where"),

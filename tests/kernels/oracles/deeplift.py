@@ -40,6 +40,17 @@ def product(m, a, a0, b, b0):
 
 
 def softmax(m, x, x0):
+    """y = exp(x - s) along the last axis, with s the logarithm of the sum of exponentials.
+
+    With L the secants of exp, L (differences of x - s) sum to the differences of y, to zero: s is their mean by L.
+    """
+    log_y, log_y0 = (z - np.log(np.exp(z).sum(-1, keepdims=True)) for z in (x, x0))
+    mean = rescale(1.0, np.exp, np.exp, log_y, log_y0)
+    of_shift = -(m * mean).sum(-1, keepdims=True)
+    return m * mean + of_shift * mean / mean.sum(-1, keepdims=True)
+
+
+def softmax_of_quotient(m, x, x0):
     """y = exp(x) / sum(exp(x)) along the last axis, as a product of exponentials and one over their sum."""
     e, e0 = np.exp(x), np.exp(x0)
     s, s0 = e.sum(-1, keepdims=True), e0.sum(-1, keepdims=True)
