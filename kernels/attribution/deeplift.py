@@ -22,6 +22,7 @@ from . import repeated
 from .arguments import PyTree, as_array
 from .attributors import _baseline, _check_counts, _checked, _prepare
 from .caller import warn_caller
+from .precision import widened
 from .repeated import Explainer
 from .target import Target, marked, starting_relevance
 from .tracing.jaxpr import trace
@@ -85,7 +86,7 @@ def deeplift(
     origins = _baselines(baseline, x)
     count = jax.tree.leaves(origins)[0].shape[0]
     operands = {"x": x, "origins": origins, "y": y}
-    by_sample = jnp.zeros(y.shape[:1] if y.ndim > 1 or explain.one_value else (), y.dtype)
+    by_sample = jnp.zeros(y.shape[:1] if y.ndim > 1 or explain.one_value else (), widened(y).dtype)
     like = {"share": x, "missing": by_sample, "rise": by_sample}
 
     def mean(step):
@@ -151,32 +152,38 @@ def _contributions(explain: Explainer, params, target, operands, index, soft_shi
         )
     differs = [False] * len(params) + [True] * len(leaves)
     here, there = [*params, *leaves], [*params, *jax.tree.leaves(origin)]
+    soft_shifts = soft_shifts and rules.has_shifts(graph)
     run = rules.run(graph, here, there, differs, soft_shifts)
     output = graph.outputs[0]
     if not run.varies(output):
         raise ValueError("the output of fn does not hang on x: there is nothing to explain.")
-    start = _weights(y, explain.target or target, explain.one_value)
+    start = widened(_weights(y, explain.target or target, explain.one_value))
     ms = rules.multipliers(run, [start])[len(params) :]
+    pairs = [(rules.floating(a), rules.floating(b)) for a, b in zip(leaves, jax.tree.leaves(origin), strict=True)]
     shares = [
-        jnp.zeros_like(leaf) if m is None else (m * rules.difference(leaf, other)).astype(leaf.dtype)
-        for m, leaf, other in zip(ms, leaves, jax.tree.leaves(origin), strict=True)
+        jnp.zeros_like(pair[0]) if m is None else m * rules.difference(*pair) for m, pair in zip(ms, pairs, strict=True)
     ]
-    y0 = explain.outputs(params, origin) if soft_shifts else run.there[output]
-    ends = ((run.here[output], y), (run.there[output], y0))
     batch = y.shape[:1] if y.ndim > 1 or explain.one_value else ()
-    rise = _by_sample(start * rules.difference(*map(rules.floating, (y, y0))), batch)
+    rise = _by_sample(start * rules.difference(*run.pair(output)), batch)
     if soft_shifts:
-        same = jnp.array(True)
-        for one, plain in ends:
-            near = jnp.abs(rules.difference(one, plain)) <= SAME * (jnp.abs(plain) + jnp.max(jnp.abs(plain)))
-            same = same & jnp.all(near | jnp.isnan(plain))
+        same = _are_same(run.pair(output), rules.run(graph, here, there, differs, False).pair(output))
         shares = [jnp.where(same, share, jnp.nan) for share in shares]
         rise = jnp.where(same, rise, jnp.nan)
     shares = marked(shares, start, y.ndim > 1 or explain.one_value)
     if batch and any(share.shape[:1] != batch for share in shares):  # they cannot be told apart
         rise, batch = jnp.broadcast_to(jnp.sum(rise), batch), ()
     missing = sum(_by_sample(share, batch) for share in shares) - rise
-    return {"share": jax.tree.unflatten(tree, shares), "missing": missing.astype(y.dtype), "rise": rise.astype(y.dtype)}
+    shares = [share.astype(leaf.dtype) for share, leaf in zip(shares, leaves, strict=True)]
+    return {"share": jax.tree.unflatten(tree, shares), "missing": missing, "rise": rise}
+
+
+def _are_same(ends, others) -> jax.Array:
+    """Whether the outputs at both points are the same, computed in two ways."""
+    near = [
+        jnp.abs(rules.difference(one, other)) <= SAME * (jnp.abs(other) + jnp.max(jnp.abs(other)))
+        for one, other in zip(ends, others, strict=True)
+    ]
+    return jnp.all(near[0] | jnp.isnan(others[0])) & jnp.all(near[1] | jnp.isnan(others[1]))
 
 
 def _by_sample(array, batch: tuple[int, ...]) -> jax.Array:

@@ -24,7 +24,8 @@ from .secant_loops import Loop, run_scan, through_scan
 from .tracing.jaxpr import Equation, Graph, Value, body_of
 from .tracing.primitives import AFFINE, ELEMENTWISE, LAYOUT, MAXIMA, STEPS, SUMS
 
-SMALL = 1e-7  # differences below have the derivative, of values below one in units of these
+SMALL = 1e-7  # differences below have the derivative
+ROUNDING = 4  # as have those of so many last bits, which in float32 are larger
 _LINEAR = (LAYOUT - {"select_n", "sort", "top_k", "select_and_gather_add"}) | SUMS | {"neg", "stop_gradient"}
 _MAXIMA = MAXIMA | {"max", "min"}
 _INDEXED = {  # operands that say where
@@ -301,8 +302,8 @@ def _secants_of_two(equation: Equation, m, result: Run) -> list:
 def _slope(rise, x, x0, derivative: Callable) -> jax.Array:
     """rise / (x - x0), the derivative where that is small."""
     step = difference(x, x0)
-    unit = jnp.minimum(1, jnp.maximum(jnp.abs(x), jnp.abs(x0)))
-    small = jnp.abs(step) < max(SMALL, 4 * float(jnp.finfo(x.dtype).eps)) * unit
+    size = jnp.maximum(jnp.abs(x), jnp.abs(x0))
+    small = jnp.abs(step) < jnp.maximum(SMALL, ROUNDING * float(jnp.finfo(x.dtype).eps) * size)
     slope = derivative()
     if slope is None:  # a step function: its whole rise, however near the two are
         return _ratio(rise, step)
@@ -338,6 +339,12 @@ def _shifts(graph: Graph) -> frozenset[Equation]:
         for value in equation.inputs:
             readers.setdefault(value, []).append(equation)
     return frozenset(e for e in graph.equations if e.primitive == "reduce_max" and _is_shift(e, readers))
+
+
+def has_shifts(graph: Graph) -> bool:
+    """Whether a graph, or what is nested in it, has maxima that `run` can take soft ones for."""
+    bodies = [b for e in graph.equations for b in e.bodies or ([body_of(e)] if e.call == "opaque" else [])]
+    return bool(_shifts(graph)) or any(map(has_shifts, bodies))
 
 
 def _is_shift(equation: Equation, readers: Mapping[Value, list[Equation]]) -> bool:
