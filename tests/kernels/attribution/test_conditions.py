@@ -45,7 +45,9 @@ def network(params, x, order="NHWC"):
     return upper(params, lower(params, x, order), order)
 
 
-@pytest.mark.parametrize("name", ["epsilon_plus", "epsilon_alpha2_beta1", "gradient"])
+@pytest.mark.parametrize(
+    "name", ["epsilon_plus", pytest.param("epsilon_alpha2_beta1", marks=pytest.mark.slow), "gradient"]
+)
 def test_masked_by_hand_on_a_network_cut_in_two(name):
     rules = getattr(composites, name)()
     z = lower(PARAMS, X)

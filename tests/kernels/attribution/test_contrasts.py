@@ -26,7 +26,7 @@ def network(params, x):
     return jax.nn.relu(x @ params["first"]["kernel"]) @ params["second"]["kernel"]
 
 
-@pytest.mark.parametrize("others", ["alike", "proportional"])
+@pytest.mark.parametrize("others", ["alike", pytest.param("proportional", marks=pytest.mark.slow)])
 def test_a_class_against_the_others(others):
     y = np.asarray(network(PARAMS, X))
     classes = np.array([2, 0, 3])
@@ -78,6 +78,7 @@ def test_pairs_by_brute_force_and_what_they_sum_to():
     np.testing.assert_allclose(inside(X), expected, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_projections_are_without_bias():
     """Products of signs of two dimensions average out: a pair is off by the mean of k sums of bounded terms.
 

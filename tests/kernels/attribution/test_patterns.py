@@ -31,6 +31,7 @@ CONVOLUTIONS = [
     ({}, "relu"),
     ({"stride": 2, "padding": 1}, "relu.negative"),
     ({"dilation": 2, "padding": 2, "groups": 2}, "relu.positive"),
+    pytest.param({"stride": 2, "padding": 2, "dilation": 2, "groups": 4}, "linear", marks=pytest.mark.slow),
 ]
 
 
@@ -41,7 +42,8 @@ def batches(x, *sizes):
 @pytest.mark.parametrize("settings, kind", CONVOLUTIONS)
 def test_convolutions_by_explicit_patches(settings, kind):
     groups = settings.get("groups", 1)
-    params = {"conv": {"kernel": DRAW.normal(size=(3, 2, 4 // groups, 6)), "bias": DRAW.normal(size=6)}}
+    units = 8 if groups == 4 else 6
+    params = {"conv": {"kernel": DRAW.normal(size=(3, 2, 4 // groups, units)), "bias": DRAW.normal(size=units)}}
 
     def network(params, x):
         return jax.nn.relu(convolution(x, params["conv"]["kernel"], **settings) + params["conv"]["bias"])
@@ -51,7 +53,35 @@ def test_convolutions_by_explicit_patches(settings, kind):
     np.testing.assert_allclose(patterns.arrays["conv"], expected, atol=1e-11 * np.abs(expected).max())
     products = (patterns.arrays["conv"] * params["conv"]["kernel"]).sum((0, 1, 2))
     np.testing.assert_allclose(products, 1, rtol=1e-12)
-    assert patterns.counts["conv"].shape == (6,)
+    assert patterns.counts["conv"].shape == (units,)
+
+
+def test_however_a_layer_is_written():
+    """Channels first, a product of several axes, samples mapped one by one: the pattern of the same units."""
+    kernel, bias = DRAW.normal(size=(3, 2, 4, 6)), DRAW.normal(size=6)
+    plain = lambda params, x: jax.nn.relu(convolution(x, params["conv"]["kernel"]) + params["conv"]["bias"])  # noqa: E731
+
+    def channels_first(params, x):
+        x = lax.conv_general_dilated(
+            x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=("NCHW", "HWIO", "NCHW")
+        )
+        return jax.nn.relu(x + params["conv"]["bias"][:, None, None])
+
+    mapped = lambda params, x: jax.vmap(lambda one: plain(params, one[None])[0])(x)  # noqa: E731
+    params = {"conv": {"kernel": kernel, "bias": bias}}
+    expected = oracle.convolution_pattern(IMAGES, kernel, bias, "relu")
+    for fn, x in ((channels_first, IMAGES.transpose(0, 3, 1, 2)), (mapped, IMAGES)):
+        np.testing.assert_allclose(fit_patterns(fn, params, [x]).arrays["conv"], expected, atol=1e-10)
+    heads = {"heads": {"kernel": kernel[0, 0].reshape(4, 2, 3)}}
+    fn = lambda params, x: jnp.einsum("bhwc,cnd->bnhwd", x, params["heads"]["kernel"])  # noqa: E731
+    rows = IMAGES.reshape(-1, 4)
+    expected = oracle.pattern(rows, kernel[0, 0], rows @ kernel[0, 0] > 0).reshape(4, 2, 3)
+    np.testing.assert_allclose(fit_patterns(fn, heads, [IMAGES]).arrays["heads"], expected, atol=1e-10)
+    looped = lambda params, x: lax.scan(  # noqa: E731
+        lambda h, t: (h, t @ params["heads"]["kernel"][:, 0]), 0.0, x.reshape(12, 42, 4)
+    )[1]
+    with pytest.raises(NotImplementedError, match="inside of a loop"):
+        fit_patterns(lambda params, x: looped(params, x) + fn(params, x).sum(), heads, [IMAGES])
 
 
 def mlp(params, x):

@@ -52,7 +52,7 @@ def enumerated(target, segments=SEGMENTS):
     return np.array(values), np.array(gains)
 
 
-@pytest.mark.parametrize("antithetic", [True, False])
+@pytest.mark.parametrize("antithetic", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_sampling_against_enumeration(antithetic):
     """A gain lies in a range of length r, so the mean of n orders is off by more than r sqrt(ln(2 / p) / 2 n) with
     probability below p (Hoeffding; pairs of orders are n / 2 means of two): 1e-9 for each of twelve values.
