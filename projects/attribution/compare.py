@@ -1,4 +1,4 @@
-"""All methods by all samples in one picture: `--checkpoint=X`, images in, a grid of maps and what each method costs out.
+"""All methods by all samples in one picture: `--checkpoint=X` and images in, a grid of maps and the cost of each out.
 
 A method is explained a batch at a time and kept when it is whole, so that a run that was killed goes on with the next.
 """
