@@ -3,7 +3,7 @@
 y, relevance = attribute(fn, params, x, target="argmax", rules=composites.epsilon_plus_flat())   # fn(params, x)
 """
 
-from . import composites, rules
+from . import composites, evaluation, rules
 from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
 from .engine import attribute, describe
 from .heatmaps import colormap, imgify, palette
@@ -15,6 +15,7 @@ __all__ = [
     "colormap",
     "composites",
     "describe",
+    "evaluation",
     "gradient",
     "imgify",
     "integrated_gradients",
