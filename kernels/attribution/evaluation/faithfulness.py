@@ -178,8 +178,8 @@ def monotonicity(
         >>> import jax.numpy as jnp
         >>> from havel.kernels.attribution import evaluation
         >>> fn, w, x = lambda w, x: x @ w, jnp.array([[1.0], [2.0], [-1.0]]), jnp.ones((1, 3))
-        >>> evaluation.monotonicity(fn, w, x, x * w[:, 0], target=0).round(4).tolist()
-        [0.6667]
+        >>> round(float(evaluation.monotonicity(fn, w, x, x * w[:, 0], target=0)[0]), 4)
+        0.6667
     """
     scoring.check_counts(entries_per_step=entries_per_step, at_once=at_once)
     real("value", value, "a finite number")

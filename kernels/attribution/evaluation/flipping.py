@@ -116,7 +116,7 @@ def pixel_flipping(
     scoring.check_one_of("reduce", reduce, cut.REDUCTIONS)
     scoring.check_one_of("perturbation", perturbation, perturbations.PERTURBATIONS)
     scoring.check_counts(at_once=at_once)
-    scorer, arrays, classes = scoring.prepare(fn, params, x, target, score)
+    scorer, arrays, classes = scoring.prepare(fn, params, x, target, score, batch_size)
     layout = cut.layout(x.shape, regions, axes)
     counts = _counts(layout.regions, regions_per_step, first, steps)
     bounds = perturbations.check_options(perturbation, x, value, sigma, value_range, donors)

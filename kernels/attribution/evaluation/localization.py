@@ -211,9 +211,8 @@ def _flat(relevance, mask, values: str):
     maps = scoring.as_maps("relevance", relevance)
     dtype = getattr(mask, "dtype", None)
     if dtype is None or dtype.kind != "b":
-        raise ValueError(
-            f"mask is {type(mask).__name__ if dtype is None else dtype}: expected bool, True where the thing is (mask > 0.5)"
-        )
+        what = type(mask).__name__ if dtype is None else dtype
+        raise ValueError(f"mask is {what}: expected an array of bool, True where the thing is (mask > 0.5)")
     same = mask.ndim == maps.ndim and mask.shape[0] == maps.shape[0]
     if not same or any(one not in (1, side) for one, side in zip(mask.shape, maps.shape, strict=True)):
         raise ValueError(

@@ -25,7 +25,7 @@ def filling(
     x: Float[Array, " batch *shape"],
     plan: Layout,
     keys: Key[Array, " batch"] | None,
-    value: Scalar | Real[AnyArray, ...],
+    value: Scalar | Real[AnyArray, ...] | None,
     sigma: Scalar | None,
     bounds: tuple | None,
     donors: Real[AnyArray, ...] | None,
@@ -51,6 +51,7 @@ def filling(
     elif name == "donor":
         fill = jnp.roll(x, -1, axis=0) if donors is None else jnp.broadcast_to(jnp.asarray(donors, x.dtype), x.shape)
     elif name == "uniform":
+        assert bounds is not None, "check_options refuses it"
         low, high = bounds
         share = _drawn(jax.random.uniform, keys, x)
         fill = low + share * (high - low)

@@ -97,15 +97,17 @@ def padded(array: Real[Array, "batch ..."], plan: Layout) -> Real[Array, "batch 
 
 def region_means(array: Real[Array, "batch ..."], plan: Layout) -> Float[Array, "batch ..."]:
     """Returns the mean of each region (and channel): `array` with the number of regions for each of the sides."""
-    shape, within = [], []
-    for axis, side in enumerate(padded(array, plan).shape):
+    whole_regions = padded(array, plan)
+    shape: list[int] = []
+    within: list[int] = []
+    for axis, side in enumerate(whole_regions.shape):
         if axis in plan.axes:
             size = plan.sizes[plan.axes.index(axis)]
             within.append(len(shape) + 1)
             shape += [side // size, size]
         else:
             shape.append(side)
-    return jnp.mean(padded(array, plan).reshape(shape), axis=tuple(within))
+    return jnp.mean(whole_regions.reshape(shape), axis=tuple(within))
 
 
 def region_index(plan: Layout) -> Int[np.ndarray, ...]:
@@ -127,7 +129,7 @@ def region_scores(relevance: Float[Array, "batch ..."], plan: Layout, reduce: st
     channels = tuple(axis for axis in range(1, len(plan.shape)) if axis not in plan.axes)
     if reduce == "abs":
         relevance, reduce = jnp.abs(relevance), "sum"
-    over = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}[reduce]
+    over = jnp.mean if reduce == "mean" else jnp.sum if reduce == "sum" else jnp.max
     return region_means(over(relevance, axis=channels, keepdims=True), plan).reshape(len(relevance), -1)
 
 

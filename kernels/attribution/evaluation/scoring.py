@@ -13,6 +13,7 @@ import numpy as np
 from ...array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real
 from .. import finite, repeated
 from ..arguments import Parameters, PyTree, Same, Structure, check_not_empty, hashable, plain
+from ..chunks import check_batch_size, in_chunks
 from ..engine import has_one_value, read
 from ..repeated import Explainer
 from ..target import Target, starting_relevance
@@ -54,8 +55,14 @@ def scaled(y: Array, score: Any) -> Array:
     return (score.value if isinstance(score, Same) else score)(y)
 
 
-def prepare(fn: Callable, params: PyTree, x: PyTree, target: Target, score: Score) -> tuple[Scorer, list, Any]:
+def prepare(
+    fn: Callable, params: PyTree, x: PyTree, target: Target, score: Score, batch_size: Count | None = None
+) -> tuple[Scorer, list, Any]:
     """Returns the scorer, the arrays of params, and the target as an array; None when it is a function.
+
+    Args:
+        fn, params, x, target, score: as for `pixel_flipping`.
+        batch_size: samples in one pass of `fn`.
 
     Raises:
         ValueError: inputs or outputs that are not finite, a target that chooses nothing, an unknown score,
@@ -66,7 +73,12 @@ def prepare(fn: Callable, params: PyTree, x: PyTree, target: Target, score: Scor
     repeated.check_inputs(x)
     parameters = Parameters.of(params)
     explainer = Explainer(plain(fn), parameters.structure, None, (), None, False)
-    y = repeated.forward(explainer, parameters.arrays, x)
+    if batch_size is None or check_batch_size(batch_size, x) <= batch_size:
+        y = repeated.forward(explainer, parameters.arrays, x)
+    else:
+        y, _ = in_chunks(
+            lambda part, _: (repeated.forward(explainer, parameters.arrays, part), ()), x, None, batch_size
+        )
     finite.check_outputs(parameters, y)
     one_value = y.ndim == 1 and has_one_value(read(fn, params, x))
     if score == "probability":
@@ -162,8 +174,7 @@ def sample_keys(key: RandomKey | Key[Array, " batch"] | None, batch: int, why: s
     Raises:
         ValueError: no key, or none of one of these forms; `why` says what it is for.
     """
-    dtype = getattr(key, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.shape(key) == (batch,):
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == (batch,):
         return key
     one = one_key(key, why)
     return jax.vmap(lambda number: jax.random.fold_in(one, number))(jnp.arange(batch))
@@ -178,7 +189,7 @@ def one_key(key: RandomKey | None, why: str) -> Key[Array, ""]:
     dtype = getattr(key, "dtype", None)
     if key is None:
         raise ValueError(f"key=None: {why}; give a key, jax.random.key(seed)")
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.shape(key) == ():
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
     if dtype == jnp.uint32 and jnp.shape(key) == jax.random.key_data(jax.random.key(0)).shape:
         return jax.random.wrap_key_data(jnp.asarray(key))

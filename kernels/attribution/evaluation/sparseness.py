@@ -59,7 +59,7 @@ def complexity(relevance: Real[AnyArray, " batch *shape"]) -> Float[Array, " bat
     sizes = _magnitudes(relevance)
     shares = sizes / jnp.sum(sizes, axis=-1, keepdims=True)
     is_nothing = shares == 0
-    return -jnp.sum(jnp.where(is_nothing, 0, shares * jnp.log(jnp.where(is_nothing, 1, shares))), axis=-1)
+    return jnp.sum(jnp.where(is_nothing, 0, shares * -jnp.log(jnp.where(is_nothing, 1, shares))), axis=-1)
 
 
 def effective_complexity(relevance: Real[AnyArray, " batch *shape"], threshold: Scalar = 1e-5) -> Int[Array, " batch"]:

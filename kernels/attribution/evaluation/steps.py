@@ -12,6 +12,7 @@ import numpy as np
 
 from ...array_types import Count, Int
 from ..arguments import Same
+from ..report import SAME
 from . import loops, perturbations, scoring
 from . import regions as cut
 from .regions import Layout
@@ -64,13 +65,14 @@ def _prepared(flip: Flip, operands: dict) -> dict:
     unchanged = jnp.all((fill == x).reshape(len(x), -1), axis=-1)
     shared = {"x": x, "fill": fill, "bounds": bounds}
     shared["unchanged"] = unchanged & (flip.perturbation != "linear")
-    if flip.order == "random":
+    if orders is not None and flip.order == "random":
         shared["is_nan"] = shared["constant"] = jnp.zeros(len(x), bool)
         shared["ranks"] = cut.random_ranks(orders, layout.regions)
     else:
         scores = cut.region_scores(operands["relevance"], layout, flip.reduce)
         shared["is_nan"] = jnp.isnan(operands["relevance"]).reshape(len(x), -1).any(-1)
-        shared["constant"] = jnp.max(scores, -1) == jnp.min(scores, -1)
+        spread = jnp.max(scores, -1) - jnp.min(scores, -1)
+        shared["constant"] = spread <= SAME * jnp.max(jnp.abs(scores), -1)
         shared["ranks"], shared["scores"] = cut.ranks(scores, flip.order), scores
     shared["rank_map"] = cut.on_places(shared["ranks"], layout)
     return shared
