@@ -30,7 +30,8 @@ from kernels.soft_entropy import reparametrization, table
 
 PLATFORMS = ("cuda", "tpu")
 MODULES = (
-    "alpha_stable", "attribution", "attribution.evaluation", "autoregressive", "autoregressive.accumulate", "autoregressive.chain_stream",
+    "alpha_stable", "attribution", "attribution.evaluation", "autoregressive",
+    "autoregressive.accumulate", "autoregressive.chain_stream",
     "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
