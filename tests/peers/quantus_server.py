@@ -20,7 +20,7 @@ class Wide(torch.nn.Sequential):
     """Takes the single precision that Quantus converts its inputs to."""
 
     def forward(self, x):
-        return super().forward(x.to(self[0].weight.dtype))
+        return super().forward(x.to(next(self.parameters()).dtype))
 
 
 def version() -> dict:

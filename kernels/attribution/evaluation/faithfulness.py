@@ -61,7 +61,7 @@ def infidelity(
     """
     scoring.check_counts(n=n, at_once=at_once)
     real("sigma", sigma, "a finite number above 0, in units of x", positive)
-    x = jnp.asarray(x)
+    x = scoring.as_samples(x)
     scorer, arrays, classes = scoring.prepare(fn, params, x, target, score)
     shared = {"arrays": arrays, "target": classes, "x": x, "relevance": scoring.like_inputs(relevance, x)}
     if perturbations is None:
@@ -126,7 +126,7 @@ def faithfulness_correlation(
     whole("n", n, 2)
     scoring.check_counts(at_once=at_once)
     real("value", value, "a finite number")
-    x = jnp.asarray(x)
+    x = scoring.as_samples(x)
     entries = int(np.prod(x.shape[1:]))
     if size is not None:
         whole("size", size, 1, entries, ", entries of a sample, or None")
@@ -183,7 +183,7 @@ def monotonicity(
     """
     scoring.check_counts(entries_per_step=entries_per_step, at_once=at_once)
     real("value", value, "a finite number")
-    x = jnp.asarray(x)
+    x = scoring.as_samples(x)
     scorer, arrays, classes = scoring.prepare(fn, params, x, target, score)
     maps = scoring.like_inputs(relevance, x).reshape(len(x), -1)
     order = jnp.argsort(jnp.abs(maps) if absolute else maps, axis=-1, stable=True)

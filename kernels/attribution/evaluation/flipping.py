@@ -111,7 +111,7 @@ def pixel_flipping(
         >>> curve.scores.tolist()
         [[7.0, 3.0, 1.0, 0.0]]
     """
-    x = jnp.asarray(x)
+    x = scoring.as_samples(x)
     scoring.check_one_of("order", order, cut.ORDERS)
     scoring.check_one_of("reduce", reduce, cut.REDUCTIONS)
     scoring.check_one_of("perturbation", perturbation, perturbations.PERTURBATIONS)

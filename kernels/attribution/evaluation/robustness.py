@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from ...array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real, Scalar
 from ...scalars import positive, real
-from .. import repeated
 from ..arguments import PyTree
 from . import loops, scoring
 from .explaining import compiled, explaining
@@ -125,8 +124,7 @@ def _distances(explain, params, x, key, radius, n, noise, at_once, kind) -> Floa
     """Distances of explanations; `kind` is "relative", "absolute", or the "ratio" to the distance of the inputs."""
     scoring.check_counts(n=n, at_once=at_once)
     real("radius", radius, "a finite number above 0, in units of x", positive)
-    x = jnp.asarray(x)
-    repeated.check_inputs(x)
+    x = scoring.as_samples(x)
     own, arrays = explaining(explain, params)
     shared = {"arrays": arrays, "x": x, "radius": radius}
     if noise is None:

@@ -70,7 +70,6 @@ def prepare(
     """
     if not callable(score) and score not in SCORES:
         raise ValueError(f"score={score!r}: expected one of {', '.join(SCORES)}, or a function of the outputs")
-    repeated.check_inputs(x)
     parameters = Parameters.of(params)
     explainer = Explainer(plain(fn), parameters.structure, None, (), None, False)
     if batch_size is None or check_batch_size(batch_size, x) <= batch_size:
@@ -151,6 +150,20 @@ def as_maps(name: str, maps: Any) -> Float[Array, " batch *shape"]:
                 "compare. See the explanation that it comes from."
             )
     return jnp.asarray(maps)
+
+
+def as_samples(x: Any) -> Float[Array, " batch *shape"]:
+    """Returns inputs `[batch, ...]` as an array of JAX.
+
+    Raises:
+        ValueError: a pytree, no axis of samples or nothing on it, no floating-point numbers, NaN or infinite ones.
+    """
+    if not isinstance(x, (jax.Array, np.ndarray)):
+        raise ValueError(f"x is {type(x).__name__}: expected one array [batch, ...], which is what is perturbed")
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}: expected [batch, ...]; a single sample is x[None]")
+    repeated.check_inputs(x)
+    return jnp.asarray(x)
 
 
 def like_inputs(relevance: Any, x: Real[AnyArray, " batch *shape"]) -> Float[Array, " batch *shape"]:

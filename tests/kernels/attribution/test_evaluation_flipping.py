@@ -341,5 +341,32 @@ def test_relevance_and_donors_that_are_refused(problem, unchecked):
             lambda p, x: jax.nn.softmax(network(p, x)), params, x, relevance, target=0, regions=SIZES, axes=(1, 2),
             score="probability",
         )  # fmt: skip
+    for wrong, message in (({"a": x}, "x is dict: expected one array"), (x[0, 0, 0], "a single sample is x")):
+        with pytest.raises(ValueError, match=message):
+            flipped((params, wrong, relevance))
     heat = flipped(problem, relevance=relevance.sum(-1, keepdims=True))
     np.testing.assert_array_equal(heat.scores, flipped(problem, reduce="sum").scores)
+
+
+def test_half_precision_keeps_its_dtype(problem):
+    params, x, relevance = problem
+    half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), (params, x, relevance))
+    wide = flipped(problem, perturbation="blur")
+    curve = evaluation.pixel_flipping(
+        network, *half, target=TARGET, regions=SIZES, axes=(1, 2), perturbation="blur", reduce="sum"
+    )
+    assert curve.scores.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(curve.scores, np.float32)[:, 0], wide.scores[:, 0], atol=0.05)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_points(problem):
+    params, x, relevance = jax.tree.map(lambda leaf: leaf.astype(np.float32), problem)
+
+    def temporary_bytes(steps, at_once):
+        options = {"target": 0, "regions": (1, 1), "axes": (1, 2), "steps": steps, "at_once": at_once}
+        call = jax.jit(lambda p, x, r: evaluation.pixel_flipping(network, p, x, r, **options).scores)
+        return call.lower(params, x, relevance).compile().memory_analysis().temp_size_in_bytes
+
+    few, many, wide = temporary_bytes(4, 2), temporary_bytes(40, 2), temporary_bytes(40, 40)
+    assert many < 1.2 * few + 4 * 3 * 40 and wide > 2 * many
