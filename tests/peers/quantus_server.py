@@ -11,7 +11,7 @@ import line_server
 import numpy as np
 import quantus
 import torch
-from quantus.functions import similarity_func
+from quantus.functions import perturb_func, similarity_func
 
 networks: list[torch.nn.Module] = []
 
@@ -79,6 +79,12 @@ def similarity(name: str, one: str, other: str, answer: str) -> dict:
     return {}
 
 
+def impute(image: str, places: list, answer: str) -> dict:
+    """Writes an image `[channels, height, width]` whose entries at flat places (of a channel) are imputed, no noise."""
+    np.save(answer, perturb_func.noisy_linear_imputation(np.load(image), np.asarray(places), noise=0.0))
+    return {}
+
+
 def _layer(step: dict) -> torch.nn.Module:
     op = step["op"]
     if op == "conv":
@@ -123,5 +129,5 @@ def _gradient_times_input(model, inputs, targets, **_) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    commands = (version, build, measure, seconds, subsets, similarity)
+    commands = (version, build, measure, seconds, subsets, similarity, impute)
     line_server.serve({command.__name__: command for command in commands})

@@ -12,6 +12,8 @@ from kernels import attribution
 from kernels.attribution import bench_networks as networks
 from kernels.attribution import bench_plans as plans
 from kernels.attribution import evaluation
+from kernels.attribution.evaluation import perturbations
+from kernels.attribution.evaluation import regions as cut
 
 PEER = "quantus"
 
@@ -178,6 +180,21 @@ def test_infidelity_of_patches(peer, network, images, maps):
             changes.append(networks.channels_last(images - now))
     own = ours(evaluation.infidelity, images, maps, perturbations=np.stack(changes))
     np.testing.assert_allclose(own, expected, rtol=ROUNDING)
+
+
+def test_imputation_of_road(peer, images):
+    """Noise aside. Their images are channels first, one at a time, with the places of the mask in a row."""
+    plan = cut.layout(networks.channels_last(images).shape, (2, 2), axes=(1, 2))
+    for i in range(SAMPLES):
+        numbers = np.random.default_rng([6, i]).permutation(plan.regions)[: 4 * i + 2]
+        mask = np.isin(cut.region_index(plan), numbers)
+        peer.ask(
+            "impute", image=images[i], places=np.flatnonzero(mask).tolist(), answer=peer.folder / "answer.npy"
+        )  # fmt: skip
+        own = perturbations.interpolated(
+            jnp.asarray(networks.channels_last(images[i : i + 1])), jnp.asarray(mask[None]), plan
+        )
+        np.testing.assert_allclose(own[0].transpose(2, 0, 1), peer.get("answer.npy"), atol=2e-4)
 
 
 def test_monotonicity_there_is_that_of_nothing(peer, network, images):

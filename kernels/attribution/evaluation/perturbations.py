@@ -169,13 +169,13 @@ def check_options(name: str, x, value, sigma, bounds, donors) -> tuple | None:
     for end in bounds:
         reals("value_range", end, "finite numbers, (low, high)")
     low, high = (_broadcast("value_range", end, x) for end in bounds)
-    if any(isinstance(one, jax.core.Tracer) for one in (low, high)):
+    if any(isinstance(end, jax.core.Tracer) for end in bounds):
         return low, high
-    if not (np.asarray(low) < np.asarray(high)).all():
+    if not np.all(np.asarray(bounds[0]) < np.asarray(bounds[1])):
         raise ValueError(f"value_range={bounds!r:.60}: expected low below high")
     if not isinstance(x, jax.core.Tracer):
-        values = np.asarray(x)
-        if (values < np.asarray(low)).any() or (values > np.asarray(high)).any():
+        values = np.asarray(x, np.float64)
+        if (values < np.asarray(low, np.float64)).any() or (values > np.asarray(high, np.float64)).any():
             raise ValueError(
                 f"value_range={bounds!r:.60}, and x reaches from {values.min():g} to {values.max():g}: expected the "
                 "range of what the network is given, behind all preprocessing"

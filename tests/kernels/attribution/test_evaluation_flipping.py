@@ -190,6 +190,8 @@ def test_however_it_is_run_the_curve_is_the_same(problem):
     np.testing.assert_allclose(pieces.scores, curve.scores, rtol=1e-5, atol=1e-6)
     one = evaluation.pixel_flipping(network, params, x[:1], relevance[:1], **options | {"target": 2})
     np.testing.assert_allclose(one.scores[0], curve.scores[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="expected low below high"):  # though x cannot be looked at
+        jax.jit(lambda x: evaluation.pixel_flipping(network, params, x, x, value_range=(1, 0), **options))(x)
     broken = whole(params, x, jnp.asarray(relevance).at[1, 0, 0, 0].set(jnp.nan))
     assert np.isnan(broken.scores[1]).all() and np.isfinite(broken.scores[::2]).all()
 
