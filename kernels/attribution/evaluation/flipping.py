@@ -88,7 +88,8 @@ def pixel_flipping(
             folded, or `[batch]`.
         recompute: `recompute(params, x, target) -> relevance`: explain again what is left before each point after the
             first; target is as `target`, classes for "argmax".
-        at_once: points in one pass of `fn`; bounds the memory, `batch` * `at_once` samples.
+        at_once: points in one pass of `fn`, which is mapped over them; bounds the memory, `batch` * `at_once` samples.
+            More than 1 is for accelerators and small batches: on a CPU convolutions seldom gain from it.
         batch_size: samples at a time.
 
     Returns:
