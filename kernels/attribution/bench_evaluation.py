@@ -33,7 +33,7 @@ DENSE = [
     plans.FLATTEN, plans.dense("fc1", 784, 512), plans.RELU, plans.dense("fc2", 512, 256), plans.RELU,
     plans.dense("fc3", 256, 10),
 ]  # fmt: skip
-# Points in one pass: XLA's convolutions and poolings gain little on a CPU from more than a batch of images, products do.
+# With points in one pass: on a CPU convolutions and poolings gain little from more than a batch, products do.
 NETWORKS = (("784-512-256-10", DENSE, 5), ("strided CNN", STRIDED, 5), ("pooled CNN", POOLED, 1))
 
 
