@@ -5,23 +5,47 @@ y, relevance = attribute(fn, params, x, target="argmax", rules=composites.epsilo
 
 from . import composites, evaluation, rules
 from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
+from .concepts import Maximisers, relevance_maximisation
+from .contrasts import bilrp, contrastive
+from .deeplift import deeplift
 from .engine import attribute, describe
+from .expectations import gradient_shap
 from .heatmaps import colormap, imgify, palette
+from .layers import grad_cam, guided_grad_cam, internal_influence, layer_conductance
+from .patterns import Patterns, fit_patterns, pattern_attribution, pattern_net
+from .shapley import feature_ablation, kernel_shap, shapley_sampling
 from .stabilize import Stabilizer, stabilize
 
 __all__ = [
+    "Maximisers",
+    "Patterns",
     "Stabilizer",
     "attribute",
+    "bilrp",
     "colormap",
     "composites",
+    "contrastive",
+    "deeplift",
     "describe",
     "evaluation",
+    "feature_ablation",
+    "fit_patterns",
+    "grad_cam",
     "gradient",
+    "gradient_shap",
+    "guided_grad_cam",
     "imgify",
     "integrated_gradients",
+    "internal_influence",
+    "kernel_shap",
+    "layer_conductance",
     "occlusion",
     "palette",
+    "pattern_attribution",
+    "pattern_net",
+    "relevance_maximisation",
     "rules",
+    "shapley_sampling",
     "smoothgrad",
     "stabilize",
 ]

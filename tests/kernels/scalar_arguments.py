@@ -61,6 +61,8 @@ def linear(params, x):
 
 
 EXPLAINED = {"fn": linear, "params": np.ones((12, 2), "f"), "x": X, "target": 0}
+NAMED = {"fn": lambda params, x: linear(params["layer"]["kernel"], x), "x": X,
+         "params": {"layer": {"kernel": np.ones((12, 2), "f")}}}  # fmt: skip
 CODER = {"n_unary": "count", "scan": "count from 0", "profile": "count from 0"}
 
 
@@ -272,6 +274,20 @@ def attribution_cases():
     yield attribution.integrated_gradients, {**EXPLAINED, "n": 2}, {"n": "count", "at_once": "count"}
     scalars = {"window": "count", "stride": "count", "at_once": "count", "fill": "real"}
     yield attribution.occlusion, {**EXPLAINED, "window": 4, "stride": 4}, scalars
+    yield attribution.deeplift, EXPLAINED, {"at_once": "count"}
+    drawn = {**EXPLAINED, "key": KEY}
+    yield attribution.shapley_sampling, {**drawn, "permutations": 2}, {"permutations": "count", "at_once": "count"}
+    yield attribution.kernel_shap, {**drawn, "n": 24}, {"n": "count", "at_once": "count"}
+    yield attribution.feature_ablation, EXPLAINED, {"at_once": "count"}
+    noise = {"n": "count", "sigma": "at least 0", "at_once": "count"}
+    yield attribution.gradient_shap, {**drawn, "baselines": X, "n": 2}, noise
+    for along in (attribution.layer_conductance, attribution.internal_influence):
+        yield along, {**NAMED, "target": 0, "at": "layer", "n": 2}, {"n": "count", "at_once": "count"}
+    pairs = {"projections": "count, or None", "at_once": "count"}
+    yield attribution.bilrp, {**NAMED, "other": X, "key": KEY}, pairs
+    concepts = {**NAMED, "x": None, "batches": [X], "at": "layer", "n": 2}
+    del concepts["x"]
+    yield attribution.relevance_maximisation, concepts, {"n": "count", "channel": "integer, or None"}
     picture = {"values": X}
     yield attribution.imgify, picture, {"level": "real", "vmin": "real, or None", "vmax": "real, or None"}
     yield attribution.palette, {}, {"level": "real"}

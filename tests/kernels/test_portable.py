@@ -75,7 +75,7 @@ ON_THE_HOST = {
         "sparse_ternary": "selection_size",
     },
     "a loop on the host that calls what is jitted": {
-        "attribution": "imgify",
+        "attribution": "fit_patterns imgify relevance_maximisation",
         "autoregressive": "estimate",
         "boundary_attack": "attack prepare restore run snapshot summarise",
         "ising.systems": "check_energies of_energy",
@@ -116,8 +116,24 @@ def layer(params, x):
 LAYERS = {"a": np.full((16, 3), 0.1, np.float32), "b": np.full((3, 2), 0.2, np.float32)}
 
 
-def explained(attributor, **options):
-    return lambda params, x: attributor(layer, params, x, target=0, **options)
+KERNELS = {"c": {"kernel": np.full((3, 3, 1, 2), 0.1, np.float32)}}
+HALVES = np.arange(16).reshape(4, 4, 1) // 8
+PATTERNS = attribution.Patterns({"a": LAYERS["a"], "b": LAYERS["b"]})
+
+
+def convolutional(params, x):
+    """Images [n, 4, 4, 1] to two outputs."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    z = jax.lax.conv_general_dilated(x, params["c"]["kernel"], (1, 1), "SAME", dimension_numbers=numbers)
+    return jnp.mean(jax.nn.relu(z), (1, 2))
+
+
+def explained(attributor, fn=layer, **options):
+    return lambda params, x: attributor(fn, params, x, target=0, **options)
+
+
+def drawn(attributor, **options):
+    return lambda params, x, seed: attributor(layer, params, x, key=jax.random.key(seed), target=0, **options)
 
 
 def measured(measure, **options):
@@ -164,13 +180,25 @@ CALLS = {
     },
     "attribution": {
         "attribute": (explained(attribution.attribute, rules=composites.epsilon_plus_flat()), LAYERS, IMAGES),
+        "bilrp": (lambda params, x: attribution.bilrp(layer, params, x, x + 1), LAYERS, IMAGES),
+        "contrastive": (explained(attribution.contrastive), LAYERS, IMAGES),
+        "deeplift": (explained(attribution.deeplift), LAYERS, IMAGES),
+        "feature_ablation": (explained(attribution.feature_ablation, segments=HALVES), LAYERS, IMAGES),
+        "grad_cam": (explained(attribution.grad_cam, fn=convolutional, at="c"), KERNELS, IMAGES),
         "gradient": (explained(attribution.gradient), LAYERS, IMAGES),
+        "gradient_shap": (drawn(attribution.gradient_shap, baselines=IMAGES), LAYERS, IMAGES, KEY),
+        "guided_grad_cam": (explained(attribution.guided_grad_cam, fn=convolutional, at="c"), KERNELS, IMAGES),
         "integrated_gradients": (explained(attribution.integrated_gradients, n=2), LAYERS, IMAGES),
+        "internal_influence": (explained(attribution.internal_influence, at="a", n=2), LAYERS, IMAGES),
+        "kernel_shap": (drawn(attribution.kernel_shap, segments=HALVES, n=4), LAYERS, IMAGES, KEY),
+        "layer_conductance": (explained(attribution.layer_conductance, at="a", n=2), LAYERS, IMAGES),
         "occlusion": (explained(attribution.occlusion, window=2, stride=2, axes=(1, 2)), LAYERS, IMAGES),
-        "smoothgrad": (
-            lambda params, x, seed: attribution.smoothgrad(layer, params, x, jax.random.key(seed), target=0, n=2),
-            LAYERS, IMAGES, KEY,
+        "pattern_attribution": (explained(attribution.pattern_attribution, patterns=PATTERNS), LAYERS, IMAGES),
+        "pattern_net": (explained(attribution.pattern_net, patterns=PATTERNS), LAYERS, IMAGES),
+        "shapley_sampling": (
+            drawn(attribution.shapley_sampling, segments=HALVES, permutations=2), LAYERS, IMAGES, KEY
         ),
+        "smoothgrad": (drawn(attribution.smoothgrad, n=2), LAYERS, IMAGES, KEY),
         "stabilize": (attribution.stabilize, X),
     },
     "attribution.evaluation": {
