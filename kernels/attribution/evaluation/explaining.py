@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ...array_types import Array, Float
 from ..arguments import Parameters, PyTree, Same, Structure, hashable
@@ -29,12 +30,7 @@ class Explaining:
     def __call__(self, arrays, x):
         """Returns the relevance, `[batch, ...]`."""
         explain = self.explain.value if isinstance(self.explain, Same) else self.explain
-        relevance = scoring.as_maps("the explanation", explain(self.structure.with_arrays(arrays), x))
-        if relevance.shape[0] != x.shape[0]:
-            raise ValueError(
-                f"the explanation has shape {relevance.shape} for {x.shape[0]} samples: expected one for each"
-            )
-        return relevance
+        return of_samples(explain(self.structure.with_arrays(arrays), x), x)
 
 
 def explaining(explain: Callable, params: PyTree) -> tuple[Explaining, list]:
@@ -45,10 +41,12 @@ def explaining(explain: Callable, params: PyTree) -> tuple[Explaining, list]:
     return Explaining(hashable(explain), parameters.structure), parameters.arrays
 
 
-def checked(explain: Callable, params: PyTree, x: Any) -> Float[Array, " batch *shape"]:
-    """Returns the relevance of one compiled call, finite where it can be looked at."""
-    own, arrays = explaining(explain, params)
-    return scoring.as_maps("the explanation", compiled(own, arrays, x))
+def of_samples(relevance: Any, x: Any) -> Float[Array, " batch *shape"]:
+    """Returns an explanation as an array of JAX; raises ValueError unless it is a map for each sample, finite."""
+    maps = scoring.as_maps("the explanation", relevance)
+    if maps.shape[0] != jnp.shape(x)[0]:
+        raise ValueError(f"the explanation has shape {maps.shape} for {jnp.shape(x)[0]} samples: expected one for each")
+    return maps
 
 
 @functools.partial(jax.jit, static_argnums=0)

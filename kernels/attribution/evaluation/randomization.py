@@ -16,7 +16,7 @@ from ...array_types import AnyArray, Array, Float, RandomKey, Real
 from ..arguments import Parameters, PyTree
 from ..engine import read
 from . import scoring
-from .explaining import checked
+from .explaining import of_samples
 
 MODES, DRAWS = ("cascading", "independent"), ("normal", "permutation")
 
@@ -124,8 +124,8 @@ def randomization_check(
     """Returns how alike maps are before and after layers are randomised, layer by layer.
 
     Args:
-        explain: `explain(params, x) -> relevance`, `[batch, ...]`. Choose the target by the clean parameters: an
-            "argmax" would be another one afterwards.
+        explain: `explain(params, x) -> relevance`, `[batch, ...]`, called as it is: wrap it in `jax.jit` to compile
+            it once for all layers. Choose the target by the clean parameters: an "argmax" would be another one.
         params, names, key, mode, draw: as for `randomize_top_layers`.
         x: inputs.
         absolute: compare magnitudes; signs alone can make maps look different.
@@ -142,10 +142,9 @@ def randomization_check(
         >>> check.names, check.rank_correlation.shape
         (('w',), (1, 1))
     """
-    clean = checked(explain, params, x)
-    others = [
-        checked(explain, one, x) for one in randomize_top_layers(params, names, key, mode=mode, draw=draw).values()
-    ]
+    clean = of_samples(explain(params, x), x)
+    changed = randomize_top_layers(params, names, key, mode=mode, draw=draw)
+    others = [of_samples(explain(one, x), x) for one in changed.values()]
     if absolute:
         clean, others = jnp.abs(clean), [jnp.abs(one) for one in others]
     return Randomization(

@@ -246,7 +246,7 @@ def test_maps_that_hang_on_layers_change_and_others_do_not(layers):
     np.testing.assert_allclose(
         check.rank_correlation[-1], evaluation.rank_correlation(jnp.abs(clean), jnp.abs(last)), atol=1e-5
     )
-    input_alone = evaluation.randomization_check(lambda params, x: x, params, x, names, jax.random.key(1))
+    input_alone = evaluation.randomization_check(lambda params, x: np.asarray(x), params, x, names, jax.random.key(1))
     np.testing.assert_allclose(input_alone.rank_correlation, 1, atol=1e-6)
     for wrong, message in (
         (["head"], "'head', which is no layer; there are a, b, norm, top"),
