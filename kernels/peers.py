@@ -27,7 +27,7 @@ SERVERS = ROOT / "tests" / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"
 MAKE = {
     "nncodec": "make peers-nncodec", "coders": "make peers-coders", "nncodec-full": "make peers-full",
-    "zennit": "make peers-zennit",
+    "zennit": "make peers-zennit", "quantus": "make peers-quantus",
     "foolbox": "make peers-foolbox", "netket": "make peers-netket", "arviz": "make peers-arviz",
     "networks": "make peers-networks", "federated": "make peers-federated",
 }  # fmt: skip
@@ -173,7 +173,7 @@ def start(name: str) -> Iterator[Peer]:
 
     Args:
       name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "netket", "networks",
-        "nncodec", "nncodec-full", "zennit".
+        "nncodec", "nncodec-full", "quantus", "zennit".
 
     Raises:
       MissingPeerError: `make peers` has not built its environment, or this is no checkout.

@@ -3,7 +3,7 @@
 y, relevance = attribute(fn, params, x, target="argmax", rules=composites.epsilon_plus_flat())   # fn(params, x)
 """
 
-from . import composites, rules
+from . import composites, evaluation, rules
 from .attributors import gradient, integrated_gradients, occlusion, smoothgrad
 from .concepts import Maximisers, relevance_maximisation
 from .contrasts import bilrp, contrastive
@@ -27,6 +27,7 @@ __all__ = [
     "contrastive",
     "deeplift",
     "describe",
+    "evaluation",
     "feature_ablation",
     "fit_patterns",
     "grad_cam",

@@ -3,7 +3,7 @@
 EpsilonPlusFlat on a VGG11-like network (eight convolutions, five poolings, two dense layers), 64 x 64 images, batches
 of 32, float32, everything compiled and warm; theirs in PyTorch with channels first, ours in JAX with channels last.
 The rows also say what compiling costs, what memory the compiled programs ask for, and how well relevance is conserved.
-Peer: `make peers-zennit`.
+Perturbation analysis beside loops and Quantus: bench_evaluation.py. Peers: `make peers-zennit`, `make peers-quantus`.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import timing
-from . import attribute, composites
+from . import attribute, bench_evaluation, composites
 from . import bench_networks as networks
 from . import bench_plans as plans
 
@@ -58,6 +58,7 @@ def run(bench) -> None:
                     off = errors(fn, name, problem, compiled[name](*problem), peer.relevance(name))
                     bench.record(f"{name}, difference to zennit", **off)
     conservation(bench, fn, params, x[:SMALL_BATCH], jnp.full(SMALL_BATCH, TARGET))
+    bench_evaluation.run(bench)
 
 
 def matmul_peak(side: int = 2048) -> float:

@@ -24,13 +24,14 @@ from kernels import (
     soft_entropy,
     sparse_ternary,
 )
-from kernels.attribution import composites
+from kernels.attribution import composites, evaluation
 from kernels.ising import energies, inverse, systems
 from kernels.soft_entropy import reparametrization, table
 
 PLATFORMS = ("cuda", "tpu")
 MODULES = (
-    "alpha_stable", "attribution", "autoregressive", "autoregressive.accumulate", "autoregressive.chain_stream",
+    "alpha_stable", "attribution", "attribution.evaluation", "autoregressive",
+    "autoregressive.accumulate", "autoregressive.chain_stream",
     "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
@@ -67,6 +68,7 @@ ON_THE_HOST = {
     },
     "settings and descriptions, without arrays": {
         "attribution": "colormap describe palette",
+        "attribution.evaluation": "layers_from_top",
         "autoregressive": "layers network_law parameter_counts",
         "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
@@ -134,6 +136,18 @@ def drawn(attributor, **options):
     return lambda params, x, seed: attributor(layer, params, x, key=jax.random.key(seed), target=0, **options)
 
 
+def measured(measure, **options):
+    return lambda params, x, r: measure(layer, params, x, r, target=0, **options)
+
+
+def slope(params, x):
+    return attribution.gradient(layer, params, x, target=0)[1]
+
+
+FLIPS = {"regions": (2, 2), "steps": 2}
+MASKS = IMAGES > 0.4
+
+
 def in_places(function):
     """A function of a table of soft labels and places in it."""
 
@@ -186,6 +200,63 @@ CALLS = {
         ),
         "smoothgrad": (drawn(attribution.smoothgrad, n=2), LAYERS, IMAGES, KEY),
         "stabilize": (attribution.stabilize, X),
+    },
+    "attribution.evaluation": {
+        "aopc": (lambda p, x, r: evaluation.aopc(
+            evaluation.pixel_flipping(layer, p, x, r, target=0, **FLIPS)), LAYERS, IMAGES, IMAGES),
+        "area_between": (
+            lambda p, x, r: evaluation.area_between(*(
+                evaluation.pixel_flipping(layer, p, x, r, target=0, order=order, **FLIPS) for order in ("lerf", "morf")
+            )), LAYERS, IMAGES, IMAGES,
+        ),
+        "attribution_localization": (evaluation.attribution_localization, IMAGES, MASKS),
+        "avg_sensitivity": (
+            lambda p, x, seed: evaluation.avg_sensitivity(slope, p, x, jax.random.key(seed), n=2), LAYERS, IMAGES, KEY
+        ),
+        "box_mask": (lambda boxes: evaluation.box_mask(boxes, (4, 4)), np.array([[0, 0, 2, 2]])),
+        "compare_to_random": (
+            lambda p, x, seed: evaluation.compare_to_random(
+                layer, p, x, x, jax.random.key(seed), target=0, **FLIPS)[:-1], LAYERS, IMAGES, KEY,
+        ),
+        "complexity": (evaluation.complexity, IMAGES),
+        "effective_complexity": (evaluation.effective_complexity, IMAGES),
+        "faithfulness_correlation": (
+            lambda p, x, r, seed: evaluation.faithfulness_correlation(
+                layer, p, x, r, jax.random.key(seed), target=0, n=2), LAYERS, IMAGES, IMAGES, KEY,
+        ),
+        "gini": (evaluation.gini, IMAGES),
+        "infidelity": (
+            lambda p, x, r, seed: evaluation.infidelity(layer, p, x, r, jax.random.key(seed), target=0, n=2),
+            LAYERS, IMAGES, IMAGES, KEY,
+        ),
+        "local_lipschitz": (
+            lambda p, x, seed: evaluation.local_lipschitz(slope, p, x, jax.random.key(seed), n=2), LAYERS, IMAGES, KEY
+        ),
+        "map_correlation": (evaluation.map_correlation, IMAGES, IMAGES),
+        "max_sensitivity": (
+            lambda p, x, seed: evaluation.max_sensitivity(slope, p, x, jax.random.key(seed), n=2, at_once=2),
+            LAYERS, IMAGES, KEY,
+        ),
+        "mean_interval": (lambda values: evaluation.mean_interval(values)[:3], UPDATES),
+        "monotonicity": (measured(evaluation.monotonicity), LAYERS, IMAGES, IMAGES),
+        "paired_interval": (lambda a, b: evaluation.paired_interval(a, b)[:3], UPDATES, UPDATES),
+        "pixel_flipping": (
+            lambda p, x, r, seed: evaluation.pixel_flipping(
+                layer, p, x, r, target=0, perturbation="linear", key=jax.random.key(seed), **FLIPS
+            ), LAYERS, IMAGES, IMAGES, KEY,
+        ),
+        "pointing_game": (evaluation.pointing_game, IMAGES, MASKS),
+        "randomization_check": (
+            lambda p, x, seed: evaluation.randomization_check(slope, p, x, ["b"], jax.random.key(seed))[1:],
+            LAYERS, IMAGES, KEY,
+        ),
+        "randomize_top_layers": (
+            lambda p, seed: evaluation.randomize_top_layers(p, ["b"], jax.random.key(seed)), LAYERS, KEY
+        ),
+        "rank_correlation": (evaluation.rank_correlation, IMAGES, IMAGES),
+        "relevance_mass_accuracy": (evaluation.relevance_mass_accuracy, IMAGES, MASKS),
+        "relevance_rank_accuracy": (evaluation.relevance_rank_accuracy, IMAGES, MASKS),
+        "top_k_intersection": (lambda r, m: evaluation.top_k_intersection(r, m, 3), IMAGES, MASKS),
     },
     "autoregressive": {
         "conditionals": (lambda p, s: autoregressive.conditionals(p, NETWORK, s), parameters(NETWORK), SPINS),
