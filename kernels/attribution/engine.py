@@ -61,7 +61,8 @@ def attribute(
             Several names give a dict, in which "x" is the input.
         return_report: give a conservation report too, of each of the `rules`.
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
-            that precede them; False: none of them, they pass relevance on.
+            that precede them; False: none of them, they pass relevance on; "apart": none, and all of a norm is one
+            operation, for which `innvestigate` has rules.
         batch_size: samples at a time; bounds the memory.
         primitive_rules: name of a primitive of JAX to its rule in this call, before all composites: an instance from
             `rules`, or `rule(relevance, inputs, outputs, function)`. It gets the relevance of every output, the arrays
@@ -194,8 +195,8 @@ def read(
 
     What a caller is to be warned of stands in the program's `notes`.
     """
-    if fold_norm not in (True, False, "after", "before"):
-        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after' or 'before'.")
+    if fold_norm not in (True, False, "after", "before", "apart"):
+        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before' or 'apart'.")
     for name, rule in (primitive_rules or {}).items():
         if not callable(rule) or isinstance(rule, type):
             check_rule(rule, f"primitive_rules[{name!r}]")

@@ -21,6 +21,7 @@ from .folding import as_step, fold_after, fold_before
 from .jaxpr import Equation, Graph, Value, passes_through
 from .layout import is_rearrangement
 from .naming import name_operations
+from .norms import merge_norms
 from .pooling import pooled_from_identity
 from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, SUMS
 from .signs import NOT_NEGATIVE, signs_of
@@ -126,7 +127,7 @@ def program_of(
         examples: the inputs of the graph that hold examples.
         paths: of every input of the graph, "layer/parameter".
         fold_norm: True folds scales and shifts into affine operations, "after" and "before" only those that follow or
-            precede them, False none but an operation's own bias.
+            precede them, False none but an operation's own bias; "apart" as False, and each norm is one operation.
         registered: primitives that have a rule of the user's.
     """
     canonicalise(graph, examples, registered)
@@ -141,7 +142,7 @@ def program_of(
     inside = {equation for relu in relus.values() for equation in relu.equations}
     folded: set[Equation] = set()
     for affine in affines:
-        fold_after(affine, facts, paths, inside, everything=fold_norm in (True, "after"))
+        fold_after(affine, facts, paths, inside, everything=fold_norm in (True, "after"), biases=fold_norm == "apart")
         folded.update(step.equation for step in affine.after)
     cores = {affine.core for affine in affines}
     for equation in graph.equations:
@@ -164,6 +165,7 @@ def program_of(
             operations.append(grouped[equation])
         elif equation not in folded and any(value in facts.live for value in equation.outputs):
             operations.append(kinds.operation(equation))
+    operations = merge_norms(operations, facts) if fold_norm == "apart" else operations
     operations = _reachable(operations, graph.outputs, statistics)
     name_operations(operations, facts, paths)
     return Program(graph, facts, operations, statistics, notes)
