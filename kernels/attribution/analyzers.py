@@ -229,7 +229,7 @@ def _integrated_gradients(
 
 
 def _relus(composite: Callable, name: str) -> Callable:
-    return lambda: _by_rules(OnlyReLUs(composite(), name), "one", fold_norm=False)
+    return lambda: _by_rules(OnlyReLUs(composite(), name), fold_norm=False)
 
 
 def _lrp(
@@ -258,8 +258,7 @@ def _lrp(
     """
     if rule is None:
         raise ValueError("rule=None: expected a rule, a list of rules, or pairs (condition, rule).")
-    if relu not in ("pass", "gradient"):
-        raise ValueError(f"relu={relu!r}: expected 'pass' or 'gradient'.")
+    _check_relu(relu)
     if bn_layer_fuse_mode not in ("one_linear", "two_linear"):
         raise ValueError(f"bn_layer_fuse_mode={bn_layer_fuse_mode!r}: expected 'one_linear' or 'two_linear'.")
     if until_layer_idx is not None and not isinstance(until_layer_idx, str):
@@ -339,19 +338,25 @@ def _preset(convolution: Any, flat: bool = False, until: bool = False) -> Callab
     return make
 
 
-def _deep_taylor(linear: str = "alpha_1_beta_0_IB") -> Callable:
-    """Deep Taylor decomposition; `linear`: the rule of layers without a ReLU, or "w_square"."""
-    return _deep_taylor_with(None, linear)
+def _deep_taylor(linear: str = "alpha_1_beta_0_IB", relu: str = "pass") -> Callable:
+    """Deep Taylor decomposition; `linear`: the rule of layers without a ReLU, or "w_square"; see `DeepTaylor`."""
+    return _deep_taylor_with(None, linear, relu)
 
 
-def _deep_taylor_bounded(low: Any, high: Any, linear: str = "alpha_1_beta_0_IB") -> Callable:
-    return _deep_taylor_with(innvestigate.Bounded(low, high), linear)
+def _deep_taylor_bounded(low: Any, high: Any, linear: str = "alpha_1_beta_0_IB", relu: str = "pass") -> Callable:
+    return _deep_taylor_with(innvestigate.Bounded(low, high), linear, relu)
 
 
-def _deep_taylor_with(first, linear):
+def _deep_taylor_with(first, linear, relu):
     if linear not in LINEAR_RULES:
         raise ValueError(f"linear={linear!r}: expected one of {', '.join(LINEAR_RULES)}.")
-    return _by_rules(DeepTaylor(first, LINEAR_RULES[linear]), "positive")
+    _check_relu(relu)
+    return _by_rules(DeepTaylor(first, LINEAR_RULES[linear], relu), "positive")
+
+
+def _check_relu(relu: str) -> None:
+    if relu not in ("pass", "gradient"):
+        raise ValueError(f"relu={relu!r}: expected 'pass' or 'gradient'.")
 
 
 def _elsewhere(module: str, function: str, own: Callable) -> Callable:

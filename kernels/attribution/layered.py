@@ -108,6 +108,8 @@ class DeepTaylor:
         first: rule of the layers whose inputs are the model's, or None.
         linear: rule of layers that no ReLU follows directly. iNNvestigate 2.1.2 means WSquare there and takes
             AlphaBeta(1, 0) after all: every layer of Keras that may have an activation counts as one that has.
+        relu: "pass": a ReLU that follows a layer with weights directly is the layer's own, and relevance passes it, as
+            with Keras' `Dense(..., activation="relu")`; "gradient": all of them are layers of their own.
 
     Raises:
         ValueError: for an activation that is no ReLU.
@@ -115,16 +117,19 @@ class DeepTaylor:
 
     first: Any = None
     linear: Any = AlphaBeta(1, 0, bias=False)
+    relu: str = "pass"
 
     def assign(self, operations: Sequence[Operation]) -> list[Any]:
         """Returns a rule for every operation, None for the gradient."""
         only_relus(operations, "deep_taylor")
         before = {operation.inputs[0] for operation in operations if "relu" in operation.kinds}
+        ends = {output for operation in operations if operation.affine is not None for output in operation.outputs}
         first = input_layers(operations) if self.first is not None and operations else ()
         result: list[Any] = []
         for operation in operations:
             if operation.affine is None:
-                result.append(None)
+                own = self.relu == "pass" and "relu" in operation.kinds and operation.inputs[0] in ends
+                result.append(rules.Pass() if own else None)
             elif operation in first:
                 result.append(self.first)
             else:

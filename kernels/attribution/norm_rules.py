@@ -149,7 +149,7 @@ class NormParts:
     gamma: jax.Array
     beta: jax.Array
     variance: jax.Array
-    epsilon: float
+    epsilon: Any
     operation: Operation
     values: Mapping[Value, Any]
     root: Value

@@ -118,7 +118,7 @@ def analyze(network: int, analyzer: str, images: str, answer: str, index=None, m
     model, values = _model(*networks[network]), np.load(images, allow_pickle=False)
     y = model.predict(values, verbose=0)  # first: it initialises the variables
     one = innvestigate.create_analyzer(analyzer, model, **({"neuron_selection_mode": mode} if mode else {}), **options)
-    explanation = one.analyze(values) if index is None else one.analyze(values, index)
+    explanation = one.analyze(values, **({} if index is None else {"neuron_selection": index}))
     np.savez(answer, y=y, explanation=explanation)
     return {}
 
