@@ -11,6 +11,7 @@ from kernels import attribution
 from tests.kernels.attribution import layered, layered_cases
 
 PEER = "innvestigate"
+REFUSED = ("depthwise", "grouped")  # its LRP stops at depthwise convolutions, TensorFlow at grouped ones on a CPU
 TOLERANCE = 1e-8  # of the largest relevance: sums in another order, next to denominators near zero
 
 
@@ -26,7 +27,7 @@ def ask(peer, name, values, x, analyzer, **settings):
 
 
 def error(found, expected):
-    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+    return np.abs(np.asarray(found) - expected).max() / max(np.abs(expected).max(), 1e-12)
 
 
 def ours(analyzer, fn, values, x, target=None, **options):
@@ -35,7 +36,7 @@ def ours(analyzer, fn, values, x, target=None, **options):
 
 
 @pytest.mark.filterwarnings("ignore:every input")
-@pytest.mark.parametrize("network", layered_cases.NETWORKS)
+@pytest.mark.parametrize("network", [name for name in layered_cases.NETWORKS if name not in REFUSED])
 def test_every_analyzer(peer, network):
     _, fn, values, x = layered_cases.case(network)
     wrong = {}
@@ -83,7 +84,8 @@ def test_norms_as_coded(peer, mode, rule):
     options = {"rule": "Epsilon", "bn_layer_rule": rule, "bn_layer_fuse_mode": mode}
     _, expected = ask(peer, "norms", values, x, "lrp", **options)
     assert error(ours("lrp", fn, values, x, as_coded=True, **options)[1], expected) < TOLERANCE
-    assert error(ours("lrp", fn, values, x, **options)[1], expected) > 1e-3  # the right form is another one
+    if mode == "one_linear":  # the right form is another one; as two layers tau falls out
+        assert error(ours("lrp", fn, values, x, **options)[1], expected) > 1e-3
 
 
 def test_norms_by_their_own_rule(peer):

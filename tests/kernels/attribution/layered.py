@@ -71,7 +71,8 @@ def parameters(plan, seed: int, bias: float = 0.3) -> dict[str, np.ndarray]:
     for step in leaves(plan):
         name = step["name"]
         if step["op"] == "batch_norm":
-            values[f"{name}/gamma"] = draw.uniform(0.5, 1.5, step["features"]) * draw.choice([-1, 1], step["features"])
+            values[f"{name}/gamma"] = draw.uniform(0.5, 1.5, step["features"])
+            values[f"{name}/gamma"][-1] *= -1
             values[f"{name}/beta"] = draw.normal(0, bias, step["features"])
             values[f"{name}/mean"] = draw.normal(0, bias, step["features"])
             values[f"{name}/variance"] = draw.uniform(0.5, 2.0, step["features"])

@@ -28,6 +28,11 @@ NETWORKS = {
          layered.GLOBAL_AVERAGE, dense("fc1", 5, 6, activation="relu"), dense("fc2", 6, 3)],
         (6, 6, 2),
     ),
+    "grouped": (
+        [conv("c1", 4, 6, 3, groups=2, padding="same", stride=2), norm("n1", 6), activation(),
+         conv("c2", 6, 4, 2, dilation=2, activation="tanh"), layered.FLATTEN, dense("fc", 4, 3)],
+        (6, 6, 4),
+    ),
     "depthwise": (
         [conv("c1", 3, 3, 3, groups=3, padding="same", activation="relu"), conv("c2", 3, 4, 1, activation="relu"),
          pool("max_pool"), layered.FLATTEN, dense("fc", 36, 3)],
