@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ..array_types import Array, Key, RandomKey
 from ..scalars import not_negative, real, whole
 from . import attributors, composites, innvestigate, norm_rules, rules
-from .arguments import Parameters, PyTree, check_examples, plain
+from .arguments import PyTree, check_examples, plain
 from .engine import attribute
 from .layered import LINEAR_RULES, DeepTaylor, Layered, OnlyReLUs
 from .neurons import MODES, target_of
@@ -41,7 +41,7 @@ class Call:
 
     def target_from(self, head: str, clean: bool = False) -> Any:
         """Returns the target of attributors, for a start of this kind; `clean`: by the outputs of x itself."""
-        outputs = (lambda: self._leaf(jax.jit(self._outputs)(self.x))) if clean else None
+        outputs = (lambda: self._leaf(self._outputs(self.x))) if clean else None
         return target_of(self.target, self.mode, head, self.shape, outputs)
 
     def shape(self) -> jax.ShapeDtypeStruct:

@@ -30,7 +30,7 @@ class Layered:
         pairs: (condition, rule) for layers with weights; the first that fits counts.
         sequence: instead of `pairs`, rules taken from the end, one for each layer with weights in execution order: the
             last rule is that of the first layer. Measured with iNNvestigate 2.1.2.
-        norm: rule of norms, see `norm_rules`.
+        norm: rule of norms, see `norm_rules`; scales and shifts by constants have the norms' own.
         first: rule of the layers whose inputs are the model's, or None.
         until, until_rule: the number of the last layer with weights, counted from 0 in execution order, or the name of
             one, up to which `until_rule` holds.
@@ -91,7 +91,7 @@ class Layered:
 
     def _other(self, operation, behind_layer):
         if "norm_layer" in operation.kinds:
-            return self.norm
+            return BatchNorm() if _by_constants(operation) else self.norm
         if "sum" in operation.kinds:
             return None if operation.equations[0].primitive == "sub" and "bias" not in operation.kinds else SUM
         if "activation" in operation.kinds:
@@ -187,10 +187,13 @@ def input_layers(operations: Sequence[Operation]) -> list[Operation]:
 
 def _only_moves(operation: Operation) -> bool:
     """Whether values are rearranged, or scaled and shifted by what are no parameters."""
-    if operation.kinds[0] == "norm_layer":
-        operands = [value for equation in operation.equations for value in equation.inputs if not value.active]
-        return operation.base == "norm_layer" or all(value.known is not None for value in operands)
-    return operation.kinds[0] == "layout"
+    return operation.kinds[0] == "layout" or (operation.kinds[0] == "norm_layer" and _by_constants(operation))
+
+
+def _by_constants(operation: Operation) -> bool:
+    """Whether a scale and a shift are no parameters, as of what prepares the inputs."""
+    operands = [value for equation in operation.equations for value in equation.inputs if not value.active]
+    return operation.base == "norm_layer" or all(value.known is not None for value in operands)
 
 
 def _several(value) -> tuple:

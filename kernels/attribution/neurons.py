@@ -65,22 +65,22 @@ def target_of(
         named = "all" if target == "all" else "max_activation"
         if mode is not None and named != mode:
             raise ValueError(f"target={target!r}, but neuron_selection={mode!r}: leave one of them out.")
-        return _by_mode(named, head, outputs)
+        return _by_mode(named, head, shape, outputs)
     if target is None:
         if mode == "index":
             raise ValueError("neuron_selection='index' needs the number of an output: give target=NUMBER to the call.")
-        return _by_mode(mode or "max_activation", head, outputs)
+        return _by_mode(mode or "max_activation", head, shape, outputs)
     if mode not in (None, "index"):
         raise ValueError(f"neuron_selection={mode!r} selects outputs itself: leave target out, or take 'index'.")
     return _by_number(target, head, shape)
 
 
-def _by_mode(mode, head, outputs):
+def _by_mode(mode, head, shape, outputs):
     if mode == "all" or outputs is None:
         return Selection(mode, head)
+    if len(shape().shape) <= 2:
+        return "argmax"
     y = outputs()
-    if y.ndim < 2:
-        return Selection(mode, head)
     return _one_of(y, jnp.argmax(y.reshape(y.shape[0], -1), axis=-1), head)
 
 

@@ -151,7 +151,7 @@ def _without_maximum(value: Value, producer) -> Value:
 
 
 def _is_sum_of_exponentials(value: Value, producer) -> bool:
-    source = _source(value, producer, LAYOUT)
+    source = _source(value, producer, LAYOUT | {"abs"})  # jax.nn.logsumexp takes it
     if source is None or source.primitive not in ("reduce_sum", "dot_general"):
         return False
     return any(_of_exponential(operand, producer) is not None for operand in source.inputs)

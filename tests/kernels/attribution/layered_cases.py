@@ -10,6 +10,10 @@ NETWORKS = {
     "dense": (
         [dense("fc1", 7, 9, activation="relu"), dense("fc2", 9, 8, activation="relu"), dense("fc3", 8, 4)], (7,),
     ),
+    "dense norms": (
+        [dense("fc1", 5, 6, bias=False), norm("n1", 6), activation(), dense("fc2", 6, 5, activation="relu"),
+         dense("fc3", 5, 3)], (5,),
+    ),
     "convolutions": (
         [conv("c1", 2, 4, 3, padding="same", activation="relu"), pool("max_pool"),
          conv("c2", 4, 5, 3, stride=2, padding="same"), activation(), layered.FLATTEN, dense("fc", 20, 3)],
