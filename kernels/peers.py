@@ -172,8 +172,8 @@ def start(name: str) -> Iterator[Peer]:
     """Yields a peer that runs, and ends it with the block.
 
     Args:
-      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "innvestigate", "netket", "networks",
-        "nncodec", "nncodec-full", "zennit".
+      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "innvestigate", "netket",
+        "networks", "nncodec", "nncodec-full", "zennit".
 
     Raises:
       MissingPeerError: `make peers` has not built its environment, or this is no checkout.

@@ -299,9 +299,7 @@ def _lrp_of(rule: Any) -> Callable:
         input_layer_rule=None, until_layer_idx=None, until_layer_rule=None, bn_layer_fuse_mode="one_linear",
         relu="pass", as_coded=False,
     ):  # fmt: skip
-        return _lrp(
-            rule, input_layer_rule, until_layer_idx, until_layer_rule, rule, bn_layer_fuse_mode, relu, as_coded
-        )
+        return _lrp(rule, input_layer_rule, until_layer_idx, until_layer_rule, rule, bn_layer_fuse_mode, relu, as_coded)
 
     return make
 
@@ -314,9 +312,7 @@ def _lrp_epsilon_without_bias(epsilon: float = 1e-7, **options) -> Callable:
     return _lrp_epsilon(epsilon, bias=False, **options)
 
 
-def _lrp_alpha_beta(
-    alpha: float | None = None, beta: float | None = None, bias: bool = True, **options
-) -> Callable:
+def _lrp_alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True, **options) -> Callable:
     return _lrp_of(innvestigate.AlphaBeta(alpha, beta, bias))(**options)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
-from ..array_types import Scalar
 from ..scalars import not_negative, positive, real
 from . import rules
 from .rules import WHOLE, Bound, Branch, Term, ZeroParams
@@ -118,6 +118,7 @@ class AlphaBeta(_Guarded):
 
     def branches(self) -> tuple[Branch, ...]:
         """The rule as data."""
+        assert self.alpha is not None and self.beta is not None, "one follows from the other"
         bias = _same if self.bias else None
         up = Branch((Term("x+", _positive, bias), Term("x-", _negative, None)), self.alpha)
         down = Branch((Term("x+", _negative, bias), Term("x-", _positive, None)), -self.beta)
@@ -180,7 +181,7 @@ class Bounded(_Guarded):
         return (Branch(terms),)
 
 
-Pair = tuple[Scalar, Scalar]
+Pair = Sequence[float]  # two numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -182,7 +182,8 @@ def norm_parts(operation: Operation, values: Mapping[Value, Any], program: Progr
     own = widened(values[root])
     gamma, at_one = _with_variance(operation, values, root, between, jnp.ones_like(own))
     _, beta = _with_variance(operation, values, root, between, jnp.full_like(own, jnp.inf))
-    source, epsilon = program.facts.producer.get(root), 0.0
+    source = program.facts.producer.get(root)
+    epsilon: Any = 0.0
     if source is not None and source.primitive in ("add", "add_any"):
         known = [value for value in source.inputs if value.known is not None or not value.shape]
         epsilon = jnp.sum(jnp.asarray([values[value] for value in known], own.dtype)) if known else 0.0

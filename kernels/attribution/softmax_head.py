@@ -98,8 +98,9 @@ def find_logits(graph: Graph) -> Value | None:
     if source.primitive == "mul":
         for one, other in ((left, right), (right, left)):
             inverse = _source(other, producer)
-            is_inverse = inverse is not None and inverse.primitive in ("div", "integer_pow")
-            if is_inverse and any(_is_sum_of_exponentials(operand, producer) for operand in inverse.inputs):
+            if inverse is None or inverse.primitive not in ("div", "integer_pow"):
+                continue
+            if any(_is_sum_of_exponentials(operand, producer) for operand in inverse.inputs):
                 return _of_exponential(one, producer)
     if source.primitive == "sub" and _is_logarithm_of_sum(right, producer):
         return _without_maximum(left, producer)
@@ -113,7 +114,8 @@ def evaluated(graph: Graph, leaves: Sequence, value: Value) -> Any:
     items: dict[Equation | Region, None] = {}
     for equation in graph.equations:
         items[next((region for region in equation.regions if region not in around), equation)] = None
-    needed, order = {value}, []
+    needed: set[Value] = {value}
+    order: list[Equation | Region] = []
     for item in reversed(items):
         if any(output in needed for output in item.outputs):
             order.insert(0, item)

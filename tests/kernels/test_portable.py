@@ -150,6 +150,7 @@ CALLS = {
     },
     "attribution": {
         "attribute": (explained(attribution.attribute, rules=composites.epsilon_plus_flat()), LAYERS, IMAGES),
+        "analyzer": (explained(attribution.analyzer("lrp.alpha_2_beta_1")), LAYERS, IMAGES),
         "gradient": (explained(attribution.gradient), LAYERS, IMAGES),
         "integrated_gradients": (explained(attribution.integrated_gradients, n=2), LAYERS, IMAGES),
         "occlusion": (explained(attribution.occlusion, window=2, stride=2, axes=(1, 2)), LAYERS, IMAGES),
@@ -158,6 +159,7 @@ CALLS = {
             LAYERS, IMAGES, KEY,
         ),
         "stabilize": (attribution.stabilize, X),
+        "strip_softmax": (attribution.strip_softmax(lambda p, x: jax.nn.softmax(layer(p, x))), LAYERS, IMAGES),
     },
     "autoregressive": {
         "conditionals": (lambda p, s: autoregressive.conditionals(p, NETWORK, s), parameters(NETWORK), SPINS),
@@ -310,7 +312,9 @@ def test_every_room_is_looked_at():
         package = importlib.import_module(f"kernels.{room}")
         members = [name for name in package.__all__ if inspect.ismodule(getattr(package, name))]
         modules |= {room} | {f"{room}.{name}" for name in members}
-    assert modules - set(MODULES) == {"attribution.composites", "attribution.rules"}  # rules as data
+    assert modules - set(MODULES) == {  # rules as data
+        "attribution.composites", "attribution.innvestigate", "attribution.rules",
+    }  # fmt: skip
 
 
 def test_what_runs_is_chosen_where_it_is_lowered_for():

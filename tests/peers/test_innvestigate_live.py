@@ -19,9 +19,7 @@ def ask(peer, name, values, x, analyzer, **settings):
     """The peer's (outputs, explanation) of a network of `layered_cases`."""
     plan, shape = name if isinstance(name, tuple) else layered_cases.NETWORKS[name]
     network = peer.ask("build", plan=plan, shape=list(shape), parameters=peer.put_many("parameters", values))["network"]
-    peer.ask(
-        "analyze", network=network, analyzer=analyzer, images=x, answer=peer.folder / "answer.npz", **settings
-    )
+    peer.ask("analyze", network=network, analyzer=analyzer, images=x, answer=peer.folder / "answer.npz", **settings)
     answer = peer.get("answer.npz")
     return answer["y"], answer["explanation"]
 

@@ -68,7 +68,9 @@ def fold_after(
             step = step and located(step, view, facts, along)
         if step is None or view is None:
             break
-        own = step.kind in ("cast", "layout") or (step.kind == "add" and (biases or _is_bias(step, affine, facts, paths)))
+        own = step.kind in ("cast", "layout") or (
+            step.kind == "add" and (biases or _is_bias(step, affine, facts, paths))
+        )
         if not everything and not own:
             break
         steps.append(step)

@@ -31,7 +31,7 @@ def norm(name, features):
 
 
 def pool(kind, size=2):
-    """"max_pool" or "avg_pool", window and stride alike."""
+    """ "max_pool" or "avg_pool", window and stride alike."""
     return {"op": kind, "size": size}
 
 

@@ -123,7 +123,8 @@ QUICK = ("norms",)  # all others with make test-all
 
 
 @pytest.mark.parametrize(
-    "network", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in layered_cases.NETWORKS]
+    "network",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in layered_cases.NETWORKS],
 )
 def test_every_analyzer(network):
     plan, _, values, x = layered_cases.case(network, seed=2)
@@ -415,7 +416,10 @@ def test_the_same_names_in_the_numerics_of_zennit():
     for name, choice in ZENNIT.items():
         expected = attribution.attribute(fn, tree, x, target=largest, rules=choice)[1]
         assert error(attribution.analyzer(name, "zennit")(fn, tree, x)[1], expected) < 1e-12
-    for name, call in {"gradient": attribution.gradient, "integrated_gradients": attribution.integrated_gradients}.items():
+    for name, call in {
+        "gradient": attribution.gradient,
+        "integrated_gradients": attribution.integrated_gradients,
+    }.items():
         expected = call(fn, tree, x, target=largest)[1]
         assert error(attribution.analyzer(name, "zennit")(fn, tree, x)[1], expected) < 1e-12
     key = jax.random.key(1)
@@ -443,7 +447,7 @@ ERRORS = {
     "unknown": (("lrp.gamma",), {}, r"no analyzer 'lrp.gamma' in zennit; there are input, random, gradient"),
     "of the other": (("deep_taylor", "zennit"), {}, r"With semantics='innvestigate' there is one"),
     "semantics": (("gradient", "keras"), {}, r"semantics='keras': expected 'zennit' or 'innvestigate', or None"),
-    "selection": (("gradient",), {"neuron_selection": "max"}, r"neuron_selection='max': expected one of max_activation"),
+    "selection": (("gradient",), {"neuron_selection": "max"}, r"neuron_selection='max': expected one of max_act"),
     "option": (("lrp.z",), {"epsilon": 1}, r"options of 'lrp.z' in innvestigate: .*there are input_layer_rule"),
     "option of a composite": (("epsilon_plus",), {"alpha": 1}, r"no option 'alpha'; there are epsilon, stabilizer"),
     "epsilon": (("lrp.epsilon",), {"epsilon": 0}, r"epsilon=0: expected a finite number > 0"),
@@ -459,7 +463,7 @@ ERRORS = {
     "linear": (("deep_taylor",), {"linear": "z"}, r"linear='z': expected one of alpha_1_beta_0_IB, w_square"),
     "mode": (("lrp",), {"rule": "Z", "bn_layer_fuse_mode": "x"}, r"expected 'one_linear' or 'two_linear'"),
     "relu": (("lrp.z",), {"relu": "x"}, r"relu='x': expected 'pass' or 'gradient'"),
-    "until": (("lrp.sequential_preset_b_flat_until_idx",), {}, r"until_layer_idx=None: expected the number or the name"),
+    "until": (("lrp.sequential_preset_b_flat_until_idx",), {}, r"until_layer_idx=None: expected the number"),
     "until number": (("lrp",), {"rule": "Z", "until_layer_idx": -1}, r"until_layer_idx=-1: expected"),
     "steps": (("integrated_gradients",), {"steps": 0}, r"steps=0: expected an integer of at least 1"),
     "draws": (("smoothgrad",), {"augment_by_n": 0}, r"augment_by_n=0: expected"),

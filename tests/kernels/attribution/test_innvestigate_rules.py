@@ -87,7 +87,7 @@ def test_the_report_counts_what_the_bias_keeps():
     np.testing.assert_allclose(report.epsilon, [0.0], atol=1e-12)
 
 
-def test_pairs_of_numbers():
+def test_pairs_of_numbers(unchecked):
     with pytest.raises(ValueError, match="alpha=2: expected two numbers, such as"):
         innvestigate.AlphaBetaX(2, (0, 0))
     with pytest.raises(ValueError, match=r"beta\[1\]='a': expected a finite number"):

@@ -1,7 +1,7 @@
 """iNNvestigate's analyzers in float64 with explicit matrices, written from the specification of its semantics.
 
-Networks are plans of `tests/kernels/attribution/layered.py`. A layer is z = A x + b with A [outputs, inputs]; what flows
-is [n, size], every array flattened. Nothing here is fast.
+Networks are plans of `tests/kernels/attribution/layered.py`. A layer is z = A x + b with A [outputs, inputs]; what
+flows is [n, size], every array flattened. Nothing here is fast.
 """
 
 import dataclasses
