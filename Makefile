@@ -192,7 +192,7 @@ $(NETWORKS_READY):
 	@echo "setting up Equinox, Haiku and networks written with them in .venv-peers/networks (a minute or two)"
 	@$(call environment,.venv-peers/networks,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/networks,-r tests/peers/requirements-networks.txt)
-	@$(call install_by_pip,.venv-peers/networks,--no-deps flaxmodels==0.1.3)
+	@$(call install_by_pip,.venv-peers/networks,--no-deps flaxmodels==0.1.3 jax-image-models==0.3.4)
 	@rm -f .venv-peers/networks/.ready-* && touch $@
 
 $(ARVIZ_READY):

@@ -18,45 +18,15 @@ import jax.numpy as jnp
 from ..array_types import Array, Key, RandomKey
 from ..scalars import not_negative, real, whole
 from . import attributors, composites, innvestigate, norm_rules, rules
+from .analyzer_calls import Call
 from .arguments import PyTree, check_examples, plain
 from .engine import attribute
 from .layered import LINEAR_RULES, DeepTaylor, Layered, OnlyReLUs
-from .neurons import MODES, target_of
+from .neurons import MODES
 from .softmax_head import refuse_softmax
 from .target import Target
 
 Analysis = tuple[PyTree, PyTree]  # the outputs, and the explanation, like x
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One request to an analyzer; see `Analyzer.__call__`."""
-
-    fn: Callable
-    params: PyTree
-    x: PyTree
-    target: Any
-    mode: str | None
-    key: Any
-
-    def target_from(self, head: str, clean: bool = False) -> Any:
-        """Returns the target of attributors, for a start of this kind; `clean`: by the outputs of x itself."""
-        outputs = (lambda: self._leaf(self._outputs(self.x))) if clean else None
-        return target_of(self.target, self.mode, head, self.shape, outputs)
-
-    def shape(self) -> jax.ShapeDtypeStruct:
-        """Returns shape and dtype of the outputs."""
-        return self._leaf(jax.eval_shape(self._outputs, jax.tree.map(jnp.asarray, self.x)))
-
-    def _outputs(self, x):
-        return plain(self.fn)(self.params, x)
-
-    @staticmethod
-    def _leaf(tree):
-        leaves = jax.tree.leaves(tree)
-        if len(leaves) != 1:
-            raise ValueError(f"fn returns {len(leaves)} arrays; expected one: wrap it so that it returns one.")
-        return leaves[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +134,7 @@ def _random(stddev: float = 1.0) -> Callable:
     return run
 
 
-def _by_rules(composite: Any, head: str = "value", fold_norm: bool | str = "apart") -> Callable:
+def _by_rules(composite: Any, head: str = "value", fold_norm: bool | str | None = None) -> Callable:
     """Relevance by a composite."""
 
     def run(call):
@@ -229,7 +199,7 @@ def _integrated_gradients(
 
 
 def _relus(composite: Callable, name: str) -> Callable:
-    return lambda: _by_rules(OnlyReLUs(composite(), name), fold_norm=False)
+    return lambda: _by_rules(OnlyReLUs(composite(), name))
 
 
 def _lrp(
@@ -428,7 +398,7 @@ INNVESTIGATE: dict[str, Callable] = {
 def _composite(make: Callable, head: str = "value", **fixed) -> Callable:
     """One of Zennit's composites; options as of the composite, and `fold_norm`."""
 
-    def maker(fold_norm=True, **options):
+    def maker(fold_norm=None, **options):
         _check_options(make, options)
         return _by_rules(make(**{**fixed, **options}), head, fold_norm)
 
@@ -438,7 +408,7 @@ def _composite(make: Callable, head: str = "value", **fixed) -> Callable:
 def _rule(make: Callable, **fixed) -> Callable:
     """One of Zennit's rules for all affine operations; options as of the rule, and `fold_norm`."""
 
-    def maker(fold_norm=True, **options):
+    def maker(fold_norm=None, **options):
         _check_options(make, options)
         return _by_rules(make(**{**fixed, **options}), "value", fold_norm)
 
@@ -499,7 +469,8 @@ ZENNIT: dict[str, Callable] = {
     "lrp.sequential_preset_a_flat": _composite(composites.epsilon_plus_flat, epsilon=0.1),
     "lrp.sequential_preset_b_flat": _composite(composites.epsilon_alpha2_beta1_flat, epsilon=0.1),
     **{name: _composite(make, "one" if name in ("deconvnet", "guided_backprop", "beta_smooth") else "value")
-       for name, make in composites.BUILT_IN.items()},
+       for name, make in composites.BY_NAME.items()
+        if name != "gradient"},
 }  # fmt: skip
 SEMANTICS = {"zennit": ZENNIT, "innvestigate": INNVESTIGATE}
 

@@ -108,7 +108,7 @@ def layer_path(path: Sequence) -> str:
 
 
 def check_examples(x: Any) -> None:
-    """Raises ValueError unless x has arrays of floating-point numbers; concrete ones must be finite, too."""
+    """Raises ValueError unless x has arrays of floating-point numbers or integers; concrete ones must be finite."""
     leaves = jax.tree_util.tree_flatten_with_path(x)[0]
     for path, leaf in leaves:
         name = f"x{jax.tree_util.keystr(path)}"
@@ -121,11 +121,11 @@ def check_examples(x: Any) -> None:
             continue
         if not np.isfinite(np.asarray(leaf, np.float64)).all():  # NumPy: inside a jit jax.numpy would be traced
             raise ValueError(f"{name} has NaN or infinite values; relevance of it would be NaN everywhere.")
-    if not any(is_floating(leaf) for _, leaf in leaves):
-        dtypes = [jnp.result_type(leaf) for _, leaf in leaves]
+    dtypes = [jnp.result_type(leaf) for _, leaf in leaves]
+    if not any(jax.dtypes.issubdtype(dtype, kind) for dtype in dtypes for kind in (np.floating, np.integer)):
         raise ValueError(
-            f"x has no array of floating-point numbers ({', '.join(map(str, dtypes)) or 'no array at all'}): relevance "
-            f"goes to such arrays only. {of_tokens(*dtypes)}"
+            f"x has no array of floating-point numbers or tokens ({', '.join(map(str, dtypes)) or 'no array at all'}): "
+            "relevance goes to such arrays only. Convert it first."
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .nested import through_bodies
 from .precision import widened
 from .propagation import Kept, propagate, through_equations, through_region
 from .rules import Gradient
@@ -32,6 +33,10 @@ class Step:
     kept: Kept
 
 
+class Inside:
+    """Stands in the report for the rules of the operations inside of a loop or a branch."""
+
+
 def backward(
     program: Program,
     composite,
@@ -41,8 +46,19 @@ def backward(
     primitive_rules: Mapping[str, Any] | None = None,
 ) -> dict[Value, jax.Array]:
     """Returns the relevance of every value that has some, and appends what each step did to `steps`."""
-    relevance: dict[Value, jax.Array] = {program.output: start}
-    for item, rule in _schedule(program, composite.assign(program.operations), primitive_rules or {}):
+    operations = program.flattened()
+    rules = dict(zip(operations, composite.assign(operations), strict=True))
+
+    def back(program: Program, values: Mapping, relevance: dict, steps: list[Step] | None) -> dict:
+        return _back(program, rules, values, relevance, steps, primitive_rules or {}, back)
+
+    return back(program, values, {program.output: start}, steps)
+
+
+def _back(program: Program, rules: Mapping, values, relevance: dict, steps, primitive_rules: Mapping, back) -> dict:
+    """The relevance of every value of a program, from that of some of them on."""
+    assigned = [rules[operation] for operation in program.operations]
+    for item, rule in _schedule(program, assigned, primitive_rules):
         outputs = item.outputs
         if not any(output in relevance for output in outputs):
             continue
@@ -55,13 +71,16 @@ def backward(
         else:
             if rule is None and "unknown" in item.kinds:
                 raise no_rule(item, program)
-            rule = Gradient() if rule is None else rule
-            shares = propagate(rule, item, received, values, program, store)
+            if rule is None and item.bodies:
+                shares, rule = through_bodies(item, received, values, back, store), Inside()
+            else:
+                rule = Gradient() if rule is None else rule
+                shares = propagate(rule, item, received, values, program, store)
         for value, part in shares:
             relevance[value] = relevance[value] + part if value in relevance else part
         if steps is not None:
             operation = item if isinstance(item, Operation) else _named(item)
-            none = jnp.zeros((), start.dtype)
+            none = jnp.zeros((), received[0].dtype)
             arrived, passed = (sum(map(jnp.sum, arrays), none) for arrays in (received, [p for _, p in shares]))
             steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
     return relevance

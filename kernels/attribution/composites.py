@@ -16,14 +16,16 @@ from typing import Any
 from ..array_types import Array
 from . import rules
 from .rules import Bound, ZeroParams
-from .tracing.operations import Operation
+from .tracing.operations import CARRY, Operation
 
 __all__ = [
     "NAMES",
     "Composite",
     "Mixed",
     "as_composite",
+    "attnlrp",
     "beta_smooth",
+    "cp_lrp",
     "deconvnet",
     "epsilon_alpha2_beta1",
     "epsilon_alpha2_beta1_flat",
@@ -34,13 +36,17 @@ __all__ = [
     "gradient",
     "guided_backprop",
     "layer_map_base",
+    "lstm",
     "mixed",
 ]
 
 KINDS = (
-    "affine", "conv", "conv_transpose", "dense", "norm_layer", "sum", "avg_pool", "max_pool", "max", "activation",
-    "relu", "product", "layout", "softmax", "attention", "branch", "recurrent", "call", "registered", "unknown",
+    "affine", "conv", "conv_transpose", "dense", "norm_layer", "bias", "sum", "avg_pool", "max_pool", "max",
+    "activation", "relu", "product", "embedding", "layout", "softmax", "attention_weights", "attention", "branch",
+    "recurrent", "call", "registered", "unknown",
 )  # fmt: skip
+
+READING = ("fold_norm", "hold_means", "join_products")  # how a composite wants a function to be read
 
 Kind = str | tuple[str, ...]
 Pairs = Sequence[tuple[Any, Any]]  # (kind, kinds, pattern or patterns) and a rule
@@ -60,6 +66,10 @@ class Composite:
         first: which operations are the first. "inputs": all that have none that fits before them, so that every input
             and every branch gets the rule. "execution": the one that is executed first, as in Zennit. Otherwise a
             pattern of the name of the one.
+        fold_norm: as for `attribute`, which takes this one where it is given none.
+        hold_means: whether a mean that a norm takes off counts as a constant, so that relevance passes the norm as it
+            is. False: it is a sum of the values, with relevance of its own.
+        join_products: whether products that are summed are one with one bias, as in a cell of an LSTM.
 
     Raises:
         ValueError: for a kind that does not exist or an entry that is no rule; from `attribute` for a name that no
@@ -71,6 +81,9 @@ class Composite:
     name_map: Pairs = ()
     default: object | None = None
     first: str | re.Pattern = "inputs"
+    fold_norm: bool | str = True
+    hold_means: bool = True
+    join_products: bool = False
 
     def __post_init__(self):
         for field in ("layer_map", "first_map", "name_map"):
@@ -92,10 +105,12 @@ class Composite:
     def _check_names(self, operations) -> None:
         for patterns, _ in self.name_map if operations else ():
             if not any(named(operation, pattern) for operation in operations for pattern in _several(patterns)):
-                names = ", ".join(dict.fromkeys(operation.base for operation in operations))
+                names = ", ".join(dict.fromkeys(operation.base for operation in operations if operation.equations))
                 raise ValueError(f"name_map has {patterns!r}, which names no operation; there are {names}.")
 
     def _rule_of(self, operation, first):
+        if operation.bodies or not operation.equations:  # what is inside has rules, which only its kind overrules
+            return next((rule for kind, rule in self.layer_map if _fits(operation, kind)), None)
         for patterns, rule in self.name_map:
             if any(named(operation, pattern) for pattern in _several(patterns)):
                 return rule
@@ -106,9 +121,14 @@ class Composite:
 
 @dataclasses.dataclass(frozen=True)
 class Mixed:
-    """Several composites, of which the first that has a rule for an operation decides."""
+    """Several composites: the first that has a rule for an operation decides. Functions are read as for the first."""
 
     composites: tuple
+
+    def __getattr__(self, name):
+        if name in READING and self.composites:
+            return getattr(self.composites[0], name)
+        raise AttributeError(name)
 
     def assign(self, operations: Sequence[Operation]) -> list[object | None]:
         """Returns a rule for every operation, None where no composite has one."""
@@ -286,6 +306,113 @@ def epsilon_alpha2_beta1_flat(
     return epsilon_alpha2_beta1(epsilon, stabilizer, layer_map, zero_params, first_map=flat, **options)
 
 
+def attnlrp(
+    epsilon: Epsilon = 1e-6,
+    stabilizer: Epsilon = 1e-6,
+    gamma: float = 0.0,
+    conv_gamma: float = 0.0,
+    layer_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
+) -> Composite:
+    """AttnLRP for transformers (Achtibat et al., arXiv:2402.05602): relevance goes through weights and values alike.
+
+    Softmaxes that weigh values `rules.Softmax`, products of two values `rules.Uniform`, norms and activations pass
+    relevance on as it is, sums share it out. Norms are not folded. But for the stabilisers it is the input times the
+    gradient of a function in which the ratio of each norm and activation to what goes into it is constant, and the
+    gradients of products are halved.
+
+    Args:
+        epsilon: stabiliser of dense layers and convolutions, a number or a function of z.
+        stabilizer: of all other denominators, the same.
+        gamma: of dense layers, conv_gamma of convolutions: `rules.Gamma` in place of `rules.Epsilon` where it is more
+            than 0; vision transformers are explained with 0.05 and 0.25.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `first_map`, `name_map`, `first`, `fold_norm` of `Composite`.
+    """
+
+    def affine(gamma):
+        return rules.Gamma(gamma, stabilizer, zero_params) if gamma else rules.Epsilon(epsilon, zero_params)
+
+    kinds = (
+        *layer_map,
+        (("product", "attention"), rules.Uniform(stabilizer)),
+        ("attention_weights", rules.Softmax()),
+        *layer_map_base(stabilizer),
+        ("conv", affine(conv_gamma)),
+        ("dense", affine(gamma)),
+    )
+    return Composite(kinds, **{"fold_norm": False} | options)
+
+
+def cp_lrp(
+    epsilon: Epsilon = 1e-6,
+    stabilizer: Epsilon = 1e-6,
+    layer_map: Pairs = (),
+    zero_params: ZeroParams = None,
+    **options: Any,
+) -> Composite:
+    """CP-LRP for transformers (Ali et al., arXiv:2202.07304): weights of attention and spreads of norms are constants.
+
+    Dense layers and convolutions Epsilon, sums Norm; all relevance of attention goes to the values, that of a gated
+    product to what is no gate. The mean that a norm takes off is a sum with relevance of its own, and its shift keeps
+    its part as a bias does. But for the stabilisers it is the input times the gradient of a function in which weights,
+    spreads and the ratio of each activation to what goes into it are constants.
+
+    Args:
+        epsilon: stabiliser of dense layers and convolutions, a number or a function of z.
+        stabilizer: of all other denominators, the same.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        zero_params: "bias", "weight" or both count as zero in the rules.
+        **options: `first_map`, `name_map`, `first`, `fold_norm`, `hold_means` of `Composite`.
+    """
+    kinds = (
+        *layer_map,
+        (("product", "attention"), rules.SignalTakesAll(stabilizer)),
+        ("norm_layer", rules.Norm(stabilizer)),
+        *layer_map_base(stabilizer),
+        ("affine", rules.Epsilon(epsilon, zero_params)),
+    )
+    return Composite(kinds, **{"fold_norm": False, "hold_means": False} | options)
+
+
+def lstm(
+    epsilon: Epsilon = 1e-3,
+    bias_factor: float = 0.0,
+    gate: str = "signal",
+    layer_map: Pairs = (),
+    **options: Any,
+) -> Composite:
+    """For LSTMs, GRUs and their kin (Arras et al., EMNLP-WASSA 2017): gates get nothing, signals take all.
+
+    Products that are summed are one, so that input, state and bias share one denominator. Activations pass.
+
+    Args:
+        epsilon: stabiliser of all denominators, a number or a function of z.
+        bias_factor: what of the relevance that biases and epsilon keep is shared out evenly over the units below. At 1
+            none is lost, which shows that nothing is dropped; it explains less well.
+        gate: what products of a gate and a signal do: "signal" takes all, "half" each, or "proportional" to what goes
+            into their activations.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        **options: `first_map`, `name_map`, `first`, `fold_norm` of `Composite`.
+    """
+    by_name = {
+        "signal": rules.SignalTakesAll(epsilon), "half": rules.Uniform(epsilon),
+        "proportional": rules.Proportional(epsilon),
+    }  # fmt: skip
+    if gate not in by_name:
+        raise ValueError(f"gate is {gate!r}; expected 'signal', 'half' or 'proportional'.")
+    kinds = (
+        *layer_map,
+        ("product", by_name[gate]),
+        (("sum", "avg_pool"), rules.Norm(epsilon, bias_factor)),
+        *layer_map_base(epsilon),
+        ("affine", rules.Epsilon(epsilon, bias_factor=bias_factor)),
+    )
+    return Composite(kinds, **{"join_products": True} | options)
+
+
 def _gradients(relu, layer_map) -> Composite:
     return Composite((*layer_map, ("relu", relu)), default=rules.Gradient())
 
@@ -333,7 +460,7 @@ BUILT_IN: dict[str, Callable[..., Composite]] = {
     "beta_smooth": beta_smooth,
 }
 NAMES = tuple(BUILT_IN)  # Zennit's nine
-BY_NAME = BUILT_IN | {"gradient": gradient}
+BY_NAME = BUILT_IN | {"attnlrp": attnlrp, "cp_lrp": cp_lrp, "gradient": gradient, "lstm": lstm}
 
 
 def _first(first_map, first, operations) -> dict[Operation, object]:
@@ -343,6 +470,8 @@ def _first(first_map, first, operations) -> dict[Operation, object]:
         rule = next((rule for kind, rule in first_map if _fits(operation, kind)), None)
         if first not in ("inputs", "execution"):
             rule = rule if named(operation, first) else None
+        elif operation.kinds[0] == CARRY:  # after the first step it comes from the operations behind it
+            behind.update(operation.outputs)
         elif any(value in behind for value in operation.inputs):
             rule = None if first == "inputs" else rule
             behind.update(operation.outputs)

@@ -12,18 +12,20 @@ import jax.numpy as jnp
 from .. import plain_operations
 from ..array_types import Count
 from . import finite
-from .arguments import Parameters, PyTree, as_array, check_examples, is_floating, not_relevant, plain
+from .arguments import Parameters, PyTree, as_array, check_examples, not_relevant, plain
 from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
-from .composites import as_composite, check_rule
+from .composites import READING, as_composite, check_rule
 from .precision import widened
 from .report import Report, warn_of_constant_maps
 from .target import Target, marked, starting_relevance
+from .tokens import relevance_of_tokens
 from .tracing.dependence import EXAMPLE
 from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
-from .tracing.operations import Program, program_of
+from .tracing.loops import run_graph
+from .tracing.operations import Program, Reading, program_of
 
 
 def attribute(
@@ -35,7 +37,7 @@ def attribute(
     rules: Any = "epsilon_plus_flat",
     at: str | Sequence[str] | None = None,
     return_report: bool = False,
-    fold_norm: bool | str = True,
+    fold_norm: bool | str | None = None,
     batch_size: Count | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
 ) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Any]:
@@ -50,7 +52,8 @@ def attribute(
             of one sample is mapped inside: `lambda params, x: jax.vmap(lambda sample: one(params, sample))(x)`.
         params: pytree of weights, an Equinox module for one; leaves that are no arrays stay as they are. Paths of its
             leaves name the layers: "conv1" for params["conv1"]["kernel"].
-        x: array or pytree of arrays that gets relevance. Integers in it get none (zeros).
+        x: array or pytree of arrays that gets relevance. Tokens, integers by which parameters are looked up, get that
+            of what is looked up, summed over its features; other integers get none (zeros).
         target: what of the output is explained. None: all of it. An integer, or integers `[batch]`: this value of the
             last axis. "argmax": the largest. Floats of the output's shape: the relevance to start from. A function:
             of the output, gives the same. Outputs `[batch]` have one value a sample.
@@ -62,7 +65,7 @@ def attribute(
         return_report: give a conservation report too, of each of the `rules`.
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
             that precede them; False: none of them, they pass relevance on; "apart": none, and all of a norm is one
-            operation, for which `innvestigate` has rules.
+            operation, for which `norm_rules` has rules. None: as the composite says, which is True for most of them.
         batch_size: samples at a time; bounds the memory.
         primitive_rules: name of a primitive of JAX to its rule in this call, before all composites: an instance from
             `rules`, or `rule(relevance, inputs, outputs, function)`. It gets the relevance of every output, the arrays
@@ -94,19 +97,24 @@ def attribute(
         >>> [round(float(part), 3) for part in relevance[0]]  # their sum is y[0, 0]
         [0.0, 1.0, 2.0, 3.0]
     """
-    tree = jax.tree.structure(rules, is_leaf=_is_composite)
+    leaves, tree = jax.tree.flatten(rules, is_leaf=_is_composite)
+    composites = [as_composite(leaf) for leaf in leaves]
     said: set[str] = set()
 
     def programs(x):
-        program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
-        for note in program.notes:
-            if note not in said:  # two sizes of chunks have the same to say
-                said.add(note)
-                warn_caller(note)
-        return program
+        result = {}
+        for reading in dict.fromkeys(reading_of(rule, fold_norm) for rule in composites):
+            result[reading] = program = read(fn, params, x, reading=reading, primitive_rules=primitive_rules)
+            for note in program.notes:
+                if note not in said:  # two sizes of chunks have the same to say
+                    said.add(note)
+                    warn_caller(note)
+        return result
 
-    def explain(program, x, target):
-        return _explain(program, params, x, target, rules, at, return_report, primitive_rules)
+    def explain(by_reading, x, target):
+        chosen = [(rule, by_reading[reading_of(rule, fold_norm)]) for rule in composites]
+        y, results, *report = _explain(chosen, params, x, target, at, return_report, primitive_rules)
+        return (y, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
 
     if batch_size is None:
         y, relevances, *report = explain(programs(x), x, target)
@@ -114,7 +122,7 @@ def attribute(
         check_examples(x)
         check_batch_size(batch_size, x)
         _check_output_by_sample(fn, params, x)
-        by_size: dict[int, Program] = {}
+        by_size: dict[int, dict] = {}
 
         def of_chunk(x, target):
             size = jax.tree.leaves(x)[0].shape[0]
@@ -136,34 +144,50 @@ def _is_composite(node) -> bool:
     return not isinstance(node, (list, tuple, dict))
 
 
-def _explain(program, params, x, target, rules, at, return_report, primitive_rules) -> tuple:
-    """Returns (y, relevance), or (y, relevance, report), of one batch; arguments as of `attribute`."""
+def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:
+    """Returns how a function is read for a composite; `fold_norm` counts before its own unless it is None."""
+    if fold_norm not in (None, True, False, "after", "before", "apart"):
+        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before', 'apart' or None.")
+    fields = {name: getattr(composite, name, getattr(Reading, name)) for name in READING}
+    return Reading(**fields | ({} if fold_norm is None else {"fold_norm": fold_norm}))
+
+
+def _explain(chosen: Sequence[tuple], params, x, target, at, return_report, primitive_rules) -> tuple:
+    """Returns (y, relevances), or (y, relevances, reports), of one batch, one for each (composite, program).
+
+    Other arguments as of `attribute`.
+    """
     parameters, (x_leaves, x_tree) = Parameters.of(params), jax.tree.flatten(x)
-    values = forward(program, [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)])
-    y = values[program.output]
-    start = widened(starting_relevance(y, target, has_one_value(program)))
-    by_sample = program.facts.depends[program.output].batch_axis == 0
-    leaves, tree = jax.tree.flatten(rules, is_leaf=_is_composite)
+    arrays = [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)]
+    forwards = {program: forward(program, arrays) for program in dict.fromkeys(program for _, program in chosen)}
     results = []
-    for composite in leaves:
+    for composite, program in chosen:
+        values = forwards[program]
+        y = values[program.output]
+        start = widened(starting_relevance(y, target, has_one_value(program)))
+        by_sample = program.facts.depends[program.output].batch_axis == 0
         steps: list[Step] | None = [] if return_report else None
-        by_value = backward(program, as_composite(composite), values, start, steps, primitive_rules)
+        by_value = backward(program, composite, values, start, steps, primitive_rules)
         finite.check(program, parameters, values, by_value)
 
-        def part(value, by_value=by_value):
+        def part(value, by_value=by_value, start=start, by_sample=by_sample):
             return marked(by_value[value].astype(value.dtype), start, by_sample)
 
+        def of_leaf(value, leaf, by_value=by_value, values=values, program=program, start=start, by_sample=by_sample):
+            if value.tokens:
+                of_tokens = relevance_of_tokens(program.graph, value, values, by_value)
+                return not_relevant(leaf) if of_tokens is None else marked(of_tokens, start, by_sample)
+            return part(value) if value in by_value else not_relevant(leaf)
+
         relevance = x_tree.unflatten(  # type: ignore[attr-defined]  # as annotated by JAX a tree has no methods
-            part(value) if value in by_value else not_relevant(leaf)
+            of_leaf(value, leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
         result = relevance if at is None else _at(program, by_value, part, relevance, at)
         results.append((result, Report.of(steps or (), start, relevance) if return_report else None))
-    relevances = jax.tree.unflatten(tree, [relevance for relevance, _ in results])
     y = jax.tree.unflatten(program.graph.output_tree, [y])
-    if return_report:
-        return y, relevances, jax.tree.unflatten(tree, [report for _, report in results])
-    return y, relevances
+    relevances = [relevance for relevance, _ in results]
+    return (y, relevances, [report for _, report in results]) if return_report else (y, relevances)
 
 
 def _check_output_by_sample(fn: Callable, params: Any, x: Any) -> None:
@@ -188,21 +212,19 @@ def read(
     params: Any,
     x: Any,
     *,
-    fold_norm: bool | str = True,
+    reading: Reading | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
 ) -> Program:
     """Returns the operations of `fn(params, x)`; only shapes and dtypes of `params` and `x` matter.
 
     What a caller is to be warned of stands in the program's `notes`.
     """
-    if fold_norm not in (True, False, "after", "before", "apart"):
-        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before' or 'apart'.")
     for name, rule in (primitive_rules or {}).items():
         if not callable(rule) or isinstance(rule, type):
             check_rule(rule, f"primitive_rules[{name!r}]")
     check_examples(x)
     fn, parameters, x_leaves = plain(fn), Parameters.of(params), jax.tree.leaves(x)
-    active = [False] * len(parameters.arrays) + [is_floating(leaf) for leaf in x_leaves]
+    active = [False] * len(parameters.arrays) + [True] * len(x_leaves)
     with plain_operations.asked():
         # A function of its own each time: JAX would otherwise give back what it traced of `fn` for speed.
         graph = trace(lambda arrays, x: fn(parameters.structure.with_arrays(arrays), x), (parameters.arrays, x), active)
@@ -212,17 +234,23 @@ def read(
         )
     if not graph.outputs[0].active:
         raise ValueError(
-            "the output of fn does not hang on x by anything that has a derivative: there is no relevance."
+            "the output of fn does not hang on floating-point numbers in x by anything that has a derivative, nor on "
+            "integers by which parameters are looked up: there is no relevance. Counts and pixels become floats first."
         )
     examples = graph.inputs[len(parameters.arrays) :]
     paths = [*parameters.paths, *["x"] * len(x_leaves)]
     traced = graph.primitives
-    program = program_of(graph, examples, paths, fold_norm, frozenset(primitive_rules or ()))
+    reading = dataclasses.replace(reading or Reading(), registered=frozenset(primitive_rules or ()))
+    program = program_of(graph, examples, paths, reading)
     _check_primitives(primitive_rules or {}, traced | {equation.primitive for equation in graph.equations})
     notes = [
         f"a constant of fn, or a parameter, differs from sample to sample at {equation.source}: it is explained as "
         "one that does not. Make it a part of x."
         for equation in constants_by_example(graph, program.facts.depends)[:1]
+    ]
+    notes += [
+        f"integers in x go into a loop or a branch at {line}, where they get no relevance: look them up before it."
+        for line in graph.lost[:1]
     ]
     return dataclasses.replace(program, notes=(*program.notes, *notes))
 
@@ -243,12 +271,7 @@ def has_one_value(program: Program) -> bool:
 
 def forward(program: Program, leaves: Sequence) -> dict[Value, Any]:
     """Returns every value of the program for these inputs."""
-    values = dict(program.graph.constants)
-    values.update(zip(program.graph.inputs, leaves, strict=True))
-    for equation in program.graph.equations:
-        arrays = [values[value] for value in equation.inputs]
-        values.update(zip(equation.outputs, equation.apply(*arrays), strict=True))
-    return values
+    return run_graph(program.graph, leaves)
 
 
 def _at(program: Program, by_value: Mapping, part: Callable, relevance, at: str | Sequence[str]):
@@ -285,7 +308,7 @@ def describe(
     x: PyTree,
     *,
     rules: Any = "epsilon_plus_flat",
-    fold_norm: bool | str = True,
+    fold_norm: bool | str | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
@@ -300,20 +323,29 @@ def describe(
         >>> [(row["kinds"][0], row["rule"]) for row in rows]
         [('dense', 'Flat(stabilizer=1e-06, zero_params=None)'), ('relu', 'Pass()')]
     """
-    program = read(fn, params, x, fold_norm=fold_norm, primitive_rules=primitive_rules)
+    composite = as_composite(rules)
+    program = read(fn, params, x, reading=reading_of(composite, fold_norm), primitive_rules=primitive_rules)
     for note in program.notes:
         warn_caller(note)
-    assigned = as_composite(rules).assign(program.operations)
-    rows = []
-    for operation, rule in zip(program.operations, assigned, strict=True):
+    operations, rows = program.flattened(), []
+    for operation, rule in zip(operations, composite.assign(operations), strict=True):
+        if not operation.equations:  # a link
+            continue
         if "registered" in operation.kinds:
             rule = (primitive_rules or {})[operation.equations[0].primitive]
         rows.append({
             "name": operation.name,
             "kinds": operation.kinds,
             "shape": operation.outputs[0].shape,
-            "rule": repr(rule) if rule is not None else ("none" if "unknown" in operation.kinds else "Gradient()"),
+            "rule": repr(rule) if rule is not None else _without_rule(operation),
             "folded": operation.aliases,
             "source": operation.equations[-1].source,
         })  # fmt: skip
     return rows
+
+
+def _without_rule(operation) -> str:
+    """What happens at an operation that a composite has no rule for."""
+    if "unknown" in operation.kinds:
+        return "none"
+    return "those inside" if operation.bodies else "Gradient()"

@@ -15,7 +15,7 @@ from .composites import named
 from .innvestigate import AlphaBeta, WSquare
 from .norm_rules import BatchNorm
 from .stabilize import ZeroGuard
-from .tracing.operations import Operation
+from .tracing.operations import LINK, Operation
 
 Condition = str | tuple[str, ...] | Callable | None  # a kind, kinds, a test of an operation; None: any
 
@@ -35,6 +35,7 @@ class Layered:
         until, until_rule: the number of the last layer with weights, counted from 0 in execution order, or the name of
             one, up to which `until_rule` holds.
         relu: "pass", or "gradient" at ReLUs that follow no layer with weights directly.
+        fold_norm: as for `attribute`.
     """
 
     pairs: tuple[tuple[Condition, Any], ...] = ()
@@ -44,6 +45,7 @@ class Layered:
     until: int | str | None = None
     until_rule: Any = None
     relu: str = "pass"
+    fold_norm: bool | str = "apart"
 
     def assign(self, operations: Sequence[Operation]) -> list[Any]:
         """Returns a rule for every operation, None for the gradient."""
@@ -56,7 +58,7 @@ class Layered:
         if self.first is not None and operations:
             chosen.update(dict.fromkeys(input_layers(operations), self.first))
         ends = {output for layer in layers for output in layer.outputs}
-        return [chosen[o] if o in chosen else self._other(o, o.inputs[0] in ends) for o in operations]
+        return [chosen[o] if o in chosen else self._other(o, any(v in ends for v in o.inputs)) for o in operations]
 
     def _sequence(self, layers):
         if len(layers) != len(self.sequence):
@@ -118,6 +120,7 @@ class DeepTaylor:
     first: Any = None
     linear: Any = AlphaBeta(1, 0, bias=False)
     relu: str = "pass"
+    fold_norm: bool | str = "apart"
 
     def assign(self, operations: Sequence[Operation]) -> list[Any]:
         """Returns a rule for every operation, None for the gradient."""
@@ -143,6 +146,7 @@ class OnlyReLUs:
 
     composite: Any
     name: str
+    fold_norm: bool | str = False
 
     def assign(self, operations: Sequence[Operation]) -> list[Any]:
         """Returns a rule for every operation."""
@@ -187,7 +191,9 @@ def input_layers(operations: Sequence[Operation]) -> list[Operation]:
 
 def _only_moves(operation: Operation) -> bool:
     """Whether values are rearranged, or scaled and shifted by what are no parameters."""
-    return operation.kinds[0] == "layout" or (operation.kinds[0] == "norm_layer" and _by_constants(operation))
+    return operation.kinds[0] in ("layout", "embedding", LINK) or (
+        operation.kinds[0] == "norm_layer" and _by_constants(operation)
+    )
 
 
 def _by_constants(operation: Operation) -> bool:

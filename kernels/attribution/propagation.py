@@ -40,6 +40,8 @@ def propagate(
     store: Kept | None = None,
 ) -> Shares:
     """Returns the relevance of the operation's inputs; what bias and stabiliser keep is added to `store`, if there."""
+    if not operation.inputs:
+        return []  # an embedding: relevance of tokens is read off its output
     if hasattr(rule, "through"):  # of a whole norm, see `norm_rules`
         return list(zip(operation.inputs, rule.through(operation, relevance, values, program), strict=True))
     if hasattr(rule, "branches"):
@@ -73,6 +75,9 @@ def propagate(
             for r, z in zip(relevance, outputs, strict=True):
                 stable = as_stabilizer(rule.stabilizer)(z)
                 store.epsilon += jnp.sum(rules.divided(r, stable) * (stable - z))
+    if isinstance(rule, rules.Norm) and rule.bias_factor:
+        parts = rule.backward(relevance, inputs, outputs, function)
+        return list(zip(operation.inputs, _with_leak(rule, operation, relevance, parts, program), strict=True))
     if isinstance(rule, rules.Norm) and "bias" in operation.kinds:
         parts = rule.backward(relevance, inputs, outputs, function)
         if store is not None:
@@ -80,14 +85,47 @@ def propagate(
             shares = (jnp.sum(rules.divided(r, stabilise(z)) * z) for r, z in zip(relevance, outputs, strict=True))
             store.bias += sum(shares) - sum(jnp.sum(part) for part in parts)
         return list(zip(operation.inputs, parts, strict=True))
-    if isinstance(rule, rules.SignalTakesAll):
+    if isinstance(rule, rules.OF_PRODUCTS):
         summed = operation.equations[0].primitive in ("dot_general", "conv_general_dilated")
-        parts = rule.backward(relevance, inputs, outputs, function, operation.gates, summed)
+        options = {}
+        if isinstance(rule, rules.Proportional):
+            options["before"] = tuple(widened(values[_before(value, program)]) for value in operation.inputs)
+        parts = rule.backward(relevance, inputs, outputs, function, operation.gates, summed, **options)
+        if isinstance(rule, rules.SignalTakesAll) and len(operation.gates) < len(parts):
+            # What computes a gate has no part in the explanation, so it needs no rule either.
+            return [
+                (value, part)
+                for index, (value, part) in enumerate(zip(operation.inputs, parts, strict=True))
+                if index not in operation.gates
+            ]
     elif hasattr(rule, "backward"):
         parts = tuple(rule.backward(tuple(relevance), inputs, outputs, function))
     else:
         parts = _by_function(rule, operation, tuple(relevance), inputs, outputs, function)
     return list(zip(operation.inputs, parts, strict=True))
+
+
+def _with_leak(rule, operation: Operation, relevance, parts, program: Program):
+    """What a sum passes on, with a share of what its stabiliser, or a bias beside it, kept: even over a sample."""
+    axes = [program.facts.depends[value].batch_axis for value in (*operation.outputs, *operation.inputs)]
+
+    def by_sample(array, axis):
+        return jnp.sum(array, [other for other in range(array.ndim) if other != axis])
+
+    arrived = sum(by_sample(r, axis) for r, axis in zip(relevance, axes, strict=False))
+    inner = axes[len(operation.outputs) :]
+    passed = sum(by_sample(part, axis) for part, axis in zip(parts, inner, strict=True))
+    units = sum(part.size // (1 if axis is None else part.shape[axis]) for part, axis in zip(parts, inner, strict=True))
+    leak = rule.bias_factor * (arrived - passed) / units
+    return tuple(
+        part + (leak if axis is None else leak.reshape([-1 if n == axis else 1 for n in range(part.ndim)]))
+        for part, axis in zip(parts, inner, strict=True)
+    )
+
+
+def _before(value: Value, program: Program) -> Value:
+    """What a value is an activation of; the value itself where it is of nothing in its own shape."""
+    return program.facts.dominator.get(value, value)
 
 
 def through_equations(
@@ -196,6 +234,11 @@ def _through_affine(rule, operation: Operation, relevance, values, program: Prog
             part = affine.transposed(share, w, x.shape).astype(x.dtype)
             part = d.astype(x.dtype) * part if term.factor else part
             total = total + branch.coefficient * term.sign * part
+        if factor := getattr(rule, "bias_factor", 0.0):
+            ones = as_like(jnp.ones_like(weight), weight)
+            inputs = affine.linear(as_like(jnp.ones(affine.sample_shape(x.shape), x.dtype), x), ones)
+            leak = factor * share * (stabilised - denominator + (0 if shift is None else shift)) / inputs
+            total = total + affine.transposed(leak, ones, x.shape).astype(x.dtype)
     return affine.leave(jnp.broadcast_to(total, x.shape))
 
 

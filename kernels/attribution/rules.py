@@ -31,11 +31,14 @@ __all__ = [
     "Gradient",
     "Norm",
     "Pass",
+    "Proportional",
     "ReLUBetaSmooth",
     "ReLUDeconvNet",
     "ReLUGuidedBackprop",
     "SignalTakesAll",
+    "Softmax",
     "Stabilizer",
+    "Uniform",
     "WSquare",
     "ZBox",
     "ZPlus",
@@ -118,13 +121,17 @@ class Epsilon:
     Args:
         epsilon: a number, a Stabilizer or any function of z. 0 is LRP-0; a z of exactly zero then passes nothing on.
         zero_params: "bias", "weight" or both count as zero inside the rule.
+        bias_factor: what of the relevance that bias and epsilon keep is shared out evenly over the inputs of each
+            output, padding left out; at 1 all of it (Arras et al., EMNLP-WASSA 2017).
     """
 
     epsilon: float | Callable = 1e-6
     zero_params: ZeroParams = None
+    bias_factor: float = 0.0
 
     def __post_init__(self):
         _check(self)
+        real("bias_factor", self.bias_factor, "a finite number >= 0", not_negative)
 
     @property
     def stabilizer(self) -> float | Callable:
@@ -282,12 +289,19 @@ class Pass:
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    """In proportion to the contributions to a sum or a mean."""
+    """In proportion to the contributions to a sum or a mean.
+
+    Args:
+        stabilizer: a number, a Stabilizer or any function of z.
+        bias_factor: what of the relevance that the stabiliser keeps is shared out evenly over all summands of a sample.
+    """
 
     stabilizer: float | Callable = 1e-6
+    bias_factor: float = 0.0
 
     def __post_init__(self):
         as_stabilizer(self.stabilizer)
+        real("bias_factor", self.bias_factor, "a finite number >= 0", not_negative)
 
     def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of every summand."""
@@ -301,6 +315,7 @@ class SignalTakesAll:
     """For a product of two values: a gate (a factor between 0 and 1) gets nothing, two signals half each.
 
     Where products are summed, as by `einsum`, each of them gets its share of the sum first; `stabilizer` is for that.
+    The weights of attention are gates (CP-LRP, Ali et al., 2022; for LSTMs Arras et al., 2017).
     """
 
     stabilizer: float | Callable = 1e-6
@@ -319,17 +334,99 @@ class SignalTakesAll:
     ) -> Arrays:
         """Returns the relevance of the factors."""
         signals = [index for index in range(len(inputs)) if index not in gates] or list(range(len(inputs)))
+        return _of_factors(self.stabilizer, relevance, inputs, outputs, function, signals, summed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """For a product of two values: every factor gets the same part, gates and weights of attention too.
+
+    Where products are summed, each of them gets its share of the sum first (AttnLRP, Achtibat et al., 2024).
+    """
+
+    stabilizer: float | Callable = 1e-6
+
+    def __post_init__(self):
+        as_stabilizer(self.stabilizer)
+
+    def backward(
+        self,
+        relevance: Arrays,
+        inputs: Arrays,
+        outputs: Arrays,
+        function: Callable[..., Any],
+        gates: Sequence[int] = (),
+        summed: bool = False,
+    ) -> Arrays:
+        """Returns the relevance of the factors."""
+        return _of_factors(self.stabilizer, relevance, inputs, outputs, function, list(range(len(inputs))), summed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Proportional:
+    """For a product of a gate and a signal: in proportion to what goes into their activations (Arras et al., 2019).
+
+    Args:
+        absolute: in proportion to the magnitudes, so that no part is negative or larger than the whole.
+    """
+
+    stabilizer: float | Callable = 1e-6
+    absolute: bool = False
+
+    def __post_init__(self):
+        as_stabilizer(self.stabilizer)
+
+    def backward(
+        self,
+        relevance: Arrays,
+        inputs: Arrays,
+        outputs: Arrays,
+        function: Callable[..., Any],
+        gates: Sequence[int] = (),
+        summed: bool = False,
+        before: Arrays | None = None,
+    ) -> Arrays:
+        """Returns the relevance of the factors; `before` has what they are activations of, by default themselves."""
         if summed:
-            _, pull = jax.vjp(function, *inputs)
-            parts = pull((divided(relevance[0], as_stabilizer(self.stabilizer)(outputs[0])),))
-            # A factor times its derivative is the whole product, and twice that for a product with itself.
-            count = 2 if len(inputs) == 1 else len(signals)
-            return tuple(
-                x * part / count if index in signals else jnp.zeros_like(x)
-                for index, (x, part) in enumerate(zip(inputs, parts, strict=True))
+            raise ValueError(
+                "Proportional is for entrywise products of a gate and a signal, and this one is summed as by einsum: "
+                "use SignalTakesAll or Uniform."
             )
-        share = relevance[0] / len(signals)
-        return tuple(_fitted(share, x) if i in signals else jnp.zeros_like(x) for i, x in enumerate(inputs))
+        parts = [jnp.abs(part) if self.absolute else part for part in (before or inputs)]
+        like = jnp.zeros_like(relevance[0])
+        whole = as_stabilizer(self.stabilizer)(sum(parts, like))
+        return tuple(_fitted(divided(relevance[0] * part, whole), x) for part, x in zip(parts, inputs, strict=True))
+
+
+def _of_factors(stabilizer, relevance, inputs, outputs, function, signals: Sequence[int], summed: bool) -> Arrays:
+    """The relevance of the factors of a product: the same for each of `signals`, nothing for the others."""
+    if summed:
+        _, pull = jax.vjp(function, *inputs)
+        parts = pull((divided(relevance[0], as_stabilizer(stabilizer)(outputs[0])),))
+        # A factor times its derivative is the whole product, and twice that for a product with itself.
+        count = 2 if len(inputs) == 1 else len(signals)
+        return tuple(
+            x * part / count if index in signals else jnp.zeros_like(x)
+            for index, (x, part) in enumerate(zip(inputs, parts, strict=True))
+        )
+    share = relevance[0] / len(signals)
+    return tuple(_fitted(share, x) if i in signals else jnp.zeros_like(x) for i, x in enumerate(inputs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax:
+    """For a softmax s of logits l, weights of attention for one: l (R - s sum R) (AttnLRP, Achtibat et al., 2024).
+
+    The first-order terms of each weight; what remains is the relevance of a bias. Entries that are masked, whose
+    weight is exactly 0, get nothing.
+    """
+
+    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
+        """Returns the relevance of the logits."""
+        _, pull = jax.vjp(function, *inputs)
+        (slope,) = pull((divided(relevance[0], outputs[0]),))
+        logits = jnp.where(slope == 0, jnp.zeros((), inputs[0].dtype), inputs[0])
+        return (logits * slope,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,16 +461,27 @@ class ReLUBetaSmooth:
         return (relevance[0] * jax.nn.sigmoid(self.beta_smooth * inputs[0]),)
 
 
+OF_PRODUCTS = (SignalTakesAll, Uniform, Proportional)
 # What passes relevance on entry by entry: at a dense layer as wide as its inputs the shapes of its maps fit, and they
 # mean nothing.
-ENTRYWISE = (Pass, SignalTakesAll, ReLUDeconvNet, ReLUGuidedBackprop, ReLUBetaSmooth)
+ENTRYWISE = (Pass, *OF_PRODUCTS, Softmax, ReLUDeconvNet, ReLUGuidedBackprop, ReLUBetaSmooth)
+
+
+def _kind(rule) -> str:
+    return (
+        "products"
+        if isinstance(rule, (Uniform, Proportional))
+        else "a softmax"
+        if isinstance(rule, Softmax)
+        else "entrywise operations"
+    )
 
 
 def check_affine(rule, where: str) -> None:
     """Raises ValueError for a rule that is not for affine operations; `where` begins the message."""
     if isinstance(rule, ENTRYWISE):
         raise ValueError(
-            f"{where} {rule!r}, a rule for entrywise operations; expected one for convolutions and dense layers, such "
+            f"{where} {rule!r}, a rule for {_kind(rule)}; expected one for convolutions and dense layers, such "
             "as rules.Epsilon(), rules.ZPlus(), rules.Norm() or rules.Gradient(). A rule for the ReLUs alone stands in "
             'a composite: composites.guided_backprop(), or Composite((("relu", rule),), default=rules.Gradient()).'
         )

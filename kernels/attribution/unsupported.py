@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-from .tracing.jaxpr import Equation
 from .tracing.operations import Operation, Program
 
 QUOTIENT = (
@@ -22,12 +19,13 @@ WINDOW = (
 
 REMEDIES = {
     "softmax": "Explain the logits: leave the softmax (or log-softmax) out of the function",
-    "attention": "The product of a softmax with values has no rule yet. To take its weights as constants, so that "
-    'relevance goes through the values: layer_map=(("attention", rules.SignalTakesAll()), ("softmax", '
-    "rules.Gradient())) in a composite",
-    "recurrent": "Unroll the loop in Python, a for over its steps; lax.map over samples is jax.vmap",
-    "branch": "Write a Python if where the choice does not hang on arrays, as on a setting (make it a static argument, "
-    "not a part of x or params); where it does, compute both results and choose by jnp.where",
+    "attention": "The product of a softmax with values has no rule here. Take a composite for attention: "
+    "composites.attnlrp(), or composites.cp_lrp(), where its weights are constants; or give this composite "
+    'layer_map=(("attention", rules.SignalTakesAll()),)',
+    "attention_weights": "These are weights, as of attention. Take a composite for attention, composites.attnlrp() or "
+    'composites.cp_lrp(); or give this composite layer_map=(("attention_weights", rules.Softmax()),)',
+    "recurrent": "How often this loop runs hangs on arrays: no way leads back through it. Give it a number of steps: "
+    "lax.scan, or lax.fori_loop with Python numbers as bounds, and jnp.where for steps that do not count",
     "call": "It is a function with a derivative of its own, whose body cuts relevance off. Write it with operations "
     "that have derivatives, or give it a rule",
 }
@@ -44,8 +42,6 @@ def _trail(operation: Operation, program: Program):
 def _remedy(operation: Operation) -> str:
     """What the operation is, where its primitive does not say, and what to do."""
     equation = operation.equations[-1]
-    if operation.kinds[0] == "branch":
-        return f"{_branches(equation)}. {REMEDIES['branch']}"
     if operation.kinds[0] in REMEDIES:
         return REMEDIES[operation.kinds[0]]
     if equation.primitive in ("div", "mul", "dot_general"):
@@ -53,22 +49,6 @@ def _remedy(operation: Operation) -> str:
     if equation.primitive == "reduce_window":
         return WINDOW
     return "Give it a rule"
-
-
-def _branches(equation: Equation) -> str:
-    """The branches of a `lax.cond` or `lax.switch`, and the one that is taken if that is certain."""
-    bodies = [getattr(branch, "jaxpr", branch) for branch in equation.params["branches"]]
-    names = [str(getattr(getattr(body, "debug_info", None), "func_src_info", "")) for body in bodies]
-    names = [f"{number}: {_without_folders(name)}" if name else str(number) for number, name in enumerate(names)]
-    which = equation.inputs[0].known
-    last = "" if which is None else f"; it always takes {names[min(max(int(which), 0), len(names) - 1)]}"
-    return f"It is a lax.cond or lax.switch that takes one of {len(names)} branches ({'; '.join(names)}){last}"
-
-
-def _without_folders(source: str) -> str:
-    """What is "name at folder/file:line" without the folders."""
-    name, at, place = source.partition(" at ")
-    return f"{name}{at}{os.path.basename(place)}"
 
 
 def no_rule(operation: Operation, program: Program) -> NotImplementedError:

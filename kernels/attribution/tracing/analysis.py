@@ -7,10 +7,10 @@ which makes it an activation; `a * b` of two layers has none, which makes it a p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from .dependence import Dependence
-from .examples import dependences
+from .examples import Examples, dependences
 from .jaxpr import Equation, Graph, Value
 from .primitives import ELEMENTWISE, STEPS
 from .signs import signs_of
@@ -49,7 +49,7 @@ class Analysis:
         return readers[0] if len(readers) == 1 else None
 
 
-def analyse(graph: Graph, examples: Sequence[Value]) -> Analysis:
+def analyse(graph: Graph, examples: Examples) -> Analysis:
     """Returns the facts of a graph.
 
     Args:

@@ -54,7 +54,7 @@ class Biases:
         if any(leaves[addend] & leaves[self.cores[core].weight] for core in cores):
             return False  # a statistic of the weights themselves
         return any(
-            stands_beside(leaves[addend], leaves[self.cores[core].weight], self.paths)
+            stands_beside(addend, self.cores[core].weight, self.facts, self.paths)
             and self._axes(addend, data) <= len(self.cores[core].output_axes())
             for core in cores
         )

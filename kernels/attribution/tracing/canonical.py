@@ -7,14 +7,14 @@ scale; a scale by parameters and a sum over it are a product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import jax.numpy as jnp
 from jax import lax
 
 from .axes import places
 from .dependence import CONSTANT, PARAMETERS
-from .examples import dependences
+from .examples import Examples, dependences
 from .jaxpr import Equation, Graph, Value, applier, written
 from .layout import arrange, view_before
 from .stacks import reduced_stack
@@ -23,7 +23,7 @@ from .stacks import reduced_stack
 _EFFECTS = frozenset("io_callback pure_callback ffi_call debug_callback debug_print rng_uniform".split())
 
 
-def canonicalise(graph: Graph, examples: Sequence[Value], registered: Collection[str] = ()) -> None:
+def canonicalise(graph: Graph, examples: Examples, registered: Collection[str] = ()) -> None:
     """Rewrites a graph in place.
 
     Args:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import axes
 from .axes import BATCH
-from .dependence import EXAMPLE, PARAMETERS, VARYING, Dependence, follow, varying
+from .dependence import EXAMPLE, PARAMETERS, VARYING, Dependence, varying
 from .jaxpr import Equation, Graph, Value
+from .loops import followed
 from .primitives import ELEMENTWISE
 
+Examples = Sequence[Value] | Mapping[Value, Dependence]
 
-def dependences(graph: Graph, examples: Sequence[Value]) -> dict[Value, Dependence]:
+
+def dependences(graph: Graph, examples: Examples) -> dict[Value, Dependence]:
     """Returns the dependence of every value of a graph.
 
     Args:
         examples: the inputs of the graph that hold examples. These lie along the first axis if all such arrays have one
-            of the same length and the output's first axis is it too; otherwise there is one example.
+            of the same length and the output's first axis is it too; otherwise there is one example. Of the body of a
+            loop or a branch: what every input that is no parameter hangs on.
     """
+    if isinstance(examples, Mapping):
+        inputs = [examples.get(value, Dependence(PARAMETERS, varying(value.shape))) for value in graph.inputs]
+        return followed(graph, inputs)
     lengths = {value.shape[0] for value in examples if value.shape}
     for batched in (True, False) if len(lengths) == 1 else (False,):
-        dependence = {
-            value: Dependence(PARAMETERS, varying(value.shape)) for value in (*graph.inputs, *graph.constants)
-        }
+        dependence = {value: Dependence(PARAMETERS, varying(value.shape)) for value in graph.inputs}
         for value in examples:
             labels = [BATCH if batched and axis == 0 else VARYING for axis in range(len(value.shape))]
             dependence[value] = Dependence(EXAMPLE, axes.labelled(value.shape, labels))
-        for equation in graph.equations:
-            results = follow(equation, [dependence[value] for value in equation.inputs])
-            dependence.update(zip(equation.outputs, results, strict=True))
+        dependence = followed(graph, [dependence[value] for value in graph.inputs])
         if all(_is_by_example(dependence[output]) for output in graph.outputs):
             break
     return dependence

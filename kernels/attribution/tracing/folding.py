@@ -14,7 +14,7 @@ from .axes import Axes, merge, places
 from .dependence import CONSTANT
 from .jaxpr import Equation, Value
 from .layout import flipped, is_rearrangement, view_after, view_before
-from .primitives import CASTS
+from .primitives import CASTS, LAYOUT
 
 _KINDS = {"add": "add", "add_any": "add", "mul": "multiply"}
 
@@ -144,18 +144,30 @@ def located(step: Step, view: Axes, facts: Analysis, along: Collection[int]) -> 
 
 
 def _is_bias(step: Step, affine: Affine, facts: Analysis, paths: Sequence[str]) -> bool:
-    """Whether what is added is one parameter that stands beside the weight."""
-    return step.operand is not None and stands_beside(facts.leaves[step.operand], facts.leaves[affine.weight], paths)
+    """Whether what is added is a parameter that stands beside the weight."""
+    return step.operand is not None and stands_beside(step.operand, affine.weight, facts, paths)
 
 
-def stands_beside(bias: Collection[int], weight: Collection[int], paths: Sequence[str]) -> bool:
-    """Whether one parameter, of these leaves, is of the same layer as a weight of those."""
-    if len(bias) != 1 or not weight:
+def stands_beside(bias: Value, weight: Value, facts: Analysis, paths: Sequence[str]) -> bool:
+    """Whether a parameter, or several put together, is of the same layers as a weight."""
+    leaves, of_weight = facts.leaves[bias], facts.leaves[weight]
+    if not leaves or not of_weight or (len(leaves) > 1 and not _is_put_together(bias, facts)):
         return False
-    if -1 in bias or -1 in weight:
-        return -1 in bias and -1 in weight
-    parents = {path_of(paths[leaf]) for leaf in weight}
-    return path_of(paths[next(iter(bias))]) in parents
+    if -1 in leaves or -1 in of_weight:
+        return -1 in leaves and -1 in of_weight
+    parents = {path_of(paths[leaf]) for leaf in of_weight}
+    return all(path_of(paths[leaf]) in parents for leaf in leaves)
+
+
+def _is_put_together(value: Value, facts: Analysis) -> bool:
+    """Whether a value is of entries of parameters that were only moved, as a fused bias is."""
+    stack = [value]
+    while stack:
+        source = facts.producer.get(stack.pop())
+        if source is not None and source.primitive not in LAYOUT:
+            return False
+        stack += source.inputs if source is not None else ()
+    return True
 
 
 def path_of(path: str) -> str:

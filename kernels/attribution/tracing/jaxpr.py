@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.extend import core, source_info_util
 
-from .primitives import AFFINE, DETACHED, ELEMENTWISE, STRAIGHT_THROUGH
+from .primitives import AFFINE, DETACHED, ELEMENTWISE, LAYOUT, STRAIGHT_THROUGH
 
 # Primitives that only call a jaxpr, and the parameter that holds it.
 CALLS = {
@@ -46,12 +46,17 @@ _OF_JAX_NN = re.compile(r"jax.(_src.)?nn.functions")
 
 @dataclasses.dataclass(eq=False)
 class Value:
-    """An array of the program: shape, dtype, whether relevance can reach it, and its number if it is a literal."""
+    """An array of the program: shape, dtype, whether relevance can reach it, and its number if it is a literal.
+
+    Attributes:
+        tokens: whether it holds integers of the example, moved or shifted, with which parameters can be looked up.
+    """
 
     shape: tuple[int, ...]
     dtype: Any
     active: bool = False
     known: float | None = None
+    tokens: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -74,6 +79,8 @@ class Equation:
             by entry; "opaque" for another one.
         regions: that it lies in, the outermost first.
         original: JAX's own equation, of which parameters were changed to `params` where `changes` has some.
+        bodies: the graphs of a loop's step, or of a choice's branches, of which `NESTED` says how they are called.
+        carries: of a loop, what its carries are before each step, stacked; see `loops`.
     """
 
     primitive: str
@@ -87,6 +94,8 @@ class Equation:
     regions: tuple[Region, ...] = ()
     original: Any = None
     changes: dict = dataclasses.field(default_factory=dict)
+    bodies: tuple[Graph, ...] = ()
+    carries: tuple[Value, ...] = ()
 
     @property
     def passes_straight(self) -> bool:
@@ -100,6 +109,8 @@ class Graph:
 
     Attributes:
         primitives: the names of all primitives, those in nested jaxprs too; calls that are opened are none.
+        lookups: what looks parameters up by tokens: relevance begins and ends at its results.
+        lost: lines where tokens go into a loop or a branch, in which look-ups are not seen.
     """
 
     inputs: list[Value]
@@ -109,10 +120,12 @@ class Graph:
     output_tree: Any
     literals: dict = dataclasses.field(default_factory=dict)
     primitives: frozenset[str] = frozenset()
+    lookups: list[Equation] = dataclasses.field(default_factory=list)
+    lost: list[str] = dataclasses.field(default_factory=list)
 
 
 def trace(function: Callable, arguments: Sequence, active: Sequence[bool]) -> Graph:
-    """Returns the graph of `function(*arguments)`.
+    """Returns the graph of `function(*arguments)`; integers of which relevance is wanted are tokens.
 
     Args:
         function: of pytrees of arrays.
@@ -124,8 +137,9 @@ def trace(function: Callable, arguments: Sequence, active: Sequence[bool]) -> Gr
     constvars, constants, invars, outvars, equations = _opened(closed)
     environment: dict = {}
     for variable, is_active in zip(invars, active, strict=True):
-        environment[variable] = _value(variable.aval, is_active and is_float(variable.aval.dtype))
-        graph.inputs.append(environment[variable])
+        environment[variable] = value = _value(variable.aval, is_active and is_float(variable.aval.dtype))
+        value.tokens = is_active and is_integer(value.dtype)
+        graph.inputs.append(value)
     _add_constants(graph, environment, constvars, constants)
     _Inliner(graph).add(environment, equations)
     graph.outputs = [_read(graph, environment, variable) for variable in outvars]
@@ -186,14 +200,33 @@ class _Inliner:
         name = equation.primitive.name
         stops = name in DETACHED and not (name in STRAIGHT_THROUGH and self.regions)
         flows = any(value.active for value in inputs) and not stops
-        outputs = tuple(_value(v.aval, flows and is_float(v.aval.dtype)) for v in equation.outvars)
-        self.graph.equations.append(
-            Equation(
-                _name_of_call(equation) if whole else name, inputs, outputs, equation.params, applier(equation),
-                scope, source, whole, self.regions, equation,
-            )
+        flow, bodies = [flows] * len(equation.outvars), ()
+        if name in NESTED and flows:
+            bodies, flow = NESTED[name](equation, [value.active for value in inputs])
+        outputs = tuple(
+            _value(v.aval, f and is_float(v.aval.dtype)) for v, f in zip(equation.outvars, flow, strict=True)
+        )
+        result = Equation(
+            _name_of_call(equation) if whole else name, inputs, outputs, equation.params, applier(equation),
+            scope, source, whole, self.regions, equation, bodies=bodies,
         )  # fmt: skip
+        self.graph.equations.append(result)
+        if any(value.tokens for value in inputs):
+            self._follow_tokens(result)
         return outputs
+
+    def _follow_tokens(self, equation: Equation) -> None:
+        """Marks what is made of tokens, and what is looked up by them."""
+        name = equation.primitive
+        if name == "gather" and equation.inputs[1].tokens and not equation.inputs[0].active:
+            if is_float(equation.outputs[0].dtype):
+                equation.outputs[0].active = True
+                self.graph.lookups.append(equation)
+        elif name in LAYOUT | ELEMENTWISE:
+            for output in equation.outputs:
+                output.tokens = is_integer(output.dtype)
+        elif name in NESTED or name == "while":
+            self.graph.lost.append(equation.source)
 
     def _open(self, equation, inputs, scope, source):
         constvars, constants, invars, outvars, body = _opened(equation.params[CALLS[equation.primitive.name]])
@@ -273,6 +306,8 @@ def _reached(jaxpr, active: Sequence[bool]) -> list[bool]:
         name = equation.primitive.name
         if name in CALLS:
             results = _reached(equation.params[CALLS[name]], flags) if name not in CUSTOM else [any(flags)] * 9
+        elif name in NESTED and any(flags):
+            _, results = NESTED[name](equation, flags)
         else:
             results = [any(flags) and (name not in DETACHED or name in STRAIGHT_THROUGH)] * len(equation.outvars)
         reach.update(
@@ -307,16 +342,48 @@ def _name_of_call(equation) -> str:
 
 def body_of(equation: Equation) -> Graph:
     """Returns the graph of a call that stays whole; its operands are active as those of the call are."""
-    constvars, constants, invars, outvars, body = _opened(
-        equation.original.params[CALLS[equation.original.primitive.name]]
+    return _graph_of(
+        equation.original.params[CALLS[equation.original.primitive.name]], [value.active for value in equation.inputs]
     )
-    inputs = [_value(variable.aval, value.active) for variable, value in zip(invars, equation.inputs, strict=True)]
+
+
+def _graph_of(jaxpr, active: Sequence[bool]) -> Graph:
+    """The graph of a nested jaxpr, whose operands are active as said."""
+    constvars, constants, invars, outvars, body = _opened(jaxpr)
+    inputs = [
+        _value(variable.aval, is_active and is_float(getattr(variable.aval, "dtype", None)))
+        for variable, is_active in zip(invars, active, strict=True)
+    ]
     graph = Graph(inputs, [], {}, [], None)
     environment = dict(zip(invars, graph.inputs, strict=True))
     _add_constants(graph, environment, constvars, constants)
     _Inliner(graph).add(environment, body)
     graph.outputs = [_read(graph, environment, variable) for variable in outvars]
     return graph
+
+
+def _loop(equation, active: Sequence[bool]) -> tuple[tuple[Graph, ...], list[bool]]:
+    """The graph of a step of `lax.scan`, and which results are active: a carry is if it is after some step."""
+    params, flags = equation.params, list(active)
+    carries = slice(params["num_consts"], params["num_consts"] + params["num_carry"])
+    while True:
+        graph = _graph_of(params["jaxpr"], flags)
+        after = [value.active for value in graph.outputs]
+        now = [a or b for a, b in zip(flags[carries], after[: params["num_carry"]], strict=True)]
+        if now == flags[carries]:
+            return (graph,), [*now, *after[params["num_carry"] :]]
+        flags[carries] = now
+
+
+def _choice(equation, active: Sequence[bool]) -> tuple[tuple[Graph, ...], list[bool]]:
+    """The graphs of the branches of `lax.cond`, and which results are active in one of them."""
+    graphs = tuple(_graph_of(branch, active[1:]) for branch in equation.params["branches"])
+    return graphs, [any(values) for values in zip(*([v.active for v in g.outputs] for g in graphs), strict=True)]
+
+
+# Primitives with bodies of which relevance goes through each: (equation of JAX, which operands are active) to the
+# graphs and which results are active.
+NESTED: dict[str, Callable] = {"scan": _loop, "cond": _choice}
 
 
 def applier(equation, **changes) -> Callable[..., tuple]:
@@ -393,6 +460,11 @@ def _read(graph, environment, variable) -> Value:
 
 def _value(aval, active) -> Value:
     return Value(tuple(getattr(aval, "shape", ())), getattr(aval, "dtype", None), active)
+
+
+def is_integer(dtype) -> bool:
+    """Whether a dtype is one of integers."""
+    return dtype is not None and jax.dtypes.issubdtype(dtype, np.integer)
 
 
 def is_float(dtype) -> bool:

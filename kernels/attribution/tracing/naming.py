@@ -20,7 +20,7 @@ def name_operations(operations: Sequence, facts: Analysis, paths: Sequence[str])
         layers: dict[str, None] = {}
         if operation.affine is not None:
             layers |= dict.fromkeys(_layers(operation.affine.weight, facts, paths))
-        for equation in operation.equations:
+        for equation in () if operation.bodies else operation.equations:
             for value in equation.inputs:
                 if not value.active and facts.depends[value].source == PARAMETERS:
                     layers |= dict.fromkeys(_layers(value, facts, paths))

@@ -1,8 +1,9 @@
 """Equations become operations: what a rule is for. A convolution with its bias and its norm is one, a mean is one.
 
 Every operation has kinds, the most specific first, by which composites choose rules:
-conv_transpose, conv, dense, affine; norm_layer; bias, sum, avg_pool; max_pool, max; relu, activation; product; layout;
-softmax, attention, branch, recurrent, call and unknown are named, and have no rule of their own.
+conv_transpose, conv, dense, affine; norm_layer; bias, sum, avg_pool; max_pool, max; relu, activation; product;
+embedding, layout;
+attention_weights, softmax, attention, branch, recurrent, call and unknown have no rule of their own.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from .affine import Affine
 from .analysis import Analysis, analyse
 from .biases import Biases
 from .canonical import canonicalise, rewrite
+from .dependence import PARAMETERS
+from .examples import Examples
 from .folding import as_step, fold_after, fold_before
 from .jaxpr import Equation, Graph, Value, passes_through
+from .joined import join_products
 from .layout import is_rearrangement
+from .loops import Sides, keep_carries, results_of
 from .naming import name_operations
 from .norms import merge_norms
 from .pooling import pooled_from_identity
-from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, SUMS
+from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, NESTED, SUMS
 from .signs import NOT_NEGATIVE, signs_of
+from .softmax import comes_from_softmax, is_softmax, logits_of, weighs_values
 from .statistics import Held, hold_statistics
 
 
@@ -40,6 +46,7 @@ class Operation:
         aliases: other layers whose parameters are folded in.
         affine: for affine operations.
         gates: which of the inputs of a product come from a function with values between 0 and 1.
+        bodies: of a loop, the program of its step; of a choice, those of its branches.
     """
 
     kinds: tuple[str, ...]
@@ -51,6 +58,7 @@ class Operation:
     aliases: tuple[str, ...] = ()
     affine: Affine | None = None
     gates: tuple[int, ...] = ()
+    bodies: tuple[Program, ...] = ()
 
     def function(self, values: Mapping[Value, object], apply: Callable) -> Callable[..., tuple]:
         """Returns the function of its inputs alone, everything else taken from `values`.
@@ -105,6 +113,19 @@ class Program:
         """The one output."""
         return self.graph.outputs[0]
 
+    def flattened(self) -> list[Operation]:
+        """Returns the operations, those inside of loops and branches in their place.
+
+        In front of and behind these stand `links`, which say which of their values are which of the values outside.
+        """
+        result: list[Operation] = []
+        for operation in self.operations:
+            for body in operation.bodies:
+                entries, exits = _links(operation.equations[-1], body.graph)
+                result += [*entries, *body.flattened(), *exits]
+            result.append(operation)
+        return result
+
     def trail(self, value: Value) -> tuple[Value, list[Equation]] | None:
         """Returns the input that a value is, rearranged, and the equations that do it; None for another value."""
         steps: list[Equation] = []
@@ -114,25 +135,60 @@ class Program:
         return (value, steps) if value in self.graph.inputs else None
 
 
-def program_of(
-    graph: Graph,
-    examples: Sequence[Value],
-    paths: Sequence[str],
-    fold_norm: bool | str = True,
-    registered: Collection[str] = (),
-) -> Program:
+LINK = "link"  # the kind of what is no operation: a value outside of a body is one inside of it
+CARRY = "carry"  # the same, of a value that comes from the step before
+
+
+def _links(equation: Equation, body: Graph) -> tuple[list[Operation], list[Operation]]:
+    """What enters a body, and what leaves it."""
+    inputs, outputs = equation.inputs, equation.outputs
+    if equation.primitive == "cond":
+        inputs = inputs[1:]
+    carries = set(Sides.operands(equation, body.inputs).carries) if equation.primitive == "scan" else set()
+    entries = [
+        Operation((CARRY if inner in carries else LINK,), (outer,), (inner,), ())
+        for outer, inner in zip(inputs, body.inputs, strict=True)
+        if inner.active
+    ]
+    exits = [
+        Operation((LINK,), (inner,), (outer,), ())
+        for inner, outer in zip(body.outputs, outputs, strict=True)
+        if inner.active
+    ]
+    return entries, exits
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a graph is read.
+
+    Attributes:
+        fold_norm: True folds scales and shifts into affine operations, "after" and "before" only those that follow or
+            precede them, False none but an operation's own bias; "apart" as False, and each norm is one operation.
+        hold_means: whether means that norms take off are constants.
+        join_products: whether products that are summed are one.
+        registered: primitives that have a rule of the user's.
+    """
+
+    fold_norm: bool | str = True
+    hold_means: bool = True
+    join_products: bool = False
+    registered: frozenset[str] = frozenset()
+
+
+def program_of(graph: Graph, examples: Examples, paths: Sequence[str], reading: Reading = Reading()) -> Program:
     """Returns the operations of a graph.
 
     Args:
         examples: the inputs of the graph that hold examples.
         paths: of every input of the graph, "layer/parameter".
-        fold_norm: True folds scales and shifts into affine operations, "after" and "before" only those that follow or
-            precede them, False none but an operation's own bias; "apart" as False, and each norm is one operation.
-        registered: primitives that have a rule of the user's.
     """
+    fold_norm, registered = reading.fold_norm, reading.registered
     canonicalise(graph, examples, registered)
+    if reading.join_products:
+        join_products(graph, registered)
     _rewrite_pools(graph, examples, registered)
-    facts, statistics, notes = hold_statistics(graph, examples)
+    facts, statistics, notes = hold_statistics(graph, examples, reading.hold_means)
     grouped: dict[Equation, Operation] = {}
     candidates = (_affine(equation, facts, registered) for equation in graph.equations)
     affines = [affine for affine in candidates if affine is not None]
@@ -167,11 +223,41 @@ def program_of(
             operations.append(kinds.operation(equation))
     operations = merge_norms(operations, facts) if fold_norm == "apart" else operations
     operations = _reachable(operations, graph.outputs, statistics)
+    for operation in operations:
+        if operation.equations[-1].bodies and "registered" not in operation.kinds:
+            operation.bodies = _bodies(operation.equations[-1], facts, paths, reading)
+            notes += tuple(note for body in operation.bodies for note in body.notes if note not in notes)
     name_operations(operations, facts, paths)
     return Program(graph, facts, operations, statistics, notes)
 
 
-def _rewrite_pools(graph: Graph, examples: Sequence[Value], registered: Collection[str]) -> None:
+def _bodies(equation: Equation, facts: Analysis, paths: Sequence[str], reading: Reading) -> tuple[Program, ...]:
+    """The programs of the step of a loop, or of the branches of a choice."""
+    operands, depends = equation.inputs, [facts.depends[value] for value in equation.inputs]
+    if equation.primitive == "scan":
+        keep_carries(equation)
+        depends, _ = results_of(equation, depends)
+    else:
+        operands, depends = operands[1:], depends[1:]
+    programs = []
+    for body in equation.bodies:
+        examples = {
+            inner: one
+            for inner, outer, one in zip(body.inputs, operands, depends, strict=True)
+            if one.source != PARAMETERS or not facts.leaves[outer]
+        }
+        names = [_path(facts.leaves[outer], paths) for outer in operands]
+        programs.append(program_of(body, examples, names, reading))
+    return tuple(programs)
+
+
+def _path(leaves: Collection[int], paths: Sequence[str]) -> str:
+    """The path of a parameter that a body gets, or what the paths of several have in common."""
+    names = [paths[leaf] for leaf in sorted(leaves) if leaf >= 0]
+    return os.path.commonpath(names) if names and all(names) else ""
+
+
+def _rewrite_pools(graph: Graph, examples: Examples, registered: Collection[str]) -> None:
     """Rewrites maxima over windows from other numbers than -inf; which these may be is a matter of signs."""
     if not any(equation.primitive == "reduce_window" for equation in graph.equations):
         return
@@ -254,6 +340,7 @@ def _is_constant(value: Value, facts: Analysis) -> bool:
 
 
 _LONGEST_RELU = 24  # equations that one is written with
+GATES = ("logistic", "sigmoid", "hard_sigmoid")  # functions with values between 0 and 1
 
 
 @dataclasses.dataclass
@@ -276,18 +363,20 @@ class _Kinds:
         def plain(*kinds, **fields):
             return Operation(kinds, inputs, equation.outputs, (equation,), **fields)
 
+        if equation in self.graph.lookups:
+            return plain("embedding", "layout")
         if name in self.registered:
             return plain("registered")
         if equation.call == "opaque":
             return plain("activation") if passes_through(equation) else plain("call", "unknown")
         if name in AFFINE:
             return self._product(equation, inputs)
-        if name == "cond":
-            return plain("branch", "recurrent", "unknown")
-        if name in ("scan", "while"):
+        if name in NESTED:
+            return plain("branch" if name == "cond" else "recurrent")
+        if name == "while":
             return plain("recurrent", "unknown")
-        if self._is_softmax(equation):
-            return plain("softmax", "unknown")
+        if is_softmax(equation, facts):
+            return self._softmax(equation, plain)
         entrywise = name in ELEMENTWISE or equation.call == "entrywise" or equation.passes_straight
         if len(inputs) == 1 and entrywise and name not in LAYOUT:
             if name in ("neg", "add", "add_any", "sub", "mul") or (name == "div" and equation.inputs[0] is inputs[0]):
@@ -307,15 +396,25 @@ class _Kinds:
             if name in group:
                 return plain("max_pool", "max") if name in ("reduce_window_max", "reduce_window_min") else plain(*kinds)
         if name == "mul":
-            return plain("product", gates=self._gates(inputs, ("logistic", "sigmoid", "hard_sigmoid")))
+            return plain("product", gates=self._gates(inputs))
         return plain("unknown")
 
     def _product(self, equation: Equation, inputs) -> Operation:
         """A product of two values that both hang on the input."""
-        softmaxes = [value for value in inputs if self._comes_from_softmax(value)]
-        kinds = ("attention", "unknown") if softmaxes else ("product",)
-        gates = self._gates(inputs, ("logistic", "sigmoid", "hard_sigmoid"))
-        return Operation(kinds, inputs, equation.outputs, (equation,), gates=gates)
+        is_attention = any(comes_from_softmax(value, self.facts) for value in inputs)
+        kinds = ("attention", "unknown") if is_attention else ("product",)
+        return Operation(kinds, inputs, equation.outputs, (equation,), gates=self._gates(inputs))
+
+    def _softmax(self, equation: Equation, plain: Callable[..., Operation]) -> Operation:
+        """A softmax from its logits on; one that weighs values is of another kind than one that makes the output."""
+        kinds: tuple[str, ...] = ("softmax", "unknown")
+        if weighs_values(equation, self.facts):
+            kinds = ("attention_weights", *kinds)
+        whole = logits_of(equation, self.graph, self.facts)
+        if whole is None:
+            return plain(*kinds)
+        logits, equations = whole
+        return Operation(kinds, (logits,), equation.outputs, equations)
 
     def _merged(self, equation: Equation) -> Operation:
         """An activation of several equations: everything between its result and the value it is a function of."""
@@ -369,8 +468,15 @@ class _Kinds:
             return False
         return sum(value.active for value in equation.inputs) == 1
 
-    def _gates(self, inputs: Sequence[Value], primitives: Collection[str]) -> tuple[int, ...]:
-        return tuple(i for i, value in enumerate(inputs) if self._moved(value, primitives) is not None)
+    def _gates(self, inputs: Sequence[Value]) -> tuple[int, ...]:
+        return tuple(i for i, value in enumerate(inputs) if self._is_gate(value))
+
+    def _is_gate(self, value: Value) -> bool:
+        """Whether a value lies between 0 and 1 by what it is computed with; 1 less a gate is one, too."""
+        if self._moved(value, GATES) is not None or comes_from_softmax(value, self.facts):
+            return True
+        rest = self._moved(value, ("sub",))
+        return rest is not None and rest.inputs[0].known == 1 and self._is_gate(rest.inputs[1])
 
     def _moved(self, value: Value, primitives: Collection[str]) -> Equation | None:
         """The equation of one of `primitives` that a value is the result of, perhaps moved and cast."""
@@ -381,45 +487,3 @@ class _Kinds:
                 return None
             value = next(operand for operand in source.inputs if operand.active)
         return None
-
-    def _is_softmax(self, equation: Equation) -> bool:
-        """Whether exponentials are divided by their sum, or the logarithm of such a sum is taken."""
-        if equation.primitive in ("log", "log1p", "log2"):
-            return self._sum_of_exponentials(equation.inputs[0])
-        if equation.primitive not in ("div", "mul") or sum(value.active for value in equation.inputs) < 2:
-            return False
-        left, right = equation.inputs
-        pairs = ((left, right),) if equation.primitive == "div" else ((left, right), (right, left))
-        return any(self._is_exponential(one) and self._sum_of_exponentials(other) for one, other in pairs)
-
-    def _is_exponential(self, value: Value) -> bool:
-        """Whether a value is an exponential, perhaps masked, scaled or moved."""
-        while (source := self.facts.producer.get(value)) is not None:
-            if source.primitive in ("exp", "exp2"):
-                return source.inputs[0].active
-            active = [operand for operand in source.inputs if operand.active]
-            if len(active) != 1 or source.primitive not in LAYOUT | {"mul", "div"}:
-                return False
-            value = active[0]
-        return False
-
-    def _sum_of_exponentials(self, value: Value) -> bool:
-        """Whether a value is an entrywise function, or a new arrangement, of a sum of exponentials."""
-        while (source := self.facts.producer.get(value)) is not None:
-            if source.primitive in ("reduce_sum", "cumsum", "dot_general"):
-                return any(self._is_exponential(operand) for operand in source.inputs if operand.active)
-            active = [operand for operand in source.inputs if operand.active]
-            if len(active) != 1 or source.primitive not in LAYOUT | ELEMENTWISE:
-                return False
-            value = active[0]
-        return False
-
-    def _comes_from_softmax(self, value: Value) -> bool:
-        while (source := self.facts.producer.get(value)) is not None:
-            if self._is_softmax(source):
-                return True
-            active = [operand for operand in source.inputs if operand.active]
-            if len(active) != 1 or source.primitive not in LAYOUT | {"mul", "div"}:
-                return False
-            value = active[0]
-        return False

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 from .analysis import Analysis, analyse
 from .dependence import PARAMETERS, STATISTIC
+from .examples import Examples
 from .forms import Form, form_of, is_of, roots_of
 from .jaxpr import Equation, Graph, Value, written
 
@@ -33,15 +33,17 @@ class Held:
     equations: tuple[Equation, ...]
 
 
-def hold_statistics(graph: Graph, examples: Sequence[Value]) -> tuple[Analysis, dict[Equation, Held], tuple[str, ...]]:
-    """Makes statistics constants where they normalise.
+def hold_statistics(
+    graph: Graph, examples: Examples, means: bool = True
+) -> tuple[Analysis, dict[Equation, Held], tuple[str, ...]]:
+    """Makes statistics constants where they normalise; means that are taken off only with `means`.
 
     Returns the facts, the equations that hold some, and what the caller is to be warned of.
     """
     facts, statistics = analyse(graph, examples), {}
     over_batch: Equation | None = None
     while True:
-        matches = [(equation, match) for equation in graph.equations if (match := _normalises(equation, facts))]
+        matches = [(equation, match) for equation in graph.equations if (match := _normalises(equation, facts, means))]
         if not matches:
             break
         for equation, (side, root) in matches:
@@ -66,7 +68,7 @@ def _reads_shared(equation: Equation, facts: Analysis) -> bool:
     return all(facts.depends[value].is_shared for value in equation.inputs if not value.active)
 
 
-def _normalises(equation: Equation, facts: Analysis) -> tuple[int, Value] | None:
+def _normalises(equation: Equation, facts: Analysis, means: bool) -> tuple[int, Value] | None:
     """Which operand of an equation is a statistic that normalises the other one, and of what it is one."""
     if equation.primitive not in ("add", "add_any", "sub", "mul", "div") or equation.outputs[0] not in facts.live:
         return None
@@ -79,7 +81,9 @@ def _normalises(equation: Equation, facts: Analysis) -> tuple[int, Value] | None
             form = form_of(statistic, root, facts)
             if form is None or form.entrywise or not form.summed:
                 continue
-            if _cancels(equation, form, form_of(value, root, facts)) or _divides(equation, form, value, root, facts):
+            if (means and _cancels(equation, form, form_of(value, root, facts))) or _divides(
+                equation, form, value, root, facts
+            ):
                 return side, root
     return None
 
@@ -125,7 +129,7 @@ def _hold(graph: Graph, facts: Analysis, equation: Equation, side: int, root: Va
         inputs[side] = constant
         equation.inputs = tuple(inputs)
         _replace(graph, equation, [stop, equation])
-        return equation, Held(root, _between(root, constant, graph))
+        return equation, Held(root, between(root, constant, graph))
 
     def normalised(value, constant, *parameters):
         result = value if sign == 1 else -value
@@ -144,7 +148,7 @@ def _hold(graph: Graph, facts: Analysis, equation: Equation, side: int, root: Va
     for other in others:
         operand = next((read for read in other.inputs if read in reads), None)
         if operand is not None and other.outputs[0].active:
-            return other, Held(root, _between(root, operand, graph))
+            return other, Held(root, between(root, operand, graph))
         reads.update(other.outputs if operand is not None else ())
     raise AssertionError("a statistic that was held is not read")
 
@@ -164,19 +168,19 @@ def _parameter_in(statistic: Value, facts: Analysis, additive: bool) -> tuple[Va
     return source.inputs[position], powers[position], parameter, powers[1 - position]
 
 
-def _between(root: Value, value: Value, graph: Graph) -> tuple[Equation, ...]:
-    """What computes a value from another one, through constants that are held on the way, too."""
-    visited, between = {root}, []
+def between(root: Value, value: Value, graph: Graph) -> tuple[Equation, ...]:
+    """Returns what computes a value from another one, through constants that are held on the way, too."""
+    visited, behind = {root}, []
     for equation in graph.equations:
         stops = equation.primitive == "stop_gradient" and equation.original is not None
         if not stops and any(operand in visited for operand in equation.inputs):
             visited.update(equation.outputs)
-            between.append(equation)
+            behind.append(equation)
     sources = {value}
-    for equation in reversed(between):
+    for equation in reversed(behind):
         if any(output in sources for output in equation.outputs):
             sources.update(equation.inputs)
-    return tuple(equation for equation in between if any(output in sources for output in equation.outputs))
+    return tuple(equation for equation in behind if any(output in sources for output in equation.outputs))
 
 
 def _replace(graph: Graph, equation: Equation, others: list[Equation]) -> None:

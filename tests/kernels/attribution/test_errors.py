@@ -72,7 +72,7 @@ def test_bad_inputs_and_functions():
         attribute(dense, PARAMS, X.astype(int))
     with pytest.raises(ValueError, match="returns 2 arrays"):
         attribute(lambda p, x: (dense(p, x), x), PARAMS, X)
-    with pytest.raises(ValueError, match="does not hang on x"):
+    with pytest.raises(ValueError, match="does not hang on floating-point"):
         attribute(lambda p, x: jnp.sign(dense(p, x)), PARAMS, X)
     with pytest.raises(ValueError, match="expected a number, 4 channels"):
         attribute(dense, PARAMS, X, rules=rules.ZBox(np.zeros(3), 1.0))
@@ -89,8 +89,7 @@ def test_bad_inputs_and_functions():
         (lambda h: jax.nn.softmax(h), "div", "logits"),
         (lambda h: jax.nn.softmax(h @ h.T) @ h, "dot_general", "attention"),
         (lambda h: jax.nn.log_softmax(h), "log", "logits"),
-        (lambda h: jax.lax.scan(lambda c, _: (jnp.tanh(c), None), h, length=2)[0], "scan", "Unroll"),
-        (lambda h: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, h), "while", "Unroll"),
+        (lambda h: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, h), "while", "lax.scan"),
         (lambda h: jax.lax.cumlogsumexp(h, 1), "cumlogsumexp", "primitive_rules"),
         (lambda h: jnp.fft.fft(h).real, "fft", "primitive_rules"),
     ],
@@ -101,7 +100,7 @@ def test_a_primitive_without_a_rule_says_where_it_is(function, primitive, remedy
     message = str(caught.value)
     assert f"'{primitive}'" in message and "after layer 'layer'" in message and "test_errors.py" in message
     rows = describe(lambda p, x: function(dense(p, x)), PARAMS, X)
-    assert any(row["rule"] == "none" for row in rows) or primitive in ("fft", "scan", "while")
+    assert any(row["rule"] == "none" for row in rows) or primitive in ("fft", "while")
 
 
 def test_gradients_need_no_rule():
