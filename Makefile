@@ -25,10 +25,11 @@ QUANTUS_READY := .venv-peers/quantus/.ready-$(call checksum,tests/peers/requirem
 NETWORKS_READY := .venv-peers/networks/.ready-$(call checksum,tests/peers/requirements-networks.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
 ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
+INNVESTIGATE_READY := .venv-peers/innvestigate/.ready-$(call checksum,tests/peers/requirements-innvestigate.txt)
 FEDERATED_READY := .venv-peers/federated/.ready-$(call checksum,tests/peers/requirements-federated.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-quantus peers-foolbox peers-networks peers-arviz peers-federated lint lock
+.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-quantus peers-foolbox peers-networks peers-arviz peers-federated peers-innvestigate lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -62,7 +63,7 @@ DEVICE_PYTHON = $(if $(PYTHON),$(PYTHON),$(if $(wildcard $(RUN)),$(RUN),python3)
 bench-device:
 	$(DEVICE_PYTHON) -m kernels.bench_device --seconds $(SECONDS) $(if $(OUT),--output $(OUT)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY) $(INNVESTIGATE_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -86,6 +87,9 @@ peers-foolbox: $(FOOLBOX_READY)
 
 # ArviZ and emcee: diagnostics of weights and chains.
 peers-arviz: $(ARVIZ_READY)
+
+# iNNvestigate on TensorFlow 2.14, for Python 3.9 to 3.11: more than a GB.
+peers-innvestigate: $(INNVESTIGATE_READY)
 
 # FedJAX on an older JAX, Flower with Ray: hundreds of MB.
 peers-federated: $(FEDERATED_READY)
@@ -206,6 +210,12 @@ $(ARVIZ_READY):
 	@$(call environment,.venv-peers/arviz,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/arviz,-r tests/peers/requirements-arviz.txt)
 	@rm -f .venv-peers/arviz/.ready-* && touch $@
+
+$(INNVESTIGATE_READY):
+	@echo "setting up TensorFlow and iNNvestigate in .venv-peers/innvestigate (minutes)"
+	@$(call environment,.venv-peers/innvestigate,9,11,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/innvestigate,-r tests/peers/requirements-innvestigate.txt)
+	@rm -f .venv-peers/innvestigate/.ready-* && touch $@
 
 $(FEDERATED_READY):
 	@echo "setting up FedJAX and Flower in .venv-peers/federated (a minute or two)"

@@ -66,8 +66,8 @@ def attribute(
             Several names give a dict, in which "x" is the input.
         return_report: give a conservation report too, of each of the `rules`.
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
-            that precede them; False: none of them, they pass relevance on. None: as the composite says, which is True
-            for most of them.
+            that precede them; False: none of them, they pass relevance on; "apart": none, and all of a norm is one
+            operation, for which `norm_rules` has rules. None: as the composite says, which is True for most of them.
         batch_size: samples at a time; bounds the memory.
         primitive_rules: name of a primitive of JAX to its rule in this call, before all composites: an instance from
             `rules`, or `rule(relevance, inputs, outputs, function)`. It gets the relevance of every output, the arrays
@@ -151,8 +151,8 @@ def _is_composite(node) -> bool:
 
 def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:
     """Returns how a function is read for a composite; `fold_norm` counts before its own unless it is None."""
-    if fold_norm not in (None, True, False, "after", "before"):
-        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before' or None.")
+    if fold_norm not in (None, True, False, "after", "before", "apart"):
+        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before', 'apart' or None.")
     fields = {name: getattr(composite, name, getattr(Reading, name)) for name in READING}
     return Reading(**fields | ({} if fold_norm is None else {"fold_norm": fold_norm}))
 

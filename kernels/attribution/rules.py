@@ -95,6 +95,8 @@ def _plus(gamma: float, part: Callable) -> Callable:
     return lambda w: w + gamma * part(w)
 
 
+WHOLE = (Term("x", _same, _same),)  # the denominator is z itself
+
 ZeroParams = str | Sequence[str] | None
 Bound = Scalar | Real[AnyArray, "..."] | Sequence  # of inputs: one number, by channel, or of a sample's shape
 
@@ -139,7 +141,7 @@ class Epsilon:
 
     def branches(self) -> tuple[Branch, ...]:
         """The rule as data."""
-        return (Branch((Term("x", _same, _same),)),)
+        return (Branch(WHOLE),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,8 @@ from kernels import (
     soft_entropy,
     sparse_ternary,
 )
-from kernels.attribution import composites, evaluation, rules
+from kernels.attribution import composites, evaluation, innvestigate, rules
+from kernels.attribution.stabilize import ZeroGuard
 from kernels.autoregressive import accumulate, stream
 from kernels.ising import energies, inverse, symmetries, systems
 from kernels.soft_entropy import table
@@ -260,6 +261,14 @@ def attribution_cases():
         yield rule, {}, {"stabilizer": "at least 0"}
     yield rules.Epsilon, {}, {"epsilon": "at least 0"}
     yield rules.AlphaBeta, {}, {"alpha": "at least 0", "beta": "at least 0", "stabilizer": "at least 0"}
+    yield innvestigate.Epsilon, {}, {"epsilon": "positive"}
+    yield (
+        innvestigate.AlphaBeta,
+        {"alpha": 2.0, "beta": 1.0},
+        {"alpha": "positive, or None", "beta": "at least 0, or None"},
+    )
+    yield innvestigate.Bounded, {}, {"low": "real", "high": "real"}
+    yield ZeroGuard, {}, {"epsilon": "positive"}
     yield rules.Gamma, {}, {"gamma": "at least 0", "stabilizer": "at least 0"}
     yield rules.ZBox, {"low": 0.0, "high": 1.0}, {"low": "real", "high": "real", "stabilizer": "at least 0"}
     yield rules.ReLUBetaSmooth, {}, {"beta_smooth": "positive"}

@@ -180,6 +180,7 @@ CALLS = {
     },
     "attribution": {
         "attribute": (explained(attribution.attribute, rules=composites.epsilon_plus_flat()), LAYERS, IMAGES),
+        "analyzer": (explained(attribution.analyzer("lrp.alpha_2_beta_1")), LAYERS, IMAGES),
         "bilrp": (lambda params, x: attribution.bilrp(layer, params, x, x + 1), LAYERS, IMAGES),
         "contrastive": (explained(attribution.contrastive), LAYERS, IMAGES),
         "deeplift": (explained(attribution.deeplift), LAYERS, IMAGES),
@@ -257,6 +258,7 @@ CALLS = {
         "relevance_mass_accuracy": (evaluation.relevance_mass_accuracy, IMAGES, MASKS),
         "relevance_rank_accuracy": (evaluation.relevance_rank_accuracy, IMAGES, MASKS),
         "top_k_intersection": (lambda r, m: evaluation.top_k_intersection(r, m, 3), IMAGES, MASKS),
+        "strip_softmax": (attribution.strip_softmax(lambda p, x: jax.nn.softmax(layer(p, x))), LAYERS, IMAGES),
     },
     "autoregressive": {
         "conditionals": (lambda p, s: autoregressive.conditionals(p, NETWORK, s), parameters(NETWORK), SPINS),
@@ -409,7 +411,9 @@ def test_every_room_is_looked_at():
         package = importlib.import_module(f"kernels.{room}")
         members = [name for name in package.__all__ if inspect.ismodule(getattr(package, name))]
         modules |= {room} | {f"{room}.{name}" for name in members}
-    assert modules - set(MODULES) == {"attribution.composites", "attribution.rules"}  # rules as data
+    assert modules - set(MODULES) == {  # rules as data
+        "attribution.composites", "attribution.innvestigate", "attribution.rules",
+    }  # fmt: skip
 
 
 def test_what_runs_is_chosen_where_it_is_lowered_for():
