@@ -29,7 +29,7 @@ MAKE = {
     "nncodec": "make peers-nncodec", "coders": "make peers-coders", "nncodec-full": "make peers-full",
     "zennit": "make peers-zennit",
     "foolbox": "make peers-foolbox", "netket": "make peers-netket", "arviz": "make peers-arviz",
-    "networks": "make peers-networks", "federated": "make peers-federated",
+    "networks": "make peers-networks", "federated": "make peers-federated", "lrp": "make peers-lrp",
 }  # fmt: skip
 TIMEOUT = 3600.0  # seconds for an answer: ART takes its time, and what hangs ends nevertheless
 
@@ -172,7 +172,7 @@ def start(name: str) -> Iterator[Peer]:
     """Yields a peer that runs, and ends it with the block.
 
     Args:
-      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "netket", "networks",
+      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "lrp", "netket", "networks",
         "nncodec", "nncodec-full", "zennit".
 
     Raises:
