@@ -20,7 +20,7 @@ class Shape:
     """Sizes of a transformer.
 
     Attributes:
-        kind: VISION (input: patches `[n, tokens - 1, inputs]`) or DECODER (input: embedded tokens `[n, tokens, width]`).
+        kind: VISION (of patches `[n, tokens - 1, inputs]`) or DECODER (of embedded tokens `[n, tokens, width]`).
         shared: heads of keys and values; fewer than `heads` in a decoder with grouped heads.
         inputs: values of a patch; of a decoder the width.
     """

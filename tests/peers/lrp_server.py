@@ -10,13 +10,12 @@ import importlib.metadata
 import time
 import warnings
 
+import autolrp
 import line_server
 import lrp_networks
 import numpy as np
 import torch
 from torch.nn import functional
-
-import autolrp
 
 networks: list[lrp_networks.Network] = []
 CONFIGURATIONS = {
