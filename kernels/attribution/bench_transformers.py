@@ -132,7 +132,7 @@ def attention(query, key, value, causal: bool):
     times = query.shape[1] // key.shape[1]
     if times > 1:
         key, value = (jnp.repeat(x, times, axis=1) for x in (key, value))
-    logits = (query @ key.swapaxes(-1, -2)) * query.shape[-1] ** -0.5
+    logits = (query * query.shape[-1] ** -0.5) @ key.swapaxes(-1, -2)
     if causal:
         logits = jnp.where(jnp.tril(jnp.ones(logits.shape[-2:], bool)), logits, -jnp.inf)
     return jax.nn.softmax(logits) @ value
