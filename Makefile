@@ -21,14 +21,16 @@ NNCODEC_FULL_READY := .venv-peers/nncodec-full/.ready-$(call checksum,tests/peer
 CODERS_READY := .venv-peers/coders/.ready-$(call checksum,tests/peers/requirements-coders.txt)
 NETKET_READY := .venv-peers/netket/.ready-$(call checksum,tests/peers/requirements-netket.txt)
 ZENNIT_READY := .venv-peers/zennit/.ready-$(call checksum,tests/peers/requirements-zennit.txt)
+QUANTUS_READY := .venv-peers/quantus/.ready-$(call checksum,tests/peers/requirements-quantus.txt)
 NETWORKS_READY := .venv-peers/networks/.ready-$(call checksum,tests/peers/requirements-networks.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
 ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
 LRP_READY := .venv-peers/lrp/.ready-$(call checksum,tests/peers/requirements-lrp.txt)
+INNVESTIGATE_READY := .venv-peers/innvestigate/.ready-$(call checksum,tests/peers/requirements-innvestigate.txt)
 FEDERATED_READY := .venv-peers/federated/.ready-$(call checksum,tests/peers/requirements-federated.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-lrp peers-foolbox peers-networks peers-arviz peers-federated lint lock
+.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-lrp peers-quantus peers-foolbox peers-networks peers-arviz peers-federated peers-innvestigate lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -62,7 +64,7 @@ DEVICE_PYTHON = $(if $(PYTHON),$(PYTHON),$(if $(wildcard $(RUN)),$(RUN),python3)
 bench-device:
 	$(DEVICE_PYTHON) -m kernels.bench_device --seconds $(SECONDS) $(if $(OUT),--output $(OUT)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(LRP_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(LRP_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY) $(INNVESTIGATE_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -78,6 +80,9 @@ peers-zennit: $(ZENNIT_READY)
 # torch, lxt and autolrp: hundreds of MB, or several GB where the registry has no CPU build.
 peers-lrp: $(LRP_READY)
 
+# torch and Quantus: hundreds of MB, or several GB where the registry has no CPU build.
+peers-quantus: $(QUANTUS_READY)
+
 # Networks of public packages on a JAX of their own, to explain them.
 peers-networks: $(NETWORKS_READY)
 
@@ -86,6 +91,9 @@ peers-foolbox: $(FOOLBOX_READY)
 
 # ArviZ and emcee: diagnostics of weights and chains.
 peers-arviz: $(ARVIZ_READY)
+
+# iNNvestigate on TensorFlow 2.14, for Python 3.9 to 3.11: more than a GB.
+peers-innvestigate: $(INNVESTIGATE_READY)
 
 # FedJAX on an older JAX, Flower with Ray: hundreds of MB.
 peers-federated: $(FEDERATED_READY)
@@ -189,6 +197,12 @@ $(LRP_READY):
 	@$(call install_by_pip,.venv-peers/lrp,--no-deps lxt==2.1 autolrp==0.2.0)
 	@rm -f .venv-peers/lrp/.ready-* && touch $@
 
+$(QUANTUS_READY):
+	@echo "setting up torch and Quantus in .venv-peers/quantus (a minute or two)"
+	@$(call environment,.venv-peers/quantus,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/quantus,-r tests/peers/requirements-quantus.txt)
+	@rm -f .venv-peers/quantus/.ready-* && touch $@
+
 $(FOOLBOX_READY):
 	@echo "setting up Foolbox, ART and torch in .venv-peers/foolbox (a minute or two)"
 	@$(call environment,.venv-peers/foolbox,11,13,python3.11 $(CANDIDATES))
@@ -199,7 +213,7 @@ $(NETWORKS_READY):
 	@echo "setting up Equinox, Haiku and networks written with them in .venv-peers/networks (a minute or two)"
 	@$(call environment,.venv-peers/networks,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/networks,-r tests/peers/requirements-networks.txt)
-	@$(call install_by_pip,.venv-peers/networks,--no-deps flaxmodels==0.1.3)
+	@$(call install_by_pip,.venv-peers/networks,--no-deps flaxmodels==0.1.3 jax-image-models==0.3.4)
 	@rm -f .venv-peers/networks/.ready-* && touch $@
 
 $(ARVIZ_READY):
@@ -207,6 +221,12 @@ $(ARVIZ_READY):
 	@$(call environment,.venv-peers/arviz,11,13,python3.11 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/arviz,-r tests/peers/requirements-arviz.txt)
 	@rm -f .venv-peers/arviz/.ready-* && touch $@
+
+$(INNVESTIGATE_READY):
+	@echo "setting up TensorFlow and iNNvestigate in .venv-peers/innvestigate (minutes)"
+	@$(call environment,.venv-peers/innvestigate,9,11,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/innvestigate,-r tests/peers/requirements-innvestigate.txt)
+	@rm -f .venv-peers/innvestigate/.ready-* && touch $@
 
 $(FEDERATED_READY):
 	@echo "setting up FedJAX and Flower in .venv-peers/federated (a minute or two)"

@@ -29,7 +29,13 @@ PAGES = {
     in ("README.md", "WORKSPACE.md", "kernels", "common", "projects", "launch", "tests")
 }
 BLOCKS = {page: re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for page, text in PAGES.items()}
-ELSEWHERE = ("import equinox", "import haiku")  # run by tests/peers/networks_server.py
+ELSEWHERE = (
+    "import equinox",
+    "import haiku",
+    "from equimo",
+    "from flaxmodels",
+    "from jimm",
+)  # run by tests/peers/networks_server.py
 
 
 def blocks_of(page: str, *, wheel: bool = False) -> list[str]:
@@ -97,7 +103,7 @@ def test_a_function_an_nnx_and_a_linen_module_are_explained_alike():
         "images": draw.normal(size=(2, 4, 4, 3)).astype("f"),
     }  # fmt: skip
     results = [run_block(block, page, **surroundings) for block in blocks_of(page)]
-    assert len(results) == 3 and len(BLOCKS[page]) == 5
+    assert len(results) == 3 and len(BLOCKS[page]) == 8
     expected = np.asarray(results[0]["relevance"])
     assert results[0]["picture"].shape == (4, 4, 3) and results[0]["picture"].dtype == np.uint8
     assert np.ptp(expected[0]) > 0.1 * np.abs(expected[0]).max() and expected.shape == (2, 4, 4, 3)

@@ -63,15 +63,12 @@ def gradient(
         >>> slope.tolist()
         [[1.0, 2.0]]
     """
-    if postprocess not in (None, "abs", "square"):
-        raise ValueError(f"postprocess={postprocess!r}: expected None, 'abs' or 'square'")
+    _check_postprocess(postprocess)
     explain, arrays, y, target = _prepare(fn, params, x, target)
     _, explanation = repeated.explain(explain, arrays, x, target)
     if times_input:
         explanation = jax.tree.map(jnp.multiply, explanation, x)
-    if postprocess is not None:
-        explanation = jax.tree.map(jnp.abs if postprocess == "abs" else jnp.square, explanation)
-    return y, _checked(params, explanation)
+    return y, _checked(params, repeated.processed(explanation, postprocess))
 
 
 def smoothgrad(
@@ -89,6 +86,7 @@ def smoothgrad(
     rules: Any = None,
     primitive_rules: Mapping[str, Any] | None = None,
     at_once: Count = 1,
+    postprocess: str | None = None,
 ) -> tuple[PyTree, PyTree]:
     """Returns the outputs for the clean `x`, and the mean of explanations of noisy copies of `x`.
 
@@ -108,6 +106,7 @@ def smoothgrad(
         rules: a composite, see `attribute`: the mean of relevances instead of gradients.
         primitive_rules: as for `attribute`.
         at_once: draws in one pass; more of them take more memory.
+        postprocess: of each draw's gradient, "abs" or "square" entry by entry, or None.
 
     Raises:
         ValueError: as `gradient`; a missing key, too little noise, n below 1, sigma below 0.
@@ -125,7 +124,9 @@ def smoothgrad(
     _check_sigma(sigma)
     noisy = n - 1 if clean_last else n
     _check_noise(noise, x, noisy, key, sigma)
+    _check_postprocess(postprocess, rules)
     explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
+    explain = dataclasses.replace(explain, postprocess=postprocess)
     operands = {"x": x, "scale": jax.tree.map(lambda leaf: _scale(leaf, sigma, relative), x), "noisy": noisy}
     operands |= {"noise": noise} if noise is not None else {"keys": _keys(key, x)} if noisy and sigma else {}
     total = repeated.total(explain, _smoothgrad_step, arrays, target, operands, n, at_once, x)
@@ -145,6 +146,7 @@ def integrated_gradients(
     primitive_rules: Mapping[str, Any] | None = None,
     at_once: Count = 1,
     return_report: bool = False,
+    postprocess: str | None = None,
 ) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, dict[str, Float[Array, " batch"]]]:
     """Returns the outputs, and (x - x0) times the mean gradient along the line from the baseline x0 to x.
 
@@ -161,6 +163,8 @@ def integrated_gradients(
         at_once: points in one pass.
         return_report: also return {"completeness": `[batch]`}: the sum of the explanation minus what the explained
             outputs rise between x0 and x; 0 for the exact integral.
+        postprocess: of the gradient at each point, "abs" or "square" entry by entry, or None; the sum is then no
+            difference of the outputs.
 
     Raises:
         ValueError: as `gradient`; n below 1, unknown points, a baseline that does not fit.
@@ -176,7 +180,9 @@ def integrated_gradients(
     _check_counts(n=n, at_once=at_once)
     if points not in POINTS:
         raise ValueError(f"points={points!r}: expected one of {', '.join(POINTS)}")
+    _check_postprocess(postprocess, rules)
     explain, arrays, y, target = _prepare(fn, params, x, target, rules, primitive_rules)
+    explain = dataclasses.replace(explain, postprocess=postprocess)
     origin = _baseline(baseline, x)
     places, weights = _quadrature(points, n)
     difference = jax.tree.map(jnp.subtract, x, origin)
@@ -422,6 +428,13 @@ def _check_key(key, batch: int) -> None:
     if key is not None and not is_key and not is_raw:
         what = f"of shape {shape} and dtype {dtype}" if dtype is not None else repr(key)
         raise ValueError(f"key is {what}: expected jax.random.key(seed), or {batch} of them, one a sample.")
+
+
+def _check_postprocess(postprocess, rules=None) -> None:
+    if postprocess not in (None, "abs", "square"):
+        raise ValueError(f"postprocess={postprocess!r}: expected None, 'abs' or 'square'")
+    if postprocess is not None and rules is not None:
+        raise ValueError(f"postprocess={postprocess!r} is of gradients, and rules give relevance: leave one out.")
 
 
 def _check_counts(**counts: Count) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,25 +44,46 @@ def backward(
     start: jax.Array,
     steps: list[Step] | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
+    conditions: Mapping[Value, Callable] | None = None,
 ) -> dict[Value, jax.Array]:
-    """Returns the relevance of every value that has some, and appends what each step did to `steps`."""
-    operations = program.flattened()
+    """Returns the relevance of every value that has some, and appends what each step did to `steps`.
+
+    Args:
+        conditions: of some values, what becomes of their relevance before it goes on; see `conditions`.
+    """
+    operations, pending = program.flattened(), dict(conditions or {})
     rules = dict(zip(operations, composite.assign(operations), strict=True))
 
     def back(program: Program, values: Mapping, relevance: dict, steps: list[Step] | None) -> dict:
-        return _back(program, rules, values, relevance, steps, primitive_rules or {}, back)
+        return _back(program, rules, values, relevance, steps, primitive_rules or {}, back, pending)
 
-    return back(program, values, {program.output: start}, steps)
+    relevance = back(program, values, {program.output: start}, steps)
+    for value, change in pending.items():
+        if value not in program.graph.inputs:
+            raise ValueError(
+                f"condition on a tensor of shape {value.shape} that only a gradient passes, inside of a call with a "
+                "derivative of its own: put it on the layer before or behind."
+            )
+        if value in relevance:
+            relevance[value] = changed(change, relevance[value])
+    return relevance
 
 
-def _back(program: Program, rules: Mapping, values, relevance: dict, steps, primitive_rules: Mapping, back) -> dict:
-    """The relevance of every value of a program, from that of some of them on."""
+def _back(
+    program: Program, rules: Mapping, values, relevance: dict, steps, primitive_rules: Mapping, back, pending: dict
+) -> dict:
+    """The relevance of every value of a program, from that of some of them on; takes conditions out of `pending`."""
     assigned = [rules[operation] for operation in program.operations]
     for item, rule in _schedule(program, assigned, primitive_rules):
         outputs = item.outputs
+        changes = {output: pending.pop(output) for output in outputs if output in pending}
         if not any(output in relevance for output in outputs):
             continue
         received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
+        arrived = sum(map(jnp.sum, received), jnp.zeros((), received[0].dtype))
+        for output, change in changes.items():
+            place = outputs.index(output)
+            relevance[output] = received[place] = changed(change, received[place])
         store = None if steps is None else Kept()
         if isinstance(item, Region):
             shares = through_region(item, received, values)
@@ -80,10 +101,19 @@ def _back(program: Program, rules: Mapping, values, relevance: dict, steps, prim
             relevance[value] = relevance[value] + part if value in relevance else part
         if steps is not None:
             operation = item if isinstance(item, Operation) else _named(item)
-            none = jnp.zeros((), received[0].dtype)
-            arrived, passed = (sum(map(jnp.sum, arrays), none) for arrays in (received, [p for _, p in shares]))
+            passed = sum((jnp.sum(part) for _, part in shares), jnp.zeros((), received[0].dtype))
             steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
     return relevance
+
+
+def changed(change: Callable, relevance: jax.Array) -> jax.Array:
+    """Returns the relevance that a condition makes of one; raises ValueError for another shape."""
+    result = jnp.asarray(change(relevance), relevance.dtype)
+    if result.shape != relevance.shape:
+        raise ValueError(
+            f"a function of condition gave shape {result.shape}; expected that of the relevance, {relevance.shape}."
+        )
+    return result
 
 
 def _received(relevance, like):

@@ -149,8 +149,11 @@ def named(operation: Operation, pattern: str | re.Pattern) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
-def as_composite(value: Any) -> Composite | Mixed:
-    """Returns a composite from a composite, the name of a built-in one, or one rule for all affine operations."""
+def as_composite(value: Any) -> Any:
+    """Returns a composite from a composite, the name of a built-in one, or one rule for all affine operations.
+
+    Anything with a method `assign` is a composite.
+    """
     if any(value is maker for maker in (*BY_NAME.values(), mixed, Composite, Mixed)):
         name = value.__name__
         raise ValueError(f"rules is {name} itself, which makes a composite: call it, composites.{name}(...).")

@@ -17,6 +17,7 @@ from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import READING, as_composite, check_rule
+from .conditions import Condition, conditions_of
 from .precision import widened
 from .report import Report, warn_of_constant_maps
 from .target import Target, marked, starting_relevance
@@ -40,6 +41,7 @@ def attribute(
     fold_norm: bool | str | None = None,
     batch_size: Count | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
+    condition: Condition | None = None,
 ) -> tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Any]:
     """Returns the output of a function and the relevance of its input for this output.
 
@@ -64,14 +66,17 @@ def attribute(
             Several names give a dict, in which "x" is the input.
         return_report: give a conservation report too, of each of the `rules`.
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
-            that precede them; False: none of them, they pass relevance on. None: as the composite says, which is True
-            for most of them.
+            that precede them; False: none of them, they pass relevance on; "apart": none, and all of a norm is one
+            operation, for which `norm_rules` has rules. None: as the composite says, which is True for most of them.
         batch_size: samples at a time; bounds the memory.
         primitive_rules: name of a primitive of JAX to its rule in this call, before all composites: an instance from
             `rules`, or `rule(relevance, inputs, outputs, function)`. It gets the relevance of every output, the arrays
             of the operands that relevance can reach, the outputs, and the primitive as a function of these operands
             that returns a tuple of outputs; it returns one relevance for each operand. A name that is no primitive of
             `fn`, nested functions included, is an error: give each function the rules for what it is made of.
+        condition: name, as for `at`, to what of the relevance there goes on: channels (an integer or several), a mask
+            that broadcasts to the tensor, or a function of the relevance. One channel of a layer makes the explanation
+            that of a concept; what a mask drops stands in the report as "other" of the operation.
 
     Returns:
         (y, relevance), or (y, relevance, report). Relevance has the structure and the dtypes of x; of half-precision
@@ -113,7 +118,7 @@ def attribute(
 
     def explain(by_reading, x, target):
         chosen = [(rule, by_reading[reading_of(rule, fold_norm)]) for rule in composites]
-        y, results, *report = _explain(chosen, params, x, target, at, return_report, primitive_rules)
+        y, results, *report = _explain(chosen, params, x, target, at, return_report, primitive_rules, condition)
         return (y, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
 
     if batch_size is None:
@@ -146,13 +151,13 @@ def _is_composite(node) -> bool:
 
 def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:
     """Returns how a function is read for a composite; `fold_norm` counts before its own unless it is None."""
-    if fold_norm not in (None, True, False, "after", "before"):
-        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before' or None.")
+    if fold_norm not in (None, True, False, "after", "before", "apart"):
+        raise ValueError(f"fold_norm is {fold_norm!r}; expected True, False, 'after', 'before', 'apart' or None.")
     fields = {name: getattr(composite, name, getattr(Reading, name)) for name in READING}
     return Reading(**fields | ({} if fold_norm is None else {"fold_norm": fold_norm}))
 
 
-def _explain(chosen: Sequence[tuple], params, x, target, at, return_report, primitive_rules) -> tuple:
+def _explain(chosen: Sequence[tuple], params, x, target, at, return_report, primitive_rules, condition=None) -> tuple:
     """Returns (y, relevances), or (y, relevances, reports), of one batch, one for each (composite, program).
 
     Other arguments as of `attribute`.
@@ -167,7 +172,8 @@ def _explain(chosen: Sequence[tuple], params, x, target, at, return_report, prim
         start = widened(starting_relevance(y, target, has_one_value(program)))
         by_sample = program.facts.depends[program.output].batch_axis == 0
         steps: list[Step] | None = [] if return_report else None
-        by_value = backward(program, composite, values, start, steps, primitive_rules)
+        conditions = conditions_of(program, condition, find) if condition is not None else None
+        by_value = backward(program, composite, values, start, steps, primitive_rules, conditions)
         finite.check(program, parameters, values, by_value)
 
         def part(value, by_value=by_value, start=start, by_sample=by_sample):

@@ -28,7 +28,8 @@ def applied(equation: Equation, arrays: Sequence[Any]) -> tuple[Any, ...]:
         return equation.apply(*arrays)
     arrays = [widened(array) for array in arrays]
     if equation.primitive == "convert_element_type":
-        return (arrays[0] if is_half(equation.params["new_dtype"]) else arrays[0].astype(equation.params["new_dtype"]),)
+        dtype = equation.params["new_dtype"]
+        return (jnp.asarray(arrays[0], jnp.float32 if is_half(dtype) else dtype),)
     if equation.call:  # its body is typed
         arrays = [array.astype(value.dtype) for array, value in zip(arrays, equation.inputs, strict=True)]
         return tuple(widened(result) for result in equation.apply(*arrays))

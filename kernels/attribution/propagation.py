@@ -43,6 +43,8 @@ def propagate(
     """Returns the relevance of the operation's inputs; what bias and stabiliser keep is added to `store`, if there."""
     if not operation.inputs:
         return []  # an embedding: relevance of tokens is read off its output
+    if hasattr(rule, "through"):  # of a whole norm, see `norm_rules`
+        return list(zip(operation.inputs, rule.through(operation, relevance, values, program), strict=True))
     if hasattr(rule, "branches"):
         if operation.affine is not None:
             return [(operation.inputs[0], _through_affine(rule, operation, relevance[0], values, program, store))]
@@ -217,7 +219,7 @@ def _through_affine(rule, operation: Operation, relevance, values, program: Prog
         terms = [term for term in branch.terms if not _vanishes(term, sign)]
         data = [_data(term, x, sign, operation, program) for term in terms]
         modified = [term.weight(weight) for term in terms]
-        if not zeroed and not rounded and len(terms) == 1 and terms[0].data == "x" and terms[0].weight is rules._same:
+        if not zeroed and not rounded and branch.terms is rules.WHOLE:
             denominator, shift = z, bias
         else:
             parts = [term.sign * affine.linear(d, w) for term, d, w in zip(terms, data, modified, strict=True)]

@@ -32,6 +32,7 @@ class Explainer:
         primitive_rules: as for `attribute`, as pairs.
         target: a function of the outputs; None where it is no function and an argument of each call.
         one_value: whether the outputs are `[batch]`, one value a sample.
+        postprocess: of each gradient, "abs" or "square", or None.
     """
 
     fn: Callable
@@ -40,6 +41,7 @@ class Explainer:
     primitive_rules: tuple
     target: Callable | None
     one_value: bool
+    postprocess: str | None = None
 
     def __call__(self, arrays, x, target):
         """Returns the outputs and the explanation, like `x`."""
@@ -47,7 +49,8 @@ class Explainer:
         if self.rules is None:
             y, pull_back = jax.vjp(lambda x: self.outputs(arrays, x), x)
             start = weights(y, target, self.one_value)
-            return y, marked(pull_back(start)[0], start, y.ndim > 1 or self.one_value)
+            slope = processed(pull_back(start)[0], self.postprocess)
+            return y, marked(slope, start, y.ndim > 1 or self.one_value)
         rules = self.rules.value if isinstance(self.rules, Same) else self.rules
         return attribute(
             self.fn, self.structure.with_arrays(arrays), x, target=target, rules=rules,
@@ -61,6 +64,11 @@ class Explainer:
     def score(self, arrays, x, target):
         """Returns the sum of the explained outputs, `[batch]`."""
         return score(self.outputs(arrays, x), self.target or target, self.one_value)
+
+
+def processed(gradient: Any, how: str | None) -> Any:
+    """Returns a gradient entry by entry as it is, as its absolute value ("abs") or squared ("square")."""
+    return gradient if how is None else jax.tree.map(jnp.abs if how == "abs" else jnp.square, gradient)
 
 
 def weights(y: jax.Array, target: Any, one_value: bool = False) -> jax.Array:

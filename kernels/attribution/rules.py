@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import AnyArray, Array, Float, Num, Real, Scalar
+from ..array_types import AnyArray, Real, Scalar
 from ..scalars import not_negative, positive, real, reals
+from .product_rules import OF_PRODUCTS, Arrays, Proportional, SignalTakesAll, Softmax, Uniform
+from .shares import divided, fitted
 from .stabilize import Stabilizer, as_stabilizer, stabilize
 
 __all__ = [
@@ -93,9 +95,10 @@ def _plus(gamma: float, part: Callable) -> Callable:
     return lambda w: w + gamma * part(w)
 
 
+WHOLE = (Term("x", _same, _same),)  # the denominator is z itself
+
 ZeroParams = str | Sequence[str] | None
 Bound = Scalar | Real[AnyArray, "..."] | Sequence  # of inputs: one number, by channel, or of a sample's shape
-Arrays = Sequence[Num[Array, "..."]]
 
 
 def _zeroed(zero_params: ZeroParams) -> tuple[str, ...]:
@@ -138,7 +141,7 @@ class Epsilon:
 
     def branches(self) -> tuple[Branch, ...]:
         """The rule as data."""
-        return (Branch((Term("x", _same, _same),)),)
+        return (Branch(WHOLE),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +285,7 @@ class Pass:
 
     def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
         """Returns the relevance of the one input."""
-        return (_fitted(relevance[0], inputs[0]),)
+        return (fitted(relevance[0], inputs[0]),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,137 +309,6 @@ class Norm:
         _, pull = jax.vjp(function, *inputs)
         share = tuple(divided(r, as_stabilizer(self.stabilizer)(z)) for r, z in zip(relevance, outputs, strict=True))
         return tuple(x * part for x, part in zip(inputs, pull(share), strict=True))
-
-
-@dataclasses.dataclass(frozen=True)
-class SignalTakesAll:
-    """For a product of two values: a gate (a factor between 0 and 1) gets nothing, two signals half each.
-
-    Where products are summed, as by `einsum`, each of them gets its share of the sum first; `stabilizer` is for that.
-    The weights of attention are gates (CP-LRP, Ali et al., 2022; for LSTMs Arras et al., 2017).
-    """
-
-    stabilizer: float | Callable = 1e-6
-
-    def __post_init__(self):
-        as_stabilizer(self.stabilizer)
-
-    def backward(
-        self,
-        relevance: Arrays,
-        inputs: Arrays,
-        outputs: Arrays,
-        function: Callable[..., Any],
-        gates: Sequence[int] = (),
-        summed: bool = False,
-    ) -> Arrays:
-        """Returns the relevance of the factors."""
-        signals = [index for index in range(len(inputs)) if index not in gates] or list(range(len(inputs)))
-        return _of_factors(self.stabilizer, relevance, inputs, outputs, function, signals, summed)
-
-
-@dataclasses.dataclass(frozen=True)
-class Uniform:
-    """For a product of two values: every factor gets the same part, gates and weights of attention too.
-
-    Where products are summed, each of them gets its share of the sum first (AttnLRP, Achtibat et al., 2024).
-    """
-
-    stabilizer: float | Callable = 1e-6
-
-    def __post_init__(self):
-        as_stabilizer(self.stabilizer)
-
-    def backward(
-        self,
-        relevance: Arrays,
-        inputs: Arrays,
-        outputs: Arrays,
-        function: Callable[..., Any],
-        gates: Sequence[int] = (),
-        summed: bool = False,
-    ) -> Arrays:
-        """Returns the relevance of the factors."""
-        return _of_factors(self.stabilizer, relevance, inputs, outputs, function, list(range(len(inputs))), summed)
-
-
-@dataclasses.dataclass(frozen=True)
-class Proportional:
-    """For a product of a gate and a signal: in proportion to what goes into their activations (Arras et al., 2019).
-
-    Args:
-        absolute: in proportion to the magnitudes, so that no part is negative or larger than the whole.
-    """
-
-    stabilizer: float | Callable = 1e-6
-    absolute: bool = False
-
-    def __post_init__(self):
-        as_stabilizer(self.stabilizer)
-
-    def backward(
-        self,
-        relevance: Arrays,
-        inputs: Arrays,
-        outputs: Arrays,
-        function: Callable[..., Any],
-        gates: Sequence[int] = (),
-        summed: bool = False,
-        before: Arrays | None = None,
-    ) -> Arrays:
-        """Returns the relevance of the factors; `before` has what they are activations of, by default themselves."""
-        if summed:
-            raise ValueError(
-                "Proportional is for entrywise products of a gate and a signal, and this one is summed as by einsum: "
-                "use SignalTakesAll or Uniform."
-            )
-        parts = [jnp.abs(part) if self.absolute else part for part in (before or inputs)]
-        like = jnp.zeros_like(relevance[0])
-        whole = as_stabilizer(self.stabilizer)(sum(parts, like))
-        return tuple(_fitted(divided(relevance[0] * part, whole), x) for part, x in zip(parts, inputs, strict=True))
-
-
-def _of_factors(stabilizer, relevance, inputs, outputs, function, signals: Sequence[int], summed: bool) -> Arrays:
-    """The relevance of the factors of a product: the same for each of `signals`, nothing for the others."""
-    if summed:
-        _, pull = jax.vjp(function, *inputs)
-        parts = pull((divided(relevance[0], as_stabilizer(stabilizer)(outputs[0])),))
-        # A factor times its derivative is the whole product, and twice that for a product with itself.
-        count = 2 if len(inputs) == 1 else len(signals)
-        return tuple(
-            x * part / count if index in signals else jnp.zeros_like(x)
-            for index, (x, part) in enumerate(zip(inputs, parts, strict=True))
-        )
-    share = relevance[0] / len(signals)
-    return tuple(_fitted(share, x) if i in signals else jnp.zeros_like(x) for i, x in enumerate(inputs))
-
-
-@dataclasses.dataclass(frozen=True)
-class Softmax:
-    """For a softmax s of logits l, weights of attention for one: l (R - s sum R) (AttnLRP, Achtibat et al., 2024).
-
-    The first-order terms of each weight; what remains is the relevance of a bias. Entries that are masked, whose
-    weight is exactly 0, get nothing.
-    """
-
-    def backward(
-        self,
-        relevance: Arrays,
-        inputs: Arrays,
-        outputs: Arrays,
-        function: Callable[..., Any],
-        axes: Sequence[int] | None = None,
-    ) -> Arrays:
-        """Returns the relevance of the logits; `axes` along which weights sum to 1, None where that is not all."""
-        weights = outputs[0]
-        if axes is None:
-            _, pull = jax.vjp(function, *inputs)
-            (slope,) = pull((divided(relevance[0], weights),))
-        else:  # without the exponentials, which need not be kept then
-            received = jnp.where(weights == 0, jnp.zeros((), weights.dtype), relevance[0])
-            slope = received - weights * jnp.sum(received, axes, keepdims=True)
-        logits = jnp.where(slope == 0, jnp.zeros((), inputs[0].dtype), inputs[0])
-        return (logits * slope,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -471,7 +343,6 @@ class ReLUBetaSmooth:
         return (relevance[0] * jax.nn.sigmoid(self.beta_smooth * inputs[0]),)
 
 
-OF_PRODUCTS = (SignalTakesAll, Uniform, Proportional)
 # What passes relevance on entry by entry: at a dense layer as wide as its inputs the shapes of its maps fit, and they
 # mean nothing.
 ENTRYWISE = (Pass, *OF_PRODUCTS, Softmax, ReLUDeconvNet, ReLUGuidedBackprop, ReLUBetaSmooth)
@@ -495,22 +366,3 @@ def check_affine(rule, where: str) -> None:
             "as rules.Epsilon(), rules.ZPlus(), rules.Norm() or rules.Gradient(). A rule for the ReLUs alone stands in "
             'a composite: composites.guided_backprop(), or Composite((("relu", rule),), default=rules.Gradient()).'
         )
-
-
-def _fitted(relevance, x) -> jax.Array:
-    """Relevance of an operand that was broadcast: the sum over its copies."""
-    if relevance.ndim > x.ndim:
-        relevance = jnp.sum(relevance, axis=tuple(range(relevance.ndim - x.ndim)))
-    axes = tuple(axis for axis, size in enumerate(x.shape) if size == 1 and relevance.shape[axis] != 1)
-    relevance = jnp.sum(relevance, axis=axes, keepdims=True) if axes else relevance
-    if relevance.shape != x.shape:
-        raise ValueError(
-            f"relevance of shape {relevance.shape} cannot pass to shape {x.shape}: Pass is for entrywise functions."
-        )
-    return relevance.astype(x.dtype)
-
-
-def divided(relevance: Float[Array, ...], denominator: Float[Array, ...]) -> Float[Array, ...]:
-    """Returns R / denominator, zero where the denominator is exactly zero, with a gradient that is never NaN."""
-    safe = jnp.where(denominator == 0, jnp.ones((), denominator.dtype), denominator)
-    return jnp.where(denominator == 0, jnp.zeros((), denominator.dtype), relevance / safe)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..array_types import Array, Float, Scalar
-from ..scalars import not_negative, real, reals
+from ..scalars import not_negative, positive, real, reals
 from .tracing.axes import BATCH
 
 
@@ -78,6 +78,20 @@ class Stabilizer:
         labels = [part.label for axis in parts for part in axis]
         own = tuple(number for number, label in enumerate(labels) if label != BATCH)
         return stabilize(apart, self.epsilon, self.clip, self.norm_scale, own).reshape(z.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroGuard:
+    """Denominators that are exactly zero become epsilon, all others stay as they are: iNNvestigate's division."""
+
+    epsilon: float = 1e-7
+
+    def __post_init__(self):
+        real("epsilon", self.epsilon, "a finite number > 0", positive)
+
+    def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Returns z without zeros."""
+        return jnp.where(z == 0, jnp.asarray(self.epsilon, z.dtype), z)
 
 
 def check_epsilon(epsilon) -> None:

@@ -15,36 +15,17 @@ from common import app, config, mesh
 from common.models import zoo
 from common.publishing import explorer_files
 from projects.attribution import batches, inputs, methods, pictures
+from projects.attribution.settings import ImagesConfig
 
 FORMATS = ("png", "npy", "hdf5")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExplainConfig:
+class ExplainConfig(ImagesConfig):
     """One network, one method, many images."""
 
-    checkpoint: str = config.field(
-        help=f"network: a run directory of a training, a file of weights, or {', '.join(zoo.PUBLISHED)}"
-    )
-    model: str | None = config.field(None, "network, where the checkpoint does not say", choices=zoo.TRAINED)
-    width: float | None = config.field(None, "factor on its channels (none: as trained)", exclusive_minimum=0.0)
-    dataset: str | None = config.field(
-        None, "its images (none: those it was trained on); they set the scale of the inputs", choices=zoo.DATASETS
-    )
-    images: tuple[str, ...] = config.field(
-        (),
-        "picture files, folders of them, or one .npy of uint8 images or float inputs [n, height, width, channels] "
-        "(none: the test images of the data set)",
-    )
-    first: int = config.field(0, "number of the first image to explain", minimum=0)
-    count: int | None = config.field(None, "images to explain (none: 100 of a data set, all that are named)", minimum=1)
     method: str = config.field("epsilon_plus_flat", "how", choices=methods.NAMES)
-    target: str = config.field("prediction", "class that is explained: prediction, label, or the number of a class")
-    draws: int = config.field(20, "draws of smoothgrad, points of integrated_gradients", minimum=1)
-    window: int = config.field(8, "side of occlusion's window, pixels", minimum=1)
-    stride: int = config.field(4, "step of occlusion's window, pixels", minimum=1)
     zero_bias: bool = config.field(False, "biases count as zero inside the rules and keep no relevance (composites)")
-    seed: int = config.field(0, "of smoothgrad's noise", minimum=0)
     batch_size: int = config.field(32, "images at a time; decides the memory", minimum=1)
     output: str | None = config.field(None, "folder for the heatmaps (none: in the run directory)")
     formats: tuple[str, ...] = config.field(FORMATS, "what is written", choices=FORMATS)
@@ -53,19 +34,13 @@ class ExplainConfig:
     pictures: int = config.field(64, "most PNG files that are written", minimum=0)
 
     def __post_init__(self):
-        if self.target not in ("prediction", "label") and not self.target.isdigit():
-            raise ValueError(f"--target={self.target}: expected prediction, label or the number of a class")
+        super().__post_init__()
         pictures.check_colormap(self.cmap)
 
 
 def main(settings: ExplainConfig, run: app.Run) -> dict:
     """Explains every image and returns what goes to `result.json`."""
-    if settings.checkpoint not in zoo.PUBLISHED:
-        run.inputs(settings.checkpoint)
-    network = zoo.open_network(
-        settings.checkpoint, model=settings.model, width=settings.width, dataset=settings.dataset
-    )
-    samples = inputs.gather(settings.images, settings.first, settings.count, network.data, settings.target)
+    network, samples = opened(settings, run)
     paths = explain_all(settings, run, network, samples)
     output = pathlib.Path(settings.output) if settings.output else run.path / "heatmaps"
     outputs = write(settings, output, paths, samples, network)
@@ -78,6 +53,16 @@ def main(settings: ExplainConfig, run: app.Run) -> dict:
         **facts, **doubts(settings.method, facts["constant_maps"], samples.count),
         "written": [str(path) for path in outputs[:8]],
     }  # fmt: skip
+
+
+def opened(settings: ImagesConfig, run: app.Run) -> tuple[zoo.Network, inputs.Samples]:
+    """Returns the network and the images that the flags name."""
+    if settings.checkpoint not in zoo.PUBLISHED:
+        run.inputs(settings.checkpoint)
+    network = zoo.open_network(
+        settings.checkpoint, model=settings.model, width=settings.width, dataset=settings.dataset
+    )
+    return network, inputs.gather(settings.images, settings.first, settings.count, network.data, settings.target)
 
 
 def doubts(method: str, constant: int, count: int) -> dict:

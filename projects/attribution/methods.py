@@ -1,4 +1,4 @@
-"""Methods of explanation by name: the composites of relevance propagation and the attributors around a gradient."""
+"""Methods of explanation by name: composites of relevance propagation, attributors, iNNvestigate's analyzers."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,16 @@ import numpy as np
 
 from common.models import zoo
 from kernels import attribution
-from kernels.attribution import composites
+from kernels.attribution import analyzers, composites
 
 ATTRIBUTORS = ("gradient", "input_times_gradient", "smoothgrad", "integrated_gradients", "occlusion")
 RELEVANCES = (*composites.NAMES[:5], "excitation_backprop")  # the others are gradients
-NAMES = (*composites.NAMES, *ATTRIBUTORS)
+# Of iNNvestigate, in its numerics; what wants more than a network and images is left to the kernel.
+ANALYZERS = tuple(
+    name for name in analyzers.SEMANTICS["innvestigate"] if name.startswith(("lrp.", "deep_taylor"))
+    and name not in ("lrp.sequential_preset_b_flat_until_idx", "lrp.alpha_beta")
+)  # fmt: skip
+NAMES = (*composites.NAMES, *ATTRIBUTORS, *ANALYZERS)
 
 
 def composite(name: str, network: zoo.Network, zero_bias: bool = False):
@@ -60,4 +65,8 @@ def explainer(
             fn, params, x, target=target, window=(window, window), stride=(stride, stride), axes=(1, 2),
             mode="difference", fill=np.asarray((network.low + network.high) / 2),
         )  # fmt: skip
+    if name in ANALYZERS:
+        bounds = {"low": network.low, "high": network.high} if name == "deep_taylor.bounded" else {}
+        analyze = attribution.analyzer(name, "innvestigate", **bounds)
+        return jax.jit(lambda params, x, target, key: analyze(fn, params, x, target=target))
     raise ValueError(f"unknown method {name!r}; choose one of {', '.join(NAMES)}")

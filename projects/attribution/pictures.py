@@ -96,6 +96,41 @@ def _short(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
 
 
+def draw_grid(run, name: str, samples: inputs.Samples, network, x, target, maps: dict, settings) -> pathlib.Path:
+    """Leaves one picture with a row for each image, named by the explained class, and a column for each method."""
+    count = min(SHOWN, samples.count)
+    figure, axes = plt.subplots(
+        count, len(maps) + 1, figsize=(1.25 * (len(maps) + 1) + 0.6, 1.3 * count + 0.9), squeeze=False
+    )
+    for row in range(count):
+        axes[row, 0].imshow(_shown(samples, x[row], row), cmap="gray")
+        axes[row, 0].set_ylabel(_short(network.classes[int(target[row])]), fontsize=7)
+        for column, relevance in enumerate(maps.values(), 1):
+            axes[row, column].imshow(heatmap(relevance[row], settings.cmap, settings.level))
+    for axis, text in zip(axes[0], ("input", *maps), strict=True):
+        axis.set_title(_in_lines(text), fontsize=7)
+    for axis in axes.ravel():
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    figure.tight_layout(pad=0.3)
+    path = run.plot(name, figure, "The class at the left explained by every method; each map has its own scale.")
+    plt.close(figure)
+    return path
+
+
+def _in_lines(name: str, width: int = 15) -> str:
+    """A name of a method, broken where its words end."""
+    lines, words = [""], name.replace(".", "._").replace("_", " _").split(" ")
+    for word in words:
+        word = word.lstrip("_")
+        if lines[-1] and len(lines[-1]) + len(word) + 1 > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
 def draw_methods(run, name: str, images: np.ndarray, maps: dict[str, np.ndarray]) -> pathlib.Path:
     """Leaves one picture with a row for each image and a column for each method; returns its path."""
     figure, axes = plt.subplots(
@@ -111,5 +146,45 @@ def draw_methods(run, name: str, images: np.ndarray, maps: dict[str, np.ndarray]
         axis.axis("off")
     figure.tight_layout(pad=0.3)
     path = run.plot(name, figure, "The predicted class explained by every composite; each map has its own scale.")
+    plt.close(figure)
+    return path
+
+
+def draw_curves(run, curves: dict, perturbed: np.ndarray, score: str) -> pathlib.Path:
+    """Leaves the perturbation curves of all methods, means over samples: the most relevant first, and the least."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+    colors = plt.get_cmap("tab20")
+    for panel, order, title in zip(
+        panels, ("morf", "lerf"), ("most relevant first", "least relevant first"), strict=True
+    ):
+        for number, (name, both) in enumerate(curves.items()):
+            style = {"color": "black", "linestyle": "--"} if name == "random" else {"color": colors(number % 20)}
+            panel.plot(perturbed, both.get(order, both["morf"]), label=name.replace("_", " "), linewidth=1.4, **style)
+        panel.set_xlabel(f"share of regions perturbed, {title}")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"{score} of the explained class")
+    panels[1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    path = run.plot("curves", figure, "At the left lower is better, at the right higher; dashed: random orders.")
+    plt.close(figure)
+    return path
+
+
+def draw_randomization(run, by_method: dict) -> pathlib.Path:
+    """Leaves how alike the maps stay while layers are randomised from the top down."""
+    figure, axis = plt.subplots(figsize=(7.5, 4))
+    colors = plt.get_cmap("tab20")
+    for number, (name, layers) in enumerate(by_method.items()):
+        means = [1.0, *(one["mean"] for one in layers.values())]
+        axis.plot(range(len(means)), means, label=name.replace("_", " "), color=colors(number % 20), linewidth=1.4)
+    names = ["none", *next(iter(by_method.values()))]
+    axis.set_xticks(range(len(names)), [_short(name) for name in names], rotation=60, ha="right", fontsize=6)
+    axis.set_ylabel("rank correlation with the maps before")
+    axis.set_xlabel("layers randomised down to")
+    axis.axhline(0, color="#888888", linewidth=0.8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    path = run.plot("randomization", figure, "A map that stays as it was does not explain what was randomised.")
     plt.close(figure)
     return path

@@ -18,7 +18,8 @@ from kernels import (
     soft_entropy,
     sparse_ternary,
 )
-from kernels.attribution import composites, rules
+from kernels.attribution import composites, evaluation, innvestigate, rules
+from kernels.attribution.stabilize import ZeroGuard
 from kernels.autoregressive import accumulate, stream
 from kernels.ising import energies, inverse, symmetries, systems
 from kernels.soft_entropy import table
@@ -40,6 +41,7 @@ BAD["share"] = (*NO_NUMBERS, *NOT_FINITE, 0.0, -0.1, 1.1)  # in (0, 1]
 BAD["size of 4"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 0, -1, 5)  # of rows of four entries
 BAD["low bits"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, -1, 32)
 BAD["seed"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 2**70)
+BAD["level"] = (*NO_NUMBERS, *NOT_FINITE, 0.0, 1.0, -0.1)
 BAD["end"] = (*NO_NUMBERS, math.nan)  # of a box, which may be infinite
 BAD |= {f"{kind}, or None": tuple(v for v in values if v is not None) for kind, values in BAD.items()}
 
@@ -60,6 +62,8 @@ def linear(params, x):
 
 
 EXPLAINED = {"fn": linear, "params": np.ones((12, 2), "f"), "x": X, "target": 0}
+NAMED = {"fn": lambda params, x: linear(params["layer"]["kernel"], x), "x": X,
+         "params": {"layer": {"kernel": np.ones((12, 2), "f")}}}  # fmt: skip
 CODER = {"n_unary": "count", "scan": "count from 0", "profile": "count from 0"}
 
 
@@ -257,6 +261,14 @@ def attribution_cases():
         yield rule, {}, {"stabilizer": "at least 0"}
     yield rules.Epsilon, {}, {"epsilon": "at least 0"}
     yield rules.AlphaBeta, {}, {"alpha": "at least 0", "beta": "at least 0", "stabilizer": "at least 0"}
+    yield innvestigate.Epsilon, {}, {"epsilon": "positive"}
+    yield (
+        innvestigate.AlphaBeta,
+        {"alpha": 2.0, "beta": 1.0},
+        {"alpha": "positive, or None", "beta": "at least 0, or None"},
+    )
+    yield innvestigate.Bounded, {}, {"low": "real", "high": "real"}
+    yield ZeroGuard, {}, {"epsilon": "positive"}
     yield rules.Gamma, {}, {"gamma": "at least 0", "stabilizer": "at least 0"}
     yield rules.ZBox, {"low": 0.0, "high": 1.0}, {"low": "real", "high": "real", "stabilizer": "at least 0"}
     yield rules.ReLUBetaSmooth, {}, {"beta_smooth": "positive"}
@@ -271,9 +283,48 @@ def attribution_cases():
     yield attribution.integrated_gradients, {**EXPLAINED, "n": 2}, {"n": "count", "at_once": "count"}
     scalars = {"window": "count", "stride": "count", "at_once": "count", "fill": "real"}
     yield attribution.occlusion, {**EXPLAINED, "window": 4, "stride": 4}, scalars
+    yield attribution.deeplift, EXPLAINED, {"at_once": "count"}
+    drawn = {**EXPLAINED, "key": KEY}
+    yield attribution.shapley_sampling, {**drawn, "permutations": 2}, {"permutations": "count", "at_once": "count"}
+    yield attribution.kernel_shap, {**drawn, "n": 24}, {"n": "count", "at_once": "count"}
+    yield attribution.feature_ablation, EXPLAINED, {"at_once": "count"}
+    noise = {"n": "count", "sigma": "at least 0", "at_once": "count"}
+    yield attribution.gradient_shap, {**drawn, "baselines": X, "n": 2}, noise
+    for along in (attribution.layer_conductance, attribution.internal_influence):
+        yield along, {**NAMED, "target": 0, "at": "layer", "n": 2}, {"n": "count", "at_once": "count"}
+    pairs = {"projections": "count, or None", "at_once": "count"}
+    yield attribution.bilrp, {**NAMED, "other": X, "key": KEY}, pairs
+    concepts = {**NAMED, "x": None, "batches": [X], "at": "layer", "n": 2}
+    del concepts["x"]
+    yield attribution.relevance_maximisation, concepts, {"n": "count", "channel": "integer, or None"}
     picture = {"values": X}
     yield attribution.imgify, picture, {"level": "real", "vmin": "real, or None", "vmax": "real, or None"}
     yield attribution.palette, {}, {"level": "real"}
+    yield from evaluation_cases()
+
+
+def evaluation_cases():
+    """Of how good an explanation is."""
+    measured = {**EXPLAINED, "relevance": X}
+    flips = {**measured, "regions": 4, "steps": 1, "key": KEY}
+    steps = {"regions_per_step": "count", "first": "count, or None", "steps": "count, or None", "at_once": "count",
+             "batch_size": "count, or None", "sigma": "positive, or None"}  # fmt: skip
+    yield evaluation.pixel_flipping, {**flips, "perturbation": "constant"}, {**steps, "value": "real"}
+    yield evaluation.compare_to_random, flips, {"seeds": "count"}
+    values = {"values": X, "level": 0.9}
+    yield evaluation.mean_interval, values, {"level": "level"}
+    yield evaluation.paired_interval, {"one": X, "other": X, "level": 0.9}, {"level": "level"}
+    yield evaluation.effective_complexity, {"relevance": X, "threshold": 0.1}, {"threshold": "at least 0"}
+    yield evaluation.top_k_intersection, {"relevance": X, "mask": X > 0.5, "k": 2}, {"k": "count"}
+    noisy = {"explain": lambda params, x: x, "params": (), "x": X, "key": KEY, "n": 2}
+    for measure in (evaluation.max_sensitivity, evaluation.avg_sensitivity, evaluation.local_lipschitz):
+        yield measure, noisy, {"radius": "positive", "n": "count", "at_once": "count"}
+    scalars = {"n": "count", "sigma": "positive", "at_once": "count"}
+    yield evaluation.infidelity, {**measured, "key": KEY, "n": 2}, scalars
+    scalars = {"n": "count", "size": "count, or None", "value": "real", "at_once": "count"}
+    yield evaluation.faithfulness_correlation, {**measured, "key": KEY, "n": 2}, scalars
+    scalars = {"value": "real", "entries_per_step": "count", "at_once": "count"}
+    yield evaluation.monotonicity, measured, scalars
 
 
 CASES = (

@@ -24,13 +24,14 @@ from kernels import (
     soft_entropy,
     sparse_ternary,
 )
-from kernels.attribution import composites
+from kernels.attribution import composites, evaluation
 from kernels.ising import energies, inverse, systems
 from kernels.soft_entropy import reparametrization, table
 
 PLATFORMS = ("cuda", "tpu")
 MODULES = (
-    "alpha_stable", "attribution", "autoregressive", "autoregressive.accumulate", "autoregressive.chain_stream",
+    "alpha_stable", "attribution", "attribution.evaluation", "autoregressive",
+    "autoregressive.accumulate", "autoregressive.chain_stream",
     "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
@@ -67,13 +68,14 @@ ON_THE_HOST = {
     },
     "settings and descriptions, without arrays": {
         "attribution": "colormap describe palette",
+        "attribution.evaluation": "layers_from_top",
         "autoregressive": "layers network_law parameter_counts",
         "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
         "sparse_ternary": "selection_size",
     },
     "a loop on the host that calls what is jitted": {
-        "attribution": "imgify",
+        "attribution": "fit_patterns imgify relevance_maximisation",
         "autoregressive": "estimate",
         "boundary_attack": "attack prepare restore run snapshot summarise",
         "ising.systems": "check_energies of_energy",
@@ -114,8 +116,36 @@ def layer(params, x):
 LAYERS = {"a": np.full((16, 3), 0.1, np.float32), "b": np.full((3, 2), 0.2, np.float32)}
 
 
-def explained(attributor, **options):
-    return lambda params, x: attributor(layer, params, x, target=0, **options)
+KERNELS = {"c": {"kernel": np.full((3, 3, 1, 2), 0.1, np.float32)}}
+HALVES = np.arange(16).reshape(4, 4, 1) // 8
+PATTERNS = attribution.Patterns({"a": LAYERS["a"], "b": LAYERS["b"]})
+
+
+def convolutional(params, x):
+    """Images [n, 4, 4, 1] to two outputs."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    z = jax.lax.conv_general_dilated(x, params["c"]["kernel"], (1, 1), "SAME", dimension_numbers=numbers)
+    return jnp.mean(jax.nn.relu(z), (1, 2))
+
+
+def explained(attributor, fn=layer, **options):
+    return lambda params, x: attributor(fn, params, x, target=0, **options)
+
+
+def drawn(attributor, **options):
+    return lambda params, x, seed: attributor(layer, params, x, key=jax.random.key(seed), target=0, **options)
+
+
+def measured(measure, **options):
+    return lambda params, x, r: measure(layer, params, x, r, target=0, **options)
+
+
+def slope(params, x):
+    return attribution.gradient(layer, params, x, target=0)[1]
+
+
+FLIPS = {"regions": (2, 2), "steps": 2}
+MASKS = IMAGES > 0.4
 
 
 def in_places(function):
@@ -150,14 +180,85 @@ CALLS = {
     },
     "attribution": {
         "attribute": (explained(attribution.attribute, rules=composites.epsilon_plus_flat()), LAYERS, IMAGES),
+        "analyzer": (explained(attribution.analyzer("lrp.alpha_2_beta_1")), LAYERS, IMAGES),
+        "bilrp": (lambda params, x: attribution.bilrp(layer, params, x, x + 1), LAYERS, IMAGES),
+        "contrastive": (explained(attribution.contrastive), LAYERS, IMAGES),
+        "deeplift": (explained(attribution.deeplift), LAYERS, IMAGES),
+        "feature_ablation": (explained(attribution.feature_ablation, segments=HALVES), LAYERS, IMAGES),
+        "grad_cam": (explained(attribution.grad_cam, fn=convolutional, at="c"), KERNELS, IMAGES),
         "gradient": (explained(attribution.gradient), LAYERS, IMAGES),
+        "gradient_shap": (drawn(attribution.gradient_shap, baselines=IMAGES), LAYERS, IMAGES, KEY),
+        "guided_grad_cam": (explained(attribution.guided_grad_cam, fn=convolutional, at="c"), KERNELS, IMAGES),
         "integrated_gradients": (explained(attribution.integrated_gradients, n=2), LAYERS, IMAGES),
+        "internal_influence": (explained(attribution.internal_influence, at="a", n=2), LAYERS, IMAGES),
+        "kernel_shap": (drawn(attribution.kernel_shap, segments=HALVES, n=4), LAYERS, IMAGES, KEY),
+        "layer_conductance": (explained(attribution.layer_conductance, at="a", n=2), LAYERS, IMAGES),
         "occlusion": (explained(attribution.occlusion, window=2, stride=2, axes=(1, 2)), LAYERS, IMAGES),
-        "smoothgrad": (
-            lambda params, x, seed: attribution.smoothgrad(layer, params, x, jax.random.key(seed), target=0, n=2),
+        "pattern_attribution": (explained(attribution.pattern_attribution, patterns=PATTERNS), LAYERS, IMAGES),
+        "pattern_net": (explained(attribution.pattern_net, patterns=PATTERNS), LAYERS, IMAGES),
+        "shapley_sampling": (
+            drawn(attribution.shapley_sampling, segments=HALVES, permutations=2), LAYERS, IMAGES, KEY
+        ),
+        "smoothgrad": (drawn(attribution.smoothgrad, n=2), LAYERS, IMAGES, KEY),
+        "stabilize": (attribution.stabilize, X),
+    },
+    "attribution.evaluation": {
+        "aopc": (lambda p, x, r: evaluation.aopc(
+            evaluation.pixel_flipping(layer, p, x, r, target=0, **FLIPS)), LAYERS, IMAGES, IMAGES),
+        "area_between": (
+            lambda p, x, r: evaluation.area_between(*(
+                evaluation.pixel_flipping(layer, p, x, r, target=0, order=order, **FLIPS) for order in ("lerf", "morf")
+            )), LAYERS, IMAGES, IMAGES,
+        ),
+        "attribution_localization": (evaluation.attribution_localization, IMAGES, MASKS),
+        "avg_sensitivity": (
+            lambda p, x, seed: evaluation.avg_sensitivity(slope, p, x, jax.random.key(seed), n=2), LAYERS, IMAGES, KEY
+        ),
+        "box_mask": (lambda boxes: evaluation.box_mask(boxes, (4, 4)), np.array([[0, 0, 2, 2]])),
+        "compare_to_random": (
+            lambda p, x, seed: evaluation.compare_to_random(
+                layer, p, x, x, jax.random.key(seed), target=0, **FLIPS)[:-1], LAYERS, IMAGES, KEY,
+        ),
+        "complexity": (evaluation.complexity, IMAGES),
+        "effective_complexity": (evaluation.effective_complexity, IMAGES),
+        "faithfulness_correlation": (
+            lambda p, x, r, seed: evaluation.faithfulness_correlation(
+                layer, p, x, r, jax.random.key(seed), target=0, n=2), LAYERS, IMAGES, IMAGES, KEY,
+        ),
+        "gini": (evaluation.gini, IMAGES),
+        "infidelity": (
+            lambda p, x, r, seed: evaluation.infidelity(layer, p, x, r, jax.random.key(seed), target=0, n=2),
+            LAYERS, IMAGES, IMAGES, KEY,
+        ),
+        "local_lipschitz": (
+            lambda p, x, seed: evaluation.local_lipschitz(slope, p, x, jax.random.key(seed), n=2), LAYERS, IMAGES, KEY
+        ),
+        "map_correlation": (evaluation.map_correlation, IMAGES, IMAGES),
+        "max_sensitivity": (
+            lambda p, x, seed: evaluation.max_sensitivity(slope, p, x, jax.random.key(seed), n=2, at_once=2),
             LAYERS, IMAGES, KEY,
         ),
-        "stabilize": (attribution.stabilize, X),
+        "mean_interval": (lambda values: evaluation.mean_interval(values)[:3], UPDATES),
+        "monotonicity": (measured(evaluation.monotonicity), LAYERS, IMAGES, IMAGES),
+        "paired_interval": (lambda a, b: evaluation.paired_interval(a, b)[:3], UPDATES, UPDATES),
+        "pixel_flipping": (
+            lambda p, x, r, seed: evaluation.pixel_flipping(
+                layer, p, x, r, target=0, perturbation="linear", key=jax.random.key(seed), **FLIPS
+            ), LAYERS, IMAGES, IMAGES, KEY,
+        ),
+        "pointing_game": (evaluation.pointing_game, IMAGES, MASKS),
+        "randomization_check": (
+            lambda p, x, seed: evaluation.randomization_check(slope, p, x, ["b"], jax.random.key(seed))[1:],
+            LAYERS, IMAGES, KEY,
+        ),
+        "randomize_top_layers": (
+            lambda p, seed: evaluation.randomize_top_layers(p, ["b"], jax.random.key(seed)), LAYERS, KEY
+        ),
+        "rank_correlation": (evaluation.rank_correlation, IMAGES, IMAGES),
+        "relevance_mass_accuracy": (evaluation.relevance_mass_accuracy, IMAGES, MASKS),
+        "relevance_rank_accuracy": (evaluation.relevance_rank_accuracy, IMAGES, MASKS),
+        "top_k_intersection": (lambda r, m: evaluation.top_k_intersection(r, m, 3), IMAGES, MASKS),
+        "strip_softmax": (attribution.strip_softmax(lambda p, x: jax.nn.softmax(layer(p, x))), LAYERS, IMAGES),
     },
     "autoregressive": {
         "conditionals": (lambda p, s: autoregressive.conditionals(p, NETWORK, s), parameters(NETWORK), SPINS),
@@ -310,7 +411,9 @@ def test_every_room_is_looked_at():
         package = importlib.import_module(f"kernels.{room}")
         members = [name for name in package.__all__ if inspect.ismodule(getattr(package, name))]
         modules |= {room} | {f"{room}.{name}" for name in members}
-    assert modules - set(MODULES) == {"attribution.composites", "attribution.rules"}  # rules as data
+    assert modules - set(MODULES) == {  # rules as data
+        "attribution.composites", "attribution.innvestigate", "attribution.rules",
+    }  # fmt: skip
 
 
 def test_what_runs_is_chosen_where_it_is_lowered_for():

@@ -3,9 +3,11 @@
 Ours is on the path: what is compared is one network written in several ways, in double precision.
 """
 
+import importlib.machinery
 import importlib.metadata
 import pathlib
 import sys
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
@@ -23,6 +25,8 @@ RULES = {
     "epsilon_gamma_box": composites.epsilon_gamma_box(-4.0, 4.0), "guided_backprop": composites.guided_backprop(),
     "gradient": composites.gradient(),
 }  # fmt: skip
+ATTENTION = {"attnlrp": composites.attnlrp(), "cp_lrp": composites.cp_lrp()}
+TOKENS = 11  # of a vocabulary
 
 
 def equinox_convnext():
@@ -97,9 +101,108 @@ def nnx_network():
     return lambda state, x: nnx.merge(graph, state)(x), shaken(state), (32, 32, 3), False
 
 
+def equinox_vit():
+    """Vision transformer of equimo, whose modules take one sample, channels first."""
+    import equimo.models.vit as vit
+    import equinox as eqx
+
+    model = eqx.nn.inference_mode(vit.VisionTransformer(16, 3, 8, 4, 2, [2], num_classes=5, key=jax.random.key(0)))
+    key = jax.random.key(1)
+    return (
+        lambda model, x: jax.vmap(lambda sample: model(sample, key=key, inference=True))(x), shaken(model),
+        (3, 16, 16), True,
+    )  # fmt: skip
+
+
+def haiku_transformer():
+    """Language model among Haiku's examples; dropout of rate zero wants a key."""
+    import haiku as hk
+    from examples.transformer.model import LanguageModel, Transformer
+
+    def forward(tokens):
+        inner = Transformer(num_heads=2, num_layers=2, attn_size=4, dropout_rate=0.0)
+        return LanguageModel(transformer=inner, model_size=8, vocab_size=TOKENS, pad_token=0)(tokens)
+
+    transformed, key = hk.transform(forward), jax.random.key(0)
+    params = transformed.init(key, jnp.ones((2, 7), int))
+    return lambda p, tokens: transformed.apply(p, key, tokens)[:, -1], shaken(params), (7,), False
+
+
+def as_before(gpt2) -> None:
+    """Lets GPT-2 of flaxmodels find `jnp.reshape` with the name that its argument had when it was written."""
+    import types
+
+    reshape = jnp.reshape
+    gpt2.jnp = types.SimpleNamespace(**vars(jnp) | {
+        "reshape": lambda a, shape=None, newshape=None: reshape(a, newshape if shape is None else shape)
+    })  # fmt: skip
+
+
+def gpt2_config():
+    """A small GPT-2."""
+    import types
+
+    return types.SimpleNamespace(
+        vocab_size=TOKENS, n_positions=12, n_embd=8, n_layer=2, n_head=2, n_inner=None, layer_norm_epsilon=1e-5,
+        embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0, activation_function="gelu_new", scale_attn_weights=True,
+    )  # fmt: skip
+
+
+def linen_gpt2():
+    """GPT-2 of flaxmodels."""
+    from flaxmodels.gpt2 import gpt2
+
+    as_before(gpt2)
+    model = gpt2.GPT2Model(config=gpt2_config())
+    variables = model.init(jax.random.key(0), input_ids=jnp.ones((2, 7), int))
+    return (
+        lambda v, tokens: model.apply(v, input_ids=tokens)["last_hidden_state"][:, -1],
+        shaken(variables),
+        (7,),
+        False,
+    )
+
+
+class StandIn:
+    """Takes the place of tokamax, kernels for accelerators of which jimm uses nothing here."""
+
+    def find_spec(self, name, path=None, target=None):
+        """As a finder of modules."""
+        ours = name.split(".")[0] == "tokamax"
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if ours else None
+
+    def create_module(self, spec):
+        """As a loader of them."""
+        return unittest.mock.MagicMock(name=spec.name, __path__=[], __spec__=spec)
+
+    def exec_module(self, module):
+        """Nothing is left to do."""
+
+
+def prepare_jimm() -> None:
+    """Makes jimm importable, and the mesh that it annotates its weights for."""
+    if not any(isinstance(finder, StandIn) for finder in sys.meta_path):
+        sys.meta_path.insert(0, StandIn())
+    jax.set_mesh(jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2))
+
+
+def nnx_vit():
+    """Vision transformer of jimm (jax-image-models), a scan over its layers."""
+    prepare_jimm()
+    from flax import nnx
+    from jimm.models.vit.vit_model import VisionTransformer
+
+    model = VisionTransformer(5, 3, 16, 4, 2, 2, 16, 8, 0.0, rngs=nnx.Rngs(0))
+    model.eval()
+    graph, state = nnx.split(model)
+    # NNX allows no merge inside of `jax.vmap` of a state from outside: these ways of writing are none.
+    return lambda state, x: nnx.merge(graph, state)(x), shaken(state), (16, 16, 3), None
+
+
 NETWORKS = {
     make.__name__: make for make in (equinox_convnext, haiku_mobilenet, haiku_resnet, linen_resnet, nnx_network)
 }
+TRANSFORMERS = {make.__name__: make for make in (equinox_vit, haiku_transformer, linen_gpt2, nnx_vit)}
 
 
 def shaken(tree):
@@ -108,7 +211,7 @@ def shaken(tree):
     keys = jax.random.split(jax.random.key(7), len(leaves))
     return structure.unflatten(
         leaf + jnp.abs(0.2 * jax.random.normal(key, jnp.shape(leaf))).astype(leaf.dtype)
-        if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
         for key, leaf in zip(keys, leaves, strict=True)
     )  # fmt: skip
 
@@ -123,7 +226,7 @@ def double(tree):
 
 def version() -> dict:
     """Returns what answers here."""
-    names = ("jax", "flax", "equinox", "dm-haiku", "equimo", "flaxmodels")
+    names = ("jax", "flax", "equinox", "dm-haiku", "equimo", "flaxmodels", "jax-image-models")
     return {name: importlib.metadata.version(name) for name in names}
 
 
@@ -132,9 +235,10 @@ def properties(network: str) -> dict:
 
     Keys: way / composite. Ways: "first of a batch", "batch of one", "mapped" (one sample under vmap), "samples last".
     """
-    fn, params, shape, mapped = NETWORKS[network]()
-    params = double(params)
-    x = np.random.default_rng(2).normal(size=(3, *shape))
+    fn, params, shape, mapped = (NETWORKS | TRANSFORMERS)[network]()
+    composites_of = ATTENTION if network in TRANSFORMERS else RULES
+    params, draw = double(params), np.random.default_rng(2)
+    x = draw.integers(1, TOKENS, (3, *shape)) if len(shape) == 1 else draw.normal(size=(3, *shape))
 
     def explain(fn, x, **options):
         arrays, structure = jax.tree.flatten(params)
@@ -143,7 +247,7 @@ def properties(network: str) -> dict:
         def call(traced, x):
             rest = iter(traced)
             whole = structure.unflatten(next(rest) if hasattr(leaf, "shape") else leaf for leaf in arrays)
-            return attribute(fn, whole, x, target="argmax", rules=RULES, **options)
+            return attribute(fn, whole, x, target="argmax", rules=composites_of, **options)
 
         call = jax.jit(call).lower(traced, x).compile({"xla_backend_optimization_level": 0})
         return call(traced, x)
@@ -160,8 +264,9 @@ def properties(network: str) -> dict:
     y, expected = explain(fn, x)
     ways = {
         "first of a batch": explain(fn, x[:1]), "batch of one": explain(fn, x, batch_size=1),
-        "mapped": explain(one_by_one if mapped else by_vmap, x), "samples last": explain(last, x),
     }  # fmt: skip
+    if mapped is not None:
+        ways |= {"mapped": explain(one_by_one if mapped else by_vmap, x), "samples last": explain(last, x)}
     differences = {}
     for way, (other, relevance) in ways.items():
         rows = len(other)
@@ -169,7 +274,7 @@ def properties(network: str) -> dict:
         for name, values in expected.items():
             off = jnp.abs(relevance[name] - values[:rows]).max()
             differences[f"{way}/{name}"] = float(off / jnp.abs(values).max())
-    kinds = [row["kinds"][0] for row in describe(fn, params, x)]
+    kinds = [row["kinds"][0] for row in describe(fn, params, x, rules=next(iter(composites_of.values())))]
     return {"differences": differences, "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
 
 
@@ -216,7 +321,30 @@ def recipes() -> dict:
         names = {**given, **own}
         exec(next(block for block in blocks if f"import {name}" in block), names)
         found[name] = float(jnp.abs(names["relevance"] - plain["relevance"]).max())
-    return found
+    return found | transformer_recipes(blocks)
+
+
+def transformer_recipes(blocks) -> dict:
+    """Runs the lines about transformers; returns the shapes of the explanations."""
+    from flax import nnx
+    from flaxmodels.gpt2 import gpt2
+
+    draw, tokens, shapes = np.random.default_rng(4), np.ones((2, 7), int), {}
+    as_before(gpt2)
+    config = gpt2_config()
+    variables = gpt2.GPT2Model(config=config).init(jax.random.key(0), input_ids=tokens)
+    prepare_jimm()
+    for name, own in (
+        ("equimo", {"jax": jax, "key": jax.random.key(0), "images": draw.normal(size=(2, 3, 16, 16))}),
+        ("flaxmodels", {"config": config, "variables": variables, "tokens": tokens}),
+        ("jimm", {"nnx": nnx, "images": draw.normal(size=(2, 16, 16, 3))}),
+    ):
+        names = dict(own)
+        exec(next(block for block in blocks if block.startswith(f"from {name}")), names)
+        if not np.isfinite(np.asarray(names["relevance"])).all() or not np.asarray(names["relevance"]).any():
+            raise ValueError(f"the explanation of {name} is nothing")
+        shapes[name] = list(names["relevance"].shape)
+    return shapes
 
 
 if __name__ == "__main__":

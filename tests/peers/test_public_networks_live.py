@@ -26,5 +26,25 @@ def test_one_explanation_however_it_is_written(peer, network, kinds):
     assert "unknown" not in answer["kinds"]
 
 
+@pytest.mark.parametrize(
+    ("network", "kinds"),
+    [
+        ("equinox_vit", {"attention": 2, "attention_weights": 2, "conv": 1}),
+        ("haiku_transformer", {"attention": 2, "attention_weights": 2, "embedding": 1}),
+        ("linen_gpt2", {"attention": 2, "attention_weights": 2, "embedding": 1}),
+        ("nnx_vit", {"attention": 1, "attention_weights": 1, "recurrent": 1}),  # its layers are a loop
+    ],
+)
+def test_transformers_as_others_wrote_them(peer, network, kinds):
+    answer = peer.ask("properties", network=network)
+    assert len(answer["differences"]) == (6 if network == "nnx_vit" else 12)
+    assert {name: off for name, off in answer["differences"].items() if not off <= 1e-6} == {}
+    assert {kind: answer["kinds"].get(kind, 0) for kind in kinds} == kinds
+    assert "unknown" not in answer["kinds"]
+
+
 def test_the_recipes_of_the_page(peer):
-    assert peer.ask("recipes") == {"equinox": pytest.approx(0, abs=1e-9), "haiku": pytest.approx(0, abs=1e-9)}
+    assert peer.ask("recipes") == {
+        "equinox": pytest.approx(0, abs=1e-9), "haiku": pytest.approx(0, abs=1e-9),
+        "equimo": [2, 3, 16, 16], "flaxmodels": [2, 7], "jimm": [2, 16, 16, 3],
+    }  # fmt: skip

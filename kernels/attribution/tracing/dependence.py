@@ -163,6 +163,12 @@ def _broadcast(equation, operands):
     return [tuple(result)]
 
 
+@rule("tile")
+def _tile(equation, operands):
+    pairs = list(zip(operands[0].axes, equation.params["reps"], strict=True))
+    return [_each([axis if n == 1 else None if has_batch(axis) else (Part(n, CONSTANT), *axis) for axis, n in pairs])]
+
+
 @rule("reshape")
 def _reshape(equation, operands):
     if equation.params.get("dimensions") is not None:

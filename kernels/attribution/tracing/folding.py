@@ -42,9 +42,18 @@ def as_step(equation: Equation, data: Value) -> Step | None:
 
 
 def fold_after(
-    affine: Affine, facts: Analysis, paths: Sequence[str], folded: Collection[Equation], everything: bool
+    affine: Affine,
+    facts: Analysis,
+    paths: Sequence[str],
+    folded: Collection[Equation],
+    everything: bool,
+    biases: bool = False,
 ) -> None:
-    """Folds the steps that follow the core, up to what is taken; of them only its own bias unless `everything`."""
+    """Folds the steps that follow the core, up to what is taken; of them only its own bias unless `everything`.
+
+    Args:
+        biases: what is added is a bias, wherever among the parameters it stands.
+    """
     value, along = affine.core.outputs[0], affine.output_axes()
     view: Axes | None = places(value.shape)
     step: Step | None
@@ -59,7 +68,9 @@ def fold_after(
             step = step and located(step, view, facts, along)
         if step is None or view is None:
             break
-        own = step.kind in ("cast", "layout") or (step.kind == "add" and _is_bias(step, affine, facts, paths))
+        own = step.kind in ("cast", "layout") or (
+            step.kind == "add" and (biases or _is_bias(step, affine, facts, paths))
+        )
         if not everything and not own:
             break
         steps.append(step)

@@ -26,6 +26,7 @@ from .joined import join_products
 from .layout import is_rearrangement
 from .loops import Sides, keep_carries, results_of
 from .naming import name_operations
+from .norms import merge_norms
 from .pooling import pooled_from_identity
 from .primitives import AFFINE, CASTS, ELEMENTWISE, LAYOUT, MAXIMA, NESTED, SUMS
 from .signs import NOT_NEGATIVE, signs_of
@@ -163,7 +164,7 @@ class Reading:
 
     Attributes:
         fold_norm: True folds scales and shifts into affine operations, "after" and "before" only those that follow or
-            precede them, False none but an operation's own bias.
+            precede them, False none but an operation's own bias; "apart" as False, and each norm is one operation.
         hold_means: whether means that norms take off are constants.
         join_products: whether products that are summed are one.
         registered: primitives that have a rule of the user's.
@@ -197,7 +198,7 @@ def program_of(graph: Graph, examples: Examples, paths: Sequence[str], reading: 
     inside = {equation for relu in relus.values() for equation in relu.equations}
     folded: set[Equation] = set()
     for affine in affines:
-        fold_after(affine, facts, paths, inside, everything=fold_norm in (True, "after"))
+        fold_after(affine, facts, paths, inside, everything=fold_norm in (True, "after"), biases=fold_norm == "apart")
         folded.update(step.equation for step in affine.after)
     cores = {affine.core for affine in affines}
     for equation in graph.equations:
@@ -220,6 +221,7 @@ def program_of(graph: Graph, examples: Examples, paths: Sequence[str], reading: 
             operations.append(grouped[equation])
         elif equation not in folded and any(value in facts.live for value in equation.outputs):
             operations.append(kinds.operation(equation))
+    operations = merge_norms(operations, facts) if fold_norm == "apart" else operations
     operations = _reachable(operations, graph.outputs, statistics)
     for operation in operations:
         if operation.equations[-1].bodies and "registered" not in operation.kinds:

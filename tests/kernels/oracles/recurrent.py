@@ -1,4 +1,4 @@
-"""LRP of an LSTM in plain NumPy, written from the specification: gates get nothing, signals take all.
+"""LRP of an LSTM in plain NumPy, written from the formulas: gates get nothing, signals take all.
 
 After Arras, Montavon, Müller and Samek (EMNLP-WASSA 2017). float64, one sample, loops over steps.
 """
