@@ -25,11 +25,12 @@ QUANTUS_READY := .venv-peers/quantus/.ready-$(call checksum,tests/peers/requirem
 NETWORKS_READY := .venv-peers/networks/.ready-$(call checksum,tests/peers/requirements-networks.txt)
 FOOLBOX_READY := .venv-peers/foolbox/.ready-$(call checksum,tests/peers/requirements-foolbox.txt)
 ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements-arviz.txt)
+LRP_READY := .venv-peers/lrp/.ready-$(call checksum,tests/peers/requirements-lrp.txt)
 INNVESTIGATE_READY := .venv-peers/innvestigate/.ready-$(call checksum,tests/peers/requirements-innvestigate.txt)
 FEDERATED_READY := .venv-peers/federated/.ready-$(call checksum,tests/peers/requirements-federated.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-quantus peers-foolbox peers-networks peers-arviz peers-federated peers-innvestigate lint lock
+.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-lrp peers-quantus peers-foolbox peers-networks peers-arviz peers-federated peers-innvestigate lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -63,7 +64,7 @@ DEVICE_PYTHON = $(if $(PYTHON),$(PYTHON),$(if $(wildcard $(RUN)),$(RUN),python3)
 bench-device:
 	$(DEVICE_PYTHON) -m kernels.bench_device --seconds $(SECONDS) $(if $(OUT),--output $(OUT)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY) $(INNVESTIGATE_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(LRP_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY) $(INNVESTIGATE_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -75,6 +76,9 @@ peers-netket: $(NETKET_READY)
 
 # torch and Zennit: hundreds of MB, or several GB where the registry has no CPU build.
 peers-zennit: $(ZENNIT_READY)
+
+# torch, lxt and autolrp: hundreds of MB, or several GB where the registry has no CPU build.
+peers-lrp: $(LRP_READY)
 
 # torch and Quantus: hundreds of MB, or several GB where the registry has no CPU build.
 peers-quantus: $(QUANTUS_READY)
@@ -185,6 +189,13 @@ $(ZENNIT_READY):
 	@$(call install_by_pip,.venv-peers/zennit,--ignore-requires-python -r tests/peers/requirements-zennit.txt)
 	@$(call install_by_pip,.venv-peers/zennit,--ignore-requires-python --no-deps zennit==1.0.0)
 	@rm -f .venv-peers/zennit/.ready-* && touch $@
+
+$(LRP_READY):
+	@echo "setting up torch, lxt and autolrp in .venv-peers/lrp (a minute or two)"
+	@$(call environment,.venv-peers/lrp,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/lrp,-r tests/peers/requirements-lrp.txt)
+	@$(call install_by_pip,.venv-peers/lrp,--no-deps lxt==2.1 autolrp==0.2.0)
+	@rm -f .venv-peers/lrp/.ready-* && touch $@
 
 $(QUANTUS_READY):
 	@echo "setting up torch and Quantus in .venv-peers/quantus (a minute or two)"

@@ -30,6 +30,7 @@ MAKE = {
     "zennit": "make peers-zennit", "quantus": "make peers-quantus",
     "foolbox": "make peers-foolbox", "netket": "make peers-netket", "arviz": "make peers-arviz",
     "networks": "make peers-networks", "federated": "make peers-federated", "innvestigate": "make peers-innvestigate",
+    "lrp": "make peers-lrp",
 }  # fmt: skip
 TIMEOUT = 3600.0  # seconds for an answer: ART takes its time, and what hangs ends nevertheless
 
@@ -172,8 +173,8 @@ def start(name: str) -> Iterator[Peer]:
     """Yields a peer that runs, and ends it with the block.
 
     Args:
-      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "innvestigate", "netket",
-        "networks", "nncodec", "nncodec-full", "quantus", "zennit".
+      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "innvestigate", "lrp",
+        "netket", "networks", "nncodec", "nncodec-full", "quantus", "zennit".
 
     Raises:
       MissingPeerError: `make peers` has not built its environment, or this is no checkout.

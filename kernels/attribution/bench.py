@@ -3,7 +3,8 @@
 EpsilonPlusFlat on a VGG11-like network (eight convolutions, five poolings, two dense layers), 64 x 64 images, batches
 of 32, float32, everything compiled and warm; theirs in PyTorch with channels first, ours in JAX with channels last.
 The rows also say what compiling costs, what memory the compiled programs ask for, and how well relevance is conserved.
-Perturbation analysis beside loops and Quantus: bench_evaluation.py. Peers: `make peers-zennit`, `make peers-quantus`.
+Perturbation analysis beside loops and Quantus: bench_evaluation.py; transformers and an LSTM: bench_sequences.py.
+Peers: `make peers-zennit`, `make peers-quantus`, `make peers-lrp`.
 """
 
 import functools
@@ -16,6 +17,8 @@ from .. import timing
 from . import attribute, bench_evaluation, composites
 from . import bench_networks as networks
 from . import bench_plans as plans
+from . import bench_sequences as sequences
+from .bench_calls import compile_call, gradient_of
 
 BATCH, SMALL_BATCH = 32, 8
 SIDE = 64
@@ -58,6 +61,7 @@ def run(bench) -> None:
                     off = errors(fn, name, problem, compiled[name](*problem), peer.relevance(name))
                     bench.record(f"{name}, difference to zennit", **off)
     conservation(bench, fn, params, x[:SMALL_BATCH], jnp.full(SMALL_BATCH, TARGET))
+    sequences.run(bench)
     bench_evaluation.run(bench)
 
 
@@ -94,24 +98,6 @@ def relevance_of(fn, name: str):
     """Returns `(params, x, target) -> relevance` by a composite."""
     rules = composite(name)
     return lambda params, x, target: attribute(fn, params, x, target=target, rules=rules)[1]
-
-
-def gradient_of(fn):
-    """Returns `(params, x, target) -> gradient` of the chosen outputs."""
-
-    def gradient(params, x, target):
-        y, pull_back = jax.vjp(lambda x: fn(params, x), x)
-        return pull_back(jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype))[0]
-
-    return gradient
-
-
-def compile_call(bench, name: str, call, arguments):
-    """Returns the compiled call; records seconds of tracing and compiling, and bytes of temporary arrays."""
-    program = timing.compile_call(call, *arguments)
-    facts = {"trace_s": program.trace_s, "compile_s": program.compile_s, "temporary_bytes": program.temporary_bytes}
-    bench.record(f"{name}, compiling", **facts)
-    return program.call
 
 
 def conservation(bench, fn, params, x, target) -> None:

@@ -131,10 +131,22 @@ class Softmax:
     weight is exactly 0, get nothing.
     """
 
-    def backward(self, relevance: Arrays, inputs: Arrays, outputs: Arrays, function: Callable[..., Any]) -> Arrays:
-        """Returns the relevance of the logits."""
-        _, pull = jax.vjp(function, *inputs)
-        (slope,) = pull((divided(relevance[0], outputs[0]),))
+    def backward(
+        self,
+        relevance: Arrays,
+        inputs: Arrays,
+        outputs: Arrays,
+        function: Callable[..., Any],
+        axes: Sequence[int] | None = None,
+    ) -> Arrays:
+        """Returns the relevance of the logits; `axes` along which weights sum to 1, None where that is not all."""
+        weights = outputs[0]
+        if axes is None:
+            _, pull = jax.vjp(function, *inputs)
+            (slope,) = pull((divided(relevance[0], weights),))
+        else:  # without the exponentials, which need not be kept then
+            received = jnp.where(weights == 0, jnp.zeros((), weights.dtype), relevance[0])
+            slope = received - weights * jnp.sum(received, axes, keepdims=True)
         logits = jnp.where(slope == 0, jnp.zeros((), inputs[0].dtype), inputs[0])
         return (logits * slope,)
 

@@ -19,6 +19,7 @@ from .tracing.axes import BATCH, Axes
 from .tracing.jaxpr import Equation, Value, as_like
 from .tracing.operations import Operation, Program, function_of
 from .tracing.signs import UNKNOWN
+from .tracing.softmax import normalised_axes
 
 Shares = list[tuple[Value, jax.Array]]
 
@@ -98,6 +99,9 @@ def propagate(
                 for index, (value, part) in enumerate(zip(operation.inputs, parts, strict=True))
                 if index not in operation.gates
             ]
+    elif isinstance(rule, rules.Softmax):
+        axes = normalised_axes(operation.inputs[0], operation.equations)
+        parts = rule.backward(tuple(relevance), inputs, outputs, function, axes)
     elif hasattr(rule, "backward"):
         parts = tuple(rule.backward(tuple(relevance), inputs, outputs, function))
     else:

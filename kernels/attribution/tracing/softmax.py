@@ -67,6 +67,37 @@ def logits_of(equation: Equation, graph: Graph, facts: Analysis) -> tuple[Value,
     return logits, between(logits, equation.outputs[0], graph)
 
 
+_SHIFTS = {"reduce_max", "max", "stop_gradient", "broadcast_in_dim", "sub"}
+
+
+def normalised_axes(logits: Value, equations: Sequence[Equation]) -> tuple[int, ...] | None:
+    """Returns the axes of a softmax from its logits on that has no masks, casts and rearrangements between.
+
+    None for any other one. Such a one is the same function however its maximum is taken off.
+    """
+    by_name: dict[str, list[Equation]] = {}
+    for equation in equations:
+        by_name.setdefault(equation.primitive, []).append(equation)
+    steps = [by_name.pop(name, []) for name in ("exp", "reduce_sum", "div")]
+    if not set(by_name) <= _SHIFTS or any(len(step) != 1 for step in steps):
+        return None
+    exponential, total, ratio = (step[0] for step in steps)
+    shifts = by_name.get("sub", [])
+    operand = shifts[0].inputs[0] if len(shifts) == 1 else exponential.inputs[0]
+    if operand is not logits or (shifts and exponential.inputs[0] is not shifts[0].outputs[0]):
+        return None
+    spread = ratio.inputs[1]
+    maker = {output: equation for equation in equations for output in equation.outputs}
+    while spread in maker and maker[spread].primitive == "broadcast_in_dim":
+        spread = maker[spread].inputs[0]
+    if (
+        total.inputs[0] is not exponential.outputs[0] or ratio.inputs[0] is not exponential.outputs[0]
+        or spread is not total.outputs[0] or equations[-1] is not ratio
+    ):  # fmt: skip
+        return None
+    return tuple(int(axis) for axis in total.params["axes"])
+
+
 def _exponentials(equation: Equation, facts: Analysis) -> Value | None:
     """The exponentials that an equation divides by their sum."""
     if equation.primitive not in ("div", "mul") or sum(value.active for value in equation.inputs) < 2:

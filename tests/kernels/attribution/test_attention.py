@@ -245,3 +245,28 @@ def test_attention_of_flax(kind):
 
         *_, report = attribute(fn, params, x, target=1, rules=composites.cp_lrp(1e-9, 1e-9), return_report=True)
         np.testing.assert_allclose(report.explained, report.arrived, rtol=1e-3)  # biases are zero at first
+
+
+def test_a_softmax_by_its_axes_is_one_by_its_derivative():
+    random = np.random.default_rng(4)
+    logits, relevance = random.normal(size=(2, 3, 4)), jnp.asarray(random.normal(size=(2, 3, 4)))
+    logits[0, 1, 2:] = -np.inf
+    logits = jnp.asarray(logits)
+    for axes in ((2,), (0,), (1, 2)):
+        arguments = (
+            (relevance,),
+            (logits,),
+            (jax.nn.softmax(logits, axes),),
+            lambda x, axes=axes: (jax.nn.softmax(x, axes),),
+        )
+        (expected,) = rules.Softmax().backward(*arguments)
+        (got,) = rules.Softmax().backward(*arguments, axes)
+        np.testing.assert_allclose(got, expected, atol=1e-14)
+        assert np.isfinite(got).all() and not np.asarray(got)[0, 1, 2:].any()
+
+
+@pytest.mark.parametrize("writing", [network, written_out])
+def test_exponentials_are_taken_once(writing):
+    """They need not be kept for the way back, which takes most of the memory of attention."""
+    program = jax.make_jaxpr(lambda x: attribute(writing, PARAMS, x, target=1, rules="attnlrp")[1])(X)
+    assert str(program).count("= exp ") == (1 if writing is network else HEADS)
