@@ -1,4 +1,4 @@
-"""Analyzers by name, in both semantics, against float64 oracles written from the specification."""
+"""Analyzers by name, in both semantics, against float64 oracles written from the formulas."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""iNNvestigate's analyzers in float64 with explicit matrices, written from the specification of its semantics.
+"""iNNvestigate's analyzers in float64 with explicit matrices, written from the formulas of its semantics.
 
 Networks are plans of `tests/kernels/attribution/layered.py`. A layer is z = A x + b with A [outputs, inputs]; what
 flows is [n, size], every array flattened. Nothing here is fast.
