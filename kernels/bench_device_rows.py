@@ -111,8 +111,7 @@ def boundary_step(bench) -> None:
 def attribution(bench) -> None:
     """Relevance of VGG11 beside its own gradient, as the device multiplies by default and exactly."""
     from .attribution import bench as room
-    from .attribution import bench_networks as networks
-    from .attribution import bench_plans as plans
+    from .attribution.bench import networks, plans
 
     plan = plans.vgg11()
     fn, params = networks.function(plan), networks.from_torch(plans.parameters(plan, seed=0), np.float32)

@@ -13,10 +13,11 @@ from .. import plain_operations
 from ..array_types import Count
 from . import finite
 from .arguments import Parameters, PyTree, as_array, check_examples, not_relevant, plain
+from .assignment import READING, check_rule
 from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
-from .composites import READING, as_composite, check_rule
+from .composites import as_composite
 from .conditions import Condition, conditions_of
 from .precision import widened
 from .report import Report, warn_of_constant_maps

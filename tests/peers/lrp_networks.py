@@ -1,4 +1,4 @@
-"""The transformers of kernels/attribution/bench_transformers.py in PyTorch, in the writings of each library (their
+"""The transformers of kernels/attribution/bench/transformers.py in PyTorch, in the writings of each library (their
 Python).
 
 One network, whose steps a `Writing` spells out: `Plain` as PyTorch has them (autolrp reads that off the graph),
@@ -175,7 +175,7 @@ WRITINGS = {one.__name__: one() for one in (Plain, Fused, Explicit, ExplicitCP, 
 
 
 class Network:
-    """A transformer by its sizes (the fields of bench_transformers.Shape) and NumPy parameters."""
+    """A transformer by its sizes (the fields of transformers.Shape) and NumPy parameters."""
 
     def __init__(self, shape: dict, parameters: dict, dtype=torch.float32):
         self.shape, self.parameters, self.dtype = shape, {}, dtype

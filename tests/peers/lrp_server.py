@@ -1,6 +1,6 @@
 """lxt and autolrp on request, under their own Python: .venv-peers/lrp/bin/python tests/peers/lrp_server.py
 
-Transformers come as sizes (kernels/attribution/bench_transformers.py) with an .npz of parameters, examples as .npy;
+Transformers come as sizes (kernels/attribution/bench/transformers.py) with an .npz of parameters, examples as .npy;
 single operations by name. A method is a writing of lrp_networks ("Explicit", "Efficient", ...), "gradient", or one of
 autolrp: "autolrp" (its table BASE), "autolrp.ATTNLRP", "autolrp.CPLRP" (with these fragments), "autolrp.attnlrp",
 "autolrp.cplrp" (its presets).

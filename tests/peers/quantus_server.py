@@ -1,6 +1,6 @@
 """Quantus on request, under its own Python: .venv-peers/quantus/bin/python tests/peers/quantus_server.py
 
-Networks come as plans (kernels/attribution/bench_plans.py, chains without norms) with an .npz of parameters; images and
+Networks come as plans (kernels/attribution/bench/plans.py, chains without norms) with an .npz of parameters; images and
 maps as .npy, channels first. Random draws of Quantus are either given (noise) or seeded and told (subsets).
 """
 

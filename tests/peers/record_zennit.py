@@ -14,9 +14,9 @@ import zennit_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "kernels" / "attribution"))
-sys.path.append(str(ROOT / "kernels" / "attribution"))  # last: its other modules have common names
-import bench_plans as plans  # noqa: E402
+sys.path.append(str(ROOT / "kernels" / "attribution" / "bench"))  # last: its other modules have common names
 import cases  # noqa: E402
+import plans  # noqa: E402
 
 OUTPUT = ROOT / "tests" / "kernels" / "attribution" / "references"
 

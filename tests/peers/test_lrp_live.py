@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kernels.attribution import attribute, composites, rules
-from kernels.attribution import bench_transformers as transformers
+from kernels.attribution.bench import transformers
 from tests.peers import lrp_rules
 
 PEER = "lrp"

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from kernels import attribution
-from kernels.attribution import bench_networks as networks
-from kernels.attribution import bench_plans as plans
 from kernels.attribution import evaluation
+from kernels.attribution.bench import networks, plans
 from kernels.attribution.evaluation import perturbations
 from kernels.attribution.evaluation import regions as cut
 

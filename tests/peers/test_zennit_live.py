@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from kernels import attribution
-from kernels.attribution import bench_networks as networks
-from kernels.attribution import bench_plans as plans
 from kernels.attribution import composites
+from kernels.attribution.bench import networks, plans
 from tests.kernels.attribution import cases
 
 PEER = "zennit"

@@ -1,4 +1,4 @@
-"""A plan of kernels/attribution/bench_plans.py as a PyTorch module, and Zennit's composites by our names (their
+"""A plan of kernels/attribution/bench/plans.py as a PyTorch module, and Zennit's composites by our names (their
 Python).
 
 Zennit imports torchvision for the names of three classes only; empty stand-ins take their place.

@@ -1,6 +1,6 @@
 """Zennit on request, under its own Python: .venv-peers/zennit/bin/python tests/peers/zennit_server.py
 
-Networks come as plans (kernels/attribution/bench_plans.py) with an .npz of parameters, images as .npy [n, channels,
+Networks come as plans (kernels/attribution/bench/plans.py) with an .npz of parameters, images as .npy [n, channels,
 height, width]; outputs and relevances go back as .npz. A network is built once and then named by its number.
 """
 

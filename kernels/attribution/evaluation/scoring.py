@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real
-from .. import finite, repeated
+from .. import finite
 from ..arguments import Parameters, PyTree, Same, Structure, check_not_empty, hashable, plain
+from ..attributors import repeated
+from ..attributors.repeated import Explainer
 from ..chunks import check_batch_size, in_chunks
 from ..engine import has_one_value, read
-from ..repeated import Explainer
 from ..target import Target, starting_relevance
 
 SCORES = ("logit", "probability")

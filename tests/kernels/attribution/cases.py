@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 SEED = 7
-IMAGES = (2, 3, 10, 10)  # [n, channels, height, width], as bench_plans.SMALL takes them
+IMAGES = (2, 3, 10, 10)  # [n, channels, height, width], as plans.SMALL takes them
 LOW, HIGH = -4.0, 4.5
 TARGETS = (3, 0)
 SOME = (1, 4)  # other classes than TARGETS

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kernels import attribution
-from kernels.attribution import composites, windows
+from kernels.attribution import composites
+from kernels.attribution.attributors import windows
 
 
 def quadratic(params, x):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from kernels.attribution import deeplift
+from kernels.attribution.attributors import deeplift
 from tests.kernels.oracles import deeplift as oracle
 
 

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from kernels.attribution import attribute, innvestigate, legacy
+from kernels.attribution import attribute, innvestigate
+from kernels.attribution.analyzers import legacy
 from tests.kernels.attribution.test_rules import SHAPES, case, difference, flat_of, layer
 from tests.kernels.oracles import innvestigate as oracle
 from tests.kernels.oracles.innvestigate import with_options

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.attribution import attributors, composites
-from kernels.attribution import bench_networks as networks
-from kernels.attribution import bench_plans as plans
+from kernels.attribution import composites
+from kernels.attribution.attributors import gradients as attributors
+from kernels.attribution.bench import networks, plans
 from tests.kernels.attribution import cases, recordings
 
 RECORDED = recordings.load("attributors")

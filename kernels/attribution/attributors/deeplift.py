@@ -15,17 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import plain_operations
-from ..array_types import Array, Count, Float
+from ... import plain_operations
+from ...array_types import Array, Count, Float
+from ..arguments import PyTree, as_array
+from ..caller import warn_caller
+from ..precision import widened
+from ..target import Target, marked, starting_relevance
+from ..tracing.jaxpr import trace
 from . import multipliers as rules
 from . import repeated
-from .arguments import PyTree, as_array
-from .attributors import _baseline, _check_counts, _checked, _prepare
-from .caller import warn_caller
-from .precision import widened
+from .gradients import _baseline, _check_counts, _checked, _prepare
 from .repeated import Explainer
-from .target import Target, marked, starting_relevance
-from .tracing.jaxpr import trace
 
 SAME = 1e-4  # of the outputs, up to which two ways to compute them are one
 INCOMPLETE = 1e-3  # of the largest rise: a sum of contributions that misses it by more is warned of

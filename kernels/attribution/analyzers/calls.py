@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .arguments import PyTree, plain
+from ..arguments import PyTree, plain
 from .neurons import target_of
 
 

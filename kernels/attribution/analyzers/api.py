@@ -15,16 +15,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..array_types import Array, Key, RandomKey
-from ..scalars import not_negative, real, whole
-from . import attributors, composites, innvestigate, norm_rules, rules
-from .analyzer_calls import Call
-from .arguments import PyTree, check_examples, plain
-from .engine import attribute
+from ...array_types import Array, Key, RandomKey
+from ...scalars import not_negative, real, whole
+from .. import composites, rules
+from ..arguments import PyTree, check_examples, plain
+from ..attributors import deeplift, pattern_attribution, pattern_net
+from ..attributors import gradients as attributors
+from ..engine import attribute
+from ..target import Target
+from . import innvestigate, norm_rules
+from .calls import Call
 from .layered import LINEAR_RULES, DeepTaylor, Layered, OnlyReLUs
 from .neurons import MODES
 from .softmax_head import refuse_softmax
-from .target import Target
 
 Analysis = tuple[PyTree, PyTree]  # the outputs, and the explanation, like x
 
@@ -325,27 +328,23 @@ def _check_relu(relu: str) -> None:
         raise ValueError(f"relu={relu!r}: expected 'pass' or 'gradient'.")
 
 
-def _elsewhere(module: str, function: str, own: Callable) -> Callable:
-    """What another module of this room computes: `function(fn, params, x, ..., target=...)`."""
+def _elsewhere(compute: Callable, own: Callable) -> Callable:
+    """What an attributor computes: `compute(fn, params, x, ..., target=...)`."""
 
     def run(call):
         refuse_softmax(call.fn, call.params, call.x)
-        try:
-            compute = getattr(importlib.import_module(f".{module}", __package__), function)
-        except (ImportError, AttributeError):
-            raise NotImplementedError(f"attribution.{module}.{function} is not there yet.") from None
         target = "argmax" if call.target is None and call.mode != "all" else call.target
         return own(compute, call, target)
 
     return run
 
 
-def _pattern(function: str) -> Callable:
+def _pattern(compute: Callable) -> Callable:
     def make(patterns, **options):
         def own(compute, call, target):
             return compute(call.fn, call.params, call.x, patterns, target=target, **options)
 
-        return _elsewhere("patterns", function, own)
+        return _elsewhere(compute, own)
 
     return make
 
@@ -355,7 +354,7 @@ def _deep_lift(reference_inputs: Any = 0.0, **options) -> Callable:
         baseline = attributors._baseline(reference_inputs, call.x)
         return compute(call.fn, call.params, call.x, baseline, target=target, **options)
 
-    return _elsewhere("deeplift", "deeplift", own)
+    return _elsewhere(deeplift, own)
 
 
 INNVESTIGATE: dict[str, Callable] = {
@@ -389,8 +388,8 @@ INNVESTIGATE: dict[str, Callable] = {
     "lrp.sequential_preset_b_flat_until_idx": _preset("Alpha2Beta1", flat=True, until=True),
     "deep_taylor": _deep_taylor,
     "deep_taylor.bounded": _deep_taylor_bounded,
-    "pattern.net": _pattern("pattern_net"),
-    "pattern.attribution": _pattern("pattern_attribution"),
+    "pattern.net": _pattern(pattern_net),
+    "pattern.attribution": _pattern(pattern_attribution),
     "deep_lift.wrapper": _deep_lift,
 }
 

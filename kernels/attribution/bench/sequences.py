@@ -10,10 +10,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from . import attribute
-from . import bench_recurrent as recurrent
-from . import bench_transformers as transformers
-from .bench_calls import compile_call, gradient_of
+from .. import attribute
+from . import recurrent, transformers
+from .calls import compile_call, gradient_of
 
 TARGET = 1
 # Name of a row: the module that builds the network, its sizes, samples a batch, the composite.

@@ -13,16 +13,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..array_types import Array, Count, Float, RandomKey
-from . import finite
-from .arguments import Parameters, PyTree, as_array, check_examples
-from .attributors import _check_counts, _check_key
-from .backward import backward
-from .composites import as_composite
-from .engine import attribute, forward, read, reading_of
-from .precision import widened
-from .target import Target, starting_relevance
-from .tracing.operations import Program
+from ...array_types import Array, Count, Float, RandomKey
+from .. import finite
+from ..arguments import Parameters, PyTree, as_array, check_examples
+from ..backward import backward
+from ..composites import as_composite
+from ..engine import attribute, forward, read, reading_of
+from ..precision import widened
+from ..target import Target, starting_relevance
+from ..tracing.operations import Program
+from .gradients import _check_counts, _check_key
 
 OTHERS = ("alike", "proportional")
 

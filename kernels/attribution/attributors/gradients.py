@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real, Scalar
-from ..scalars import not_negative, real, reals, whole
-from . import finite, repeated, windows
-from .arguments import Parameters, PyTree, hashable, plain
-from .engine import has_one_value, read
+from ...array_types import AnyArray, Array, Count, Float, Key, RandomKey, Real, Scalar
+from ...scalars import not_negative, real, reals, whole
+from .. import finite
+from ..arguments import Parameters, PyTree, hashable, plain
+from ..engine import has_one_value, read
+from ..target import Target, starting_relevance
+from . import repeated, windows
 from .repeated import Explainer
-from .target import Target, starting_relevance
 
 POINTS = ("right", "left", "midpoint", "gauss_legendre")
 MODES = ("keep", "drop", "difference")

@@ -21,16 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import finite
-from .arguments import Parameters, PyTree, Structure, as_array, check_examples, plain
-from .backward import backward
-from .caller import warn_caller
-from .engine import forward, has_one_value, read, reading_of
-from .precision import widened
-from .rules import Gradient
-from .target import Target, marked, starting_relevance
-from .tracing.affine import Affine
-from .tracing.operations import Operation, Program
+from .. import finite
+from ..arguments import Parameters, PyTree, Structure, as_array, check_examples, plain
+from ..backward import backward
+from ..caller import warn_caller
+from ..engine import forward, has_one_value, read, reading_of
+from ..precision import widened
+from ..rules import Gradient
+from ..target import Target, marked, starting_relevance
+from ..tracing.affine import Affine
+from ..tracing.operations import Operation, Program
 
 KINDS = ("relu", "relu.positive", "relu.negative", "linear")
 

@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..array_types import Array, Count, Float, Key, RandomKey
+from ...array_types import Array, Count, Float, Key, RandomKey
+from ..arguments import PyTree, as_array
+from ..target import Target
 from . import repeated
-from .arguments import PyTree, as_array
-from .attributors import _baseline, _check_counts, _check_key, _checked, _keys, _prepare
 from .coalitions import Segments, scores, segments_of, spread
+from .gradients import _baseline, _check_counts, _check_key, _checked, _keys, _prepare
 from .repeated import Explainer
-from .target import Target
 
 Report = dict[str, Float[Array, " batch ..."]]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 
-from .. import plain_operations
-from ..array_types import Array, Float
-from .arguments import Parameters, PyTree, as_array, is_floating, plain
-from .tracing.jaxpr import Equation, Graph, Region, Value, trace
-from .tracing.primitives import LAYOUT
+from ... import plain_operations
+from ...array_types import Array, Float
+from ..arguments import Parameters, PyTree, as_array, is_floating, plain
+from ..tracing.jaxpr import Equation, Graph, Region, Value, trace
+from ..tracing.primitives import LAYOUT
 
 _CASTS = frozenset(("copy", "convert_element_type", "name", "reduce_precision", "optimization_barrier"))
 

@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import Count, Float, Int
-from ..scalars import whole
-from .arguments import Parameters, PyTree, Structure, as_array, check_examples, hashable, plain
-from .backward import backward
-from .composites import as_composite
-from .conditions import channel_axis
-from .engine import find, forward, has_one_value, read, reading_of
-from .precision import widened
+from ...array_types import Count, Float, Int
+from ...scalars import whole
+from ..arguments import Parameters, PyTree, Structure, as_array, check_examples, hashable, plain
+from ..backward import backward
+from ..composites import as_composite
+from ..conditions import channel_axis
+from ..engine import find, forward, has_one_value, read, reading_of
+from ..precision import widened
+from ..target import Target, starting_relevance
 from .repeated import Same
-from .target import Target, starting_relevance
 
 MEASURES = ("relevance", "activation")
 

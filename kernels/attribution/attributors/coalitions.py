@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import Count
-from .arguments import PyTree
+from ...array_types import Count
+from ..arguments import PyTree
 from .repeated import Explainer
 
 

@@ -1,7 +1,7 @@
 """Networks as lists of steps that PyTorch and JAX both build: plain data and NumPy, for either Python.
 
 A step is {"op": name, ...}; parameters are a flat dict "layer/weight" in PyTorch's shapes, as its state dict has them.
-`tests/peers/zennit_network.py` builds the PyTorch module, `bench_networks.py` the JAX functions. The benchmarks of
+`tests/peers/zennit_network.py` builds the PyTorch module, `networks.py` the JAX functions. The benchmarks of
 several machines and the tests against recordings share them.
 """
 

@@ -3,7 +3,7 @@
 EpsilonPlusFlat on a VGG11-like network (eight convolutions, five poolings, two dense layers), 64 x 64 images, batches
 of 32, float32, everything compiled and warm; theirs in PyTorch with channels first, ours in JAX with channels last.
 The rows also say what compiling costs, what memory the compiled programs ask for, and how well relevance is conserved.
-Perturbation analysis beside loops and Quantus: bench_evaluation.py; transformers and an LSTM: bench_sequences.py.
+Perturbation analysis beside loops and Quantus: evaluation.py; transformers and an LSTM: sequences.py.
 Peers: `make peers-zennit`, `make peers-quantus`, `make peers-lrp`.
 """
 
@@ -13,12 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import timing
-from . import attribute, bench_evaluation, composites
-from . import bench_networks as networks
-from . import bench_plans as plans
-from . import bench_sequences as sequences
-from .bench_calls import compile_call, gradient_of
+from ... import timing
+from .. import attribute, composites
+from . import evaluation, networks, plans, sequences
+from .calls import compile_call, gradient_of
 
 BATCH, SMALL_BATCH = 32, 8
 SIDE = 64
@@ -62,7 +60,7 @@ def run(bench) -> None:
                     bench.record(f"{name}, difference to zennit", **off)
     conservation(bench, fn, params, x[:SMALL_BATCH], jnp.full(SMALL_BATCH, TARGET))
     sequences.run(bench)
-    bench_evaluation.run(bench)
+    evaluation.run(bench)
 
 
 def matmul_peak(side: int = 2048) -> float:

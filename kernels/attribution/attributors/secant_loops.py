@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .precision import widened
-from .tracing.jaxpr import Equation, Graph
+from ..precision import widened
+from ..tracing.jaxpr import Equation, Graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..array_types import Array, Count, Float, Key, RandomKey, Scalar
+from ...array_types import Array, Count, Float, Key, RandomKey, Scalar
+from ..arguments import PyTree, as_array
+from ..target import Target
 from . import repeated
-from .arguments import PyTree, as_array
-from .attributors import _check_counts, _check_key, _check_sigma, _checked, _keys, _prepare
-from .target import Target
+from .gradients import _check_counts, _check_key, _check_sigma, _checked, _keys, _prepare
 
 
 def gradient_shap(

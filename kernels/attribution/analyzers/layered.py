@@ -10,12 +10,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import rules
-from .composites import named
+from .. import rules
+from ..assignment import named
+from ..stabilize import ZeroGuard
+from ..tracing.operations import LINK, Operation
 from .innvestigate import AlphaBeta, WSquare
 from .norm_rules import BatchNorm
-from .stabilize import ZeroGuard
-from .tracing.operations import LINK, Operation
 
 Condition = str | tuple[str, ...] | Callable | None  # a kind, kinds, a test of an operation; None: any
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .precision import applied, widened
-from .rules import Branch, Term, divided
-from .stabilize import stabilize
-from .tracing.jaxpr import Equation, Value
-from .tracing.norms import SCALES, SHIFTS
-from .tracing.operations import Operation, Program, function_of
+from ..precision import applied, widened
+from ..rules import Branch, Term, divided
+from ..stabilize import stabilize
+from ..tracing.jaxpr import Equation, Value
+from ..tracing.norms import SCALES, SHIFTS
+from ..tracing.operations import Operation, Program, function_of
 
 
 @dataclasses.dataclass(frozen=True)

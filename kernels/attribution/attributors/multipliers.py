@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .precision import applied, widened
+from ..precision import applied, widened
+from ..tracing.jaxpr import Equation, Graph, Value, body_of
+from ..tracing.primitives import AFFINE, ELEMENTWISE, LAYOUT, MAXIMA, STEPS, SUMS
 from .secant_loops import Loop, run_scan, through_scan
-from .tracing.jaxpr import Equation, Graph, Value, body_of
-from .tracing.primitives import AFFINE, ELEMENTWISE, LAYOUT, MAXIMA, STEPS, SUMS
 
 SMALL = 1e-7  # differences below have the derivative
 ROUNDING = 4  # as have those of so many last bits, which in float32 are larger

@@ -1,4 +1,4 @@
-"""The JAX functions of a plan (bench_plans.py): of parameters and images [batch, height, width, channels].
+"""The JAX functions of a plan (plans.py): of parameters and images [batch, height, width, channels].
 
 Batch normalisation is written as in the textbook, nothing is folded, and there is no class in sight. Weights keep
 PyTorch's values: `from_torch` only reorders their axes.
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, nn
 
-from . import bench_plans as plans
+from . import plans
 
 
 def from_torch(parameters: dict[str, np.ndarray], dtype=np.float64) -> dict[str, dict[str, np.ndarray]]:

@@ -12,10 +12,9 @@ import functools
 import jax
 import numpy as np
 
-from .. import timing
-from . import bench_networks as networks
-from . import bench_plans as plans
-from .evaluation import pixel_flipping
+from ... import timing
+from ..evaluation import pixel_flipping
+from . import networks, plans
 
 BATCH, SIDE, REGION = 64, 28, 4
 POINTS = (SIDE // REGION) ** 2 + 1

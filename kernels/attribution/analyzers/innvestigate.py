@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..scalars import not_negative, positive, real
-from . import rules
-from .rules import WHOLE, Bound, Branch, Term, ZeroParams
-from .stabilize import Stabilizer, ZeroGuard
+from ...scalars import not_negative, positive, real
+from .. import rules
+from ..rules import WHOLE, Bound, Branch, Term, ZeroParams
+from ..stabilize import Stabilizer, ZeroGuard
 
 __all__ = [
     "NAMES",

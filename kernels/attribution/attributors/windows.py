@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import Int32
-from ..scalars import whole
+from ...array_types import Int32
+from ...scalars import whole
 
 
 class Plan(NamedTuple):

@@ -2,7 +2,7 @@
 
 import jax
 
-from .. import timing
+from ... import timing
 
 
 def compile_call(bench, name: str, call, arguments):

@@ -14,16 +14,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..array_types import AnyArray, Array, Count, Float, Real
-from . import composites, repeated
-from .arguments import PyTree, as_array
-from .attributors import _baseline, _check_counts, _checked, _prepare, _quadrature
-from .backward import backward
-from .conditions import channel_axis
-from .engine import attribute, find, forward, read
+from ...array_types import AnyArray, Array, Count, Float, Real
+from .. import composites
+from ..arguments import PyTree, as_array
+from ..backward import backward
+from ..conditions import channel_axis
+from ..engine import attribute, find, forward, read
+from ..target import Target, marked
+from ..tracing.operations import Program
+from . import repeated
+from .gradients import _baseline, _check_counts, _checked, _prepare, _quadrature
 from .repeated import Explainer, weights
-from .target import Target, marked
-from .tracing.operations import Program
 
 METHODS = ("nearest", "linear", "cubic")
 

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import Count
-from .arguments import Same, Structure, check_not_empty, of_tokens
-from .engine import attribute
-from .target import marked, starting_relevance
+from ...array_types import Count
+from ..arguments import Same, Structure, check_not_empty, of_tokens
+from ..engine import attribute
+from ..target import marked, starting_relevance
 
 
 @dataclasses.dataclass(frozen=True)
