@@ -21,8 +21,8 @@ from kernels import plain_operations
 class LSTMLayer(nnx.Module):
     """Sequences `[times, batch, inputs]` to hidden states `[times, batch, hidden]`, from a state of zeros.
 
-    Parameters `kernel` [inputs, 4 hidden], `hidden_kernel` [hidden, 4 hidden] and `bias` [4 hidden]: input, forget, cell
-    and output gate. The forget gate's bias begins at one (Jozefowicz et al., ICML 2015).
+    Parameters `kernel` [inputs, 4 hidden], `hidden_kernel` [hidden, 4 hidden] and `bias` [4 hidden]: input, forget,
+    cell and output gate. The forget gate's bias begins at one (Jozefowicz et al., ICML 2015).
     """
 
     def __init__(self, inputs: int, hidden: int, *, rngs: nnx.Rngs):

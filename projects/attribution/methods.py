@@ -11,7 +11,9 @@ from kernels.attribution import composites
 
 ATTRIBUTORS = ("gradient", "input_times_gradient", "smoothgrad", "integrated_gradients", "occlusion")
 RELEVANCES = (*composites.NAMES[:5], "excitation_backprop")  # the others are gradients
-NAMES = (*composites.NAMES, *ATTRIBUTORS)
+BEYOND = ("attnlrp", "cp_lrp", "lstm")  # for networks that Zennit does not know: attention, gates
+COMPOSITES = (*composites.NAMES, *BEYOND)
+NAMES = (*COMPOSITES, *ATTRIBUTORS)
 
 
 def composite(name: str, network: zoo.Network, zero_bias: bool = False):
@@ -19,7 +21,7 @@ def composite(name: str, network: zoo.Network, zero_bias: bool = False):
 
     With `zero_bias` the biases count as zero inside the rules, so that they keep no relevance.
     """
-    options = {"zero_params": "bias"} if zero_bias and name in RELEVANCES else {}
+    options = {"zero_params": "bias"} if zero_bias and name in (*RELEVANCES, "attnlrp", "cp_lrp") else {}
     if name == "epsilon_gamma_box":
         return composites.epsilon_gamma_box(network.low, network.high, **options)
     return getattr(composites, name)(**options)
@@ -43,7 +45,7 @@ def explainer(
         ValueError: an unknown name; the message has all of them.
     """
     fn = network.fn
-    if name in composites.NAMES:
+    if name in COMPOSITES:
         rules = composite(name, network, zero_bias)
         return jax.jit(lambda params, x, target, key: attribution.attribute(fn, params, x, target=target, rules=rules))
     if name in ("gradient", "input_times_gradient"):

@@ -18,7 +18,6 @@ from common.models import layers as maps
 from common.models import recurrence
 from common.training import augmentation
 
-
 VGG11_STAR = (32, "M", 64, "M", 128, 128, "M", 128, 128, "M", 128, 128, "M")  # channels, and poolings
 WEIGHT_DECAY = 5e-5
 SHIFT = 4  # pixels that a training image of VGG11* moves at most
