@@ -69,7 +69,8 @@ def sentences(
     if between is not None and not 0 <= between <= MOST_BETWEEN:
         raise ValueError(f"between is {between}: expected 0 to {MOST_BETWEEN} nouns")
     random, seen, result = np.random.default_rng(seed), set(without), list[Sentence]()
-    for _ in range(100 * count + 1000):
+    draws = 20 * count + 1000
+    for _ in range(draws):
         if len(result) == count:
             break
         sentence = _draw(random, between, opposite)
@@ -77,7 +78,7 @@ def sentences(
             seen.add(sentence.text)
             result.append(sentence)
     if len(result) < count:
-        raise ValueError(f"count is {count}: after {100 * count + 1000} draws there are {len(result)} new sentences")
+        raise ValueError(f"count is {count}: after {draws} draws there are {len(result)} new sentences")
     return result
 
 
