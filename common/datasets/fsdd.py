@@ -76,8 +76,8 @@ def load_test_recordings(
 ) -> Recordings:
     """The recordings of the test images of `load`, in their order; arguments and errors as there."""
     recordings = read(_path(data_dir, cache_dir, mirror, allow_download, progress, policy))
-    rows = [index for index, take in enumerate(recordings.takes) if take < TEST_TAKES]
-    return Recordings(*([column[index] for index in rows] for column in recordings))
+    items = zip(*recordings, strict=True)
+    return _ordered((clip, digit, speaker, take) for clip, digit, speaker, take in items if take < TEST_TAKES)
 
 
 def _path(

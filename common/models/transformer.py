@@ -6,6 +6,7 @@ arXiv:1706.03762; Dosovitskiy et al., arXiv:2010.11929). There is no dropout: wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -40,8 +41,8 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, features: int, *, causal: bool, rngs: nnx.Rngs, linear: Callable = layers.Linear):
-        for name in ("query", "key", "value", "out"):
-            setattr(self, name, linear(features, features, rngs=rngs))
+        self.query, self.key = (linear(features, features, rngs=rngs) for _ in range(2))
+        self.value, self.out = (linear(features, features, rngs=rngs) for _ in range(2))
         self.causal = causal
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -148,7 +149,9 @@ class CharacterTransformer(nnx.Module):
         linear: Callable = layers.Linear,
     ):
         features = in_heads(features, width)
-        self.embedding = nnx.Param(initial.he_normal(rngs.params(), (vocabulary, features)))
+        # Rows of variance one: what blocks add to them at first does not drown them.
+        rows = math.sqrt(vocabulary / 2) * initial.he_normal(rngs.params(), (vocabulary, features))
+        self.embedding = nnx.Param(rows)
         self.positions = nnx.Param(initial.he_normal(rngs.params(), (length, features)))
         self.depth = blocks
         for number in range(1, blocks + 1):

@@ -57,10 +57,17 @@ class _Parser(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         self.pieces.append(html.escape(data, quote=False))
 
-    def _refuse(self, data: str) -> None:
+    def handle_comment(self, data: str) -> None:
         raise ValueError("comments and declarations are not allowed")
 
-    handle_comment = handle_decl = handle_pi = unknown_decl = _refuse
+    def handle_decl(self, decl: str) -> None:
+        self.handle_comment(decl)
+
+    def handle_pi(self, data: str) -> None:
+        self.handle_comment(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.handle_comment(data)
 
 
 def _attribute(name: str, value: str | None) -> str:

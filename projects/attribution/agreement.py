@@ -1,7 +1,7 @@
 """A language in which the number of the verb hangs on the first noun, and on nothing else: what explains it is known.
 
     the old dogs by the tree of the king run.
-    the farmer with the young birds sleeps.
+    the king with the red birds sleeps.
 
 A sentence is a noun phrase, up to two more of them behind prepositions, a verb and a full stop. A phrase is "the", in
 half of the cases an adjective, and a noun, singular or plural alike often. The plural of a noun is the noun and an s;
@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-NOUNS = ("bird", "boy", "cat", "doctor", "dog", "farmer", "girl", "horse", "house", "king", "singer", "tree")
-VERBS = ("arrive", "fall", "jump", "rest", "run", "sing", "sleep", "smile", "stand", "wait")
-ADJECTIVES = ("old", "red", "small", "tall", "young")
-PREPOSITIONS = ("behind", "by", "near", "of", "with")
+NOUNS = ("bird", "boy", "cat", "cow", "dog", "girl", "hen", "king", "lion", "tree")
+VERBS = ("fall", "jump", "rest", "run", "sing", "sleep", "wait", "work")
+ADJECTIVES = ("big", "old", "red", "shy")
+PREPOSITIONS = ("by", "near", "of", "with")
 SINGULAR, PLURAL = "s", "."  # what follows the stem of the verb
 END = "\n"  # behind the full stop, and to the end of an array
 CHARACTERS = END + "".join(sorted({*" .s", *"".join(("the", *NOUNS, *VERBS, *ADJECTIVES, *PREPOSITIONS))}))
+OTHERS = ("any", "opposite", "same")
 MOST_BETWEEN = 2  # nouns between subject and verb
 LONGEST = (
     (MOST_BETWEEN + 1) * len("the  s ") + MOST_BETWEEN * (max(map(len, PREPOSITIONS)) + 1)
@@ -51,7 +52,7 @@ def sentences(
     seed: int | Sequence[int],
     *,
     between: int | None = None,
-    opposite: bool = False,
+    others: str = "any",
     without: Collection[str] = (),
 ) -> list[Sentence]:
     """Returns different sentences in the order in which they are drawn.
@@ -60,12 +61,14 @@ def sentences(
       count: of them.
       seed: of the draws, one number or several.
       between: nouns between subject and verb, 0 to 2; None: each number alike often.
-      opposite: all of these are attractors: they have the number that the subject has not.
+      others: number of these nouns: "any"; "opposite", all are attractors; "same" as the subject's, none is.
       without: texts that are passed over, such as those of a training.
 
     Raises:
-      ValueError: `between` is out of range, or there are not so many sentences.
+      ValueError: `between` is out of range, `others` is unknown, or there are not so many sentences.
     """
+    if others not in OTHERS:
+        raise ValueError(f"others is {others!r}: expected one of {', '.join(OTHERS)}")
     if between is not None and not 0 <= between <= MOST_BETWEEN:
         raise ValueError(f"between is {between}: expected 0 to {MOST_BETWEEN} nouns")
     random, seen, result = np.random.default_rng(seed), set(without), list[Sentence]()
@@ -73,7 +76,7 @@ def sentences(
     for _ in range(draws):
         if len(result) == count:
             break
-        sentence = _draw(random, between, opposite)
+        sentence = _draw(random, between, others)
         if sentence.text not in seen:
             seen.add(sentence.text)
             result.append(sentence)
@@ -82,15 +85,16 @@ def sentences(
     return result
 
 
-def _draw(random: np.random.Generator, between: int | None, opposite: bool) -> Sentence:
+def _draw(random: np.random.Generator, between: int | None, others: str) -> Sentence:
     def one(words: Sequence[str]) -> str:
         return words[random.integers(len(words))]
 
     is_singular = bool(random.integers(2))
-    others = int(random.integers(MOST_BETWEEN + 1)) if between is None else between
+    count = int(random.integers(MOST_BETWEEN + 1)) if between is None else between
     text, nouns = "", list[slice]()
-    for number in range(others + 1):
-        has_s = not is_singular if number == 0 else is_singular if opposite else bool(random.integers(2))
+    for number in range(count + 1):
+        is_drawn = number > 0 and others == "any"
+        has_s = bool(random.integers(2)) if is_drawn else is_singular == (number > 0 and others == "opposite")
         text += f"{one(PREPOSITIONS)} the " if number else "the "
         text += f"{one(ADJECTIVES)} " if random.integers(2) else ""
         start = len(text)

@@ -94,20 +94,22 @@ def training_sentences(trained: NetworkConfig) -> list[agreement.Sentence]:
     return agreement.sentences(trained.sentences, [trained.seed, SEEDS.index("training")])
 
 
-def new_sentences(settings, seen: set[str], count: int, between: int, use: str = "relevance"):
-    """Returns sentences that the network has not seen, whose other nouns are all attractors."""
-    seed = [settings.seed, SEEDS.index(use), between]
-    return agreement.sentences(count, seed, between=between, opposite=True, without=seen)
+def new_sentences(settings, seen: set[str], count: int, attractors: int, use: str = "relevance"):
+    """Returns sentences that the network has not seen, all of whose other nouns are attractors; of no attractors those
+    with one other noun, of the subject's number: there are not enough with none."""
+    seed = [settings.seed, SEEDS.index(use), attractors]
+    others = "opposite" if attractors else "same"
+    return agreement.sentences(count, seed, between=attractors or 1, others=others, without=seen)
 
 
 def measure_accuracy(network, params, settings: ExplainTextConfig, seen: set[str]) -> dict:
     """Returns by number of attractors the share of right verbs, with its 95 % interval."""
     result = {}
-    for between in range(agreement.MOST_BETWEEN + 1):
-        tested = new_sentences(settings, seen, settings.tested, between, "accuracy")
+    for attractors in range(agreement.MOST_BETWEEN + 1):
+        tested = new_sentences(settings, seen, settings.tested, attractors, "accuracy")
         right = characters.right_endings(network, params, tested)
         low, high = statistics.share_interval(int(right.sum()), len(right))
-        result[f"attractors_{between}"] = {"share": float(right.mean()), "low": low, "high": high}
+        result[f"attractors_{attractors}"] = {"share": float(right.mean()), "low": low, "high": high}
     return result
 
 
@@ -142,8 +144,8 @@ def show(run: app.Run, settings: ExplainTextConfig, network, params, seen: set[s
     each = -(-settings.shown // agreement.MOST_BETWEEN)
     shown = [
         sentence
-        for between in range(1, agreement.MOST_BETWEEN + 1)
-        for sentence in new_sentences(settings, seen, each, between)
+        for attractors in range(1, agreement.MOST_BETWEEN + 1)
+        for sentence in new_sentences(settings, seen, each, attractors)
     ][: settings.shown]
     tables = {}
     for name in settings.methods:

@@ -13,8 +13,8 @@ from projects.attribution import agreement, characters, explain_text, text
 
 
 def test_a_sentence_is_what_is_said_of_it():
-    for opposite in (False, True):
-        for sentence in agreement.sentences(200, 3, opposite=opposite):
+    for others in agreement.OTHERS:
+        for sentence in agreement.sentences(200, 3, others=others):
             words = sentence.text.rstrip(".").split()
             subject, verb = words[2 if words[1] in agreement.ADJECTIVES else 1], words[-1]
             assert sentence.text[sentence.subject] == subject + " "
@@ -24,8 +24,10 @@ def test_a_sentence_is_what_is_said_of_it():
             )
             ending = agreement.SINGULAR if sentence.is_singular else agreement.PLURAL
             assert sentence.text[sentence.stem_end + 1] == ending and len(sentence.text) <= agreement.LONGEST
-            others = [sentence.text[place].strip() for place in sentence.between]
-            assert not opposite or all((noun in agreement.NOUNS) != sentence.is_singular for noun in others)
+            alike = [
+                (sentence.text[place].strip() in agreement.NOUNS) == sentence.is_singular for place in sentence.between
+            ]
+            assert others == "any" or set(alike) <= {others == "same"}
 
 
 def test_draws_hang_on_the_seed_alone_and_pass_over_what_was_seen():
@@ -39,8 +41,10 @@ def test_draws_hang_on_the_seed_alone_and_pass_over_what_was_seen():
     assert {len(sentence.between) for sentence in first} == {0, 1, 2}
     with pytest.raises(ValueError, match="0 to 2 nouns"):
         agreement.sentences(1, 0, between=3)
+    with pytest.raises(ValueError, match="any, opposite, same"):
+        agreement.sentences(1, 0, others="none")
     with pytest.raises(ValueError, match="draws there are"):
-        agreement.sentences(2 * 12 * 6 * 10 + 1, 0, between=0)
+        agreement.sentences(2 * 10 * 5 * 8 + 1, 0, between=0)
 
 
 def test_characters_are_numbered():
@@ -52,7 +56,7 @@ def test_characters_are_numbered():
 
 
 def test_shares_by_hand():
-    (sentence,) = agreement.sentences(1, 0, between=1, opposite=True)
+    (sentence,) = agreement.sentences(1, 0, between=1, others="opposite")
     relevance = np.zeros((1, agreement.LONGEST))
     relevance[0, sentence.subject.start], relevance[0, sentence.between[0].start] = -3.0, 1.0
     relevance[0, 0] = 100.0  # beside the nouns
@@ -104,7 +108,7 @@ def test_relevance_starts_from_the_difference_of_the_endings():
     """At the verb's stem, and nothing behind it has any."""
     module = characters.create(0, width=0.125, blocks=1)
     network, tree = characters.functions(module), characters.models.to_tree(module)
-    sentences = agreement.sentences(3, 1, between=1, opposite=True)
+    sentences = agreement.sentences(3, 1, between=1, others="opposite")
     expected = np.asarray(network.whole(tree, agreement.encoded([one.text for one in sentences])[:, :-1]))
     s, stop = (agreement.CHARACTERS.index(ending) for ending in (agreement.SINGULAR, agreement.PLURAL))
     difference = [
