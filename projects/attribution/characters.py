@@ -117,16 +117,23 @@ def explain(
     return tuple(np.concatenate(arrays)[: len(sentences)] for arrays in (contrasts, maps))
 
 
-def subject_shares(relevance: np.ndarray, sentences: Sequence[Sentence]) -> np.ndarray:
-    """Returns by sentence what share the subject has of the relevance, in absolute values, on subject and other nouns.
+def subject_shares(relevance: np.ndarray, sentences: Sequence[Sentence], net: bool = False) -> np.ndarray:
+    """Returns by sentence what share the subject has of the relevance on subject and other nouns.
 
     float64 `[sentences]`; 1 is the truth, for sentences that have other nouns. NaN where neither has any.
+
+    Args:
+      relevance: of their characters, `[sentences, places]`.
+      sentences: of them.
+      net: relevance is added up over each noun before its absolute value is taken, so that what speaks for and against
+        within a noun cancels; else absolute values of the characters are added up.
     """
-    mass = np.abs(relevance.astype(np.float64))
     shares = []
-    for row, sentence in zip(mass, sentences, strict=True):
-        subject, others = row[sentence.subject].sum(), sum(row[place].sum() for place in sentence.between)
-        shares.append(subject / (subject + others) if subject + others > 0 else np.nan)
+    for row, sentence in zip(relevance.astype(np.float64), sentences, strict=True):
+        parts = [row[place] for place in (sentence.subject, *sentence.between)]
+        subject, *others = (abs(part.sum()) if net else np.abs(part).sum() for part in parts)
+        whole = subject + sum(others)
+        shares.append(subject / whole if whole > 0 else np.nan)
     return np.array(shares)
 
 

@@ -23,7 +23,7 @@ class NetworkConfig:
 
     width: float = config.field(1.0, "factor on the 64 features of the transformer", exclusive_minimum=0.0)
     blocks: int = config.field(2, "of the transformer", minimum=1)
-    sentences: int = config.field(20_000, "to train on", minimum=1)
+    sentences: int = config.field(24_000, "to train on", minimum=1)
     seed: int = config.field(0, "of sentences, initial weights, their order and random relevance", minimum=0)
 
 
@@ -34,8 +34,8 @@ class ExplainTextConfig(NetworkConfig):
     checkpoint: str | None = config.field(
         None, "run directory of an earlier run, whose network is explained (none: one is trained)"
     )
-    epochs: int = config.field(4, "passes over the sentences", minimum=1)
-    batch_size: int = config.field(64, "sentences a step", minimum=1)
+    epochs: int = config.field(2, "passes over the sentences", minimum=1)
+    batch_size: int = config.field(32, "sentences a step", minimum=1)
     learning_rate: float = config.field(3e-3, "the highest", exclusive_minimum=0.0)
     methods: tuple[str, ...] = config.field(
         characters.METHODS, "how relevance is computed and compared", choices=characters.METHODS
@@ -119,8 +119,10 @@ def measure_relevance(name: str, network, params, sentences, settings: ExplainTe
     if not np.isfinite(relevance).all():
         raise ValueError(f"--methods={name}: relevance is not finite; the network's weights are not")
     ratio = relevance.astype(np.float64).sum(1) / np.where(difference == 0, np.inf, difference)
+    net = characters.summary(characters.subject_shares(relevance, sentences, net=True))
     return characters.summary(characters.subject_shares(relevance, sentences)) | {
-        "median_sum_over_difference": float(np.median(ratio))
+        "net": {bound: net[bound] for bound in ("mean", "low", "high")},
+        "median_sum_over_difference": float(np.median(ratio)),
     }
 
 
@@ -129,12 +131,17 @@ def tell(run: app.Run, accuracy: dict, relevance: dict, count: int) -> None:
     columns = ["attractors", "right verbs", "from", "to"]
     rows = [[name.removeprefix("attractors_"), *row.values()] for name, row in accuracy.items()]
     run.table("accuracy", columns, rows, "Right number of the verb, on new sentences", "95 % intervals.")
-    columns = ["method", "on the subject", "from", "to", "without any", "sum over difference"]
-    rows = [[name, *row.values()] for name, row in relevance.items()]
+    columns = ["method", "on the subject", "from", "to", "net", "from", "to", "sum over difference"]
+    bounds = ("mean", "low", "high")
+    rows = [
+        [name, *(part[bound] for part in (row, row["net"]) for bound in bounds), row["median_sum_over_difference"]]
+        for name, row in relevance.items()
+    ]
     note = (
         f"Mean over {count} new sentences with one attractor, and its 95 % interval: relevance in absolute values on "
-        "the characters of the subject, of that on subject and attractor; all of it would be right. Last: median of "
-        "the sum of relevance over the difference of the logits."
+        "the characters of the subject, of that on subject and attractor; all of it would be right. Net: added up over "
+        "each noun before absolute values are taken. Last: median of the sum of relevance over the difference of the "
+        "logits."
     )
     run.table("relevance", columns, rows, "Relevance on the subject", note)
 

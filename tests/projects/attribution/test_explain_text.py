@@ -61,6 +61,9 @@ def test_shares_by_hand():
     relevance[0, sentence.subject.start], relevance[0, sentence.between[0].start] = -3.0, 1.0
     relevance[0, 0] = 100.0  # beside the nouns
     np.testing.assert_allclose(characters.subject_shares(relevance, [sentence]), [0.75])
+    relevance[0, sentence.subject.start + 1] = 2.0
+    np.testing.assert_allclose(characters.subject_shares(relevance, [sentence]), [5 / 6])
+    np.testing.assert_allclose(characters.subject_shares(relevance, [sentence], net=True), [0.5])
     nothing = characters.subject_shares(0 * relevance, [sentence])
     assert np.isnan(nothing).all() and characters.summary(nothing) == {
         "mean": None, "low": None, "high": None, "without": 1,
@@ -101,7 +104,8 @@ def test_an_earlier_network_is_opened(finished, tmp_path):
     opened = explain_text.main(again, run_directory.open_for_test(tmp_path))
     assert opened["accuracy"] == result["accuracy"] and opened["values"] == result["values"]
     for name in again.methods:
-        assert opened["subject_share"][name] == pytest.approx(result["subject_share"][name], rel=1e-4)
+        for key in ("mean", "low", "high"):
+            assert opened["subject_share"][name][key] == pytest.approx(result["subject_share"][name][key], rel=1e-4)
 
 
 def test_relevance_starts_from_the_difference_of_the_endings():
