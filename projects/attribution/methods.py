@@ -42,12 +42,21 @@ def explainer(
         zero_bias: see `composite`.
 
     Raises:
-        ValueError: an unknown name; the message has all of them.
+        ValueError: an unknown name; the message has all of them. What is returned raises it where a composite has no
+            rule for an operation of the network.
     """
     fn = network.fn
     if name in COMPOSITES:
         rules = composite(name, network, zero_bias)
-        return jax.jit(lambda params, x, target, key: attribution.attribute(fn, params, x, target=target, rules=rules))
+        explain = jax.jit(lambda params, x, target: attribution.attribute(fn, params, x, target=target, rules=rules))
+
+        def explain_or_tell(params, x, target, key):
+            try:
+                return explain(params, x, target)
+            except NotImplementedError as error:  # such as attention, by rules that are not for it
+                raise ValueError(f"--method={name}: {error}") from error
+
+        return explain_or_tell
     if name in ("gradient", "input_times_gradient"):
         times = name != "gradient"
         return lambda params, x, target, key: attribution.gradient(fn, params, x, target=target, times_input=times)
