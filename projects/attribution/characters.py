@@ -14,10 +14,12 @@ from common.runs.run_directory import Run
 from common.study import statistics
 from common.training import optimizers, step, supervised
 from kernels import attribution
+from kernels.attribution import composites
 from projects.attribution import agreement
 from projects.attribution.agreement import Sentence
 
 METHODS = ("gradient_times_input", "attnlrp", "cp_lrp", "random")
+EPSILON = 1e-6  # of the composites by default
 BATCH = 50  # sentences at a time in an explanation
 
 
@@ -83,7 +85,12 @@ def right_endings(network: Functions, params: Mapping, sentences: Sequence[Sente
 
 
 def explain(
-    method: str, network: Functions, params: Mapping, sentences: Sequence[Sentence], seed: int = 0
+    method: str,
+    network: Functions,
+    params: Mapping,
+    sentences: Sequence[Sentence],
+    seed: int = 0,
+    epsilon: float = EPSILON,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns logit(singular) - logit(plural) at the verb `[sentences]`, and the relevance of all characters for it
     `[sentences, LONGEST]`.
@@ -94,6 +101,7 @@ def explain(
       method: "attnlrp", "cp_lrp"; "gradient_times_input", of the embedded characters with their positions; "random",
         normal numbers.
       seed: of "random".
+      epsilon: stabiliser of all denominators, of "attnlrp" and "cp_lrp".
 
     Raises:
       ValueError: an unknown method.
@@ -111,7 +119,7 @@ def explain(
             before = np.arange(agreement.LONGEST) <= places[:, None]
             relevance = np.where(before, random.normal(size=characters.shape), 0.0).astype(np.float32)
         else:
-            difference, relevance = _relevance(network.whole, method, params, characters, places)
+            difference, relevance = _relevance(network.whole, method, epsilon, params, characters, places)
         contrasts.append(np.asarray(difference))
         maps.append(np.asarray(relevance))
     return tuple(np.concatenate(arrays)[: len(sentences)] for arrays in (contrasts, maps))
@@ -174,11 +182,12 @@ def _difference(fn, params, characters, places):
     return jnp.sum(logits * _contrast(places, logits.shape), (1, 2))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _relevance(fn, method, params, characters, places):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _relevance(fn, method, epsilon, params, characters, places):
     logits = fn(params, characters)
     start = logits * _contrast(places, logits.shape)
-    return start.sum((1, 2)), attribution.attribute(fn, params, characters, target=start, rules=method)[1]
+    rules = composites.BY_NAME[method](epsilon, epsilon)
+    return start.sum((1, 2)), attribution.attribute(fn, params, characters, target=start, rules=rules)[1]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -40,6 +40,11 @@ class ExplainTextConfig(NetworkConfig):
     methods: tuple[str, ...] = config.field(
         characters.METHODS, "how relevance is computed and compared", choices=characters.METHODS
     )
+    epsilon: float = config.field(
+        characters.EPSILON,
+        "stabiliser of attnlrp and cp_lrp: at 0.01 or more relevance that cancels does not drown the rest",
+        exclusive_minimum=0.0,
+    )
     count: int = config.field(200, "new sentences with one attractor, on which relevance is measured", minimum=2)
     tested: int = config.field(1000, "new sentences on which accuracy is measured, by number of attractors", minimum=1)
     shown: int = config.field(8, "sentences in the report, with up to two attractors", minimum=1)
@@ -115,14 +120,17 @@ def measure_accuracy(network, params, settings: ExplainTextConfig, seen: set[str
 
 def measure_relevance(name: str, network, params, sentences, settings: ExplainTextConfig) -> dict:
     """Returns the mean share of the subject, its interval, and what of the differences the relevance adds up to."""
-    difference, relevance = characters.explain(name, network, params, sentences, settings.seed)
+    difference, relevance = characters.explain(name, network, params, sentences, settings.seed, settings.epsilon)
     if not np.isfinite(relevance).all():
         raise ValueError(f"--methods={name}: relevance is not finite; the network's weights are not")
-    ratio = relevance.astype(np.float64).sum(1) / np.where(difference == 0, np.inf, difference)
+    difference = np.where(difference == 0, np.inf, difference.astype(np.float64))
+    ratio = relevance.sum(1, dtype=np.float64) / difference
+    mass = np.abs(relevance).sum(1, dtype=np.float64) / np.abs(difference)
     net = characters.summary(characters.subject_shares(relevance, sentences, net=True))
     return characters.summary(characters.subject_shares(relevance, sentences)) | {
         "net": {bound: net[bound] for bound in ("mean", "low", "high")},
         "median_sum_over_difference": float(np.median(ratio)),
+        "median_mass_over_difference": float(np.median(mass)),
     }
 
 
@@ -131,17 +139,22 @@ def tell(run: app.Run, accuracy: dict, relevance: dict, count: int) -> None:
     columns = ["attractors", "right verbs", "from", "to"]
     rows = [[name.removeprefix("attractors_"), *row.values()] for name, row in accuracy.items()]
     run.table("accuracy", columns, rows, "Right number of the verb, on new sentences", "95 % intervals.")
-    columns = ["method", "on the subject", "from", "to", "net", "from", "to", "sum over difference"]
+    columns = ["method", "on the subject", "from", "to", "net", "from", "to", "sum", "mass"]
     bounds = ("mean", "low", "high")
     rows = [
-        [name, *(part[bound] for part in (row, row["net"]) for bound in bounds), row["median_sum_over_difference"]]
+        [
+            name,
+            *(part[bound] for part in (row, row["net"]) for bound in bounds),
+            *(row[f"median_{kind}_over_difference"] for kind in ("sum", "mass")),
+        ]
         for name, row in relevance.items()
     ]
     note = (
         f"Mean over {count} new sentences with one attractor, and its 95 % interval: relevance in absolute values on "
         "the characters of the subject, of that on subject and attractor; all of it would be right. Net: added up over "
-        "each noun before absolute values are taken. Last: median of the sum of relevance over the difference of the "
-        "logits."
+        "each noun before absolute values are taken. Sum, mass: of the relevance of all characters, and of its "
+        "absolute values, over the difference of the logits, medians; a mass of many times the sum cancels, and says "
+        "little."
     )
     run.table("relevance", columns, rows, "Relevance on the subject", note)
 
@@ -156,7 +169,7 @@ def show(run: app.Run, settings: ExplainTextConfig, network, params, seen: set[s
     ][: settings.shown]
     tables = {}
     for name in settings.methods:
-        difference, relevance = characters.explain(name, network, params, shown, settings.seed)
+        difference, relevance = characters.explain(name, network, params, shown, settings.seed, settings.epsilon)
         tables[name] = text.table(shown, relevance, difference, settings.cmap, settings.level)
     note = (
         "Relevance of each character for the logit of the singular's ending minus that of the plural's, behind the "
