@@ -17,13 +17,16 @@ NAMES = (*COMPOSITES, *ATTRIBUTORS)
 
 
 def composite(name: str, network: zoo.Network, zero_bias: bool = False):
-    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels.
+    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels, and
+    `attnlrp` has Gamma, 0.05 in dense layers and 0.25 in the convolution, as its authors have for images.
 
     With `zero_bias` the biases count as zero inside the rules, so that they keep no relevance.
     """
     options = {"zero_params": "bias"} if zero_bias and name in (*RELEVANCES, "attnlrp", "cp_lrp") else {}
     if name == "epsilon_gamma_box":
         return composites.epsilon_gamma_box(network.low, network.high, **options)
+    if name == "attnlrp":
+        return composites.attnlrp(gamma=0.05, conv_gamma=0.25, **options)
     return getattr(composites, name)(**options)
 
 
