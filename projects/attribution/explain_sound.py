@@ -20,6 +20,7 @@ from projects.attribution import explain, methods, pictures, sound
 from projects.attribution.text import legend
 
 BATCH = 50  # recordings at a time
+RIGHT = 0.9  # a network that is right less often hears something else
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,14 +62,22 @@ def main(settings: ExplainSoundConfig, run: app.Run) -> dict:
     recordings = fsdd.load_test_recordings()
     show(run, settings, network, recordings, logits, target, relevance)
     explained = logits[np.arange(count), target]
+    accuracy = float(np.mean(logits.argmax(-1) == network.test.labels[:count]))
     ratio = relevance.sum((1, 2), dtype=np.float64) / np.where(explained == 0, np.inf, explained)
     np.save(run.path / "relevance.npy", relevance)
     return {
         "network": network.name, "dataset": network.data.name, "method": settings.method, "recordings": count,
-        "accuracy": float(np.mean(logits.argmax(-1) == network.test.labels[:count])),
-        "median_sum_over_output": float(np.median(ratio)),
-        **({"training": trained} if trained else {}),
+        "accuracy": accuracy, "median_sum_over_output": float(np.median(ratio)),
+        **({"training": trained} if trained else {}), **doubts(accuracy),
     }  # fmt: skip
+
+
+def doubts(accuracy: float) -> dict:
+    """Returns a status for the result where the network is often wrong, {} elsewhere."""
+    if accuracy >= RIGHT:
+        return {}
+    reason = f"{100 * accuracy:.1f} % of the recordings are heard right, below {100 * RIGHT:.0f} %: train more --epochs"
+    return {"status": {"level": "doubtful", "reasons": [reason]}}
 
 
 def network_of(settings: ExplainSoundConfig, run: app.Run) -> tuple[zoo.Network, dict]:

@@ -50,6 +50,7 @@ def test_the_verb_trains_explains_and_shows(finished):
     relevance = np.load(folder / "relevance.npy", allow_pickle=False)
     assert relevance.shape == (9, 32, 32) and np.abs(relevance).max() > 0
     assert result["recordings"] == 9 and result["training"]["model"] == "lstm"
+    assert ("status" in result) == (result["accuracy"] < 0.9)
     (folder / "meta.json").write_text('{"verb": "attribution.explain_sound", "status": "finished"}')
     page = report.write([folder]).read_text()
     assert "What is heard" in page and "is not shown" not in page
@@ -98,6 +99,12 @@ def test_the_largest_relevance_is_drawn_where_it_is():
     np.testing.assert_allclose(layer[20, 10], [1, 0, 0, 1])
     assert layer[..., 3].sum() == 1.0
     plt.close(drawing)
+
+
+def test_a_network_that_is_often_wrong_is_said_to_be():
+    assert explain_sound.doubts(0.9) == {}
+    status = explain_sound.doubts(0.25)["status"]
+    assert status["level"] == "doubtful" and "25.0 % of the recordings" in status["reasons"][0]
 
 
 def test_digits_take_turns():
