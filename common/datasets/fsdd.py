@@ -61,6 +61,34 @@ def load(
       DamagedDataError: a recording is not 16-bit mono at 8 kHz; there is none to train on, or none to test.
       DatasetNotFoundError: it is nowhere; the message says what to do.
     """
+    path = _path(data_dir, cache_dir, mirror, allow_download, progress, policy)
+    return _assemble(read(path), path)
+
+
+def load_test_recordings(
+    *,
+    data_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    mirror: str | None = None,
+    allow_download: bool = True,
+    progress: download.Progress | None = None,
+    policy: download.Policy | None = None,
+) -> Recordings:
+    """The recordings of the test images of `load`, in their order; arguments and errors as there."""
+    recordings = read(_path(data_dir, cache_dir, mirror, allow_download, progress, policy))
+    items = zip(*recordings, strict=True)
+    return _ordered((clip, digit, speaker, take) for clip, digit, speaker, take in items if take < TEST_TAKES)
+
+
+def _path(
+    data_dir: str | os.PathLike | None,
+    cache_dir: str | os.PathLike | None,
+    mirror: str | None,
+    allow_download: bool,
+    progress: download.Progress | None,
+    policy: download.Policy | None,
+) -> Path:
+    """The file or folder of the recordings, fetched where there is none."""
     root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
     path = _find(root) or _find(cache)
     if path is None:
@@ -74,7 +102,7 @@ def load(
             missing = f"{PACKED}, or a folder recordings with files such as 7_jackson_0.wav"
             address = next(iter(download.addresses(RESOURCE, mirror)), "")
             raise locate.not_found(NAME, root, cache / RESOURCE.folder, missing, address, error) from error
-    return _assemble(read(path), path)
+    return path
 
 
 def read(path: Path) -> Recordings:

@@ -50,9 +50,18 @@ def log_mel(clips: np.ndarray) -> np.ndarray:
 @functools.cache
 def mel_filters() -> np.ndarray:
     """Returns float64 [257 frequencies, 32 bands]: triangles of height 1 between the centres of their neighbours."""
-    low, high = (2595 * np.log10(1 + edge / 700) for edge in (LOWEST, HIGHEST))
-    edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
+    edges = _edges()
     frequencies = np.arange(FFT // 2 + 1)[:, None] * RATE / FFT
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
     return np.maximum(0, np.minimum(rising, falling))
+
+
+def centres() -> np.ndarray:
+    """Returns float64 [32 bands]: the frequency in Hz at which each band has its largest weight."""
+    return _edges()[1:-1]
+
+
+def _edges() -> np.ndarray:
+    low, high = (2595 * np.log10(1 + edge / 700) for edge in (LOWEST, HIGHEST))
+    return 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)

@@ -15,8 +15,10 @@ from flax import nnx
 from common.models.efficientnet import EfficientNetLite0
 from common.models.evaluation import Evaluation, evaluate, evaluate_many, standardise
 from common.models.lenet import LeNet5, LeNet300100
+from common.models.recurrent import RowLSTM
 from common.models.resnet import ResNet20
 from common.models.small_cnn import MLP, CifarCNN, SmallCNN
+from common.models.transformer import CharacterTransformer, VisionTransformer
 from common.models.trees import apply_function, count, from_tree, to_tree, weight_layers
 from common.models.vgg import SmallVGG16
 
@@ -29,12 +31,15 @@ _NETWORKS = {
     "cifar_cnn": (CifarCNN, 10, (32, 32, 3)),
     "resnet20": (ResNet20, 10, (32, 32, 3)),
     "small_vgg16": (SmallVGG16, 10, (32, 32, 3)),
+    "vit": (VisionTransformer, 10, (32, 32, 3)),
+    "lstm": (RowLSTM, 10, (32, 32, 1)),
     "efficientnet_lite0": (EfficientNetLite0, 1000, (224, 224, 3)),
 }
 NAMES = tuple(_NETWORKS)
 
 __all__ = [
     "NAMES",
+    "CharacterTransformer",
     "Evaluation",
     "apply_function",
     "count",
@@ -66,7 +71,8 @@ def create(
       num_classes: number of outputs; 10, or 1,000 for efficientnet_lite0, when None.
       width: factor of the channels of every layer between input and output.
       input_shape: [height, width, channels] of one image; the data set's own when None: 28x28x1 for the LeNets,
-        32x32x3 for small_vgg16, 224x224x3 for efficientnet_lite0. Weights of dense layers after maps depend on it.
+        32x32x3 for small_vgg16 and vit, 32x32x1 for lstm, 224x224x3 for efficientnet_lite0. Weights of dense layers
+        after maps depend on it.
       **options: further arguments of the class, such as `linear` and `conv` (see `lenet.LeNet5`).
 
     Raises:

@@ -52,10 +52,11 @@ def from_tree(module: nnx.Module, tree: Mapping) -> nnx.Module:
     return module
 
 
-def apply_function(module: nnx.Module) -> Callable[[Mapping, jax.Array], jax.Array]:
+def apply_function(module: nnx.Module, method: str = "__call__") -> Callable[[Mapping, jax.Array], jax.Array]:
     """Returns `apply(tree, images)`: the evaluation-mode outputs of the network of `module` with the weights `tree`.
 
     A pure function of both, so that one compilation serves any number of weight sets. `module` is not changed.
+    With `method` it is another function of the module than the whole network, of one array too.
     """
     module = nnx.clone(module)
     module.eval()
@@ -70,7 +71,7 @@ def apply_function(module: nnx.Module) -> Callable[[Mapping, jax.Array], jax.Arr
         leaves = {
             path: variable.replace(arrays.get(path, variable[...])) for path, variable in nnx.to_flat_state(state)
         }
-        return nnx.merge(graph, nnx.from_flat_state(leaves))(images)
+        return getattr(nnx.merge(graph, nnx.from_flat_state(leaves)), method)(images)
 
     return apply
 

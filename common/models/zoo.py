@@ -31,11 +31,13 @@ OWN_DATASET = {
     "cifar_cnn": "cifar10",
     "resnet20": "cifar10",
     "small_vgg16": "cifar10",
+    "vit": "cifar10",
+    "lstm": "fsdd",
     "efficientnet_lite0": "imagenet_samples",
 }
 PUBLISHED = ("efficientnet_lite0",)  # weights that others published; they lie as NAME/NAME.npz in the data folder
 TRAINED = tuple(name for name in OWN_DATASET if name not in PUBLISHED)  # by verbs of ours
-TRAINING_SETS = ("mnist", "fashion_mnist", "cifar10", "digits")
+TRAINING_SETS = ("mnist", "fashion_mnist", "cifar10", "digits", "fsdd")
 DATASETS = (*TRAINING_SETS, "imagenet_samples")
 DIGITS_SIZE = 28  # scikit-learn's digits are enlarged to the size of MNIST's: one network serves both
 SAMPLE = {"indices": range(0, 1000, 10), "crop": efficientnet.IMAGE_SIZE}  # of imagenet_samples, where nobody says more

@@ -1,9 +1,11 @@
 """One page that shows runs: `python -m common.publishing.report RUN_DIR... [--output=PAGE.html]`.
 
 It shows `result.json` (beside the numbers of the project's `paper.json`), `tables/NAME.json`, `plots/NAME.png` or
-`.svg` with the caption in `plots/NAME.txt`, curves of `metrics.csv`, flags and provenance, and needs no other file.
+`.svg` with the caption in `plots/NAME.txt`, `parts/NAME.json`, curves of `metrics.csv`, flags and provenance, and needs
+no other file.
 
 `tables/NAME.json`, by `run.table`: {"title": text, "columns": [text], "rows": [[number or text]], "note": text}.
+`parts/NAME.json`, by `run.part`: {"title": text, "html": text, "note": text}, see `html_parts` for what it may hold.
 At the top stand `result["unmet"]` = [text], what was asked for and could not be reached, and, in its colour,
 `result["status"]` = {"level": "trusted", "doubtful" or "not usable", "reasons": [text]}, what a result says of itself.
 `paper.json`: {"a": {"b": {"value": number, "unit": text, "place": "Table 1", "verified": true}}} is the paper's number
@@ -20,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from common import config, files
+from common.publishing import html_parts
 from common.publishing import report_parts as parts
 from common.runs import metrics, provenance
 
@@ -156,7 +159,8 @@ def _head(run: Mapping, title: str, tag: str) -> str:
 
 
 def _body(run: Mapping) -> str:
-    """Returns results, tables and plots; a long list of results, which tables show better, stands folded below them."""
+    """Returns results, tables, parts of HTML and plots; a long list of results, which tables show better, stands folded
+    below them."""
     results = _results(run["result"], run["paper"])
     below = len(run["result"]) > LONG and any((run["path"] / "tables").glob("*.json"))
     pieces = [] if below else [_section("Results", results)]
@@ -170,10 +174,24 @@ def _body(run: Mapping) -> str:
             pieces.append(f'<p class="failed">{parts.escape(path)} is not a table</p>')
     if below:
         pieces.append(f"<details><summary>All numbers of result.json</summary>{results}</details>")
+    pieces += [_part(path) for path in sorted((run["path"] / "parts").glob("*.json"))]
     plots = sorted(path for path in (run["path"] / "plots").glob("*") if path.suffix in (".png", ".svg"))
     if plots:
         pieces.append(_section("Plots", f'<div class="plots">{"".join(map(parts.picture, plots))}</div>'))
     return "".join(pieces)
+
+
+def _part(path: pathlib.Path) -> str:
+    """Returns a part that a verb wrote as HTML; what is not allowed there is refused, and said."""
+    content = files.read_json(path)
+    try:
+        text = html_parts.rebuilt(content["html"])
+    except (TypeError, KeyError, AttributeError) as error:
+        return f'<p class="failed">{parts.escape(path)} is not a part: {parts.escape(type(error).__name__)}</p>'
+    except ValueError as error:
+        return f'<p class="failed">{parts.escape(path)} is not shown: {parts.escape(error)}</p>'
+    note = f'<p class="note">{parts.escape(content["note"])}</p>' if content.get("note") else ""
+    return _section(str(content.get("title") or path.stem), note + f'<div class="part">{text}</div>')
 
 
 def _results(result: Mapping[str, Any], paper: Mapping[str, Mapping]) -> str:

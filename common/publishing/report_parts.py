@@ -55,6 +55,7 @@ th { font-weight: 600; white-space: nowrap; border-bottom: 1.5px solid var(--sof
 td.number, th.number { text-align: right; padding-right: 1.4rem; white-space: nowrap; }
 tr:last-child td { border-bottom: 1.5px solid var(--soft); }
 figure { margin: 0; }
+.part { overflow-x: auto; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem; }
 .plots img { width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .4rem; }
 .plots .wide { grid-column: 1 / -1; }

@@ -1,7 +1,8 @@
 """A run directory is the unit of truth: what was asked, by which code, on what device, and what came out.
 
 `flags.txt` (a flagfile that repeats the run), `meta.json` (command, commit, versions, device, times, status, files read
-and written), `metrics.csv`, `result.json` (there only when the run finished), `checkpoints/`, `plots/`, `tables/`.
+and written), `metrics.csv`, `result.json` (there only when the run finished), `checkpoints/`, `plots/`, `tables/`,
+`parts/`.
 An unfinished run is resumed by the same command, a finished one answers with its result, a second writer is refused.
 """
 
@@ -97,6 +98,15 @@ class Run:
         table = {"title": title or name, "columns": list(columns), "rows": [list(row) for row in rows], "note": note}
         if self.is_main:
             files.write_json(self._folder("tables") / f"{_plain(name)}.json", table)
+
+    def part(self, name: str, html: str, title: str = "", note: str = "") -> None:
+        """Saves `parts/NAME.json` for the report: HTML of one's own, whose texts are escaped already.
+
+        The report shows no scripts, no links and nothing to load, see `common.publishing.html_parts`.
+        """
+        part = {"title": title or name, "html": html, "note": note}
+        if self.is_main:
+            files.write_json(self._folder("parts") / f"{_plain(name)}.json", part)
 
     def inputs(self, *paths: str | os.PathLike) -> None:
         """Notes that the result depends on these files or directories.

@@ -18,7 +18,7 @@ class SupervisedConfig(zoo.NetworkConfig):
 
     model: str = config.field("lenet5", "network", choices=zoo.TRAINED, formerly="victim")
     dataset: str | None = config.field(
-        None, "images (none: the network's own, MNIST or CIFAR-10)", choices=zoo.TRAINING_SETS
+        None, "images (none: the network's own, such as MNIST)", choices=zoo.TRAINING_SETS
     )
     epochs: int = config.field(10, "passes over the training images", minimum=1)
     batch_size: int = config.field(128, "images a step", minimum=1)

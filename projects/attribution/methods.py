@@ -16,17 +16,22 @@ ANALYZERS = tuple(
     name for name in analyzers.SEMANTICS["innvestigate"] if name.startswith(("lrp.", "deep_taylor"))
     and name not in ("lrp.sequential_preset_b_flat_until_idx", "lrp.alpha_beta")
 )  # fmt: skip
-NAMES = (*composites.NAMES, *ATTRIBUTORS, *ANALYZERS)
+BEYOND = ("attnlrp", "cp_lrp", "lstm")  # for networks that Zennit does not know: attention, gates
+COMPOSITES = (*composites.NAMES, *BEYOND)
+NAMES = (*COMPOSITES, *ATTRIBUTORS, *ANALYZERS)
 
 
 def composite(name: str, network: zoo.Network, zero_bias: bool = False):
-    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels.
+    """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels, and
+    `attnlrp` has Gamma, 0.05 in dense layers and 0.25 in the convolution, as its authors have for images.
 
     With `zero_bias` the biases count as zero inside the rules, so that they keep no relevance.
     """
-    options = {"zero_params": "bias"} if zero_bias and name in RELEVANCES else {}
+    options = {"zero_params": "bias"} if zero_bias and name in (*RELEVANCES, "attnlrp", "cp_lrp") else {}
     if name == "epsilon_gamma_box":
         return composites.epsilon_gamma_box(network.low, network.high, **options)
+    if name == "attnlrp":
+        return composites.attnlrp(gamma=0.05, conv_gamma=0.25, **options)
     return getattr(composites, name)(**options)
 
 
@@ -45,12 +50,21 @@ def explainer(
         zero_bias: see `composite`.
 
     Raises:
-        ValueError: an unknown name; the message has all of them.
+        ValueError: an unknown name; the message has all of them. What is returned raises it where a composite has no
+            rule for an operation of the network.
     """
     fn = network.fn
-    if name in composites.NAMES:
+    if name in COMPOSITES:
         rules = composite(name, network, zero_bias)
-        return jax.jit(lambda params, x, target, key: attribution.attribute(fn, params, x, target=target, rules=rules))
+        explain = jax.jit(lambda params, x, target: attribution.attribute(fn, params, x, target=target, rules=rules))
+
+        def explain_or_tell(params, x, target, key):
+            try:
+                return explain(params, x, target)
+            except NotImplementedError as error:  # such as attention, by rules that are not for it
+                raise ValueError(f"--method={name}: {error}") from error
+
+        return explain_or_tell
     if name in ("gradient", "input_times_gradient"):
         times = name != "gradient"
         return lambda params, x, target, key: attribution.gradient(fn, params, x, target=target, times_input=times)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from common.federated.rounds import Model
 from common.models import layers as maps
+from common.models import recurrence
 from common.training import augmentation
-from projects.stc import recurrence
 
 VGG11_STAR = (32, "M", 64, "M", 128, 128, "M", 128, 128, "M", 128, 128, "M")  # channels, and poolings
 WEIGHT_DECAY = 5e-5

@@ -170,6 +170,16 @@ def test_what_is_wrong_is_told(settings, changes, words, tmp_path):
         run(dataclasses.replace(settings, **changes), tmp_path)
 
 
+def test_a_transformer_has_methods_of_its_own(tmp_path):
+    module = zoo.create_network("vit", zoo.load_dataset("digits"), width=0.1, blocks=1)
+    network = zoo.assemble("vit", module, zoo.load_dataset("digits"))
+    x, target = np.asarray(network.preprocess(network.test.images[:2])), np.array([1, 2])
+    with pytest.raises(ValueError, match=r"--method=epsilon_plus_flat: .*composites.attnlrp\(\)"):
+        explain.methods.explainer("epsilon_plus_flat", network)(network.params, x, target, None)
+    y, relevance = explain.methods.explainer("attnlrp", network)(network.params, x, target, None)
+    assert y.shape == (2, 10) and relevance.shape == x.shape and np.abs(relevance).max() > 0
+
+
 @pytest.mark.parametrize(("changes", "words"), [({"cmap": "rainbow"}, "coldnhot"), ({"target": "cat"}, "--target=cat")])
 def test_a_wrong_flag_is_told(settings, changes, words):
     with pytest.raises(ValueError, match=words):
@@ -183,8 +193,9 @@ def test_every_network_of_the_zoo_can_be_explained():
         shape = (28, 28, 1) if data else (32, 32, 3)
         network = models.create(name, rngs=nnx.Rngs(0), width=0.1, input_shape=shape)
         found = attribution.describe(
-            models.apply_function(network), models.to_tree(network), jax.ShapeDtypeStruct((2, *shape), np.float32)
-        )
+            models.apply_function(network), models.to_tree(network), jax.ShapeDtypeStruct((2, *shape), np.float32),
+            rules={"vit": "attnlrp", "lstm": "lstm"}.get(name, "epsilon_plus_flat"),
+        )  # fmt: skip
         assert not [step for step in found if step["rule"] == "none"]
         affine = {step["name"] for step in found if "affine" in step["kinds"]}
         layers = {key for key, value in models.to_tree(network).items() if "kernel" in value}

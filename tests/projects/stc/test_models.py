@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from projects.stc import models, recurrence
+from common.models import recurrence
+from projects.stc import models
 
 MODELS = {
     "vgg11": (models.vgg11(), 865_482, (32, 32, 3)),
