@@ -46,24 +46,33 @@ def main(settings: CompareConfig, run: app.Run) -> dict:
     params = mesh.on_every_device(network.params, sharding)
     x = samples.inputs(network, np.arange(samples.count))
     target = targets(settings, samples, network, params, sharding)
-    rows, maps = {}, {}
+    rows, maps, refused = {}, {}, {}
     paths = {name: run.checkpoints / f"method_{name}.npz" for name in settings.methods}
     finished = sum(path.is_file() for path in paths.values())
     with run.progress(len(paths), "methods", finished) as progress:
         for name, path in paths.items():
             if not path.is_file():
-                batches.save(path, **explained(name, settings, network, params, x, target, sharding))
-                progress.update(1)
+                try:
+                    batches.save(path, **explained(name, settings, network, params, x, target, sharding))
+                except methods.RefusedError as error:
+                    refused[name] = str(error)
+                    run.log(f"left out, {error}")
+                    continue
+                finally:
+                    progress.update(1)
             kept = batches.load(path)
             maps[name] = kept["relevance"]
             rows[name] = facts(kept, samples.count)
+    if not rows:
+        raise methods.RefusedError(next(iter(refused.values())))
     run.table("methods", *table(rows), "What each method costs, and how much of the explained outputs its maps hold")
     picture = pictures.draw_grid(run, "methods", samples, network, x, target, maps, settings)
     doubtful = [name for name, row in rows.items() if row["constant_maps"] or row["not_finite"]]
-    status = {"status": {"level": "doubtful", "reasons": [why(name, rows[name]) for name in doubtful]}}
+    reasons = [why(name, rows[name]) for name in doubtful] + [f"left out, {text}" for text in refused.values()]
+    status = {"status": {"level": "doubtful", "reasons": reasons}}
     return {
         "network": network.name, "dataset": network.data.name, "images": samples.count, "methods": rows,
-        "picture": str(picture), **(status if doubtful else {}),
+        "picture": str(picture), **(status if reasons else {}),
     }  # fmt: skip
 
 

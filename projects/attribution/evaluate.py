@@ -47,21 +47,30 @@ def main(settings: EvaluateConfig, run: app.Run) -> dict:
     network, samples = explain.opened(settings, run)
     measure = Measure(settings, network, samples, jax.device_put(network.params))
     random = curves_of_random(measure)
-    results, curves = {}, {RANDOM: {"morf": random.mean(0).mean(0)}}
+    results, refused, curves = {}, [], {RANDOM: {"morf": random.mean(0).mean(0)}}
     finished = [(run.checkpoints / f"{name}.json").is_file() for name in settings.methods]
     with run.progress(len(finished), "methods", sum(finished)) as progress:
         for name, done in zip(settings.methods, finished, strict=True):
             path = run.checkpoints / f"{name}.json"
             if not done:
-                files.write_json(path, one_method(name, measure, random))
-                progress.update(1)
+                try:
+                    files.write_json(path, one_method(name, measure, random))
+                except methods.RefusedError as error:
+                    refused.append(f"left out, {error}")
+                    run.log(refused[-1])
+                    continue
+                finally:
+                    progress.update(1)
             results[name] = files.read_json(path)
             curves[name] = {order: np.asarray(results[name]["curve"][order]) for order in ("morf", "lerf")}
-    run.table("evaluation", *table(results), f"{settings.count} images; score: {settings.score} of the explained class")
+    if not results:
+        raise methods.RefusedError(refused[0])
+    run.table("evaluation", *table(results), f"{samples.count} images; score: {settings.score} of the explained class")
     perturbed = np.asarray(measure.perturbed) / measure.perturbed[-1]
     pictures.draw_curves(run, curves, perturbed, settings.score)
     pictures.draw_randomization(run, {name: one["randomization"] for name, one in results.items()})
     doubtful = [f"{name}: {one['doubtful']} maps say nothing" for name, one in results.items() if one["doubtful"]]
+    doubtful += refused
     status = {"status": {"level": "doubtful", "reasons": doubtful}} if doubtful else {}
     return {
         "network": network.name, "dataset": network.data.name, "images": samples.count,

@@ -21,6 +21,10 @@ COMPOSITES = (*composites.NAMES, *BEYOND)
 NAMES = (*COMPOSITES, *ATTRIBUTORS, *ANALYZERS)
 
 
+class RefusedError(ValueError):
+    """A method is not for this network: it has no rule for one of its operations."""
+
+
 def composite(name: str, network: zoo.Network, zero_bias: bool = False):
     """Returns a composite with its defaults; the box of `epsilon_gamma_box` is that of the network's pixels, and
     `attnlrp` has Gamma, 0.05 in dense layers and 0.25 in the convolution, as its authors have for images.
@@ -50,21 +54,13 @@ def explainer(
         zero_bias: see `composite`.
 
     Raises:
-        ValueError: an unknown name; the message has all of them. What is returned raises it where a composite has no
-            rule for an operation of the network.
+        ValueError: an unknown name; the message has all of them.
+        RefusedError: from what is returned, where the method has no rule for an operation of the network.
     """
     fn = network.fn
     if name in COMPOSITES:
         rules = composite(name, network, zero_bias)
-        explain = jax.jit(lambda params, x, target: attribution.attribute(fn, params, x, target=target, rules=rules))
-
-        def explain_or_tell(params, x, target, key):
-            try:
-                return explain(params, x, target)
-            except NotImplementedError as error:  # such as attention, by rules that are not for it
-                raise ValueError(f"--method={name}: {error}") from error
-
-        return explain_or_tell
+        return _told(name, lambda params, x, target: attribution.attribute(fn, params, x, target=target, rules=rules))
     if name in ("gradient", "input_times_gradient"):
         times = name != "gradient"
         return lambda params, x, target, key: attribution.gradient(fn, params, x, target=target, times_input=times)
@@ -82,5 +78,18 @@ def explainer(
     if name in ANALYZERS:
         bounds = {"low": network.low, "high": network.high} if name == "deep_taylor.bounded" else {}
         analyze = attribution.analyzer(name, "innvestigate", **bounds)
-        return jax.jit(lambda params, x, target, key: analyze(fn, params, x, target=target))
+        return _told(name, lambda params, x, target: analyze(fn, params, x, target=target))
     raise ValueError(f"unknown method {name!r}; choose one of {', '.join(NAMES)}")
+
+
+def _told(name: str, explain: Callable) -> Callable:
+    """A method compiled whole, which says so where it is not for the network: no rule for attention, no ReLU."""
+    compiled = jax.jit(explain)
+
+    def call(params, x, target, key):
+        try:
+            return compiled(params, x, target)
+        except (NotImplementedError, ValueError) as error:
+            raise RefusedError(f"--method={name}: {error}") from error
+
+    return call

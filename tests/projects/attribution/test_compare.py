@@ -96,3 +96,21 @@ def test_settings_that_make_no_sense(weights):
     for wrong in ({"methods": ()}, {"methods": ("gradient", "gradient")}, {"cmap": "f00"}, {"target": "dog"}):
         with pytest.raises(ValueError):
             CompareConfig(checkpoint=weights, **NETWORK, **wrong)
+
+
+def test_a_method_that_is_not_for_a_network_is_left_out_and_said(tmp_path):
+    path = tmp_path / "vit.npz"
+    network = zoo.create_network("vit", zoo.load_dataset("digits"), width=0.25)
+    checkpoint.save_tree(path, models.to_tree(network))
+    options = {"checkpoint": str(path), "model": "vit", "width": 0.25, "dataset": "digits", "count": 2}
+    settings = CompareConfig(**options, methods=("epsilon_plus", "cp_lrp", "deep_taylor"), batch_size=2)
+    result = compare.main(settings, run_directory.open_for_test(tmp_path / "run"))
+    assert list(result["methods"]) == ["cp_lrp"] and result["status"]["level"] == "doubtful"
+    told = " ".join(result["status"]["reasons"])
+    assert (
+        "--method=epsilon_plus: no rule" in told and "deep_taylor is for networks whose activations are ReLUs" in told
+    )
+    with pytest.raises(methods.RefusedError, match="composites.attnlrp"):
+        compare.main(
+            dataclasses.replace(settings, methods=("epsilon_plus",)), run_directory.open_for_test(tmp_path / "none")
+        )
