@@ -20,6 +20,7 @@ SHOWN = (
     "lrp.z_plus", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat", "epsilon_plus_flat", "epsilon_gamma_box",
     "excitation_backprop",
 )  # fmt: skip
+EXPLODED = 1e3  # times the output that maps of relevance hold: rules whose parts cancel, layer after layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def main(settings: CompareConfig, run: app.Run) -> dict:
         raise methods.RefusedError(next(iter(refused.values())))
     run.table("methods", *table(rows), "What each method costs, and how much of the explained outputs its maps hold")
     picture = pictures.draw_grid(run, "methods", samples, network, x, target, maps, settings)
-    doubtful = [name for name, row in rows.items() if row["constant_maps"] or row["not_finite"]]
+    doubtful = [name for name, row in rows.items() if why(name, row)]
     reasons = [why(name, rows[name]) for name in doubtful] + [f"left out, {text}" for text in refused.values()]
     status = {"status": {"level": "doubtful", "reasons": reasons}}
     return {
@@ -121,10 +122,12 @@ def facts(kept: dict[str, np.ndarray], count: int) -> dict:
 
 
 def why(name: str, row: dict) -> str:
-    """Says what is wrong with the maps of a method."""
+    """Says what is wrong with the maps of a method; nothing where nothing is."""
     parts = [f"{row['not_finite']} maps are not finite"] if row["not_finite"] else []
     parts += [f"{row['constant_maps']} maps are constant"] if row["constant_maps"] else []
-    return f"{name}: {' and '.join(parts)}"
+    if name not in methods.GRADIENTS and abs(row["median_sum_over_output"] or 0) > EXPLODED:
+        parts.append(f"relevance grows on its way to {row['median_sum_over_output']:.1g} times the output")
+    return f"{name}: {' and '.join(parts)}" if parts else ""
 
 
 def table(rows: dict[str, dict]) -> tuple[list[str], list[list[str]]]:

@@ -11,6 +11,7 @@ from kernels.attribution import analyzers, composites
 
 ATTRIBUTORS = ("gradient", "input_times_gradient", "smoothgrad", "integrated_gradients", "occlusion")
 RELEVANCES = (*composites.NAMES[:5], "excitation_backprop")  # the others are gradients
+GRADIENTS = ("gradient", "smoothgrad", "occlusion", *(name for name in composites.NAMES if name not in RELEVANCES))
 # Of iNNvestigate, in its numerics; what wants more than a network and images is left to the kernel.
 ANALYZERS = tuple(
     name for name in analyzers.SEMANTICS["innvestigate"] if name.startswith(("lrp.", "deep_taylor"))

@@ -7,6 +7,7 @@ from common import files
 from common.publishing import Headline, Page, Section, origin
 from common.publishing.markdown import Table
 from common.publishing.origin import Results
+from projects.attribution import quality
 
 FOLDER = pathlib.Path(__file__).parent
 BENCH = FOLDER.parents[1] / "kernels" / "attribution"
@@ -23,6 +24,7 @@ def title(result: Mapping) -> str:
 
 def headline(results: Results) -> Headline:
     """Returns the front page's row: what EpsilonPlusFlat costs, what biases keep and what nobody accounts for."""
+    results = {name: result for name, result in results.items() if "seconds" in result}
     seconds = [result["seconds"]["epsilon_plus_flat"] for result in results.values()]
     images = [f"{1000 * s / result['batch']:.2g}" for s, result in zip(seconds, results.values(), strict=True)]
     gradients = [
@@ -34,6 +36,7 @@ def headline(results: Results) -> Headline:
         f"relevance (EpsilonPlusFlat) of {'; '.join(map(title, results.values()))}",
         f"{', '.join(images)} ms an image: {', '.join(gradients)} gradients; biases keep {', '.join(biases)} % of the "
         f"output, at most {max(share['unexplained'] for share in shares):.0e} is not accounted for",
+        sources=("cost_*",),
     )
 
 
@@ -106,6 +109,11 @@ def bench_table(rows: Sequence[Mapping]) -> Table:
 page = Page(
     FOLDER,
     "arXiv:2106.13200",
-    {"runtime": runtime_table, "conservation": conservation_table, "bench": Section(bench_tables, sources=None)},
+    {
+        "runtime": Section(runtime_table, "cost_*"),
+        "conservation": Section(conservation_table, "cost_*"),
+        "quality": Section(quality.sections, "quality_*"),
+        "bench": Section(bench_tables, sources=None),
+    },  # fmt: skip
     headline,
 )

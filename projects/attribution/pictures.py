@@ -120,11 +120,10 @@ def draw_grid(run, name: str, samples: inputs.Samples, network, x, target, maps:
 
 
 def _in_lines(name: str, width: int = 15) -> str:
-    """A name of a method, broken where its words end."""
-    lines, words = [""], name.replace(".", "._").replace("_", " _").split(" ")
-    for word in words:
-        word = word.lstrip("_")
-        if lines[-1] and len(lines[-1]) + len(word) + 1 > width:
+    """A name of a method, broken between its words."""
+    lines = [""]
+    for word in name.split("_"):
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()

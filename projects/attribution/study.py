@@ -1,7 +1,8 @@
-"""What composites cost, keep and show: runtime by network, conservation, and all of them in one picture.
+"""What composites cost, keep and show, and how good their explanations are: runtime, conservation, perturbation curves.
 
 --scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes trained networks,
-by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --publish puts results into `results/`.
+by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --parts=quality evaluates all methods, each
+network a piece that goes on where it was killed. --publish puts results into `results/`.
 """
 
 import dataclasses
@@ -14,8 +15,9 @@ import numpy as np
 
 from common import app, config, publishing
 from common.models import zoo
+from common.study import pieces
 from kernels import attribution, timing
-from projects.attribution import inputs, methods, pictures
+from projects.attribution import inputs, methods, pictures, quality
 from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
@@ -36,6 +38,10 @@ class StudyConfig(publishing.PageConfig):
         f"with --scale=full: run directories of trainings, and {', '.join(zoo.PUBLISHED)}",
     )
     batch_size: int = config.field(8, "images in a timed call", minimum=1)
+    parts: tuple[str, ...] = config.field(("cost", "quality"), "of the study", choices=("cost", "quality"))
+    images: int = config.field(200, "that every method is evaluated on", minimum=2)
+    runs: str = config.field("runs", "folder of the evaluations: finished ones are taken from there", identity=False)
+    pieces: str = pieces.field()
 
 
 def main(settings: StudyConfig, run: app.Run) -> dict:
@@ -43,6 +49,14 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     if settings.render_readme:
         return {"readme_changed": page.render()}
     stamp = page.stamp() if settings.publish else None
+    results = quality.measure(settings, run, page, stamp) if "quality" in settings.parts else {}
+    if "cost" in settings.parts and settings.pieces == pieces.RUN:
+        results |= costs(settings, run, stamp)
+    return results
+
+
+def costs(settings: StudyConfig, run: app.Run, stamp: dict | None) -> dict:
+    """Returns runtime and conservation by network, with their tables and pictures."""
     results = {}
     for network in open_networks(settings):
         samples = inputs.gather((), 0, settings.batch_size, network.data, "label")
@@ -55,7 +69,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         picture = draw(run, network, samples, x)
         if settings.publish and run.is_main:
             may_show = network.data.name == "digits"  # part of scikit-learn; other images stay out of the repository
-            page.write(network.name, results[network.name] | {"provenance": stamp}, picture if may_show else None)
+            page.write(
+                f"cost_{network.name}", results[network.name] | {"provenance": stamp}, picture if may_show else None
+            )
     run.table("runtime", *runtime_table(results), "Milliseconds an image")
     run.table("conservation", *conservation_table(results), "Relevance that does not arrive, of the output")
     return results
@@ -130,4 +146,4 @@ def draw(run: app.Run, network: zoo.Network, samples: inputs.Samples, x: np.ndar
 
 
 if __name__ == "__main__":
-    app.run(main, StudyConfig, transient=publishing.only_renders)
+    app.run(main, StudyConfig, transient=lambda flags: publishing.only_renders(flags) or pieces.only_looks(flags))
