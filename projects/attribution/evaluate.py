@@ -185,17 +185,24 @@ def text(one: dict) -> str:
     return f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
 
 
+def beside_random(one: dict) -> str:
+    """Returns "better" or "worse" where the 95 % intervals have nothing in common, else "not apart"."""
+    if not one["apart"]:
+        return "not apart"
+    return "better" if one["beyond_random"]["mean"] > 0 else "worse"
+
+
 def table(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """Returns columns and rows, a method each, the best first."""
     columns = [
-        "method", "AOPC", "beyond random orders", "intervals apart", "between LeRF and MoRF",
+        "method", "AOPC", "beyond random orders", "than random", "between LeRF and MoRF",
         "rank correlation, top layer randomised", "all layers", "Gini",
     ]  # fmt: skip
     rows = []
     for name, one in sorted(results.items(), key=lambda item: -item[1]["aopc"]["mean"]):
         layers = list(one["randomization"].values())
         rows.append([
-            name, text(one["aopc"]), text(one["beyond_random"]), "yes" if one["apart"] else "no", text(one["between"]),
+            name, text(one["aopc"]), text(one["beyond_random"]), beside_random(one), text(one["between"]),
             text(layers[0]), text(layers[-1]), f"{one['gini']['mean']:.2f}",
         ])  # fmt: skip
     return columns, rows

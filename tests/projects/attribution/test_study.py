@@ -3,7 +3,7 @@
 import pytest
 
 from common.runs import run_directory
-from projects.attribution import page, study
+from projects.attribution import page, quality, study
 
 RESULT = {
     "network": "lenet5", "dataset": "MNIST", "batch": 4,
@@ -53,3 +53,27 @@ def test_small_tables(tmp_path):
     assert all(shares["unexplained"] < 1e-4 for shares in results[network]["conservation"].values())
     assert (tmp_path / "plots" / f"methods_{network}.png").is_file()
     assert {path.stem for path in (tmp_path / "tables").glob("*.json")} == {"runtime", "conservation"}
+
+
+def _measured(mean: float, low: float, high: float) -> dict:
+    return {"mean": mean, "low": low, "high": high}
+
+
+def test_the_verdict_on_composites_by_hand():
+    def one(beyond, apart):
+        layers = {"fc": _measured(0.5, 0.4, 0.6), "conv": _measured(0.1, 0.0, 0.2)}
+        return {
+            "aopc": _measured(0.6, 0.5, 0.7), "beyond_random": _measured(beyond, beyond - 0.1, beyond + 0.1),
+            "apart": apart, "between": _measured(0.3, 0.2, 0.4), "gini": _measured(0.8, 0.7, 0.9),
+            "randomization": layers,
+        }  # fmt: skip
+
+    result = {
+        "network": "lenet5", "dataset": "MNIST", "images": 9, "region": 4, "perturbation": "uniform",
+        "score": "probability", "random": _measured(0.3, 0.2, 0.4),
+        "methods": {"epsilon_plus": one(0.3, True), "epsilon_plus_flat": one(0.2, False), "gradient": one(-0.2, True)},
+    }  # fmt: skip
+    title, (columns, rows), verdict = quality.sections({"quality_lenet5": result})
+    assert "regions of 4 x 4 pixels" in title and len(columns) == len(rows[0])
+    assert [row[3] for row in rows] == ["better", "not apart", "worse"]
+    assert verdict.endswith("apart: epsilon_plus; not: epsilon_plus_flat.")
