@@ -42,7 +42,8 @@ def differences(page: str, room: str) -> list[str]:
         if name not in listed:
             wrong.append(f"{room}.{name} on the page is no public name")
     for module in modules | (listed.keys() - {""}):
-        own = set(importlib.import_module(f"kernels.{room}.{module}").__all__)
+        place = getattr(package, module, None) or importlib.import_module(f"kernels.{room}.{module}")
+        own = set(place.__all__)
         there = listed.get(module, set())
         wrong += [f"{room}.{module}.{name} is not on the page" for name in own - there - public]
         wrong += [f"{room}.{module}.{name} on the page is no public name" for name in there - own]

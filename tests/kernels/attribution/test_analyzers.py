@@ -9,6 +9,7 @@ import pytest
 
 from kernels import attribution
 from kernels.attribution import analyzers, composites, innvestigate, rules
+from kernels.attribution.attributors import gradients
 from kernels.attribution.stabilize import ZeroGuard
 from tests.kernels.attribution import layered, layered_cases
 from tests.kernels.oracles import innvestigate as oracle
@@ -327,8 +328,8 @@ def test_relus_that_are_layers_of_their_own():
 def test_smoothgrad():
     plan, fn, values, x, y = dense_case()
     key = jax.random.key(3)
-    keys = attribution.attributors._keys(key, x)
-    draws = [np.asarray(attribution.attributors._drawn(keys, n, 0, x)) for n in range(4)]
+    keys = gradients._keys(key, x)
+    draws = [np.asarray(gradients._drawn(keys, n, 0, x)) for n in range(4)]
     expected = oracle.mean_gradient(plan, values, [x + 0.5 * draw for draw in draws], x)
     found = ours("smoothgrad", fn, values, x, key=key, augment_by_n=4, noise_scale=0.5)[1]
     assert error(found, expected) < 1e-9
@@ -495,23 +496,22 @@ def test_targets_that_do_not_fit():
                 ours(analyzer, fn, values, x, **options)
 
 
-def test_others_fill_in_patterns_and_deeplift(monkeypatch):
-    import sys
-    import types
-
+def test_patterns_and_deeplift():
+    """As the attributors themselves."""
     _, fn, values, x, _ = dense_case()
-    monkeypatch.setattr(attribution, "__package__", "kernels.attribution", raising=False)
-    made = types.ModuleType("kernels.attribution.patterns")
-    made.pattern_net = lambda fn, params, x, patterns, target: ("y", (patterns, target))
-    monkeypatch.setitem(sys.modules, "kernels.attribution.patterns", made)
-    assert ours("pattern.net", fn, values, x, patterns="A") == ("y", ("A", "argmax"))
-    assert ours("pattern.net", fn, values, x, patterns="A", target=1) == ("y", ("A", 1))
-    with pytest.raises(NotImplementedError, match="attribution.patterns.pattern_attribution is not there yet"):
-        ours("pattern.attribution", fn, values, x, patterns="A")
-    made = types.ModuleType("kernels.attribution.deeplift")
-    made.deeplift = lambda fn, params, x, baseline, target: ("y", baseline)
-    monkeypatch.setitem(sys.modules, "kernels.attribution.deeplift", made)
-    np.testing.assert_array_equal(ours("deep_lift.wrapper", fn, values, x, reference_inputs=2.0)[1], np.full_like(x, 2))
+    nested = layered.nested(values)
+    patterns = attribution.fit_patterns(fn, nested, [x, 2 * x + 1, -x])
+    for name, compute in (
+        ("pattern.net", attribution.pattern_net),
+        ("pattern.attribution", attribution.pattern_attribution),
+    ):
+        for target in (None, 1):
+            _, expected = compute(fn, nested, x, patterns, target="argmax" if target is None else target)
+            _, explanation = ours(name, fn, values, x, target=target, patterns=patterns)
+            np.testing.assert_array_equal(explanation, expected)
+    _, expected = attribution.deeplift(fn, nested, x, np.full_like(x, 2), target=1)
+    _, explanation = ours("deep_lift.wrapper", fn, values, x, target=1, reference_inputs=2.0)
+    np.testing.assert_array_equal(explanation, expected)
 
 
 def test_the_names():
@@ -520,8 +520,8 @@ def test_the_names():
     own += "lrp.alpha_2_beta_1_IB lrp.alpha_1_beta_0 lrp.alpha_1_beta_0_IB lrp.z_plus lrp.sequential_preset_a "
     own += "lrp.sequential_preset_b lrp.sequential_preset_a_flat lrp.sequential_preset_b_flat deep_taylor "
     own += "lrp.sequential_preset_b_flat_until_idx deep_taylor.bounded"
-    assert set(own.split()) <= set(analyzers.INNVESTIGATE)
-    assert set(composites.NAMES) <= set(analyzers.ZENNIT)
+    assert set(own.split()) <= set(analyzers.SEMANTICS["innvestigate"])
+    assert set(composites.NAMES) <= set(analyzers.SEMANTICS["zennit"])
     assert hash(attribution.analyzer("lrp.z")) == hash(attribution.analyzer("lrp.z"))
 
 
