@@ -166,7 +166,7 @@ def test_every_python_block_is_run_somewhere():
         for block in blocks:
             compile(block, page, "exec")
             if block.startswith(ELSEWHERE):
-                assert "projects" in page and re.match(r"import (\w+)", block)[1] in server
+                assert "projects" in page and re.match(r"(?:import|from) (\w+)", block)[1] in server
 
 
 def commands_of(text: str) -> list[list[str]]:

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..array_types import Array, Float, Scalar
+from ..array_types import AnyArray, Array, Float, Scalar
 from ..scalars import not_negative, positive, real, reals
 from .tracing.axes import BATCH
 
 
 def stabilize(
-    z: Float[Array, "*shape"],
+    z: Float[AnyArray, "*shape"],
     epsilon: Scalar = 1e-6,
     clip: bool = False,
     norm_scale: bool = False,
@@ -41,6 +41,7 @@ def stabilize(
         [-1.25, 0.25, 1.25]
     """
     check_epsilon(epsilon)
+    z = jnp.asarray(z)
     sign = jnp.where(z >= 0, jnp.ones((), z.dtype), -jnp.ones((), z.dtype))
     least: jax.Array | Scalar = epsilon
     if norm_scale:

@@ -180,6 +180,7 @@ CALLS = {
     },
     "attribution": {
         "attribute": (explained(attribution.attribute, rules=composites.epsilon_plus_flat()), LAYERS, IMAGES),
+        "strip_softmax": (attribution.strip_softmax(lambda p, x: jax.nn.softmax(layer(p, x))), LAYERS, IMAGES),
         "analyzer": (explained(attribution.analyzer("lrp.alpha_2_beta_1")), LAYERS, IMAGES),
         "bilrp": (lambda params, x: attribution.bilrp(layer, params, x, x + 1), LAYERS, IMAGES),
         "contrastive": (explained(attribution.contrastive), LAYERS, IMAGES),
@@ -258,7 +259,6 @@ CALLS = {
         "relevance_mass_accuracy": (evaluation.relevance_mass_accuracy, IMAGES, MASKS),
         "relevance_rank_accuracy": (evaluation.relevance_rank_accuracy, IMAGES, MASKS),
         "top_k_intersection": (lambda r, m: evaluation.top_k_intersection(r, m, 3), IMAGES, MASKS),
-        "strip_softmax": (attribution.strip_softmax(lambda p, x: jax.nn.softmax(layer(p, x))), LAYERS, IMAGES),
     },
     "autoregressive": {
         "conditionals": (lambda p, s: autoregressive.conditionals(p, NETWORK, s), parameters(NETWORK), SPINS),

@@ -66,7 +66,9 @@ class Analyzer:
         return self.run(Call(fn, params, x, target, self.neuron_selection, key))
 
 
-def analyzer(name: str, semantics: str | None = None, *, neuron_selection: str | None = None, **options) -> Analyzer:
+def analyzer(
+    name: str, semantics: str | None = None, *, neuron_selection: str | None = None, **options: Any
+) -> Analyzer:
     """Returns an analyzer by its name.
 
     Args:
