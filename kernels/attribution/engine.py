@@ -21,6 +21,7 @@ from .composites import as_composite
 from .conditions import Condition, conditions_of
 from .precision import widened
 from .report import Report, warn_of_constant_maps
+from .rules import OF_RELUS
 from .target import Target, marked, starting_relevance
 from .tokens import relevance_of_tokens
 from .tracing.dependence import EXAMPLE
@@ -111,7 +112,7 @@ def attribute(
         result = {}
         for reading in dict.fromkeys(reading_of(rule, fold_norm) for rule in composites):
             result[reading] = program = read(fn, params, x, reading=reading, primitive_rules=primitive_rules)
-            for note in program.notes:
+            for note in (*program.notes, *_idle(composites, program)):
                 if note not in said:  # two sizes of chunks have the same to say
                     said.add(note)
                     warn_caller(note)
@@ -148,6 +149,17 @@ def attribute(
 def _is_composite(node) -> bool:
     """Whether a node of `rules` is one choice of rules, not a list or a dict of some."""
     return not isinstance(node, (list, tuple, dict))
+
+
+def _idle(composites: Sequence, program: Program) -> list[str]:
+    """What is to be said of composites that are a gradient but for rules of ReLUs, where there is no ReLU."""
+    if any("relu" in operation.kinds for operation in program.flattened()):
+        return []
+    kinds = {kind for one in composites for kind, rule in getattr(one, "layer_map", ()) if isinstance(rule, OF_RELUS)}
+    return [
+        "fn has no ReLU, and the composite has rules for ReLUs alone: what comes out is the gradient. ReLU6 and other "
+        'activations are none, as in Zennit; a pair ("activation", rule) in a layer_map is for all of them.'
+    ] * ("relu" in kinds)
 
 
 def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:

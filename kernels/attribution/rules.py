@@ -343,9 +343,10 @@ class ReLUBetaSmooth:
         return (relevance[0] * jax.nn.sigmoid(self.beta_smooth * inputs[0]),)
 
 
+OF_RELUS = (ReLUDeconvNet, ReLUGuidedBackprop, ReLUBetaSmooth)
 # What passes relevance on entry by entry: at a dense layer as wide as its inputs the shapes of its maps fit, and they
 # mean nothing.
-ENTRYWISE = (Pass, *OF_PRODUCTS, Softmax, ReLUDeconvNet, ReLUGuidedBackprop, ReLUBetaSmooth)
+ENTRYWISE = (Pass, *OF_PRODUCTS, Softmax, *OF_RELUS)
 
 
 def _kind(rule) -> str:

@@ -342,3 +342,16 @@ def test_maps_are_constant_when_those_of_all_chunks_are():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             attribute(lambda p, x: x @ p, np.ones((6, 1), np.float32), x, rules=rules.Epsilon(), batch_size=size)
+
+
+@pytest.mark.parametrize("name", ["guided_backprop", "deconvnet", "beta_smooth"])
+def test_rules_of_relus_without_a_relu_are_said(name):
+    def fn(params, x):
+        return jax.nn.relu6(x @ params["first"]) @ params["second"]
+
+    with pytest.warns(UserWarning, match="no ReLU"):
+        attribute(fn, PARAMS, X, target=1, rules=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attribute(network, PARAMS, X, target=1, rules=name)
+        attribute(fn, PARAMS, X, target=1, rules="epsilon_plus")
