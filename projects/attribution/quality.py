@@ -1,4 +1,4 @@
-"""How good the explanations of trained networks are: runs of `evaluate` as pieces of the study, and their tables."""
+"""How good the explanations of trained networks are: runs of `evaluate` and `compare` as pieces of the study."""
 
 import pathlib
 from collections.abc import Mapping
@@ -10,9 +10,11 @@ from common.study import pieces
 from common.study.pieces import Piece
 from common.training import checkpoint
 from projects.attribution import evaluate
+from projects.attribution.compare import CompareConfig
 from projects.attribution.evaluate import EvaluateConfig
 
 BETTER = ("epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box")  # composites with a bar
+SHOWABLE = ("Fashion-MNIST", "digits")  # data sets whose images may be passed on: MIT, and part of scikit-learn
 SMALL = {"count": 8, "checked": 2, "region": 7, "batch_size": 8, "methods": ("gradient", "epsilon_plus")}
 
 
@@ -26,6 +28,17 @@ def pieces_of(settings, run: app.Run) -> list[Piece]:
             EvaluateConfig(checkpoint=source, count=settings.images), runs=settings.runs,
         )
         for source in settings.networks
+    ]  # fmt: skip
+
+
+def grids_of(settings) -> list[Piece]:
+    """Returns a grid of all methods by ten images for each network, with --scale=full."""
+    return [
+        Piece(
+            pathlib.Path(source).name, "attribution.compare", CompareConfig(checkpoint=source, target="label"),
+            runs=settings.runs,
+        )
+        for source in (settings.networks if settings.scale == "full" else ())
     ]  # fmt: skip
 
 
@@ -58,6 +71,26 @@ def measure(settings, run: app.Run, page, stamp) -> dict[str, dict]:
             own = result | {"provenance": gathered.provenance(stamp, piece)}
             pictures = {f"_{name}": piece.path / "plots" / f"{name}.png" for name in ("curves", "randomization")}
             page.write(f"quality_{result['network']}", own, pictures)
+    return results
+
+
+def compare(settings, run: app.Run, page, stamp) -> dict[str, dict]:
+    """Runs or takes the grids, publishes those of images that may be shown; returns their results by network."""
+    grids = grids_of(settings)
+    if not grids:
+        return {}
+    gathered = pieces.gather(grids, run, settings)
+    if gathered.is_partial:
+        return {}
+    results = {}
+    for piece in grids:
+        if piece not in gathered:
+            continue
+        name = f"grid_{piece.name}"
+        results[name] = {key: value for key, value in gathered[piece].result.items() if key != "picture"}
+        if settings.publish and run.is_main and results[name]["dataset"] in SHOWABLE:
+            own = results[name] | {"provenance": gathered.provenance(stamp, piece)}
+            page.write(name, own, piece.path / "plots" / "methods.png")
     return results
 
 

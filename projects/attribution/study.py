@@ -2,7 +2,8 @@
 
 --scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes trained networks,
 by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --parts=quality evaluates all methods, each
-network a piece that goes on where it was killed. --publish puts results into `results/`.
+network a piece that goes on where it was killed, --parts=compare draws all methods by all samples. --publish puts
+results into `results/`.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
+PARTS = ("cost", "quality", "compare")
 SHOWN = ("gradient", "smoothgrad", "integrated_gradients", *methods.composites.NAMES)
 
 
@@ -38,7 +40,7 @@ class StudyConfig(publishing.PageConfig):
         f"with --scale=full: run directories of trainings, and {', '.join(zoo.PUBLISHED)}",
     )
     batch_size: int = config.field(8, "images in a timed call", minimum=1)
-    parts: tuple[str, ...] = config.field(("cost", "quality"), "of the study", choices=("cost", "quality"))
+    parts: tuple[str, ...] = config.field(PARTS, "of the study", choices=PARTS)
     images: int = config.field(200, "that every method is evaluated on", minimum=2)
     runs: str = config.field("runs", "folder of the evaluations: finished ones are taken from there", identity=False)
     pieces: str = pieces.field()
@@ -50,6 +52,8 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         return {"readme_changed": page.render()}
     stamp = page.stamp() if settings.publish else None
     results = quality.measure(settings, run, page, stamp) if "quality" in settings.parts else {}
+    if "compare" in settings.parts:
+        results |= quality.compare(settings, run, page, stamp)
     if "cost" in settings.parts and settings.pieces == pieces.RUN:
         results |= costs(settings, run, stamp)
     return results

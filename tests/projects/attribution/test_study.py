@@ -47,7 +47,7 @@ def test_the_benchmark_by_hand():
 
 @pytest.mark.slow
 def test_small_tables(tmp_path):
-    results = study.main(study.StudyConfig(batch_size=2), run_directory.open_for_test(tmp_path))
+    results = study.main(study.StudyConfig(batch_size=2, parts=("cost",)), run_directory.open_for_test(tmp_path))
     (network,) = results
     assert set(results[network]["seconds"]) == {"gradient", *study.TIMED}
     assert all(shares["unexplained"] < 1e-4 for shares in results[network]["conservation"].values())
@@ -77,3 +77,12 @@ def test_the_verdict_on_composites_by_hand():
     assert "regions of 4 x 4 pixels" in title and len(columns) == len(rows[0])
     assert [row[3] for row in rows] == ["better", "not apart", "worse"]
     assert verdict.endswith("apart: epsilon_plus; not: epsilon_plus_flat.")
+
+
+@pytest.mark.slow
+def test_a_small_evaluation(tmp_path):
+    settings = study.StudyConfig(parts=("quality", "compare"))
+    results = study.main(settings, run_directory.open_for_test(tmp_path))
+    (result,) = results.values()
+    assert set(result["methods"]) == {"gradient", "epsilon_plus"} and result["images"] == 8
+    assert (tmp_path / "tables" / "quality_mnist_cnn.json").is_file()
