@@ -65,12 +65,12 @@ def measure(settings, run: app.Run, page, stamp) -> dict[str, dict]:
         if piece not in gathered:
             continue
         result = gathered[piece].result
-        results[f"quality_{result['network']}"] = result
-        run.table(f"quality_{result['network']}", *evaluate.table(result["methods"]), title(result))
+        results[f"quality_{piece.name}"] = result
+        run.table(f"quality_{piece.name}", *evaluate.table(result["methods"]), title(result))
         if settings.publish and run.is_main:
             own = result | {"provenance": gathered.provenance(stamp, piece)}
             pictures = {f"_{name}": piece.path / "plots" / f"{name}.png" for name in ("curves", "randomization")}
-            page.write(f"quality_{result['network']}", own, pictures)
+            page.write(f"quality_{piece.name}", own, pictures)
     return results
 
 

@@ -85,4 +85,4 @@ def test_a_small_evaluation(tmp_path):
     results = study.main(settings, run_directory.open_for_test(tmp_path))
     (result,) = results.values()
     assert set(result["methods"]) == {"gradient", "epsilon_plus"} and result["images"] == 8
-    assert (tmp_path / "tables" / "quality_mnist_cnn.json").is_file()
+    assert (tmp_path / "tables" / "quality_untrained.json").is_file()
