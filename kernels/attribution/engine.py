@@ -119,8 +119,8 @@ def attribute(
         return result
 
     def explain(by_reading, x, target):
-        chosen = [(rule, by_reading[reading_of(rule, fold_norm)]) for rule in composites]
-        y, results, *report = _explain(chosen, params, x, target, at, return_report, primitive_rules, condition)
+        pairs = [(rule, by_reading[reading_of(rule, fold_norm)]) for rule in composites]
+        y, results, *report = _explain(pairs, params, x, target, at, return_report, primitive_rules, condition)
         return (y, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
 
     if batch_size is None:
@@ -170,16 +170,16 @@ def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:
     return Reading(**fields | ({} if fold_norm is None else {"fold_norm": fold_norm}))
 
 
-def _explain(chosen: Sequence[tuple], params, x, target, at, return_report, primitive_rules, condition=None) -> tuple:
+def _explain(pairs: Sequence[tuple], params, x, target, at, return_report, primitive_rules, condition=None) -> tuple:
     """Returns (y, relevances), or (y, relevances, reports), of one batch, one for each (composite, program).
 
     Other arguments as of `attribute`.
     """
     parameters, (x_leaves, x_tree) = Parameters.of(params), jax.tree.flatten(x)
     arrays = [as_array(leaf) for leaf in (*parameters.arrays, *x_leaves)]
-    forwards = {program: forward(program, arrays) for program in dict.fromkeys(program for _, program in chosen)}
+    forwards = {program: forward(program, arrays) for program in dict.fromkeys(program for _, program in pairs)}
     results = []
-    for composite, program in chosen:
+    for composite, program in pairs:
         values = forwards[program]
         y = values[program.output]
         start = widened(starting_relevance(y, target, has_one_value(program)))

@@ -59,17 +59,9 @@ class Uniform:
     def __post_init__(self):
         as_stabilizer(self.stabilizer)
 
-    def backward(
-        self,
-        relevance: Arrays,
-        inputs: Arrays,
-        outputs: Arrays,
-        function: Callable[..., Any],
-        gates: Sequence[int] = (),
-        summed: bool = False,
-    ) -> Arrays:
-        """Returns the relevance of the factors."""
-        return _of_factors(self.stabilizer, relevance, inputs, outputs, function, list(range(len(inputs))), summed)
+    def backward(self, relevance, inputs, outputs, function, gates=(), summed=False) -> Arrays:
+        """Returns the relevance of the factors; see `SignalTakesAll`."""
+        return _of_factors(self.stabilizer, relevance, inputs, outputs, function, range(len(inputs)), summed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,9 +61,9 @@ def main(settings: CompareConfig, run: app.Run) -> dict:
                     continue
                 finally:
                     progress.update(1)
-            kept = batches.load(path)
-            maps[name] = kept["relevance"]
-            rows[name] = facts(kept, samples.count)
+            piece = batches.load(path)
+            maps[name] = piece["relevance"]
+            rows[name] = facts(piece, samples.count)
     if not rows:
         raise methods.RefusedError(next(iter(refused.values())))
     run.table("methods", *table(rows), "What each method costs, and how much of the explained outputs its maps hold")
@@ -107,17 +107,17 @@ def explained(name: str, settings, network: zoo.Network, params, x: np.ndarray, 
     }  # fmt: skip
 
 
-def facts(kept: dict[str, np.ndarray], count: int) -> dict:
+def facts(piece: dict[str, np.ndarray], count: int) -> dict:
     """Returns what is said of a method in the table."""
-    finite = np.isfinite(kept["relevance"]).reshape(count, -1).all(axis=1)
-    sums = kept["relevance"].reshape(count, -1).astype(np.float64).sum(-1)
-    warm = kept["seconds"][1:] if len(kept["seconds"]) > 1 else kept["seconds"][:0]
-    first, *_ = kept["seconds"]
+    finite = np.isfinite(piece["relevance"]).reshape(count, -1).all(axis=1)
+    sums = piece["relevance"].reshape(count, -1).astype(np.float64).sum(-1)
+    warm = piece["seconds"][1:] if len(piece["seconds"]) > 1 else piece["seconds"][:0]
+    first, *_ = piece["seconds"]
     return {
-        "seconds": float(kept["seconds"].sum()), "first_batch_s": float(first),
-        "seconds_an_image": float(warm.sum() / max(1, count - count // len(kept["seconds"]))) if warm.size else None,
-        "median_sum_over_output": float(np.median(sums / kept["explained"])) if finite.all() else None,
-        "constant_maps": int(np.sum(constant_maps(kept["relevance"]))), "not_finite": int(np.sum(~finite)),
+        "seconds": float(piece["seconds"].sum()), "first_batch_s": float(first),
+        "seconds_an_image": float(warm.sum() / max(1, count - count // len(piece["seconds"]))) if warm.size else None,
+        "median_sum_over_output": float(np.median(sums / piece["explained"])) if finite.all() else None,
+        "constant_maps": int(np.sum(constant_maps(piece["relevance"]))), "not_finite": int(np.sum(~finite)),
     }  # fmt: skip
 
 
