@@ -21,7 +21,7 @@ from .composites import as_composite
 from .conditions import Condition, conditions_of
 from .precision import widened
 from .report import Report, warn_of_constant_maps
-from .rules import OF_RELUS
+from .rules import OF_RELUS, Gradient
 from .target import Target, marked, starting_relevance
 from .tokens import relevance_of_tokens
 from .tracing.dependence import EXAMPLE
@@ -29,6 +29,7 @@ from .tracing.examples import constants_by_example
 from .tracing.jaxpr import Value, trace
 from .tracing.loops import run_graph
 from .tracing.operations import Program, Reading, program_of
+from .tracing.signs import UNKNOWN
 
 
 def attribute(
@@ -112,7 +113,7 @@ def attribute(
         result = {}
         for reading in dict.fromkeys(reading_of(rule, fold_norm) for rule in composites):
             result[reading] = program = read(fn, params, x, reading=reading, primitive_rules=primitive_rules)
-            for note in (*program.notes, *_idle(composites, program)):
+            for note in (*program.notes, *_remarks(composites, program)):
                 if note not in said:  # two sizes of chunks have the same to say
                     said.add(note)
                     warn_caller(note)
@@ -151,8 +152,32 @@ def _is_composite(node) -> bool:
     return not isinstance(node, (list, tuple, dict))
 
 
+def _remarks(composites: Sequence, program: Program) -> list[str]:
+    """What is to be said of composites for a function: a sign is lost at its end, or rules apply to nothing."""
+    return [*_positive_end(composites, program), *_idle(composites, program)]
+
+
+def _positive_end(composites: Sequence, program: Program) -> list[str]:
+    """Where the output is a sigmoid and the like: relevance is taken for that of its positive values."""
+    value = program.output
+    for operation in reversed(program.operations):
+        entrywise = {"activation", "norm_layer"} & set(operation.kinds) and "relu" not in operation.kinds
+        if value in operation.outputs:
+            if not entrywise:
+                break
+            value = operation.inputs[0]
+    signs = program.facts.signs
+    hides = 1 in signs.get(program.output, UNKNOWN) and 1 not in signs.get(value, UNKNOWN)
+    if not hides or all(isinstance(getattr(one, "default", None), Gradient) for one in composites):
+        return []
+    return [
+        "the output of fn is positive whatever goes into its last function, such as a sigmoid: relevance of a negative "
+        "logit comes out with its sign changed. Explain the logit: leave that function out."
+    ]
+
+
 def _idle(composites: Sequence, program: Program) -> list[str]:
-    """What is to be said of composites that are a gradient but for rules of ReLUs, where there is no ReLU."""
+    """Where composites are a gradient but for rules of ReLUs, and there is no ReLU."""
     if any("relu" in operation.kinds for operation in program.flattened()):
         return []
     kinds = {kind for one in composites for kind, rule in getattr(one, "layer_map", ()) if isinstance(rule, OF_RELUS)}

@@ -63,7 +63,7 @@ def no_rule(operation: Operation, program: Program) -> NotImplementedError:
     return NotImplementedError(
         f"no rule for the primitive {equation.primitive!r} of operands {shapes}, after layer {layer!r}{scope}, at "
         f"{source}. {remedy}. A rule for this call alone: by name, "
-        f'name_map=(("{operation.name}", rules.Gradient()),) in a composite, or by primitive, '
+        f'name_map=(("{operation.name}", rules.Gradient()),) in a composite, or for every one of fn, '
         f'primitive_rules={{"{equation.primitive}": rule}} in `attribute`, where rule is rules.Gradient(), '
         "rules.Pass(), rules.Norm() or a function (relevance, inputs, outputs, function) that returns the relevance "
         "of the inputs."

@@ -46,6 +46,7 @@ def main(settings: CompareConfig, run: app.Run) -> dict:
     sharding = mesh.data_sharding(local=True)
     params = mesh.on_every_device(network.params, sharding)
     x = samples.inputs(network, np.arange(samples.count))
+    explain.check_inputs(x, samples.index)
     target = targets(settings, samples, network, params, sharding)
     rows, maps, refused = {}, {}, {}
     paths = {name: run.checkpoints / f"method_{name}.npz" for name in settings.methods}

@@ -90,6 +90,7 @@ class Measure:
 
     def __post_init__(self):
         self.x = self.samples.inputs(self.network, np.arange(self.samples.count))
+        explain.check_inputs(self.x, self.samples.index)
         labels = self.samples.labels
         chunks = [
             explain.target_of(
@@ -186,10 +187,10 @@ def text(one: dict) -> str:
 
 
 def beside_random(one: dict) -> str:
-    """Returns "better" or "worse" where the 95 % intervals have nothing in common, else "not apart"."""
-    if not one["apart"]:
-        return "not apart"
-    return "better" if one["beyond_random"]["mean"] > 0 else "worse"
+    """Returns "better" or "worse" by the interval of the paired difference, and whether both intervals are apart."""
+    low, high = one["beyond_random"]["low"], one["beyond_random"]["high"]
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+    return f"{verdict}, intervals apart" if one["apart"] else verdict
 
 
 def table(results: dict[str, dict]) -> tuple[list[str], list[list[str]]]:

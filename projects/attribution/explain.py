@@ -93,6 +93,7 @@ def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Sa
         for start, path in missing:
             number = np.arange(start, min(start + settings.batch_size, samples.count))
             x = samples.inputs(network, number)
+            check_inputs(x, samples.index[number])
             labels = None if samples.labels is None else samples.labels[number]
             split_x, split_number = mesh.split_rows((x, number), sharding)
             target = target_of(settings.target, labels, network, params, split_x)[: len(number)]
@@ -111,6 +112,15 @@ def explain_all(settings, run: app.Run, network: zoo.Network, samples: inputs.Sa
 def keys_of(seed: int, number: np.ndarray) -> jax.Array:
     """Returns a key for each sample, whatever batch it is in."""
     return jax.vmap(lambda n: jax.random.fold_in(jax.random.key(seed), n))(jnp.asarray(number))
+
+
+def check_inputs(x: np.ndarray, index: np.ndarray) -> None:
+    """Raises ValueError for inputs with NaN or infinite values: rules that do not look at them would hide it."""
+    bad = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {len(x)} inputs have NaN or infinite values, image {index[bad][0]} first: mend them."
+        )
 
 
 def check_finite(relevance, index: np.ndarray) -> None:

@@ -58,7 +58,7 @@ def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
         axis.axis("off")
     for place in range(count):
         left, right = axes[place // columns, 2 * (place % columns) :][:2]
-        left.imshow(_shown(samples, piece["x"][place], place), cmap="gray")
+        left.imshow(_shown(samples, piece["x"][place], place), cmap="gray", **_range(samples))
         right.imshow(heatmap(piece["relevance"][place], settings.cmap, settings.level))
         predicted, target = int(piece["prediction"][place].argmax()), int(piece["target"][place])
         left.set_title(_short(network.classes[predicted]), fontsize=8)
@@ -92,6 +92,11 @@ def _shown(samples: inputs.Samples, x: np.ndarray, place: int) -> np.ndarray:
     return ((x - x.min()) / max(float(np.ptp(x)), 1e-12)).squeeze()
 
 
+def _range(samples: inputs.Samples) -> dict:
+    """Black and white of pictures: those of their format, not their own darkest and brightest."""
+    return {"vmin": 0, "vmax": 1 if samples.images is None else 255}
+
+
 def _short(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
 
@@ -103,7 +108,7 @@ def draw_grid(run, name: str, samples: inputs.Samples, network, x, target, maps:
         count, len(maps) + 1, figsize=(1.25 * (len(maps) + 1) + 0.6, 1.3 * count + 0.9), squeeze=False
     )
     for row in range(count):
-        axes[row, 0].imshow(_shown(samples, x[row], row), cmap="gray")
+        axes[row, 0].imshow(_shown(samples, x[row], row), cmap="gray", **_range(samples))
         axes[row, 0].set_ylabel(_short(network.classes[int(target[row])]), fontsize=7)
         for column, relevance in enumerate(maps.values(), 1):
             axes[row, column].imshow(heatmap(relevance[row], settings.cmap, settings.level))

@@ -113,7 +113,7 @@ def sections(results: Results) -> list:
 def verdict(result: Mapping) -> str:
     """Says which composites are better than random orders with disjoint intervals, and which are not."""
     composites = {name: one for name, one in result["methods"].items() if name in BETTER}
-    better = [name for name, one in composites.items() if evaluate.beside_random(one) == "better"]
+    better = [name for name, one in composites.items() if evaluate.beside_random(one) == "better, intervals apart"]
     worse = [name for name in composites if name not in better]
     random = evaluate.text(result["random"])
     text = f"Random orders have an AOPC of {random}. Better, with 95 % intervals apart: {', '.join(better) or 'none'}"

@@ -109,5 +109,5 @@ def test_relus_that_are_layers_take_the_gradient(peer):
 
 
 def test_the_names_are_all_there(peer):
-    assert set(peer.ask("names")["names"]) <= set(attribution.analyzers.INNVESTIGATE)
+    assert set(peer.ask("names")["names"]) <= set(attribution.analyzers.SEMANTICS["innvestigate"])
     assert peer.ask("version")["innvestigate"] == "2.1.2"

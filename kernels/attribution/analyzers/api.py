@@ -102,6 +102,9 @@ def analyzer(
         raise ValueError(f"semantics={semantics!r}: expected {' or '.join(map(repr, SEMANTICS))}, or None.")
     if name not in SEMANTICS[semantics]:
         others = [other for other, makers in SEMANTICS.items() if name in makers]
+        if not others:
+            listed = "; ".join(f"{other}: {', '.join(makers)}" for other, makers in SEMANTICS.items())
+            raise ValueError(f"no analyzer {name!r}; there are {listed}.")
         also = f" With semantics={others[0]!r} there is one." if others else ""
         raise ValueError(f"no analyzer {name!r} in {semantics}; there are {', '.join(SEMANTICS[semantics])}.{also}")
     if neuron_selection not in (None, *MODES):

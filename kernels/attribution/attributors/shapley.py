@@ -157,9 +157,16 @@ def kernel_shap(
     rise = game.whole - game.empty
     if count == 1:
         return game.answer(rise[:, None], {} if return_report else None)
-    chosen = _coalitions(_keys(key, game.x), int(n), count)
-    f = game.scores(_of_list, int(n), coalitions=chosen) - game.empty
-    return game.answer(_least_squares(chosen, f, rise), {} if return_report else None)
+    coalitions = _coalitions(_keys(key, game.x), int(n), count)
+    determined = _determine(coalitions, game.whole.dtype)
+    if not isinstance(determined, jax.core.Tracer) and not determined.all():
+        raise ValueError(
+            f"n={n}: the coalitions do not tell {count} segments apart, for {int((~determined).sum())} of "
+            f"{len(determined)} samples: draw more, such as n={8 * count}, or take fewer segments."
+        )
+    f = game.scores(_of_list, int(n), coalitions=coalitions) - game.empty
+    values = jnp.where(determined[:, None], _least_squares(coalitions, f, rise), jnp.nan)
+    return game.answer(values, {} if return_report else None)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -177,6 +184,14 @@ def _coalitions(keys, n: int, count: int) -> jax.Array:
 
     half = jnp.swapaxes(jax.vmap(of_sample)(keys), 0, 1)
     return jnp.concatenate([half, ~half])
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _determine(coalitions, dtype) -> jax.Array:
+    """Whether coalitions `[n, batch, segments]` tell segments apart with some digits to spare, bool `[batch]`."""
+    z = jnp.moveaxis(coalitions, 0, 1).astype(dtype)
+    lengths = jnp.linalg.eigvalsh(jnp.swapaxes(z, 1, 2) @ z / coalitions.shape[0])
+    return lengths[:, 0] > 100 * z.shape[-1] * jnp.finfo(dtype).eps * lengths[:, -1]
 
 
 @jax.jit

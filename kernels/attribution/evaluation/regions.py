@@ -77,6 +77,9 @@ def _axes(shape, count: int, axes) -> tuple[int, ...]:
         return places
     if len(shape) == count + 1:
         return tuple(range(1, count + 1))
+    ends = [shape[1], shape[-1]] if len(shape) == count + 2 else []
+    if len(set(ends)) == 1 and ends[0] in (1, 3, 4):
+        raise ValueError(f"x has shape {shape}, whose channels may come first or last: name the other axes in `axes`")
     if len(shape) == count + 2 and shape[-1] in (1, 3, 4):
         return tuple(range(1, count + 1))
     if len(shape) == count + 2 and shape[1] in (1, 3, 4):

@@ -179,4 +179,6 @@ def area_between(lerf: Curve, morf: Curve) -> Float[Array, " samples"]:
     counts = (lerf.perturbed, morf.perturbed)
     if not any(isinstance(one, jax.core.Tracer) for one in counts) and (counts[0] != counts[1]).any():
         raise ValueError("curves with different numbers of perturbed regions: expected the same points")
+    if (lerf.order, morf.order) != ("lerf", "morf"):
+        raise ValueError(f"curves of orders {lerf.order!r} and {morf.order!r}: expected 'lerf', then 'morf'")
     return jnp.mean(lerf.scores - morf.scores, axis=1)

@@ -11,6 +11,7 @@ from .statistics import between
 
 EXPONENTIALS = ("exp", "exp2")
 LOGARITHMS = ("log", "log1p", "log2")
+LINEAR = frozenset("dot_general reduce_sum cumsum".split())  # as where gates are put to their experts
 PRODUCTS = ("dot_general", "mul", "conv_general_dilated")
 
 
@@ -27,10 +28,17 @@ def comes_from_softmax(value: Value, facts: Analysis) -> bool:
         if is_softmax(source, facts):
             return True
         active = [operand for operand in source.inputs if operand.active]
-        if len(active) != 1 or source.primitive not in LAYOUT | {"mul", "div"}:
+        if len(active) != 1 or not (source.primitive in LAYOUT | {"mul", "div"} or _distributes(source, facts)):
             return False
         value = active[0]
     return False
+
+
+def _distributes(equation: Equation, facts: Analysis) -> bool:
+    """Whether values are put to places by what is no parameter, as gates to their experts."""
+    return equation.primitive in LINEAR and all(
+        value.active or not facts.leaves[value] or not facts.depends[value].is_shared for value in equation.inputs
+    )
 
 
 def weighs_values(equation: Equation, facts: Analysis) -> bool:
@@ -44,7 +52,7 @@ def weighs_values(equation: Equation, facts: Analysis) -> bool:
             several = sum(operand.active for operand in dict.fromkeys(reader.inputs)) > 1
             if several and reader.primitive in PRODUCTS:
                 return True
-            if not several and reader.primitive in LAYOUT | ELEMENTWISE:
+            if not several and (reader.primitive in LAYOUT | ELEMENTWISE or _distributes(reader, facts)):
                 values += reader.outputs
     return False
 

@@ -270,3 +270,18 @@ def test_exponentials_are_taken_once(writing):
     """They need not be kept for the way back, which takes most of the memory of attention."""
     program = jax.make_jaxpr(lambda x: attribute(writing, PARAMS, x, target=1, rules="attnlrp")[1])(X)
     assert str(program).count("= exp ") == (1 if writing is network else HEADS)
+
+
+def test_gates_of_experts():
+    """The largest two, by a softmax of their logits, put to the experts by a product with ones."""
+
+    def experts(p, x):
+        logits, index = jax.lax.top_k(x @ p["q"][:, :4], 2)
+        gates = jnp.einsum("btk,btke->bte", jax.nn.softmax(logits), jax.nn.one_hot(index, 4))
+        values = jnp.stack([x @ p["v"] * (number + 1) for number in range(4)], -1)
+        return jnp.einsum("bte,btde->btd", gates, values)[:, -1] @ p["head"]
+
+    *_, report = attribute(experts, PARAMS, X, target=1, rules=composites.cp_lrp(0.0, 0.0), return_report=True)
+    np.testing.assert_allclose(report.explained, report.arrived, rtol=1e-9)
+    _, relevance = attribute(experts, PARAMS, X, target=1, rules="attnlrp")
+    assert np.isfinite(relevance).all()

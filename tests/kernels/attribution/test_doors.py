@@ -355,3 +355,14 @@ def test_rules_of_relus_without_a_relu_are_said(name):
         warnings.simplefilter("error")
         attribute(network, PARAMS, X, target=1, rules=name)
         attribute(fn, PARAMS, X, target=1, rules="epsilon_plus")
+
+
+@pytest.mark.parametrize("end", [jax.nn.sigmoid, lambda z: 1 / (1 + jnp.exp(-z)), jax.nn.softplus])
+def test_a_sigmoid_at_the_end_is_said(end):
+    with pytest.warns(UserWarning, match="Explain the logit"):
+        attribute(lambda p, x: end(network(p, x)), PARAMS, X, target=1, rules="epsilon_plus")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attribute(lambda p, x: end(network(p, x)), PARAMS, X, target=1, rules="gradient")
+        attribute(lambda p, x: jnp.tanh(network(p, x)), PARAMS, X, target=1, rules="epsilon_plus")
+        attribute(lambda p, x: jax.nn.relu(network(p, x)), PARAMS, X, target=1, rules="epsilon_plus")

@@ -279,6 +279,8 @@ def test_areas(problem):
     ):
         with pytest.raises(ValueError, match=message):
             evaluation.area_between(other, morf)
+    with pytest.raises(ValueError, match="orders 'morf' and 'lerf': expected 'lerf', then 'morf'"):
+        evaluation.area_between(morf, lerf)
     with pytest.raises(ValueError, match="numbers of perturbed"):
         evaluation.area_between(flipped(problem, regions_per_step=2, steps=4), flipped(problem, steps=4))
 

@@ -196,3 +196,20 @@ def test_gradient_shap_of_a_linear_function():
     assert 0.01 < spread.max() < 7  # standard normal numbers, eighteen of them: above 7 in 5e-11 of all cases
     with pytest.raises(ValueError, match=r"baselines of shape \(6,\)"):
         gradient_shap(linear, PARAMS, X, KEY, baselines=ORIGIN[0], target=0)
+
+
+def test_too_few_coalitions_are_refused_never_answered():
+    """Of a linear game the answer is its terms, for any draw that tells the segments apart."""
+    weights, x = np.linspace(-1, 2, 12).astype(np.float32), np.ones((1, 12), np.float32)
+    refused = 0
+    for seed in range(12):
+        try:
+            _, values = kernel_shap(lambda w, x: x @ w[:, None], weights, x, jax.random.key(seed), target=0, n=26)
+        except ValueError as error:
+            assert "draw more, such as n=96" in str(error)
+            refused += 1
+        else:
+            np.testing.assert_allclose(values[0], weights, atol=1e-2)
+    assert refused  # else this says nothing
+    _, values = kernel_shap(lambda w, x: x @ w[:, None], weights, x, jax.random.key(0), target=0, n=96)
+    np.testing.assert_allclose(values[0], weights, atol=1e-4)

@@ -75,7 +75,7 @@ def test_the_verdict_on_composites_by_hand():
     }  # fmt: skip
     title, (columns, rows), verdict = quality.sections({"quality_lenet5": result})
     assert "regions of 4 x 4 pixels" in title and len(columns) == len(rows[0])
-    assert [row[3] for row in rows] == ["better", "not apart", "worse"]
+    assert [row[3] for row in rows] == ["better, intervals apart", "better", "worse, intervals apart"]
     assert verdict.endswith("apart: epsilon_plus; not: epsilon_plus_flat.")
 
 
