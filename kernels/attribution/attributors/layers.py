@@ -98,9 +98,10 @@ def guided_grad_cam(
     Args, Raises: as for `grad_cam`; a layer with as many axes of positions as `x`.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from havel.kernels import attribution
-        >>> fn = lambda w, x: jnp.mean((x @ w["a"]["kernel"]) ** 2, 1)
+        >>> fn = lambda w, x: jnp.mean(jax.nn.relu(x @ w["a"]["kernel"]) ** 2, 1)
         >>> w, x = {"a": {"kernel": jnp.eye(2)}}, jnp.array([[[1.0, 0.0], [2.0, 0.0]]])
         >>> y, share = attribution.guided_grad_cam(fn, w, x, target=0, at="a")
         >>> share[0, :, 0].tolist()  # gradients 1 and 2 times the map
