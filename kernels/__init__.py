@@ -17,4 +17,5 @@ __all__ = [
     "ising",
     "soft_entropy",
     "sparse_ternary",
+    "spectral",
 ]

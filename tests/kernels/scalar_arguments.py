@@ -17,6 +17,7 @@ from kernels import (
     ising,
     soft_entropy,
     sparse_ternary,
+    spectral,
 )
 from kernels.attribution import composites, evaluation, innvestigate, rules
 from kernels.attribution.stabilize import ZeroGuard
@@ -39,6 +40,7 @@ BAD["time"] = (*NO_NUMBERS, math.nan, 0.0, -1.0)  # infinite where nothing moves
 BAD["cap"] = (*NO_NUMBERS, math.nan, 0.0, -1.0)  # infinity: no cap
 BAD["share"] = (*NO_NUMBERS, *NOT_FINITE, 0.0, -0.1, 1.1)  # in (0, 1]
 BAD["size of 4"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 0, -1, 5)  # of rows of four entries
+BAD["bit"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, -1, 2)
 BAD["low bits"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, -1, 32)
 BAD["seed"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 2**70)
 BAD["level"] = (*NO_NUMBERS, *NOT_FINITE, 0.0, 1.0, -0.1)
@@ -327,9 +329,39 @@ def evaluation_cases():
     yield evaluation.monotonicity, measured, scalars
 
 
+def spectral_cases():
+    points = np.array([[0, 1], [2, 5], [9, 4], [3, 7], [8, 8], [1, 6]], "f")
+    graph = spectral.affinity(spectral.knn(points, 2))
+    embedding = spectral.spectral_embedding(graph, 2, KEY)
+    maps = points.reshape(3, 2, 2)
+    yield spectral.pool_maps, {"relevance": maps, "grid": 2}, {"grid": "count"}
+    yield spectral.resize_maps, {"relevance": maps, "shape": 2}, {"shape": "count", "order": "bit"}
+    yield spectral.histogram_maps, {"relevance": maps}, {"bins": "count"}
+    yield spectral.pairwise_distance, {"x": points, "y": points, "metric": "ssim", "shape": (1, 2)}, {"shape": "count"}
+    yield spectral.knn, {"x": points, "k": 2}, {"k": "count", "block": "count, or None"}
+    yield spectral.knn_between, {"queries": points, "x": points, "k": 2}, {"k": "count", "block": "count, or None"}
+    gaussian = {"neighbors": spectral.knn(points, 2), "weights": "gaussian"}
+    yield spectral.affinity, gaussian, {"sigma": "positive, or None"}
+    distances = spectral.pairwise_distance(points, points)
+    yield spectral.dense_affinity, {"distances": distances, "sigma": 1.0}, {"sigma": "positive"}
+    scalars = {"q": "count", "tolerance": "positive, or None"}
+    yield spectral.spectral_embedding, {"graph": graph, "q": 2, "key": KEY}, scalars
+    yield spectral.diffusion_scale, {"embedding": embedding, "t": 2}, {"t": "at least 0"}
+    scalars = {"k_max": "count, or None", "components": "count, or None", "n": "count, or None"}
+    yield spectral.eigengap, {"eigenvalues": np.array([0, 0.1, 0.9, 1.0], "f"), "k_max": 2}, scalars
+    yield spectral.kmeans, {"x": points, "k": 2, "key": KEY, "restarts": 1}, {"k": "count", "restarts": "count"}
+    labels = {"phi": points, "labels": np.array([0, 0, 0, 1, 1, 1]), "min_size": 1}
+    scalars = {"ridge": "at least 0", "min_size": "count", "clusters": "count, or None"}
+    yield spectral.fisher_separability, labels, scalars
+    whole = {"x": points, "key": KEY, "k": 2, "q": 2, "clusters": (2,)}
+    scalars = {"k": "count", "q": "count", "clusters": "count"}
+    yield spectral.class_separability, whole, scalars
+    yield spectral.separability_null, {**whole, "draws": 1}, {**scalars, "draws": "count"}
+
+
 CASES = (
     entropy_coding_cases, soft_entropy_cases, alpha_stable_cases, ising_cases, autoregressive_cases,
-    boundary_attack_cases, sparse_ternary_cases, golomb_cases, attribution_cases,
+    boundary_attack_cases, sparse_ternary_cases, golomb_cases, attribution_cases, spectral_cases,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from kernels import (
     ising,
     soft_entropy,
     sparse_ternary,
+    spectral,
 )
 from kernels.attribution import composites, evaluation
 from kernels.ising import energies, inverse, systems
@@ -36,7 +37,7 @@ MODULES = (
     "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
-    "soft_entropy.reparametrization", "soft_entropy.table", "soft_table", "sparse_ternary",
+    "soft_entropy.reparametrization", "soft_entropy.table", "soft_table", "sparse_ternary", "spectral",
 )  # fmt: skip
 HERE_AND_THERE = {"boundary_step": "boundary_attack", "entropy": "soft_entropy", "soft_table": "soft_entropy.table",
                   "local_reparametrization": "soft_entropy.reparametrization"}  # fmt: skip
@@ -60,6 +61,7 @@ ON_THE_HOST = {
         "ising.systems": "exact_abs_m exact_lattice",
         "soft_entropy": "assign context_members ecsq empirical_bits gap_bits huffman_lengths labels_to_levels "
         "symmetric_grid",
+        "spectral": "adjusted_rand_index",
     },
     "the compiled core: codewords and files are the host's": {
         "entropy_coding": "compress compress_many decode_tensor decompress encode_tensor fitted_step inspect "
@@ -142,6 +144,18 @@ def measured(measure, **options):
 
 def slope(params, x):
     return attribution.gradient(layer, params, x, target=0)[1]
+
+
+POINTS = np.stack([np.arange(9.0) ** 2, np.arange(9.0) % 4], axis=1).astype(np.float32)
+
+
+def of_graph(function, k=2):
+    """A function of points, by the graph of their neighbours."""
+    return lambda x: function(spectral.affinity(spectral.knn(x, k)))
+
+
+def embedded(x, q=2):
+    return spectral.spectral_embedding(spectral.affinity(spectral.knn(x, 2)), q, jax.random.key(0))
 
 
 FLIPS = {"regions": (2, 2), "steps": 2}
@@ -330,6 +344,41 @@ CALLS = {
         "ternarize": (lambda x: sparse_ternary.ternarize(x, 3), UPDATES),
         "topk_mask": (lambda x: sparse_ternary.topk_mask(x, 150), UPDATES),
         "topk_threshold": (lambda x: sparse_ternary.topk_threshold(x, 3), UPDATES.astype(jnp.bfloat16)),
+    },
+    "spectral": {
+        "affinity": (lambda x: spectral.affinity(spectral.knn(x, 3), "union", "self_tuning"), POINTS),
+        "class_separability": (
+            lambda x, seed: spectral.class_separability(x, jax.random.key(seed), 3, 3, (2, 3)), POINTS, KEY
+        ),
+        "connected_components": (of_graph(spectral.connected_components), POINTS),
+        "degrees": (of_graph(spectral.degrees), POINTS),
+        "dense_affinity": (lambda x: spectral.dense_affinity(spectral.pairwise_distance(x, x), 1.0), POINTS),
+        "diffusion_scale": (lambda x: spectral.diffusion_scale(embedded(x), 2), POINTS),
+        "eigengap": (lambda x: spectral.eigengap(embedded(x, 4).eigenvalues), POINTS),
+        "fisher_separability": (lambda x, labels: spectral.fisher_separability(x, labels, clusters=2), POINTS,
+                                np.arange(9) % 2),
+        "histogram_maps": (lambda x: spectral.histogram_maps(x, 4), IMAGES),
+        "kmeans": (lambda x, seed: spectral.kmeans(x, (2, 3), jax.random.key(seed), 2), POINTS, KEY),
+        "knn": (lambda x: spectral.knn(x, 2, block=4), np.tile(POINTS, (3, 1))),
+        "knn_between": (lambda x: spectral.knn_between(x + 1, x, 2, "cityblock"), POINTS),
+        "laplacian": (of_graph(spectral.laplacian), POINTS),
+        "laplacian_matvec": (lambda x: of_graph(lambda graph: spectral.laplacian_matvec(graph, x))(x), POINTS),
+        "normalize_maps": (spectral.normalize_maps, IMAGES),
+        "normalize_rows": (spectral.normalize_rows, POINTS),
+        "normalized_matvec": (lambda x: of_graph(lambda graph: spectral.normalized_matvec(graph, x))(x), POINTS),
+        "nystrom": (
+            lambda x: spectral.nystrom(
+                embedded(x), spectral.affinity(spectral.knn(x, 2)), spectral.knn_between(x + 1, x, 2)
+            ), POINTS,
+        ),
+        "pairwise_distance": (lambda x: spectral.pairwise_distance(x, x + 1, "ssim", shape=(1, 2)), POINTS),
+        "pool_maps": (lambda x: spectral.pool_maps(x, (2, 3)), IMAGES),
+        "reduce_channels": (spectral.reduce_channels, IMAGES),
+        "resize_maps": (lambda x: spectral.resize_maps(x, (2, 3), 1), IMAGES),
+        "separability_null": (
+            lambda x, seed: spectral.separability_null(x, jax.random.key(seed), 2, 3, 3, (2, 3)), POINTS, KEY
+        ),
+        "spectral_embedding": (lambda x: embedded(x), np.tile(POINTS, (30, 1))),
     },
     "soft_entropy": {
         "beta_of": (soft_entropy.beta_of, CENTROIDS, np.float32(2.0)),
