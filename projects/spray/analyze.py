@@ -47,8 +47,8 @@ def main(settings: AnalyzeConfig, run: app.Run) -> dict:
             else:
                 path = run.checkpoints / f"class_{number:08d}.npz"
                 if not path.is_file():
-                    features = strategies.features_of(maps.relevance[members], settings)
-                    save(path, strategies.strategies_of(features, settings), maps.index[members], members)
+                    result = strategies.strategies_of(maps.relevance[members], settings)
+                    save(path, result, maps.index[members], members)
                 rows[number] = describe(load(path))
             progress.update(1)
     if not rows:

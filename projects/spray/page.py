@@ -51,9 +51,9 @@ def clean_lines(results: Results) -> str:
             continue
         low, high = clean["interval"]
         lines.append(
-            f"- {result['dataset']}: {clean['runs_with_an_alarm']} of {clean['runs']} networks without an artifact had a "
-            f"class that stands out at 5 % (95 % interval {100 * low:.0f} to {100 * high:.0f} %); against the null of "
-            f"permuted columns {clean['classes_beyond_their_null']} of {clean['classes']} classes did."
+            f"- {result['dataset']}: {clean['runs_with_an_alarm']} of {clean['runs']} networks without an artifact "
+            f"had a class that stands out at 5 % (95 % interval {100 * low:.0f} to {100 * high:.0f} %); against the "
+            f"null {clean['classes_beyond_their_null']} of {clean['classes']} classes did."
         )
     return "\n".join(lines) or "No clean runs are published yet."
 

@@ -64,10 +64,7 @@ def suspicious(labels: dict[int, np.ndarray], separability: dict[int, np.ndarray
     count = len(next(iter(labels.values()))) if labels else 0
     flagged = np.zeros(count, bool)
     for k, row in separability.items():
-        beyond = np.flatnonzero(np.asarray(row) > limit)  # NaN is not
-        share = np.isin(labels[k], beyond)
-        if share.mean() <= 0.5:  # the smaller side of a separation is the unusual one
-            flagged |= share
-        else:
-            flagged |= ~share
+        for cluster in np.flatnonzero(np.asarray(row) > limit):  # NaN is not
+            members = labels[k] == cluster
+            flagged |= members if members.mean() <= 0.5 else ~members  # the smaller side is the unusual one
     return flagged

@@ -8,35 +8,26 @@ map follows which. Section "Method" of the paper, with its choices as flags.
 import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from sklearn import manifold, metrics
 
 from common import config
 from kernels import spectral
+from projects.spray import pipelines
+from projects.spray.pipelines.standard import PREPROCESSING as VARIANTS
 
-VARIANTS = {  # by the names of CoRelAy: channels, metric
-    "spectral": ("sum", "euclidean"),
-    "absspectral": ("sum_abs", "euclidean"),
-    "fullspectral": (None, "euclidean"),
-    "histogram": ("sum", "euclidean"),
-    "ssim": ("sum", "ssim"),
-    "pcc": ("sum", "correlation"),
-}
 FEW = 50  # maps of a class, below which its strategies are doubtful
 LEAST = 12  # below which they are not looked for
 SEEN = 8  # eigenvectors that separability and pictures look at
-RESTARTS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StrategiesConfig:
     """How maps become strategies: flags that verbs share."""
 
-    variant: str = config.field("spectral", "how maps become rows and how rows are compared", choices=tuple(VARIANTS))
+    variant: str = config.field(
+        "spectral", "of CoRelAy: how maps become rows and how rows are compared", choices=tuple(VARIANTS)
+    )
     grid: int = config.field(14, "side of the grid to which maps are summed (0: pixels as they are)", minimum=0)
-    norm: str = config.field("l1", "maps are divided by: sum or root of squares of magnitudes", choices=("l1", "l2"))
     metric: str | None = config.field(
         None, "of distances (none: the variant's)", choices=("euclidean", "cosine", "correlation", "cityblock", "ssim")
     )
@@ -90,62 +81,59 @@ class Strategies(NamedTuple):
     doubts: tuple[str, ...]
 
 
-def features_of(maps: np.ndarray, settings: StrategiesConfig) -> np.ndarray:
-    """Returns rows to compare, float32 `[n, d]`.
+def pipeline_of(settings: StrategiesConfig, count: int) -> pipelines.Pipeline:
+    """Returns the pipeline from `count` maps of a class to clusters of every number that the eigengap may choose."""
+    pairs = min(settings.eigenvectors, count - 1)
+    most = min(settings.most_clusters, pairs - 1)
+    standard = pipelines.spectral_clustering(
+        settings.variant, grid=settings.grid or None, k=min(settings.neighbors, count - 1), q=pairs, k_max=most,
+        views={"tsne": pipelines.step("tsne", perplexity=perplexity_of(count), seed=settings.seed)},
+        clustering={"kmeans": pipelines.step("spectral_kmeans", k=tuple(range(2, most + 1)), seed=settings.seed)},
+        affinity=pipelines.step("graph", symmetrize=settings.symmetrize, weights=settings.weights),
+        clusters=(), seed=settings.seed,
+    )  # fmt: skip
+    if settings.metric is None:
+        return standard
+    distance = pipelines.step("knn", k=min(settings.neighbors, count - 1), metric=settings.metric)
+    return pipelines.Pipeline({**standard.slots, "distance": distance})
+
+
+def strategies_of(maps: np.ndarray, settings: StrategiesConfig) -> Strategies:
+    """Returns the strategies behind the maps of one class.
 
     Args:
-      maps: relevance `[n, height, width, channels]`.
-      settings: variant, grid, norm.
+      maps: relevance `[n, height, width, channels]`, n >= 12.
+      settings: of the pipeline.
 
     Raises:
       ValueError: a map that is not finite or all zeros, or a grid finer than the maps; the text has the numbers.
     """
-    channels, _ = VARIANTS[settings.variant]
-    maps = jnp.asarray(maps, jnp.float32)
-    if channels is not None:
-        maps = spectral.reduce_channels(maps, channels)
-    if settings.grid:
-        maps = spectral.pool_maps(maps, (min(settings.grid, maps.shape[1]), min(settings.grid, maps.shape[2])))
-    maps = spectral.normalize_maps(maps, settings.norm)
-    if settings.variant == "histogram":
-        maps = spectral.histogram_maps(maps)
-    return np.asarray(maps).reshape(len(maps), -1)
-
-
-def strategies_of(features: np.ndarray, settings: StrategiesConfig) -> Strategies:
-    """Returns the strategies behind the rows of one class, `[n, d]`, n >= 12."""
-    count = len(features)
-    key = jax.random.key(settings.seed)
-    metric = settings.metric or VARIANTS[settings.variant][1]
-    neighbors = spectral.knn(features, min(settings.neighbors, count - 1), **metric_of(metric, settings))
-    graph = spectral.affinity(neighbors, settings.symmetrize, settings.weights)
-    pairs = min(settings.eigenvectors, count - 1)
-    embedding = spectral.spectral_embedding(graph, pairs, jax.random.fold_in(key, 0))
-    gap = spectral.eigengap(embedding.eigenvalues, min(settings.most_clusters, pairs - 1), embedding.components)
-    chosen = int(gap.k)
-    numbers = tuple(range(2, min(settings.most_clusters, pairs - 1) + 1))  # one program, whatever the gap chooses
-    clusters = spectral.spectral_clusters(embedding.vectors, numbers, jax.random.fold_in(key, 1), RESTARTS)
-    labels = {k: np.asarray(row) for k, row in zip(numbers, clusters.labels, strict=True)}
-    labels = {k: row for k, row in labels.items() if k == chosen or k in settings.clusters}
+    count = len(maps)
+    results = pipelines.run(pipeline_of(settings, count), maps, intermediates=True)
+    embedding, gap = results["embedding"], results["select"].eigengap
+    chosen, vectors = int(gap.k), np.asarray(embedding.vectors)
+    numbers = [k for k in range(2, vectors.shape[1]) if k == chosen or k in settings.clusters]
+    every = {int(name.rpartition("_")[2]): row for name, row in results["clustering"].items() if "_" in name}
+    labels = {k: every[k] for k in numbers if k in every}
     separability, silhouette = {}, {}
     for k, row in labels.items():
         if k in settings.clusters:
-            fisher = spectral.fisher_separability(embedding.vectors[:, :SEEN], row, clusters=max(numbers))
+            fisher = spectral.fisher_separability(vectors[:, :SEEN], row, clusters=max(every))
             separability[k] = np.asarray(fisher.tau)[:k]
-        rows = np.asarray(spectral.normalize_rows(embedding.vectors[:, :k]))
-        several = 1 < len(np.unique(row)) < count
-        silhouette[k] = float(metrics.silhouette_score(rows, row)) if several else float("nan")
-    vectors = np.asarray(embedding.vectors)
+        rows = np.asarray(spectral.normalize_rows(vectors[:, :k]))
+        silhouette[k] = pipelines.scores(rows, row).silhouette
+    features = np.asarray(results["preprocessing"])
     return Strategies(
-        features, np.asarray(embedding.eigenvalues), vectors, np.asarray(embedding.residuals),
-        int(embedding.components), chosen, np.asarray(gap.gaps), labels, separability, silhouette,
-        view(vectors[:, :SEEN], settings.seed), doubts_of(count, embedding, gap, settings),
+        features.reshape(count, -1), np.asarray(embedding.eigenvalues), vectors, np.asarray(embedding.residuals),
+        int(embedding.components), chosen, np.asarray(gap.gaps), labels, separability,
+        {k: float("nan") if value is None else value for k, value in silhouette.items()},
+        np.asarray(results["views"]["tsne"]), doubts_of(count, embedding, gap, settings),
     )  # fmt: skip
 
 
-def metric_of(metric: str, settings: StrategiesConfig) -> dict:
-    """Returns the arguments of `spectral.knn` for a metric by name; SSIM looks at rows as pictures."""
-    return {"metric": metric} if metric != "ssim" else {"metric": metric, "shape": (settings.grid, settings.grid)}
+def perplexity_of(count: int) -> float:
+    """Returns t-SNE's perplexity for so many maps: 30, less for few."""
+    return min(30.0, (count - 1) / 3)
 
 
 def doubts_of(count: int, embedding, gap, settings: StrategiesConfig) -> tuple[str, ...]:
@@ -161,13 +149,6 @@ def doubts_of(count: int, embedding, gap, settings: StrategiesConfig) -> tuple[s
     if bool(gap.is_cut):
         texts.append("the largest gap is the last that was looked at: raise --most_clusters")
     return tuple(texts)
-
-
-def view(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """Returns eigenvectors as points of a plane, t-SNE started at the first two principal components, `[n, 2]`."""
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    tsne = manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
-    return tsne.fit_transform(np.asarray(vectors, np.float32))
 
 
 def highest(strategies: Strategies) -> tuple[float, int, int]:

@@ -1,4 +1,4 @@
-"""From maps to strategies: planted clusters come out, bad maps are named, a killed run goes on, files open elsewhere."""
+"""From maps to strategies: planted clusters come out, bad maps are named, a killed run goes on."""
 
 import dataclasses
 
