@@ -30,8 +30,9 @@ MAKE = {
     "zennit": "make peers-zennit", "quantus": "make peers-quantus",
     "foolbox": "make peers-foolbox", "netket": "make peers-netket", "arviz": "make peers-arviz",
     "networks": "make peers-networks", "federated": "make peers-federated", "innvestigate": "make peers-innvestigate",
-    "lrp": "make peers-lrp",
+    "lrp": "make peers-lrp", "corelay": "make peers-spray", "virelay": "make peers-spray",
 }  # fmt: skip
+SHARED = {"corelay": "spray", "virelay": "spray"}  # servers that live in the environment of another name
 TIMEOUT = 3600.0  # seconds for an answer: ART takes its time, and what hangs ends nevertheless
 
 
@@ -47,8 +48,9 @@ def missing(name: str) -> str | None:
     """Returns why a peer cannot be started and what would change that, in one sentence; None where it can."""
     if not script_of(name).is_file():
         return f"no {script_of(name).name} in tests/peers: the peer {name} runs in a checkout of the repository only"
-    if not any((ENVIRONMENTS / name).glob(".ready-*")):
-        return f"no environment .venv-peers/{name}: run `{MAKE.get(name, 'make peers')}`"
+    folder = SHARED.get(name, name)
+    if not any((ENVIRONMENTS / folder).glob(".ready-*")):
+        return f"no environment .venv-peers/{folder}: run `{MAKE.get(name, 'make peers')}`"
     return None
 
 
@@ -60,7 +62,7 @@ def python_of(name: str) -> pathlib.Path:
     """
     if reason := missing(name):
         raise MissingPeerError(reason)
-    return ENVIRONMENTS / name / "bin" / "python"
+    return ENVIRONMENTS / SHARED.get(name, name) / "bin" / "python"
 
 
 def script_of(name: str) -> pathlib.Path:
@@ -173,8 +175,8 @@ def start(name: str) -> Iterator[Peer]:
     """Yields a peer that runs, and ends it with the block.
 
     Args:
-      name: of a server in `tests/peers`: "arviz", "coders", "federated", "foolbox", "innvestigate", "lrp",
-        "netket", "networks", "nncodec", "nncodec-full", "quantus", "zennit".
+      name: of a server in `tests/peers`: "arviz", "coders", "corelay", "federated", "foolbox", "innvestigate", "lrp",
+        "netket", "networks", "nncodec", "nncodec-full", "quantus", "virelay", "zennit".
 
     Raises:
       MissingPeerError: `make peers` has not built its environment, or this is no checkout.

@@ -37,8 +37,7 @@ kernels/README.md; `--check` only says which are out of date. What was measured 
 table (above a list or a text) and on the front page, without being asked; `origin.changed_mark` says it in a cell.
 
 `page` (results in, README out), `origin` (where numbers come from), `markdown` (tables, places), `config`,
-`front_page`, `benchmarks` (of the kernels); `report` and `report_parts` (HTML), `curves` (metrics as plots),
-`explorer_files` (HDF5).
+`front_page`, `benchmarks` (of the kernels); `report` and `report_parts` (HTML), `curves` (metrics as plots).
 """
 
 from common.publishing.config import PageConfig, StudyConfig, only_renders

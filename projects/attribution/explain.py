@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common import app, config, mesh
+from common import app, config, explorer_files, mesh
 from common.models import zoo
-from common.publishing import explorer_files
 from projects.attribution import batches, inputs, methods, pictures
 from projects.attribution.settings import ImagesConfig
 
@@ -160,7 +159,7 @@ def write(settings, output: pathlib.Path, paths, samples: inputs.Samples, networ
         about = {"network": network.name, "method": settings.method, "target": settings.target}
         about |= {} if samples.labels is not None else {"labels": "there are none: the predicted classes"}
         path = output / "attribution.h5"
-        explorer_files.write_attribution(path, batches.numbered(paths), samples.count, **about)
+        explorer_files.write_attribution_pieces(path, batches.numbered(paths), samples.count, **about)
         outputs.append(path)
         if samples.images is not None:
             outputs.append(output / "dataset.h5")

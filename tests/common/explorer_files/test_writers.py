@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from common.publishing import explorer_files
+from common import explorer_files
 
 
 def piece(count, start=0, channels=1):
@@ -18,7 +18,7 @@ def piece(count, start=0, channels=1):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_sum_to_the_relevance(tmp_path, channels):
     pieces = [piece(2, 0, channels), piece(3, 2, channels)]
-    explorer_files.write_attribution(tmp_path / "a.h5", iter(pieces), 5, method="m")
+    explorer_files.write_attribution_pieces(tmp_path / "a.h5", iter(pieces), 5, method="m")
     expected = np.concatenate([item["relevance"] for item in pieces])
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["attribution"].shape == (5, 3, 4, 5)
@@ -46,7 +46,7 @@ def test_images_have_three_channels(tmp_path):
 )
 def test_what_does_not_fit_leaves_no_file(tmp_path, pieces, words):
     with pytest.raises(ValueError, match=words):
-        explorer_files.write_attribution(tmp_path / "a.h5", pieces, 3)
+        explorer_files.write_attribution_pieces(tmp_path / "a.h5", pieces, 3)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,104 @@
+"""What README.md shows of the published results."""
+
+import pathlib
+from collections.abc import Mapping
+
+from common import files
+from common.publishing import Headline, Page, Section, origin
+from common.publishing.markdown import Table
+from common.publishing.origin import Results
+
+FOLDER = pathlib.Path(__file__).parent
+BENCH = FOLDER.parents[1] / "kernels" / "spectral"
+COLUMNS = {
+    "taken_with_artifact": "other classes taken for it with the artifact",
+    "best_f1": "F1 of the best cluster",
+    "best_auroc": "its AUROC",
+    "suspicious_f1": "F1 of the suspicious clusters",
+    "place": "place by tau",
+    "tau": "tau",
+    "above_null": "tau - null",
+    "accused": "accused",
+    "others_accused": "others accused",
+}
+
+
+def interval(row: Mapping | None) -> str:
+    """Returns "0.95 (0.93 to 0.97)", without the interval where there is one seed."""
+    if row is None or row.get("mean") is None:
+        return ""
+    text = f"{row['mean']:.3g}"
+    return f"{text} ({row['low']:.3g} to {row['high']:.3g})" if row.get("low") is not None else text
+
+
+def planted_table(results: Results) -> Table:
+    """Returns a row a share: is the artifact used, found, and the class accused."""
+    rows = [
+        [f"{result['dataset']}, class {result['planted_class']}", f"{100 * float(share):g} %", row["seeds"]]
+        + [interval(row[name]) for name in COLUMNS]
+        for result in results.values()
+        for share, row in result["shares"].items()
+    ]
+    return ["images", "share", "seeds", *COLUMNS.values()], rows
+
+
+def clean_lines(results: Results) -> str:
+    """Says how often a network without an artifact was accused."""
+    lines = []
+    for result in results.values():
+        clean = result["clean"]
+        if not clean["runs"]:
+            continue
+        low, high = clean["interval"]
+        lines.append(
+            f"- {result['dataset']}: {clean['runs_with_an_alarm']} of {clean['runs']} networks without an artifact had a "
+            f"class that stands out at 5 % (95 % interval {100 * low:.0f} to {100 * high:.0f} %); against the null of "
+            f"permuted columns {clean['classes_beyond_their_null']} of {clean['classes']} classes did."
+        )
+    return "\n".join(lines) or "No clean runs are published yet."
+
+
+def headline(results: Results) -> Headline:
+    """Returns the row of the front page: how well a planted artifact is found, and the false alarms."""
+    result = next(iter(results.values()))
+    share = max(result["shares"], key=float)
+    row, clean = result["shares"][share], result["clean"]
+    return Headline(
+        f"an artifact in {100 * float(share):g} % of one class of {result['dataset']}, {row['seeds']} networks",
+        f"best cluster's F1 {row['best_f1']['mean']:.2f}, place by tau {row['place']['mean']:.2g} of 10; "
+        f"{clean['runs_with_an_alarm']} of {clean['runs']} networks without an artifact accused",
+    )
+
+
+def bench_tables(_: Results) -> list[Table | str]:
+    """Returns the kernel's committed benchmarks beside CoRelAy, a table a device."""
+    parts: list = []
+    for path in sorted(BENCH.glob("bench.*.json")):
+        bench = files.read_json(path)
+        rows = [
+            [
+                row["name"],
+                *(f"{row['median_s'][side]:.3g} s" if side in row["median_s"] else "" for side in ("ours", "corelay")),
+            ]
+            + [f"{row['median_s']['corelay'] / row['median_s']['ours']:.1f}" if "corelay" in row["median_s"] else ""]
+            for row in bench["rows"]
+            if "median_s" in row
+        ]
+        parts += [
+            (["what", "ours", "corelay", "times as fast"], rows),
+            f"Medians of alternating runs on {bench['device']}, {bench['date'][:10]}, commit {bench['commit'][:10]}.",
+            origin.changed_note({path.name: bench}),
+        ]
+    return parts or ["No benchmark is published yet."]
+
+
+page = Page(
+    FOLDER,
+    "arXiv:1902.10178",
+    {
+        "planted": Section(planted_table, "*"),
+        "clean": Section(lambda results: clean_lines(results), "*"),
+        "bench": Section(bench_tables, sources=None),
+    },
+    headline,
+)

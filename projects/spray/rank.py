@@ -1,0 +1,103 @@
+"""Ranks classes by how separable their strategies are: `--analysis=RUN` in, tau, its null and p-values out.
+
+The class above the others is the one to look at first; see `ranking` for what the two p-values mean.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from common import app, config
+from common.study import parts
+from kernels import spectral
+from projects.spray import analyze, pictures, ranking, strategies
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RankConfig:
+    """One analysis."""
+
+    analysis: str = config.field(help="run directory of spray.analyze")
+    draws: int = config.field(20, "of the null, a class", minimum=20)
+    seed: int = config.field(0, "of the draws", minimum=0)
+
+
+def main(settings: RankConfig, run: app.Run) -> dict:
+    """Draws the null of every class and returns the ranking."""
+    classes = classes_of(settings.analysis)
+    run.inputs(*classes.values())
+    how = config.read_flagfile(pathlib.Path(settings.analysis) / "flags.txt", analyze.AnalyzeConfig)
+    found = {}
+    with run.progress(len(classes), "classes") as progress:
+        for number, path in classes.items():
+            found[number] = parts.part(run, f"class_{number}", lambda path=path: null_of(path, settings, how))
+            progress.update(1)
+    beside = ranking.beside_others([row["tau"] for row in found.values()])
+    rows = {}
+    for (number, row), other in zip(found.items(), beside, strict=True):
+        one = analyze.load(classes[number]).strategies
+        flagged = ranking.suspicious(one.labels, one.separability, other.limit) if np.isfinite(other.limit) else None
+        rows[number] = row | {"t": other.t, "p_beside_others": other.p, "limit": other.limit} | {
+            "suspicious_maps": None if flagged is None else int(flagged.sum())
+        }  # fmt: skip
+    order = sorted(rows, key=lambda number: -np.nan_to_num(rows[number]["tau"], nan=-1))
+    rows = {number: rows[number] for number in order}
+    run.table("ranking", *table(rows), "The most separable class first")
+    pictures.draw_ranking(run, rows)
+    accused = [number for number, row in rows.items() if row["p_beside_others"] <= ranking.LEVEL]
+    few = len(rows) < ranking.LEAST_CLASSES
+    text = f"{len(rows)} classes: beside one another {ranking.LEAST_CLASSES} or more can be ranked with a p-value"
+    status = {"status": {"level": "doubtful", "reasons": [text]}} if few else {}
+    return {"ranking": {str(n): row for n, row in rows.items()}, "first": order[0], "suspicious": accused, **status}
+
+
+def classes_of(analysis: str) -> dict[int, pathlib.Path]:
+    """Returns class number -> file of a finished analysis.
+
+    Raises:
+      ValueError: it is not one.
+    """
+    folder = pathlib.Path(analysis)
+    paths = sorted((folder / "checkpoints").glob("class_*.npz"))
+    if not paths or not (folder / "result.json").is_file():
+        raise ValueError(f"--analysis={analysis}: expected the run directory of a finished spray.analyze")
+    return {int(path.stem.rpartition("_")[2]): path for path in paths}
+
+
+def null_of(path: pathlib.Path, settings: RankConfig, how: dict) -> dict:
+    """Returns tau of a class, its null and the p-value against it."""
+    one = analyze.load(path).strategies
+    number = int(path.stem.rpartition("_")[2])
+    key = jax.random.fold_in(jax.random.key(settings.seed), number)
+    options = {"k": how.get("neighbors", 10), "q": strategies.SEEN, "clusters": tuple(how.get("clusters", range(2, 9)))}
+    null = spectral.separability_null(one.features, key, draws=settings.draws, **options)
+    draws = np.asarray(null.draws)
+    tau = strategies.highest(one)[0]
+    return {
+        "tau": tau, "null_median": float(np.median(draws)), "above_null": tau - float(np.median(draws)),
+        "p_null": float((1 + (draws >= tau).sum()) / (1 + len(draws))), "draws": draws.tolist(),
+        "maps": len(one.features), "strategies": one.k,
+    }  # fmt: skip
+
+
+def table(rows: dict) -> tuple[list[str], list[list]]:
+    """Returns a row a class."""
+    columns = [
+        "class",
+        "maps",
+        "strategies",
+        "tau",
+        "tau - null",
+        "p, null",
+        "t",
+        "p, beside others",
+        "suspicious maps",
+    ]
+    names = ("maps", "strategies", "tau", "above_null", "p_null", "t", "p_beside_others", "suspicious_maps")
+    return columns, [[number, *(row[name] for name in names)] for number, row in rows.items()]
+
+
+if __name__ == "__main__":
+    app.run(main, RankConfig)
