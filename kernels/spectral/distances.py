@@ -158,7 +158,7 @@ def rounding(d: int, dtype) -> float:
     return 2 * (d + 8) * float(jnp.finfo(dtype).eps)
 
 
-def direct(metric: Metric, a: Float[Array, "*batch d"], b: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+def direct(metric: Metric, a: Float[Array, "*#batch d"], b: Float[Array, "*#batch d"]) -> Float[Array, "..."]:
     """What a named metric compares, from differences; axes of a and b broadcast."""
     difference = a - b
     if metric in OF_SQUARES:
