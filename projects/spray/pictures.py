@@ -64,7 +64,7 @@ def draw_ranking(run: app.Run, rows: dict) -> None:
         is_suspicious = row["p_beside_others"] <= 0.05
         axis.plot(row["tau"], place, "D" if is_suspicious else "o", color=RED if is_suspicious else BLUE, markersize=6)
     axis.set_yticks(range(len(rows)), [f"class {number}" for number in reversed(rows)])
-    axis.set(xlabel="Fisher separability of the most separable cluster (grey: of maps with permuted columns)")
+    axis.set(xlabel="Fisher separability of the most separable cluster (grey: of maps without clusters)")
     figure.tight_layout()
     run.plot("ranking", figure, "The most separable class first; a red diamond stands out from the other classes.")
     plt.close(figure)

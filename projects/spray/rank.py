@@ -21,6 +21,11 @@ class RankConfig:
 
     analysis: str = config.field(help="run directory of spray.analyze")
     draws: int = config.field(20, "of the null, a class", minimum=20)
+    null: str = config.field(
+        "gaussian",
+        "maps without clusters: normal ones of the same covariance, or permuted along principal axes or pixel by pixel",
+        choices=("gaussian", "principal", "columns"),
+    )
     seed: int = config.field(0, "of the draws", minimum=0)
 
 
@@ -72,7 +77,7 @@ def null_of(path: pathlib.Path, settings: RankConfig, how: dict) -> dict:
     number = int(path.stem.rpartition("_")[2])
     key = jax.random.fold_in(jax.random.key(settings.seed), number)
     options = {"k": how.get("neighbors", 10), "q": strategies.SEEN, "clusters": tuple(how.get("clusters", range(2, 9)))}
-    null = spectral.separability_null(one.features, key, draws=settings.draws, **options)
+    null = spectral.separability_null(one.features, key, draws=settings.draws, null=settings.null, **options)
     draws = np.asarray(null.draws)
     tau = strategies.highest(one)[0]
     return {

@@ -1,6 +1,6 @@
 """Which class is decided by an artifact? How separable its clusters are, beside chance and beside the other classes.
 
-Two questions, two numbers. Against the null of permuted columns: do the maps of this class cluster at all? Those of
+Two questions, two numbers. Against a null without clusters: do the maps of this class cluster at all? Those of
 nearly every class do, an artifact or not, since a digit is written in several ways. Against the other classes: are they
 more separable than those? It asks whether ln J = ln(tau / (1 - tau)) of a class lies beyond what the others predict, by
 Student's t for a new observation, times the number of classes (Bonferroni). It takes for granted that most classes have
