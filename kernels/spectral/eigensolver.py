@@ -149,24 +149,24 @@ def _next_block(image, known, basis_vectors, noise):
     image = without(image / jnp.where(norms > 0, norms, 1))
     remains = jnp.linalg.norm(image, axis=0)
     is_lost = (norms == 0) | (remains <= 100 * jnp.finfo(image.dtype).eps)
-    block, independent = _orthonormal(image / jnp.where(is_lost, 1, remains))
+    # Columns that depend on each other have no factor; a little is added to the diagonal, which then is their size.
+    width = image.shape[1]
+    block, independent = _orthonormal(image / jnp.where(is_lost, 1, remains), 10 * width * jnp.finfo(image.dtype).eps)
     is_lost |= independent < LOST
     # Twice is enough: what rounding leaves along the basis is as small again then, however short a column was.
     block = without(jnp.where(is_lost, noise / jnp.linalg.norm(noise, axis=0), block))
-    return _orthonormal(_orthonormal(_orthonormal(block)[0])[0])[0]
+    return _orthonormal(_orthonormal(block)[0])[0]
 
 
-def _orthonormal(block):
+def _orthonormal(block, shift=0.0):
     """(nearly orthonormal columns, the share of each that those before do not have), of columns near norm 1.
 
     By Cholesky's factor of their products, which may lose half of the digits: to be repeated. For a few columns
     LAPACK's QR takes a hundred times as long, and Gram and Schmidt's loop ten times.
     """
-    width = block.shape[1]
-    shift = 10 * width * jnp.finfo(block.dtype).eps
-    products = _times(block.T, block) + shift * jnp.eye(width, dtype=block.dtype)
-    triangle = jnp.linalg.cholesky(products)
-    inverse = jax.scipy.linalg.solve_triangular(triangle, jnp.eye(width, dtype=block.dtype), lower=True)
+    unit = jnp.eye(block.shape[1], dtype=block.dtype)
+    triangle = jnp.linalg.cholesky(_times(block.T, block) + shift * unit)
+    inverse = jax.scipy.linalg.solve_triangular(triangle, unit, lower=True)
     return _times(block, inverse.T), jnp.diag(triangle)
 
 

@@ -35,9 +35,7 @@ def ssim(a, b, span: float) -> float:
         c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
         shared = ((x - x.mean()) * (y - y.mean())).sum() / 48
         numerator = (2 * x.mean() * y.mean() + c1) * (2 * shared + c2)
-        similarities.append(
-            numerator / ((x.mean() ** 2 + y.mean() ** 2 + c1) * (x.var(ddof=1) + y.var(ddof=1) + c2))
-        )
+        similarities.append(numerator / ((x.mean() ** 2 + y.mean() ** 2 + c1) * (x.var(ddof=1) + y.var(ddof=1) + c2)))
     return float(np.mean(similarities))
 
 
@@ -82,7 +80,8 @@ def affinity(index, distance, symmetrize="mean", weights="binary", sigma=None) -
             weight = np.exp(-(d**2) / (2 * sigma**2))
         elif weights == "self_tuning":
             near = min(7, k) - 1
-            weight = np.exp(-(d**2) / (float(distance[i, near]) * float(distance[other, near])))
+            scale = float(distance[i, near]) * float(distance[other, near])
+            weight = np.exp(-(d**2) / scale) if scale else float(d == 0)
         else:
             weight = 1.0
         one_way[i, other] = weight

@@ -67,7 +67,9 @@ def test_what_is_no_spectrum_is_refused(values, match):
 @functools.cache
 def cloud() -> np.ndarray:
     rng = np.random.default_rng(3)
-    return (rng.standard_normal((600, 3)) + 2.5 * rng.standard_normal((9, 3))[rng.integers(0, 9, 600)]).astype(np.float32)
+    return (rng.standard_normal((600, 3)) + 2.5 * rng.standard_normal((9, 3))[rng.integers(0, 9, 600)]).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -114,7 +114,9 @@ def test_vertices_without_edges(n):
     weights = weights[np.ix_(np.r_[n - 1, 0 : n - 1], np.r_[n - 1, 0 : n - 1])]
     result = spectral.spectral_embedding(weights, 5, KEY)
     values, vectors = np.asarray(result.eigenvalues), np.asarray(result.vectors)
-    assert int(result.components) == 3 and not values[:3].any() and np.allclose(values[3:], (n - 2) / (n - 3), atol=1e-4)
+    assert (
+        int(result.components) == 3 and not values[:3].any() and np.allclose(values[3:], (n - 2) / (n - 3), atol=1e-4)
+    )
     assert not vectors[[0, n - 1]].any() and np.isfinite(vectors).all()
     rows = np.asarray(spectral.normalize_rows(vectors))
     assert not rows[[0, n - 1]].any() and np.allclose(np.linalg.norm(rows[1 : n - 1], axis=1), 1, atol=1e-5)

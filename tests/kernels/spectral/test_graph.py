@@ -139,7 +139,10 @@ def test_entries_without_weight_connect_nothing():
         (lambda n: spectral.affinity(n, "maximum"), "symmetrize='maximum': expected one of mean, union, mutual"),
         (lambda n: spectral.affinity(n, weights="cosine"), "weights='cosine': expected one of binary"),
         (lambda n: spectral.affinity(n, sigma=1.0), 'sigma=1.0: expected None with weights="binary"'),
-        (lambda n: spectral.affinity(n._replace(distance=-n.distance)), "negative distances, or ones .*for samples 0, 1"),
+        (
+            lambda n: spectral.affinity(n._replace(distance=-n.distance)),
+            "negative distances, or ones .*for samples 0, 1",
+        ),
         (lambda n: spectral.affinity(n._replace(index=n.index + 40)), "neighbors lead beyond the 80 samples"),
         (lambda n: spectral.affinity(n._replace(index=n.index[:, :2])), "neighbors have indices of shape"),
         (lambda n: spectral.dense_affinity(-np.eye(4, dtype="f"), 1.0), "distances is negative for samples 0, 1, 2, 3"),

@@ -12,7 +12,11 @@ COLOURS = np.random.default_rng(1).standard_normal((4, 13, 9, 3)).astype(np.floa
 
 
 def test_channels():
-    for how, expected in (("sum", COLOURS.sum(-1)), ("sum_abs", abs(COLOURS).sum(-1)), ("max_abs", abs(COLOURS).max(-1))):
+    for how, expected in (
+        ("sum", COLOURS.sum(-1)),
+        ("sum_abs", abs(COLOURS).sum(-1)),
+        ("max_abs", abs(COLOURS).max(-1)),
+    ):
         np.testing.assert_allclose(spectral.reduce_channels(COLOURS, how), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(spectral.reduce_channels(MAPS, "sum"), MAPS)
     np.testing.assert_array_equal(spectral.reduce_channels(MAPS, "sum_abs"), abs(MAPS))
@@ -28,7 +32,9 @@ def test_pooling_conserves_the_total(grid):
 
 
 def test_fewer_pixels_than_bins_are_refused():
-    with pytest.raises(ValueError, match=r"grid=\(16, 16\) has more bins than maps of 13 x 9 .*coarser grid, or .resize"):
+    with pytest.raises(
+        ValueError, match=r"grid=\(16, 16\) has more bins than maps of 13 x 9 .*coarser grid, or .resize"
+    ):
         spectral.pool_maps(MAPS)
 
 

@@ -69,7 +69,10 @@ def test_other_metrics(metric):
     expected = oracle.nearest(np.round(distances, 9), 5, is_own=True)
     np.testing.assert_array_equal(result.index, expected)
     np.testing.assert_allclose(
-        result.distance, np.take_along_axis(distances, expected, 1), rtol=2e-6, atol=1e-9 if metric != "cosine" else 1e-7
+        result.distance,
+        np.take_along_axis(distances, expected, 1),
+        rtol=2e-6,
+        atol=1e-9 if metric != "cosine" else 1e-7,
     )
 
 
