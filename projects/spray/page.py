@@ -14,7 +14,7 @@ COLUMNS = {
     "taken_with_artifact": "other classes taken for it with the artifact",
     "best_f1": "F1 of the best cluster",
     "best_auroc": "its AUROC",
-    "suspicious_f1": "F1 of the suspicious clusters",
+    "suspicious_f1": "F1 of what the suspicious clusters separate",
     "place": "place by tau",
     "tau": "tau",
     "above_null": "tau - null",

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from common import explorer_files as ef
+from kernels import spectral
+from projects.spray import pipelines
 from tests.common.explorer_files import peer_files
 
 PEER = "virelay"
@@ -101,6 +103,30 @@ def test_its_web_application_answers(peer, project):
         f"/api/projects/0/analyses/spray?{query}",
     ]  # fmt: skip
     assert peer.ask("get", paths=paths, project_files=[str(project[0])])["status"] == [200] * len(paths)
+
+
+def test_results_of_a_pipeline_open(peer, project, tmp_path):
+    """As `pipelines.run` gives them, by class."""
+    vectors = EMBEDDINGS["spectral"]
+    for label in range(3):
+        rows = np.flatnonzero(LABELS == label)
+        embedding = spectral.Embedding(EIGENVALUES, vectors[rows], EIGENVALUES, EIGENVALUES > -1, np.array(1))
+        clusterings = {"kmeans_02": CLUSTERS["kmeans-02"][rows]}
+        results = {"embedding": embedding, "clustering": clusterings, "views": {"tsne": EMBEDDINGS["tsne"][rows]}}
+        item = pipelines.analysis_of(results, rows)
+        ef.write_analysis(tmp_path / "s.h5", ef.category_name(label), item.index, item.embeddings, item.clusterings)
+    path, folder = tmp_path / "p.yaml", project[0].parent
+    ef.write_project(path, "Run", "none", NAMES, folder / "d.h5", [folder / "a.h5"], {"spray": [tmp_path / "s.h5"]})
+    assert ef.validate(path) == []
+    seen = peer.ask("open_project", path=path)
+    assert seen["methods"]["spray"]["embeddings"] == ["spectral", "tsne"]
+    peer.ask(
+        "analysis", project=seen["project"], method="spray", category="00000002", clustering="kmeans_02",
+        embedding="spectral", answer=peer.folder / "n.npz",
+    )  # fmt: skip
+    expected = vectors[LABELS == 2] / np.linalg.norm(vectors[LABELS == 2], axis=1, keepdims=True)
+    np.testing.assert_allclose(peer.get("n.npz")["embedding"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(peer.get("n.npz")["eigenvalues"], EIGENVALUES)
 
 
 def test_several_labels_and_sizes(peer, tmp_path):

@@ -183,12 +183,18 @@ def _encode(value: Any, types: tuple[type, ...], name: str) -> tuple[Any, Any]:
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         if array.dtype.kind in "biufc":
-            return array, "array"
+            return array, "jax" if _is_jax(value) else "array"
         raise TypeError(f"{name} gives an array of {array.dtype}, which cannot be cached: expected numbers")
     raise TypeError(
         f"{name} gives a {type(value).__name__}, which cannot be cached: expected arrays, numbers, texts, tuples of "
         "them; run it without a cache"
     )
+
+
+def _is_jax(value: Any) -> bool:
+    import jax
+
+    return isinstance(value, jax.Array)
 
 
 def _encode_all(values, kind: dict, types: tuple[type, ...], name: str) -> tuple[tuple, dict]:
@@ -199,6 +205,10 @@ def _encode_all(values, kind: dict, types: tuple[type, ...], name: str) -> tuple
 def _decode(tree: Any, structure: Any, types: Mapping[str, type], path: pathlib.Path) -> Any:
     if structure == "array":
         return tree
+    if structure == "jax":
+        import jax.numpy as jnp
+
+        return jnp.asarray(tree)
     if "value" in structure:
         return structure["value"]
     if "float" in structure:

@@ -20,7 +20,7 @@ class Processor:
       parameters: all of them, by the peer's names.
       is_output: whether a pipeline returns what it gives.
       is_checkpoint: whether `from_checkpoint` may start with what it gave.
-      io: a folder of our cache, or None.
+      io: a folder of our cache, or None. A dendrogram is drawn each time.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Processor:
     def __call__(self, data: Any, semantics: str = "paper") -> Any:
         """Returns what it gives for data."""
         checks.one_of("semantics", semantics, SEMANTICS)
-        if self.io is None:
+        if self.io is None or _writes(self):
             return _call(self, data, semantics)
         about = {"processor": digests.digest(self.identity()), "semantics": semantics}
         meta = cache.describe(self.name, versions.of_pipelines(), about, [data])
@@ -95,6 +95,11 @@ def _identity(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(_identity(item) for item in value)
     return value
+
+
+def _writes(processor: Processor) -> bool:
+    """Returns whether a processor, or a child, leaves a file: it then runs each time."""
+    return processor.name == "Dendrogram" or any(map(_writes, processor.parameters.get("children", ())))
 
 
 def _call(processor: Processor, data: Any, semantics: str) -> Any:

@@ -96,6 +96,8 @@ class Pipeline:
         object.__setattr__(self, "slots", types.MappingProxyType(dict(pairs)))
         object.__setattr__(self, "branches", types.MappingProxyType(branches))
         kinds = _kinds(branches, self.takes)
+        if isinstance(self.outputs, str):
+            raise TypeError(f"outputs={self.outputs!r}: expected a tuple of names")
         shown = [name for name in SHOWN if name in branches] or [names[-1]]
         outputs = tuple(shown if self.outputs is None else self.outputs)
         for output in outputs:

@@ -11,6 +11,8 @@ import time
 import typing
 
 import h5py
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
@@ -42,7 +44,8 @@ def scaled(factor):
     ("one", "other"),
     [
         (1, 1.0), (1, True), (0.0, -0.0), ("1", 1), ((1, 2), [1, 2]), ((1, (2, 3)), ((1, 2), 3)), (None, "None"),
-        (np.float32(1), np.float64(1)), (np.zeros(4), np.zeros((2, 2))), (np.zeros(2), np.zeros(2, np.float32)),
+        (np.float32(1), np.float64(1)), (np.zeros(2, np.int32), np.zeros(2, np.float32)),
+        (np.zeros(4), np.zeros((2, 2))), (np.zeros(2), np.zeros(2, np.float32)),
         (np.array([1.0, 1.001]), np.array([1.0, 1.0012])),  # CoRelAy rounds mantissas to two decimals
         (np.array([0.5]), np.array([np.nextafter(0.5, 1)])),
         ({"a": 1, "b": 2}, {"a": 2, "b": 1}), (scaled(2.0), scaled(3.0)), ((lambda x: x + 1), (lambda x: x + 2)),
@@ -90,6 +93,12 @@ def test_results_come_back_bit_by_bit(tmp_path, value):
     cache.write(tmp_path, meta(), value, (Pair,))
     read = cache.read(tmp_path, meta(), (Pair,))
     assert type(read) is type(value) and of(read) == of(value)
+
+
+def test_arrays_of_jax_come_back_as_such(tmp_path):
+    cache.write(tmp_path, meta(), (jnp.arange(3), np.arange(3)))
+    ours, plain = cache.read(tmp_path, meta())
+    assert isinstance(ours, jax.Array) and isinstance(plain, np.ndarray)
 
 
 def test_sparse_matrices_come_back(tmp_path):

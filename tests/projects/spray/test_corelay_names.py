@@ -172,6 +172,14 @@ def test_a_processor_with_io_computes_once(tmp_path):
     assert names.Histogram(bins=5, io=tmp_path)(MAPS).shape[-1] == 5  # bins are none of the peer's identifiers
 
 
+def test_a_dendrogram_is_drawn_in_spite_of_a_cache(tmp_path):
+    picture = tmp_path / "a.png"
+    tree = names.Sequential([names.Dendrogram(output_file=str(picture))], io=tmp_path)
+    for _ in range(2):
+        tree(ROWS)
+        picture.unlink()
+
+
 def test_a_dendrogram_heeds_its_metric(tmp_path):
     for name, metric in (("a", "euclidean"), ("b", "cityblock")):
         tree = names.Dendrogram(output_file=str(tmp_path / f"{name}.png"), linkage="average", metric=metric)

@@ -182,6 +182,8 @@ def test_what_cannot_work_is_named_when_it_is_written(slots, error, words):
 def test_unknown_and_double_outputs_are_named():
     with pytest.raises(KeyError, match="output 'clustering.kmeans': expected one of .*clustering.kmeans_02"):
         Pipeline(SPARSE, outputs=("clustering.kmeans",))
+    with pytest.raises(TypeError, match="expected a tuple of names"):
+        Pipeline(SPARSE, outputs="select")
     with pytest.raises(ValueError, match="a name comes twice"):
         Pipeline(SPARSE, outputs=("select", "select"))
 
