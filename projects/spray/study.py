@@ -145,10 +145,11 @@ def score(arm: Arm, gathered, planted_class: int) -> dict[str, float]:
     limit = row["limit"] if row["limit"] is not None else math.inf
     flagged = ranking.suspicious(one.strategies.labels, one.strategies.separability, limit)
     order = list(ranked["ranking"])
+    sides = max(planted.f1(flagged, carrying), planted.f1(~flagged, carrying))
     best = planted.best_cluster(one.strategies.labels, carrying)
     return {
         "taken_with_artifact": trained["taken_for_planted_class"]["planted"],
-        "best_f1": best.f1, "best_auroc": best.auroc, "suspicious_f1": max(planted.f1(flagged, carrying), planted.f1(~flagged, carrying)) if flagged.any() else 0.0,
+        "best_f1": best.f1, "best_auroc": best.auroc, "suspicious_f1": sides if flagged.any() else 0.0,
         "place": 1.0 + order.index(str(planted_class)), "tau": row["tau"], "above_null": row["above_null"],
         "accused": float(planted_class in ranked["suspicious"]),
         "others_accused": float(len(set(ranked["suspicious"]) - {planted_class})),
