@@ -47,7 +47,7 @@ def read(path: str, labels: str | None, run: app.Run | None = None) -> Maps:
         return _read_hdf5(source)
     if source.suffix != ".npy":
         raise ValueError(f"--attribution={path}: expected .h5, .hdf5 or .npy")
-    relevance = _array(source)
+    relevance = array(source)
     if relevance.ndim == 3:
         relevance = relevance[..., None]
     if relevance.ndim != 4 or not np.issubdtype(relevance.dtype, np.floating):
@@ -55,13 +55,18 @@ def read(path: str, labels: str | None, run: app.Run | None = None) -> Maps:
             f"{source}: {relevance.dtype} {relevance.shape}; expected floats [n, height, width] or "
             "[n, height, width, channels]"
         )
-    own = np.zeros(len(relevance), np.int64) if labels is None else _array(pathlib.Path(labels))
+    own = np.zeros(len(relevance), np.int64) if labels is None else array(pathlib.Path(labels))
     if own.shape != (len(relevance),) or not np.issubdtype(own.dtype, np.integer) or (own < 0).any():
         raise ValueError(f"--labels={labels}: {own.dtype} {own.shape}; expected {len(relevance)} class numbers from 0")
     return Maps(relevance, own.astype(np.int64), np.arange(len(relevance)), None)
 
 
-def _array(path: pathlib.Path) -> np.ndarray:
+def array(path: pathlib.Path) -> np.ndarray:
+    """Returns the array of an .npy file.
+
+    Raises:
+      ValueError: it cannot be read as one.
+    """
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

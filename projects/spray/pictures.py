@@ -16,23 +16,29 @@ MEDOIDS = 6  # shown of each cluster
 MOST_ROWS = 8  # clusters that are shown
 
 
-def draw_class(run: app.Run, number: int, result: Strategies) -> None:
-    """Leaves the eigenvalues of a class and its maps as points, coloured by cluster."""
+def draw_class(
+    run: app.Run, number: int, result: Strategies, k: int | None = None, marked: np.ndarray | None = None
+) -> None:
+    """Leaves the eigenvalues of a class and its maps as points, coloured by k clusters (None: as the eigengap has it).
+
+    Maps that are `marked`, bool `[n]`, get a ring.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4))
-    values, k = result.eigenvalues, result.k
+    values, by_gap = result.eigenvalues, result.k
     places = np.arange(1, len(values) + 1)
     left.plot(places, values, "o", markersize=4, color=GREY)
-    left.plot(places[:k], values[:k], "o", markersize=5, color=BLUE)
-    if k < len(values):
-        left.axvspan(k, k + 1, color=BLUE, alpha=0.12, linewidth=0)
+    left.plot(places[:by_gap], values[:by_gap], "o", markersize=5, color=BLUE)
+    if by_gap < len(values):
+        left.axvspan(by_gap, by_gap + 1, color=BLUE, alpha=0.12, linewidth=0)
         left.annotate(
-            f"largest gap: {k} {'strategy' if k == 1 else 'strategies'}", (k + 1.2, values[k]),
+            f"largest gap: {by_gap} {'strategy' if by_gap == 1 else 'strategies'}", (by_gap + 1.2, values[by_gap]),
             xytext=(6, -12), textcoords="offset points", fontsize=8,
         )  # fmt: skip
     left.set(
         xlabel="number", ylabel="eigenvalue of the Laplacian", title=f"Class {number}, {len(result.features)} maps"
     )
-    scatter(right, result, k if k in result.labels else min(result.labels, default=0))
+    k = result.k if k is None else k
+    scatter(right, result, k if k in result.labels else min(result.labels, default=0), marked)
     figure.tight_layout()
     caption = "Eigenvalues with the gap marked; each map a point (t-SNE of eigenvectors), coloured by its cluster."
     run.plot(f"class_{number}", figure, caption)

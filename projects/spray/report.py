@@ -31,13 +31,15 @@ def main(settings: ReportConfig, run: app.Run) -> dict:
     maps = maps_files.read(how.attribution, how.labels, run)
     source = analyze.images_of(how)
     samples = explorer_files.read_dataset(source) if source else None
+    planted = planted_of(settings, len(maps.labels), run)
     rows, result = [], {}
     with run.progress(len(classes), "classes") as progress:
         for number, path in classes.items():
             one = analyze.load(path)
             k = settings.shown_clusters or one.strategies.k
             images = None if samples is None else np.asarray(samples.images)[one.index]
-            pictures.draw_class(run, number, one.strategies)
+            marked = None if planted is None else planted[one.rows]
+            pictures.draw_class(run, number, one.strategies, k, marked)
             pictures.draw_clusters(run, number, one.strategies, k, maps.relevance[one.rows], images)
             statistics = statistics_of(one, k, maps, images, number)
             result[str(number)] = statistics
@@ -47,6 +49,19 @@ def main(settings: ReportConfig, run: app.Run) -> dict:
     run.table("clusters", columns, rows, "Clusters and what their images have in common")
     ranking = ranking_of(settings, run)
     return {"classes": result, **({"ranking": ranking} if ranking else {})}
+
+
+def planted_of(settings: ReportConfig, count: int, run: app.Run) -> np.ndarray | None:
+    """Returns which maps are of images with a planted artifact, bool `[n]`, None where nobody says."""
+    if settings.planted is None:
+        return None
+    planted = maps_files.array(pathlib.Path(settings.planted))
+    if planted.dtype != bool or planted.shape != (count,):
+        raise ValueError(
+            f"--planted={settings.planted}: {planted.dtype} {planted.shape}; expected bool, {count} of them"
+        )
+    run.inputs(settings.planted)
+    return planted
 
 
 def statistics_of(one: analyze.ClassFile, k: int, maps, images: np.ndarray | None, number: int) -> list[dict]:

@@ -18,6 +18,7 @@ from projects.spray.analyze import AnalyzeConfig
 from projects.spray.explain import ExplainConfig
 from projects.spray.page import page, planted_table
 from projects.spray.rank import RankConfig
+from projects.spray.report import ReportConfig
 from projects.spray.train import TrainConfig
 
 STUDIES = {  # data set, class and the network's training
@@ -25,6 +26,8 @@ STUDIES = {  # data set, class and the network's training
     "mnist": TrainConfig(dataset="mnist", planted_class=8, width=0.25, epochs=2),
     "fashion": TrainConfig(dataset="fashion_mnist", planted_class=6, width=0.25, epochs=2),
 }
+
+SHOWABLE = ("fashion", "digits")  # whose images may be passed on: MIT, and part of scikit-learn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,11 +52,16 @@ class Arm:
     explain: Piece
     analyze: Piece
     rank: Piece
+    report: Piece | None = None
 
     @property
     def all(self) -> tuple[Piece, ...]:
         """Its pieces in order."""
-        return self.train, self.explain, self.analyze, self.rank
+        return tuple(
+            piece
+            for piece in (self.train, self.explain, self.analyze, self.rank, self.report)
+            if isinstance(piece, Piece)
+        )
 
 
 def arms_of(study: str, settings: StudyConfig) -> list[Arm]:
@@ -79,7 +87,12 @@ def arm_of(study: str, settings: StudyConfig, share: float, seed: int) -> Arm:
     looking = AnalyzeConfig(attribution=str(explain.path / "attribution.h5"), seed=seed)
     look = Piece(name, "spray.analyze", looking, needs=(explain,), runs=runs)
     ranked = Piece(name, "spray.rank", RankConfig(analysis=str(look.path), seed=seed), needs=(look,), runs=runs)
-    return Arm(share, seed, train, explain, look, ranked)
+    arm = Arm(share, seed, train, explain, look, ranked)
+    if settings.scale == "small" or (share, seed) != (max(settings.shares), settings.seeds[0]):
+        return arm
+    carrying = str(explain.path / "planted.npy")
+    shown = ReportConfig(analysis=str(look.path), ranking=str(ranked.path), planted=carrying, shown_clusters=2)
+    return dataclasses.replace(arm, report=Piece(name, "spray.report", shown, needs=(ranked,), runs=runs))
 
 
 def main(settings: StudyConfig, run: app.Run) -> dict:
@@ -103,7 +116,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
         )
         if settings.publish and run.is_main:
             own = [piece for arm in row for piece in arm.all]
-            page.write(study, result[study] | {"provenance": gathered.provenance(stamp, *own)}, pictures_of(complete))
+            page.write(
+                study, result[study] | {"provenance": gathered.provenance(stamp, *own)}, pictures_of(study, complete)
+            )
     return result
 
 
@@ -135,8 +150,8 @@ def summary(study: str, arms: list[Arm], gathered, settings: StudyConfig) -> dic
 def score(arm: Arm, gathered, planted_class: int) -> dict[str, float]:
     """Returns how well the carriers of one network were found.
 
-    `suspicious_f1` takes the better side of what the suspicious clusters separate: which side has the artifact, somebody
-    has to see.
+    `suspicious_f1` takes the better side of what the suspicious clusters separate: which side has the artifact,
+    somebody has to see.
     """
     trained, ranked = gathered[arm.train].result, gathered[arm.rank].result
     row = ranked["ranking"][str(planted_class)]
@@ -156,10 +171,16 @@ def score(arm: Arm, gathered, planted_class: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def pictures_of(arms: list[Arm]) -> dict:
-    """Returns the ranking of the network with the largest share."""
-    largest = max(arms, key=lambda arm: (arm.share, -arm.seed))
-    return {"_ranking": largest.rank.path / "plots" / "ranking.png"}
+def pictures_of(study: str, arms: list[Arm]) -> dict:
+    """Returns the ranking of the network with the largest share, and the planted class in two clusters: points, and
+    images where they may be shown."""
+    shown = [arm.report.path / "plots" for arm in arms if arm.report is not None]
+    if not shown:
+        return {}
+    number = STUDIES[study].planted_class
+    names = {"_ranking": "ranking", "_points": f"class_{number}"}
+    names |= {"_clusters": f"clusters_{number}"} if study in SHOWABLE else {}
+    return {suffix: shown[0] / f"{name}.png" for suffix, name in names.items()}
 
 
 if __name__ == "__main__":
