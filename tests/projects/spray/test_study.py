@@ -11,7 +11,7 @@ def test_arms_are_named_by_what_they_are():
     settings = study.StudyConfig(scale="full", shares=(0.1,), seeds=(0, 1), clean=3)
     arms = study.arms_of("mnist", settings)
     assert [(arm.share, arm.seed) for arm in arms] == [(0.1, 0), (0.1, 1), (0.0, 0), (0.0, 1), (0.0, 2)]
-    assert len({piece.key for arm in arms for piece in arm.all}) == 4 * len(arms)
+    assert len({piece.key for arm in arms for piece in arm.all}) == 4 * len(arms) + 1  # and one report
     assert arms[0].train.settings.share == 0.1 and arms[-1].train.settings.share == 0
     assert arms[0].analyze.settings.attribution == str(arms[0].explain.path / "attribution.h5")
 
