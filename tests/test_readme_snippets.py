@@ -160,7 +160,8 @@ def test_every_python_block_is_run_somewhere():
         "projects/levy_attack/README.md",
         "common/datasets/README.md",
         "common/federated/README.md",
-        "projects/spray/pipelines/README.md",  # by tests/projects/spray/test_pages.py
+        "projects/spray/README.md",  # and the next: by tests/projects/spray/test_pages.py
+        "projects/spray/pipelines/README.md",
     }
     assert {page for page, blocks in BLOCKS.items() if blocks} == run_here
     for page, blocks in BLOCKS.items():

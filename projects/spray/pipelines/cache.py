@@ -127,6 +127,7 @@ def read(folder: str | os.PathLike, meta: Mapping[str, Any], types: Sequence[typ
     Raises:
       KeyError: there is none.
       DamagedEntryError, ClashError: it is not what was written, or another's.
+      PermissionError: it may not be read.
     """
     import h5py
 
@@ -140,6 +141,8 @@ def read(folder: str | os.PathLike, meta: Mapping[str, Any], types: Sequence[typ
             stored, structure = json.loads(group["meta"][()]), json.loads(group["structure"][()])
             tree, output = _load(group["data"]) if "data" in group else None, json.loads(group["output"][()])
         intact = digests.digest(tree) == output
+    except PermissionError:
+        raise
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DamagedEntryError(f"{path} is damaged ({type(error).__name__}: {error})") from error
     if stored != json.loads(_canonical(meta)):

@@ -18,7 +18,7 @@ import scipy.sparse
 from projects.spray.pipelines import estimators, resampling
 
 EIGENVALUES = ("LM", "SM", "LA", "SA", "BE")
-LINKAGES = ("single", "complete", "average", "weighted", "centroid", "median", "ward")
+SOLVER_OPTIONS = ("v0", "tol", "maxiter", "ncv")
 DENSE_UP_TO = 2000  # samples; beyond, the largest eigenvalues come from Lanczos iterations
 
 
@@ -96,15 +96,17 @@ def eigen_decomposition(
       which: "LM" and "LA": the largest mu, the smooth end of the spectrum. CoRelAy's "LM" takes the largest |mu|, which
         brings in the other end; the rest is as in SciPy.
       normalize: gives rows the length 1; rows of 0 stay.
-      kwargs: of SciPy's `eigsh`, beyond 2,000 samples.
+      kwargs: v0, tol, maxiter, ncv of SciPy's `eigsh`, which is used beyond 2,000 samples; before, all is exact.
 
     Signs: the entry of largest magnitude of each column is positive.
     """
+    options = dict(kwargs or {})
+    no_more({key: value for key, value in options.items() if key not in SOLVER_OPTIONS}, "EigenDecomposition")
     matrix, back = symmetrized(data)
     count = matrix.shape[0]
     if not n_eigval < count:
         raise ValueError(f"n_eigval={n_eigval} of {count} samples: expected less than the number of samples")
-    values, vectors = eigenpairs(matrix, n_eigval, "LA" if which == "LM" else which, dict(kwargs or {}))
+    values, vectors = eigenpairs(matrix, n_eigval, "LA" if which == "LM" else which, options)
     order = np.argsort(1 - values, kind="stable")
     vectors = vectors[:, order] * back[:, None]
     largest = np.abs(vectors).argmax(0)

@@ -20,8 +20,12 @@ def _with_kwargs(function: Callable, **names: str) -> Callable:
     return call
 
 
-def _kmeans(function: Callable) -> Callable:
+def _kmeans(function: Callable, options: tuple[str, ...] | None = None) -> Callable:
+    """Returns k-means of the part `index` of data; options: the kwargs that it takes, None where it says so itself."""
+
     def call(data, n_clusters, index, kwargs=None):
+        others = {key: value for key, value in (kwargs or {}).items() if options is not None and key not in options}
+        processors.no_more(others, f"KMeans, which takes {', '.join(options or ())}")
         return function(np.asarray(data)[index], n_clusters=n_clusters, **(kwargs or {}))
 
     return call
@@ -34,7 +38,7 @@ FUNCTIONS: dict[str, Callable] = {
     "RandomWalkNormalLaplacian": processors.random_walk_normal_laplacian,
     "EigenDecomposition": processors.eigen_decomposition, "TSNEEmbedding": _with_kwargs(estimators.tsne),
     "PCAEmbedding": _with_kwargs(estimators.pca), "LLEEmbedding": _with_kwargs(estimators.lle),
-    "UMAPEmbedding": _with_kwargs(estimators.umap), "KMeans": _kmeans(estimators.kmeans),
+    "UMAPEmbedding": _with_kwargs(estimators.umap), "KMeans": _kmeans(estimators.kmeans, ("n_init", "random_state")),
     "HDBSCAN": _with_kwargs(estimators.hdbscan, n_clusters="min_cluster_size"),
     "DBSCAN": _with_kwargs(estimators.dbscan),
     "AgglomerativeClustering": _with_kwargs(estimators.agglomerative), "Dendrogram": processors.dendrogram,

@@ -209,6 +209,8 @@ def test_a_dendrogram_heeds_its_metric(tmp_path):
         (lambda: names.EigenDecomposition(n_eigval=30)(np.eye(30)), ValueError, "n_eigval=30 of 30 samples"),
         (lambda: names.EigenDecomposition(n_eigval=2)(np.triu(np.ones((5, 5)))), ValueError, "is not symmetric"),
         (lambda: names.Resize(kwargs={"mode": "wrap"})(MAPS), ValueError, "Resize: kwargs mode: not taken"),
+        (lambda: names.KMeans(kwargs={"max_iter": 3})(ROWS), ValueError, "takes n_init, random_state: kwargs max_iter"),
+        (lambda: names.EigenDecomposition(n_eigval=2, kwargs={"sigma": 0})(np.eye(9)), ValueError, "kwargs sigma: not"),
         (lambda: names.Pooling(stride=(2, 2))(MAPS), ValueError, "expected one number an axis"),
         (lambda: names.variant("abs"), ValueError, "variant 'abs': expected one of absspectral"),
     ],
