@@ -72,7 +72,7 @@ def cloud() -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_inertia_is_that_of_scikit_learn(seed):
     clusters = spectral.kmeans(cloud(), (3, 6, 8), jax.random.key(seed))
     for number, inertia, labels, centers, sizes in zip((3, 6, 8), *[np.asarray(one) for one in (
@@ -116,7 +116,7 @@ def test_bad_numbers_of_clusters():
         spectral.kmeans(np.array([[1], [2], [np.nan]], np.float32), 2, KEY)
 
 
-def test_agreement():
+def test_agreement(unchecked):
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 4, 40), rng.integers(-1, 3, 40)
     assert spectral.adjusted_rand_index(a, b) == pytest.approx(oracle.rand_index(a, b), abs=1e-12)
