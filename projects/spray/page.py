@@ -1,7 +1,7 @@
 """What README.md shows of the published results."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from common import files
 from common.publishing import Headline, Page, Section, origin
@@ -75,21 +75,37 @@ def bench_tables(_: Results) -> list[Table | str]:
     parts: list = []
     for path in sorted(BENCH.glob("bench.*.json")):
         bench = files.read_json(path)
-        rows = [
-            [
-                row["name"],
-                *(f"{row['median_s'][side]:.3g} s" if side in row["median_s"] else "" for side in ("ours", "corelay")),
-            ]
-            + [f"{row['median_s']['corelay'] / row['median_s']['ours']:.1f}" if "corelay" in row["median_s"] else ""]
-            for row in bench["rows"]
-            if "median_s" in row
-        ]
         parts += [
-            (["what", "ours", "corelay", "times as fast"], rows),
+            speed_table(bench["rows"]),
+            memory_table(bench["rows"]),
             f"Medians of alternating runs on {bench['device']}, {bench['date'][:10]}, commit {bench['commit'][:10]}.",
             origin.changed_note({path.name: bench}),
         ]
     return parts or ["No benchmark is published yet."]
+
+
+def speed_table(rows: Sequence[Mapping]) -> Table:
+    """Returns seconds of ours and of each peer, and how many times as fast as the fastest form of CoRelAy."""
+    peers = ("CoRelAy", "CoRelAy, product", "scikit-learn")
+    body = []
+    for row in rows:
+        seconds = row.get("median_s", {})
+        if "CoRelAy" in seconds:
+            fastest = min(seconds[name] for name in peers[:2] if name in seconds)
+            texts = [f"{seconds[name]:.3g} s" if name in seconds else "" for name in ("ours", *peers)]
+            body.append([row["name"], *texts, f"{fastest / seconds['ours']:.1f}"])
+    columns = ["what", "ours", "CoRelAy as shipped", "CoRelAy with a product's distances", "scikit-learn's search"]
+    return [*columns, "times as fast as CoRelAy's faster form"], body
+
+
+def memory_table(rows: Sequence[Mapping]) -> Table:
+    """Returns seconds and the peak of a process of ours by the number of maps."""
+    body = [
+        [f"{row['n']:,}", f"{row['seconds'][-1]:.3g} s", f"{row['peak_bytes'] / 2**30:.2f} GiB"]
+        for row in rows
+        if "peak_bytes" in row
+    ]
+    return ["maps to clusters, maps", "second time", "peak of the process"], body
 
 
 page = Page(
