@@ -47,6 +47,11 @@ class Model(NamedTuple):
     augment: Callable[[jax.Array, Any], Any] | None = None
 
 
+def _of_no_number(default: Any) -> Any:
+    """A setting that changes no number beyond rounding: a simulation may be resumed with another value."""
+    return dataclasses.field(default=default, metadata={"identity": False})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """How clients train, and how the simulation runs.
@@ -73,10 +78,10 @@ class Settings:
     momentum_state: str = "persist"
     cache: int | None = None
     every: int = 100
-    save_every: int = 1
-    chunk: int | None = None
+    save_every: int = _of_no_number(1)
+    chunk: int | None = _of_no_number(None)
     weights: str = "auto"
-    record: bool = False
+    record: bool = _of_no_number(False)
 
     def __post_init__(self) -> None:
         for name in ("per_round", "chunk", "cache"):

@@ -257,6 +257,7 @@ def _run_piece(piece: Piece, run: Run) -> None:
 
     main, module = _main_of(piece), run_directory.module_name(piece.verb)
     argv = ["python", "-m", module, f"--flagfile={piece.path / 'flags.txt'}", f"--run_dir={piece.path}"]
+    run.watch(piece.path)
     try:
         opened = processes.open_on_every_process(
             lambda: run_directory.open_run(piece.path, piece.settings, verb=piece.verb, argv=argv), piece.path

@@ -171,6 +171,7 @@ def test_help_names_every_flag_with_default_and_bounds():
     assert "--checkpoint\n      weights to compress (a text; required)" in text
     assert "passes (an integer of at least 1 and at most 1000; default: 10)" in text
     assert "--[no]dark\n      dark or not (default: false)" in text
+    assert "threads (an integer of at least 1; default: 1; a run may go on with another)" in text
     assert all(item.name in text for item in dataclasses.fields(Config))
 
 

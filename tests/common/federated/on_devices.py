@@ -28,7 +28,7 @@ def main(output: str, folder: str, count: int) -> None:
     rounds.advance = watched
     result = simulate.simulate(
         digits.MODEL, digits.population(), methods.stc(1 / 10), count, digits.KEY, SETTINGS,
-        test=digits.load()[1], checkpoints=folder,
+        test=digits.load()[1], checkpoints=folder, per_client=True,
     )  # fmt: skip
     average = simulate.simulate(
         digits.MODEL, digits.unequal_population(), methods.fed_avg(2), 2, digits.KEY,
@@ -36,7 +36,8 @@ def main(output: str, folder: str, count: int) -> None:
     )  # fmt: skip
     np.savez(
         output, devices=jax.device_count(), held=repr(sorted(held, key=repr)), curve=repr(result.curve),
-        average=average.state.weights, accuracy=[point.accuracy for point in result.curve], **result.state._asdict(),
+        average=average.state.weights, accuracy=[point.accuracy for point in result.curve], of_clients=np.stack(result.per_client),
+        **result.state._asdict(),
     )  # fmt: skip
 
 

@@ -28,6 +28,6 @@ def test_three_devices_give_the_numbers_of_one(tmp_path, request):
     three = run(tmp_path, "three", 3, 6, tmp_path / "of_both", root)
     assert one["devices"] == 1 and three["devices"] == 3
     assert str(three["held"]) == "[(0, 0, 0), (0, 3), (21, 3), (7, 7, 7)]"  # rows, devices; FedAvg has none
-    for name in ("weights", "residuals", "momentum", "server_residual", "average", "accuracy"):
+    for name in ("weights", "residuals", "momentum", "server_residual", "average", "accuracy", "of_clients"):
         np.testing.assert_allclose(three[name], one[name], atol=1e-6, err_msg=name)
     assert three["residuals"].shape == (20, 650) and np.abs(three["residuals"]).max() > 0.01

@@ -273,6 +273,21 @@ def test_parts_are_made_once(tmp_path):
         parts.part(run, "b", lambda: None)
 
 
+def test_what_a_piece_writes_is_progress_of_its_study(project, run):
+    training, evaluation = chain(project)
+    pathlib.Path("stop").touch()
+    for _ in range(2):
+        with pytest.raises(run_directory.Preempted):
+            pieces.complete([training], run)
+        assert not run.has_progressed(), "flags, metrics and how it ended are no work"
+    pathlib.Path("stop").unlink()
+    pieces.complete([training], run)
+    assert run.has_progressed()
+    again = run_directory.open_for_test(run.path)
+    pieces.complete([training], again)
+    assert not again.has_progressed(), "what was there before this call"
+
+
 def test_a_stage_has_metrics_of_its_own(tmp_path):
     run = run_directory.open_for_test(tmp_path)
     run.metrics.write(1, loss=1)
