@@ -3,9 +3,9 @@
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
 Exit codes: 0 done, 1 the run failed, or --max_seconds were over twice in a row before it had written anything to go
-on from, 2 the command line or the run directory cannot be used, 3 done, but what was asked for could not be reached (the
-result's `unmet` says what), 75 stopped by SIGTERM or --max_seconds (the same command goes on), 76 another process of
-the run went away, 77 another process writes into the run directory (the same command may do later), 130 Ctrl-C.
+on from, 2 the command line or the run directory cannot be used, 3 done, but what was asked for could not be reached
+(the result's `unmet` says what), 75 stopped by SIGTERM or --max_seconds (the same command goes on), 76 another process
+of the run went away, 77 another process writes into the run directory (the same command may do later), 130 Ctrl-C.
 """
 
 import contextlib

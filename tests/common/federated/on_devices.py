@@ -36,8 +36,8 @@ def main(output: str, folder: str, count: int) -> None:
     )  # fmt: skip
     np.savez(
         output, devices=jax.device_count(), held=repr(sorted(held, key=repr)), curve=repr(result.curve),
-        average=average.state.weights, accuracy=[point.accuracy for point in result.curve], of_clients=np.stack(result.per_client),
-        **result.state._asdict(),
+        average=average.state.weights, accuracy=[point.accuracy for point in result.curve],
+        of_clients=np.stack(result.per_client), **result.state._asdict(),
     )  # fmt: skip
 
 
