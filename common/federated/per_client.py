@@ -41,10 +41,10 @@ def per_client(model: Model, params: Any, population: Clients) -> PerClient:
     samples = jax.tree.map(np.asarray, population.samples)
     total = len(jax.tree.leaves(samples)[0])
     size, parts = min(AT_ONCE, total), []
-    for first in range(0, total, size):
-        rows = np.minimum(np.arange(first, first + size), total - 1)  # the last one fills up
+    for done in range(0, total, size):
+        rows = np.minimum(np.arange(done, done + size), total - 1)  # the last one fills up
         batch = mesh.split_rows(jax.tree.map(lambda array, rows=rows: array[rows], samples), sharding)
-        parts.append([np.asarray(values)[: total - first][:size] for values in _of_samples(model, params, batch)])
+        parts.append([np.asarray(values)[: total - done][:size] for values in _of_samples(model, params, batch)])
     of_samples = [np.concatenate(columns).astype(np.float64) for columns in zip(*parts, strict=True)]
     first, sizes = np.asarray(population.offsets), np.asarray(population.sizes)
     sums = [np.concatenate([[0.0], np.cumsum(values)]) for values in of_samples]
