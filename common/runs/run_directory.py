@@ -22,6 +22,7 @@ from common.runs.metrics import Progress
 
 FORMAT = "havel run 1"  # in meta.json: tells our directories from others
 LOCK = ".lock"
+DOTS_PER_INCH = 160  # of pictures
 LAUNCH = "launch"  # the launcher's own folder: how often and where the run was started, and what it printed
 UNFINISHED = re.compile(r"^\..*\.tmp$|orbax-checkpoint-tmp")  # names of what is being written
 DISCARDED = "discarded"  # status while an overwritten run is being removed
@@ -85,7 +86,7 @@ class Run:
         path = self.plots / f"{_plain(name)}.png"
         if self.is_main:
             with files.beside(path) as temporary:
-                figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight")
+                save_figure(figure, temporary)
             files.write_atomically(path.with_suffix(".txt"), caption + "\n")
         return path
 
@@ -182,6 +183,11 @@ class Run:
         self.metrics.close()
         if self.lock is not None:
             self.lock.release()
+
+
+def save_figure(figure: Any, path: pathlib.Path) -> None:
+    """Writes a matplotlib figure as PNG."""
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 
 def open_for_test(path: str | os.PathLike, **changes: Any) -> Run:
