@@ -322,16 +322,16 @@ def _clients(
     noise = jax.vmap(functools.partial(jax.random.fold_in, noise_key))(ids)
     up = _bound(method.up, _sizes(model))
     messages = jax.vmap(up.encode)(values, noise)
-    sent = jax.vmap(up.decode)(messages)
+    decoded = jax.vmap(up.decode)(messages)
     bits = jax.vmap(functools.partial(_counted, up))(messages)
     if method.up_feedback:
-        residuals = axis.scatter(residuals, of_all, values - sent)
+        residuals = axis.scatter(residuals, of_all, values - decoded)
     shares = jnp.where(is_one, population.sizes[ids].astype(jnp.float32) / mean_size if method.weighted else 1.0, 0.0)
     if method.weighted:
-        sent = shares[:, None] * sent
+        decoded = shares[:, None] * decoded
     elif axis.fills_up(per_round, settings.chunk):
-        sent = jnp.where(is_one[:, None], sent, 0)
-    return (total + jnp.sum(sent, axis=0), weight + jnp.sum(shares), residuals, momentum), (bits, is_finite)
+        decoded = jnp.where(is_one[:, None], decoded, 0)
+    return (total + jnp.sum(decoded, axis=0), weight + jnp.sum(shares), residuals, momentum), (bits, is_finite)
 
 
 def _bound(compressor: Compressor, sizes: tuple[int, ...]) -> Compressor:

@@ -22,8 +22,8 @@ def shares(pieces: Sequence["Piece"], seconds: Mapping["Piece", float]) -> list[
       seconds: what finished ones took.
     """
     verbs = {verb: _expected(verb, pieces, seconds) for verb in {piece.verb for piece in pieces}}
-    known = [time for times in verbs.values() for time in times.values() if time is not None]
-    usual = statistics.median(known) if known else 1.0
+    estimates = [time for times in verbs.values() for time in times.values() if time is not None]
+    usual = statistics.median(estimates) if estimates else 1.0
     times = [verbs[piece.verb][piece] for piece in pieces]
     weights = [usual if time is None else max(time, 1e-9) for time in times]
     ends, total = [0.0], sum(weights)

@@ -77,6 +77,10 @@ def test_a_published_study_says_how_good_the_victim_is(small, tmp_path, monkeypa
     monkeypatch.setitem(STUDIES, "mlp", SHORTER)
     monkeypatch.setattr(study, "page", dataclasses.replace(page, folder=tmp_path))
     monkeypatch.setattr(origin, "require_clean_tree", lambda folder: None)
+    provenance = pieces.Gathered.provenance  # of a tree that somebody works on
+    monkeypatch.setattr(
+        pieces.Gathered, "provenance", lambda self, stamp, *some: provenance(self, stamp, *some) | {"dirty": False}
+    )
     (tmp_path / "results").mkdir()
     training = json.loads((run.path / "runs" / "levy_attack.train" / "digits" / "result.json").read_text())
     settings = StudyConfig(
