@@ -195,8 +195,8 @@ def test_flags_file_repeats_the_run(call):
     ],
 )
 def test_mistakes_are_one_line(call, arguments, code, line):
-    found, output, errors = call(*arguments)
-    assert (found, output) == (code, "")
+    actual, output, errors = call(*arguments)
+    assert (actual, output) == (code, "")
     assert errors.splitlines()[-1].lower() == line.lower()
     assert "Traceback" not in errors
 
@@ -215,8 +215,8 @@ def test_defect_shows_its_traceback(call):
 
 @pytest.mark.parametrize(("how", "code"), [("preempted", 75), ("interrupt", 130)])
 def test_stopped_runs_say_how_to_go_on(call, how, code):
-    found, _, errors = call(f"--fail={how}")
-    assert found == code and "the same command goes on from" in errors
+    actual, _, errors = call(f"--fail={how}")
+    assert actual == code and "the same command goes on from" in errors
     assert json.loads((run_folder() / "meta.json").read_text())["status"] == "interrupted"
 
 
@@ -351,8 +351,8 @@ def test_a_launched_process_leaves_its_exit_code(call, tmp_path, monkeypatch, fl
     folder.mkdir()
     monkeypatch.setenv("HAVEL_EXIT_CODES", str(folder))
     monkeypatch.setenv("SLURM_PROCID", "3")
-    found, _, _ = call(*flags)
-    assert (folder / "3").read_text() == f"{found}\n" == f"{code}\n"
+    actual, _, _ = call(*flags)
+    assert (folder / "3").read_text() == f"{actual}\n" == f"{code}\n"
     monkeypatch.setenv("HAVEL_EXIT_CODES", str(tmp_path / "not_there"))
     assert call(*flags, "--overwrite")[0] == code
 

@@ -23,13 +23,13 @@ SHORT = ("--epochs=4", "--noreport")  # 20 steps in float32
 
 def finish(launch, box, folder, code=0):
     """Waits for a sweep; when it ends otherwise than expected, tells all there is to know."""
-    found, output, errors = launch("wait", folder, *WAIT)
-    if found != code:
+    actual, output, errors = launch("wait", folder, *WAIT)
+    if actual != code:
         logs = {str(path): path.read_text()[-2000:] for path in folder.rglob("*.log")}
         logs |= {str(path): path.read_text()[-2000:] for path in folder.rglob("launch/log.txt")}
         logs["slurmctld"] = (box.folder / "slurmctld.log").read_text()[-3000:]
         text = "".join(f"\n--- {name}\n{log}" for name, log in logs.items())
-        pytest.fail(f"wait: {found} instead of {code}\n{output}{errors}{box.command('squeue', '--states=all')}{text}")
+        pytest.fail(f"wait: {actual} instead of {code}\n{output}{errors}{box.command('squeue', '--states=all')}{text}")
 
 
 def rows_of(path):
@@ -71,10 +71,10 @@ def run_here(path, count, flags):
     assert codes == [0] * count, log.read_text()
 
 
-def assert_same_curve(found, expected, tolerance, steps):
-    assert len(found) == len(expected) == steps
+def assert_same_curve(actual, expected, tolerance, steps):
+    assert len(actual) == len(expected) == steps
     for name in ("loss", "whole_loss"):
-        left, right = ([float(row[name]) for row in rows if row[name]] for rows in (found, expected))
+        left, right = ([float(row[name]) for row in rows if row[name]] for rows in (actual, expected))
         np.testing.assert_allclose(left, right, rtol=tolerance, atol=0)
 
 

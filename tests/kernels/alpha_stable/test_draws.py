@@ -174,8 +174,8 @@ def test_the_characteristic_function_ends_at_zero():
     t = np.array([1e30, np.inf, -np.inf])
     for alpha in (0.5, 1.0, 1.5, 2.0):
         for beta, name in ((0, "S0"), (0.5, "S0"), (-1, "S1")):
-            found = alpha_stable.characteristic_function(t, alpha, beta, name, 2.0, 1.0)
-            np.testing.assert_array_equal(np.abs(found), 0, err_msg=f"{alpha} {beta} {name}")
+            actual = alpha_stable.characteristic_function(t, alpha, beta, name, 2.0, 1.0)
+            np.testing.assert_array_equal(np.abs(actual), 0, err_msg=f"{alpha} {beta} {name}")
 
 
 def test_closed_forms():

@@ -96,11 +96,11 @@ def test_threads_change_nothing(monkeypatch, cores):
     x, labels = VICTIM.images(30)
     config = dataclasses.replace(CONFIG, batch_size=24, goal=1.2, chunk=50)
     monkeypatch.setattr(batching, "cores", lambda: cores)
-    found = attack(VICTIM.predict, x, labels, config, 1)
+    actual = attack(VICTIM.predict, x, labels, config, 1)
     on_all = batching.thread_places(24, [])
     assert len(on_all) == cores and batching.make_slots(None, 24, on_all).size == 24 // cores
     monkeypatch.setattr(batching, "cores", lambda: 2)
-    equal(attack(VICTIM.predict, x, labels, config, 1), found)
+    equal(attack(VICTIM.predict, x, labels, config, 1), actual)
 
 
 ON_DEVICES = """
