@@ -46,8 +46,8 @@ OPERATIONS = {
 
 def version() -> dict:
     """Returns what answers here, and how many threads torch uses."""
-    actual = {name: importlib.metadata.version(name) for name in ("lxt", "autolrp", "torch", "numpy")}
-    return actual | {"threads": torch.get_num_threads()}
+    versions = {name: importlib.metadata.version(name) for name in ("lxt", "autolrp", "torch", "numpy")}
+    return versions | {"threads": torch.get_num_threads()}
 
 
 def build(shape: dict, parameters: str, dtype: str = "float32") -> dict:
