@@ -142,6 +142,7 @@ def test_sub_gaussian_projections_are_symmetric_stable(alpha):
     assert (np.abs(unit.sum(axis=0)) < SIGMAS * np.sqrt(count / dim)).all()
 
 
+@pytest.mark.slow  # quick tests compare draws, and the bits that they are made of, with the oracle's (test_streams)
 def test_tails_reach_beyond_a_plain_uniform():
     # A float32 uniform ends the Cauchy tail near 3e6; of 3e7 draws some are beyond with probability 1 - exp(-6).
     key = jax.random.key(1)
