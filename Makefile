@@ -36,7 +36,7 @@ FEDERATED_READY := .venv-peers/federated/.ready-$(call checksum,tests/peers/requ
 help:
 	@echo "make setup     environment in .venv, nothing else"
 	@echo "make demo      compress a trained network and see the report (minutes)"
-	@echo "make test      the tests, about twenty minutes on two cores"
+	@echo "make test      the tests, about thirteen minutes on two idle cores the first time"
 	@echo "make test-all  the long ones too"
 	@echo "make bench     kernels against their peers"
 	@echo "make bench-device SECONDS=480 OUT=folder   kernels on an accelerator, in a time box"

@@ -2,10 +2,10 @@
 
 `run(main, Config)` parses the flags, opens the run directory, starts JAX with a compilation cache, prints the device,
 calls `main(config, run) -> dict | None`, writes the dict as `result.json` and makes the report.
-Exit codes: 0 done, 1 the run failed, 2 the command line or the run directory cannot be used, 3 done, but what was asked
-for could not be reached (the result's `unmet` says what), 75 stopped by SIGTERM or --max_seconds (the same command goes
-on), 76 another process of the run went away, 77 another process writes into the run directory (the same command may do
-later), 130 Ctrl-C.
+Exit codes: 0 done, 1 the run failed, or --max_seconds were over twice in a row before it had written anything to go
+on from, 2 the command line or the run directory cannot be used, 3 done, but what was asked for could not be reached
+(the result's `unmet` says what), 75 stopped by SIGTERM or --max_seconds (the same command goes on), 76 another process
+of the run went away, 77 another process writes into the run directory (the same command may do later), 130 Ctrl-C.
 """
 
 import contextlib
@@ -54,7 +54,8 @@ class AppConfig:
     )
     max_seconds: float | None = config_lib.field(
         None,
-        "after so long stop at the next checkpoint, with exit code 75: the same command goes on",
+        "after so long stop at the next checkpoint, with exit code 75: the same command goes on; a second call in a "
+        "row that comes to none fails",
         exclusive_minimum=0.0,
     )
     debug: bool = config_lib.field(False, "show a traceback for every error")
@@ -141,9 +142,9 @@ def _run(main: Callable[[Any, Run], dict | None], config_class: type, argv: list
     if transient and app_config.run_dir is None:
         with tempfile.TemporaryDirectory(prefix="havel-") as folder:
             app_config = dataclasses.replace(app_config, run_dir=folder, report=False)
-            return _open_and_call(main, config, app_config, verb, argv, quiet=True)
+            return _open_and_call(main, config, app_config, verb, argv, transient, is_temporary=True)
     app_config = dataclasses.replace(app_config, overwrite=app_config.overwrite or transient)
-    return _open_and_call(main, config, app_config, verb, argv, quiet=transient)
+    return _open_and_call(main, config, app_config, verb, argv, transient)
 
 
 def _check_all(path: pathlib.Path, config_class: type, verb: str) -> list[dict]:
@@ -161,7 +162,9 @@ def _check_all(path: pathlib.Path, config_class: type, verb: str) -> list[dict]:
     return answers
 
 
-def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequence[str], quiet: bool) -> int:
+def _open_and_call(
+    main, config, app_config: AppConfig, verb: str, argv: Sequence[str], transient: bool, is_temporary: bool = False
+) -> int:
     from common import processes
 
     try:
@@ -188,12 +191,14 @@ def _open_and_call(main, config, app_config: AppConfig, verb: str, argv: Sequenc
             return _exit_code(current.result)
         for line in current.news:
             current.log(line)
-        return _call(main, config, app_config, current, quiet)
+        if not transient:  # what a transient verb leaves here is no help to the next call
+            current.watch(path)
+        return _call(main, config, app_config, current, transient, is_temporary)
     finally:
         current.close()
 
 
-def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int:
+def _call(main, config, app_config: AppConfig, current: Run, quiet: bool, is_temporary: bool) -> int:
     from common import processes
 
     use_compilation_cache()
@@ -208,14 +213,13 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         result = current.finish(result)
     except Preempted as stop:
         current.stop("interrupted")
-        reason = f"--max_seconds={app_config.max_seconds:g} are over" if is_over.is_set() else "SIGTERM"
-        current.log(f"{str(stop).replace('SIGTERM', reason, 1)}; the same command goes on from here")
+        code = _stopped(str(stop), app_config, current, is_over.is_set(), is_temporary)
         with contextlib.suppress(Exception):  # one that is lost meanwhile changes nothing: the checkpoint is whole
             processes.wait_for_all("stopped")  # whoever leaves first may take the others with it
-        return EXIT_PREEMPTED
+        return code
     except KeyboardInterrupt:
         current.stop("interrupted")
-        current.log("interrupted; the same command goes on from the last checkpoint")
+        current.log(f"interrupted; {_how_it_goes_on(current, app_config)}")
         return 130
     except Exception as error:
         if processes.is_loss_of_peer(error):
@@ -231,6 +235,32 @@ def _call(main, config, app_config: AppConfig, current: Run, quiet: bool) -> int
         for line in (result or {}).get("unmet", ()):
             _print_error(f"not met: {line}")
     return _exit_code(result)
+
+
+def _stopped(text: str, app_config: AppConfig, current: Run, is_over: bool, is_temporary: bool) -> int:
+    """Says why a run was stopped and how it goes on; returns its exit code.
+
+    The first call that comes to nothing may have compiled its programs for the next one. A second in a row would be
+    followed by a third: it is a failure, as is the first where nothing remembers it.
+    """
+    if is_over:
+        text = text.replace("SIGTERM", f"--max_seconds={app_config.max_seconds:g} are over", 1)
+    current.log(f"{text}; {_how_it_goes_on(current, app_config)}")
+    idle = 0 if current.has_progressed() else 1 + current.meta().get(run_directory.IDLE, 0)
+    current.note(**{run_directory.IDLE: idle})
+    if not is_over or not current.is_main or idle < (1 if is_temporary else 2):
+        return EXIT_PREEMPTED
+    _print_error(
+        f"--max_seconds={app_config.max_seconds:g}: {'this call' if idle == 1 else f'{idle} calls in a row'} came to "
+        "nothing that another could go on from; give more seconds than it takes to the first checkpoint"
+    )
+    return 1
+
+
+def _how_it_goes_on(current: Run, app_config: AppConfig) -> str:
+    if not current.has_progressed():
+        return "this call has written nothing to go on from: the same command begins where it began"
+    return f"the same command{', without --overwrite,' if app_config.overwrite else ''} goes on from here"
 
 
 @contextlib.contextmanager

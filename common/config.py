@@ -382,7 +382,8 @@ def help_text(config_class: type, width: int = 100) -> str:
             default = f"default: {to_text(item.default)}"
         title = f"  --[no]{name}" if kind.base is bool else f"  --{name}"
         words = "" if kind.base is bool else f"{expected(item, kind)}; "
-        body = " ".join(f"{item.metadata.get('help', '')} ({words}{default})".split())
+        free = "" if item.metadata.get("identity", True) else "; a run may go on with another"
+        body = " ".join(f"{item.metadata.get('help', '')} ({words}{default}{free})".split())
         blocks.append(title + "\n" + textwrap.fill(body, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return "\n".join(blocks)
 

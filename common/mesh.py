@@ -118,8 +118,8 @@ def split_rows(batch: Any, sharding: Any) -> Any:
     count = split_count(sharding)
 
     def placed(array):
-        missing = -len(array) % count
-        array = np.asarray(array) if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+        fill = -len(array) % count
+        array = np.asarray(array) if not fill else np.concatenate([array, np.repeat(array[-1:], fill, axis=0)])
         return jax.device_put(array, sharding)
 
     return jax.tree.map(placed, batch)

@@ -4,6 +4,7 @@ Nothing is imported for it: a verb is a module that ends in `if __name__ == "__m
 """
 
 import ast
+import difflib
 import pathlib
 import sys
 import textwrap
@@ -22,14 +23,13 @@ def main(package: str, folder: pathlib.Path, arguments: Sequence[str] | None = N
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     unknown = [argument for argument in arguments if argument not in ("-h", "--help")]
+    names = verbs(folder)
     if unknown:
-        verb = f"{package}.train" if "." in package else f"{package}.NAME.VERB"
         print(
-            f"error: {package} is no verb and takes no {unknown[0]!r}; name one, as in python -m {verb}",
+            f"error: {package} is no verb and takes no {unknown[0]!r}; {_advice(package, folder, unknown[0])}",
             file=sys.stderr,
         )
         return 2
-    names = verbs(folder)
     print(f"{summary(folder / '__init__.py')}\n")
     for name, line in (names or projects(folder)).items():
         print(f"  python -m {package}.{name}")
@@ -42,6 +42,40 @@ def main(package: str, folder: pathlib.Path, arguments: Sequence[str] | None = N
         print(textwrap.fill(", ".join(settings), WIDTH, initial_indent="  ", subsequent_indent="  "))
     print(f"\n--help of {'a verb shows its flags' if names else 'each lists its verbs'}.")
     return 0
+
+
+def check_module(command: Sequence[str], package: str, folder: pathlib.Path) -> None:
+    """Ends the process where `python -m` was asked for a module of a package that is no verb; says which there are.
+
+    Python itself says no more than that there is no such module, and runs one that does nothing without a word.
+
+    Args:
+      command: `sys.orig_argv`.
+      package: its name, "projects"; other modules are not looked at.
+      folder: where it lies.
+    """
+    names = [after for option, after in zip(command, command[1:], strict=False) if option == "-m"]
+    top, _, rest = names[0].partition(".") if names else ("", "", "")
+    if top != package or not rest:
+        return
+    *projects_before, name = rest.split(".")
+    place = folder.joinpath(*projects_before)
+    if (place / name / "__main__.py").is_file() or ((place / f"{name}.py").is_file() and _is_run(place / f"{name}.py")):
+        return
+    while not place.is_dir():  # of projects.vna.train the project is the mistake
+        *projects_before, name = projects_before
+        place = folder.joinpath(*projects_before)
+    advice = _advice(".".join([package, *projects_before]), place, name)
+    print(f"error: {names[0]} is no verb; {advice}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _advice(package: str, folder: pathlib.Path, name: str) -> str:
+    """Returns what was probably meant by a name in a package, and what there is."""
+    names = list(verbs(folder) or projects(folder))
+    near = difflib.get_close_matches(name, names, 1)
+    guess = f"did you mean python -m {package}.{near[0]}? " if near else ""
+    return f"{guess}{package} has {', '.join(names)}" if names else f"{package} has no verbs"
 
 
 def verbs(folder: pathlib.Path) -> dict[str, str]:

@@ -60,6 +60,8 @@ def check(commands: Sequence[Sequence[str]], directory: str) -> list[tuple[str, 
 def _why_not(module: str, process: subprocess.CompletedProcess, directory: str) -> str:
     lines = [line for line in process.stderr.splitlines() if line.strip()] or [f"exit code {process.returncode}"]
     last = lines[-1].strip()
+    if last.startswith(f"error: {module} is no verb; "):  # by the package's own word, which knows its verbs
+        return f"{last.removeprefix('error: ')}; nothing was launched"
     absent = re.search(r"No module named '?([\w.]+)", last)
     if absent and f"{module}.".startswith(f"{absent.group(1)}."):
         return (

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common import files
-from common.runs import provenance
+from common.runs import provenance, run_directory
 from launch.sweep import FOLDER, Job, Sweep
 
 PREEMPTED = 75  # a checkpoint is written; the same command goes on (EX_TEMPFAIL)
@@ -23,6 +23,7 @@ TAKEN = 77  # another process writes into the run directory: later
 INTERRUPTED = 130  # Ctrl-C
 TERMINATED = (-15, 143)
 MOST_PREEMPTIONS = 1000  # of one submission: a job that never gets anywhere must end some day
+MOST_IDLE = 10  # in a row, stopped from outside before the run had written anything to go on from
 
 UNMET = 3  # finished, but a request was not met
 BY_SLURM = "slurm"  # whether another attempt follows an end: Slurm had decided on the job, and its queue tells
@@ -63,6 +64,8 @@ def judge(job: Job, codes: Sequence[int | None]) -> tuple[str, str]:
         if UNMET in codes and set(codes) <= {0, UNMET}:
             return FINISHED, "what was asked for could not be reached: its result says what"
         return (FINISHED if result in (LOST, STOPPED) else result), ""
+    if result == STOPPED and (idle := idle_calls(job)) > 1:
+        return result, f"{idle} calls in a row were stopped before they wrote anything to go on from"
     return (FAILED, NO_RESULT) if result == FINISHED else (result, "")
 
 
@@ -81,12 +84,23 @@ def losses(job: Job, submission: int, is_over: bool = False) -> int:
 
 
 def goes_on(job: Job, result: str, submission: int, max_restarts: int) -> bool:
-    """Returns whether an attempt that ended so is followed by another: after a loss a bounded number of times."""
+    """Returns whether an attempt that ended so is followed by another: after a loss a bounded number of times.
+
+    A run that its own --max_seconds stop twice in a row before it wrote anything ends with 1: it has failed.
+    """
     if result == LOST:
         return losses(job, submission) < max_restarts
+    if result == STOPPED and idle_calls(job) >= MOST_IDLE:
+        return False
     ends = [entry for entry in attempts(job) if entry["event"] == "end" and entry["submission"] == submission]
     later = (STOPPED, LOCKED)
     return result in later and sum(entry["outcome"] in later for entry in ends) < MOST_PREEMPTIONS
+
+
+def idle_calls(job: Job) -> int:
+    """Returns how many calls in a row were stopped before the run had written anything to go on from."""
+    meta = files.read_json(pathlib.Path(job.run_dir) / "meta.json") or {}
+    return meta.get(run_directory.IDLE, 0)
 
 
 def note_start(job: Job, submission: int, place: str) -> None:

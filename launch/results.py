@@ -97,15 +97,15 @@ def text(table: Table) -> str:
     """Returns the table for a terminal: what differs between the jobs, as many columns as fit."""
     shown, same = split(table)
     columns = [[table.columns[i], *(parts.number(row[i]) for row in table.rows)] for i in shown if i != 0]
-    lines, used = [""] * (1 + len(table.rows)), 0
+    lines, width_of_all = [""] * (1 + len(table.rows)), 0
     left_out = 0
     for column in columns:
         column = [cell if len(cell) <= LONGEST_CELL else cell[: LONGEST_CELL - 1] + "\u2026" for cell in column]
         width = max(map(len, column)) + 2
-        if used + width > CONSOLE_WIDTH:
+        if width_of_all + width > CONSOLE_WIDTH:
             left_out += 1
             continue
-        used += width
+        width_of_all += width
         lines = [line + cell.rjust(width) for line, cell in zip(lines, column, strict=True)]
     if table.front is not None:
         marks = ["", *("  on the front" if row[0] in table.front else "" for row in table.rows)]

@@ -9,6 +9,7 @@ for the run directory of the job, as in --output={run_dir}/model.dcb. Exit codes
 line cannot be used, 75 there is more to do, or another launch is at it (the same command, or resubmit, goes on).
 """
 
+import difflib
 import sys
 from collections.abc import Sequence
 
@@ -44,7 +45,11 @@ def main(argv: Sequence[str]) -> int:
 def _no_command(own: Sequence[str]) -> str:
     words = [item for item in own if not item.startswith("-")]
     if words and "." not in words[0]:
-        return f"unknown verb {words[0]!r}; expected any of {', '.join(verbs.VERBS)}, or flags, --, and a command"
+        near = difflib.get_close_matches(words[0], verbs.VERBS, 1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        return (
+            f"unknown verb {words[0]!r}; {guess}expected any of {', '.join(verbs.VERBS)}, or flags, --, and a command"
+        )
     return "what should run? Write it after two dashes: python -m launch.run [flags] -- projects.NAME.VERB --flag=value"
 
 

@@ -99,6 +99,35 @@ def compilation_cache():
     app.use_compilation_cache()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def coarse_pictures(request):
+    """In quick tests a place in the code draws its picture once a process, with few dots; then it is that file again.
+
+    Rendering is half of what small verbs do. Pictures are composed as ever, and the slow tests render all of them.
+    """
+    if _runs_slow(request.config):
+        yield
+        return
+    from common.runs import run_directory
+
+    save, pictures = run_directory.save_figure, {}
+
+    def save_once(figure, path):
+        frame = sys._getframe()
+        while frame.f_back is not None and ROOT / "projects" not in pathlib.Path(frame.f_code.co_filename).parents:
+            frame = frame.f_back
+        place = (frame.f_code.co_filename, frame.f_lineno)
+        if place not in pictures:
+            save(figure, path)
+            pictures[place] = path.read_bytes()
+        path.write_bytes(pictures[place])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory, "save_figure", save_once)
+        patch.setattr(run_directory, "DOTS_PER_INCH", 40)
+        yield
+
+
 @pytest.fixture
 def optimised():
     """Programs are optimised as users' are, also in the quick tests; XLA_FLAGS stay, as a process reads them once."""

@@ -69,8 +69,8 @@ def run_tool(*command: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("pattern", LEGACY_NAMES)
 def test_no_legacy_jax_names(pattern):
-    found = [place for path in SHIPPED for place in findings(pattern, code_of(path), path)]
-    assert not found, f"use {LEGACY_NAMES[pattern]}:\n" + "\n".join(found)
+    actual = [place for path in SHIPPED for place in findings(pattern, code_of(path), path)]
+    assert not actual, f"use {LEGACY_NAMES[pattern]}:\n" + "\n".join(actual)
 
 
 @pytest.mark.parametrize(
@@ -94,30 +94,30 @@ def test_the_legacy_patterns_catch_what_they_should(line, caught):
 
 
 def test_nothing_unpickles():
-    found = [place for path in SHIPPED for place in findings(UNPICKLING, code_of(path), path)]
-    assert not found, "read .npz with allow_pickle=False, or safetensors:\n" + "\n".join(found)
+    actual = [place for path in SHIPPED for place in findings(UNPICKLING, code_of(path), path)]
+    assert not actual, "read .npz with allow_pickle=False, or safetensors:\n" + "\n".join(actual)
     for line in ("np.load(p, allow_pickle=True)", "pickle.load(f)", "torch.load(p)", "joblib.load(p)"):
         assert re.search(UNPICKLING, line)
 
 
 def test_every_numpy_load_forbids_pickle():
     """NumPy's default forbids it today; stating it keeps that true whatever the default becomes."""
-    found = []
+    actual = []
     for path in SHIPPED:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
                 stated = [k for k in node.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) == "False"]
                 if not stated:
-                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert not found, "np.load without allow_pickle=False:\n" + "\n".join(found)
+                    actual.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not actual, "np.load without allow_pickle=False:\n" + "\n".join(actual)
 
 
 def test_no_machine_paths():
     settings = [path for room in ROOMS for path in (ROOT / room).rglob("*.flags")]
     texts = [(path, code_of(path)) for path in SHIPPED] + [(path, path.read_text()) for path in settings]
     texts += [(ROOT / name, (ROOT / name).read_text()) for name in ("Makefile", "pyproject.toml")]
-    found = [place for path, text in texts for place in findings(MACHINE_PATHS, text, path)]
-    assert not found, "data is found through $DATA_DIR, results through --run_dir:\n" + "\n".join(found)
+    actual = [place for path, text in texts for place in findings(MACHINE_PATHS, text, path)]
+    assert not actual, "data is found through $DATA_DIR, results through --run_dir:\n" + "\n".join(actual)
     for line in ('open("/home/ann/data")', 'p = "../shared/data"', "'/work/x'"):
         assert re.search(MACHINE_PATHS, line)
     for line in ("https://example.org/home/x", "a / work / b", 'p = "runs/tmp/x"'):
@@ -135,8 +135,8 @@ def test_only_ci_knows_the_folder_beside_the_checkout():
         and path != pathlib.Path(__file__).resolve()
     ]
     beside = re.compile(r"\.\./shared\b|/shared/data")
-    found = [str(path.relative_to(ROOT)) for path in checked if beside.search(path.read_text())]
-    assert len(checked) > 20 and not found, f"only .ci/run may name that folder, everything else $DATA_DIR: {found}"
+    actual = [str(path.relative_to(ROOT)) for path in checked if beside.search(path.read_text())]
+    assert len(checked) > 20 and not actual, f"only .ci/run may name that folder, everything else $DATA_DIR: {actual}"
     assert "../shared/data" in (ROOT / ".ci" / "run").read_text() and os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
@@ -168,12 +168,12 @@ def test_the_front_page_counts_the_systems():
 
 
 def test_every_setting_says_what_it_costs():
-    found = [
+    actual = [
         str(path.relative_to(ROOT))
         for path in sorted(ROOT.glob("projects/*/flags/*.flags"))
         if not path.read_text().lstrip().startswith("#")
     ]
-    assert not found, f"a .flags file opens with a comment, its cost and what to expect: {found}"
+    assert not actual, f"a .flags file opens with a comment, its cost and what to expect: {actual}"
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:
@@ -347,9 +347,9 @@ def test_this_environment_has_the_pins():
 def test_peers_are_no_dependency():
     peers = ("nncodec", "constriction", "torch", "tensorflow")
     assert not [name for name in pinned() if name in peers]
-    found = [f"{path.relative_to(ROOT)}: {name}" for path in SHIPPED for name in imported_modules(path)
+    actual = [f"{path.relative_to(ROOT)}: {name}" for path in SHIPPED for name in imported_modules(path)
              if name.split(".")[0] in peers]  # fmt: skip
-    assert not found, f"peers are reached through kernels/peers.py only: {found}"
+    assert not actual, f"peers are reached through kernels/peers.py only: {actual}"
 
 
 def test_every_shipped_module_imports():

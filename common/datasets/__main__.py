@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default: all)")
     parser.add_argument("--fetch", action="store_true", help="download into the cache, and check, what is missing")
     options = parser.parse_args(arguments)
-    missing = 0
+    absences = 0
     for name in options.names or NAMES:
         places = {} if name == "digits" else {"allow_download": options.fetch}
         if name == "imagenet_samples":
@@ -22,11 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             dataset = load(name, **places)
         except (OSError, ValueError) as error:
-            missing += 1
+            absences += 1
             print(f"{name}: {error}", file=sys.stderr)
             continue
         print(f"{name}: {dataset.description}\n  source:  {dataset.source}\n  licence: {dataset.licence}")
-    return 1 if missing else 0
+    return 1 if absences else 0
 
 
 if __name__ == "__main__":

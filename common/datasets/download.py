@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import locking
+from . import locate
 from .dataset import DamagedDataError
 
 Progress = Callable[[str, int, int | None], None]
@@ -115,6 +116,47 @@ def fetch(
     except locking.LockError as error:
         raise DownloadError(str(error)) from error
     return target
+
+
+def find_or_fetch(
+    name: str,
+    resource: Resource,
+    find: Callable[[Path | None], Path | None],
+    missing: str,
+    source: str = "",
+    *,
+    data_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    mirror: str | None = None,
+    allow_download: bool = True,
+    progress: Progress | None = None,
+    policy: Policy | None = None,
+) -> Path:
+    """Path of a set that is one file or folder: in the data folder, else in the cache, else fetched.
+
+    Args:
+      name: of the set, for messages.
+      resource: what is fetched; a copy in the cache is checked, unless downloading is not allowed.
+      find: the set in any of its other forms below a root, or None; the root may be None, too.
+      missing, source: what to provide, in words, and where it can be had if the resource has no address.
+      data_dir, cache_dir, mirror, allow_download, progress, policy: as in `common.datasets.load`.
+
+    Raises:
+      DatasetNotFoundError: it is nowhere.
+    """
+    root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
+    cached = cache / resource.folder / resource.filename
+    if path := find(root) or (None if cached.is_file() else find(cache)):
+        return path
+    try:
+        if allow_download:
+            return fetch(resource, cache, mirror=mirror, progress=progress, policy=policy or Policy())
+        if cached.is_file():
+            return cached
+        raise DownloadError("downloading was not allowed")
+    except DownloadError as error:
+        address = next(iter(addresses(resource, mirror)), source)
+        raise locate.not_found(name, root, cached.parent, missing, address, error) from error
 
 
 @contextlib.contextmanager

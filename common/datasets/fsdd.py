@@ -12,9 +12,9 @@ import re
 import tarfile
 import wave
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,16 +44,8 @@ class Recordings(NamedTuple):
     takes: list[int]
 
 
-def load(
-    *,
-    data_dir: str | os.PathLike | None = None,
-    cache_dir: str | os.PathLike | None = None,
-    mirror: str | None = None,
-    allow_download: bool = True,
-    progress: download.Progress | None = None,
-    policy: download.Policy | None = None,
-) -> Dataset:
-    """The digits as a Dataset with owners, the speakers; arguments as in `common.datasets.load`.
+def load(**places: Any) -> Dataset:
+    """The digits as a Dataset with owners, the speakers; `places` as in `common.datasets.load`.
 
     A folder of .wav files (`recordings` of the repository), or `fsdd.npz`, which has all of them end to end.
 
@@ -61,48 +53,20 @@ def load(
       DamagedDataError: a recording is not 16-bit mono at 8 kHz; there is none to train on, or none to test.
       DatasetNotFoundError: it is nowhere; the message says what to do.
     """
-    path = _path(data_dir, cache_dir, mirror, allow_download, progress, policy)
+    path = _path(places)
     return _assemble(read(path), path)
 
 
-def load_test_recordings(
-    *,
-    data_dir: str | os.PathLike | None = None,
-    cache_dir: str | os.PathLike | None = None,
-    mirror: str | None = None,
-    allow_download: bool = True,
-    progress: download.Progress | None = None,
-    policy: download.Policy | None = None,
-) -> Recordings:
+def load_test_recordings(**places: Any) -> Recordings:
     """The recordings of the test images of `load`, in their order; arguments and errors as there."""
-    recordings = read(_path(data_dir, cache_dir, mirror, allow_download, progress, policy))
-    items = zip(*recordings, strict=True)
+    items = zip(*read(_path(places)), strict=True)
     return _ordered((clip, digit, speaker, take) for clip, digit, speaker, take in items if take < TEST_TAKES)
 
 
-def _path(
-    data_dir: str | os.PathLike | None,
-    cache_dir: str | os.PathLike | None,
-    mirror: str | None,
-    allow_download: bool,
-    progress: download.Progress | None,
-    policy: download.Policy | None,
-) -> Path:
+def _path(places: Mapping[str, Any]) -> Path:
     """The file or folder of the recordings, fetched where there is none."""
-    root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
-    path = _find(root) or _find(cache)
-    if path is None:
-        try:
-            if allow_download:
-                patience = policy or download.Policy()
-                path = download.fetch(RESOURCE, cache, mirror=mirror, progress=progress, policy=patience)
-            elif not (path := cache / RESOURCE.folder / RESOURCE.filename).is_file():
-                raise download.DownloadError("downloading was not allowed")
-        except download.DownloadError as error:
-            missing = f"{PACKED}, or a folder recordings with files such as 7_jackson_0.wav"
-            address = next(iter(download.addresses(RESOURCE, mirror)), "")
-            raise locate.not_found(NAME, root, cache / RESOURCE.folder, missing, address, error) from error
-    return path
+    missing = f"{PACKED}, or a folder recordings with files such as 7_jackson_0.wav"
+    return download.find_or_fetch(NAME, RESOURCE, _find, missing, **places)
 
 
 def read(path: Path) -> Recordings:

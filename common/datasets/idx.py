@@ -66,10 +66,10 @@ def read_bytes(path: Path) -> bytes:
         if expected > LIMIT:
             raise DamagedDataError(f"{path}: its header declares {expected:,} bytes, more than {LIMIT:,}")
         pieces = [data]
-        missing = expected + 1 - len(data)
-        while missing > 0 and (piece := stream.read(min(missing, content.CHUNK))):
+        remainder = expected + 1 - len(data)
+        while remainder > 0 and (piece := stream.read(min(remainder, content.CHUNK))):
             pieces.append(piece)
-            missing -= len(piece)
+            remainder -= len(piece)
     return b"".join(pieces)
 
 

@@ -5,7 +5,6 @@ The file may not be passed on. Who has photographs puts a folder in its place, o
 """
 
 import io
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -88,31 +87,21 @@ def batches(
         yield packed_jpeg.decode(stream, numbers, SIZE, path, crop=crop), np.asarray(numbers, np.int32)
 
 
-def find(
-    *,
-    data_dir: str | os.PathLike | None = None,
-    cache_dir: str | os.PathLike | None = None,
-    mirror: str | None = None,
-    allow_download: bool = True,
-    progress: download.Progress | None = None,
-    policy: download.Policy | None = None,
-) -> Path:
-    """Path of the file, in the data folder, the cache, or fetched from a mirror; or of a folder of photographs."""
-    root, cache = locate.data_dir(data_dir), locate.cache_dir(cache_dir)
-    here = locate.first_file([root / RESOURCE.folder, root] if root else [], [RESOURCE.filename])
-    cached = cache / RESOURCE.folder / RESOURCE.filename
-    if here is not None or (cached.is_file() and not allow_download):
-        return here or cached
-    for folder in (root / RESOURCE.folder if root else None, cached.parent):
-        if folder and not (folder / RESOURCE.filename).is_file() and photographs(folder):
-            return folder
-    try:
-        if not allow_download:
-            raise download.DownloadError("downloading was not allowed")
-        return download.fetch(RESOURCE, cache, mirror=mirror, progress=progress, policy=policy or download.Policy())
-    except download.DownloadError as error:
-        address = next(iter(download.addresses(RESOURCE, mirror)), PHOTOGRAPHS)
-        raise locate.not_found("ImageNet samples", root, cached.parent, RESOURCE.filename, address, error) from error
+def find(**places: Any) -> Path:
+    """Path of the file, in the data folder, the cache, or fetched from a mirror; or of a folder of photographs.
+
+    Args:
+      **places: as of `load`.
+    """
+    return download.find_or_fetch("ImageNet samples", RESOURCE, _find, RESOURCE.filename, PHOTOGRAPHS, **places)
+
+
+def _find(root: Path | None) -> Path | None:
+    """The file below a root, or the folder of photographs in its place."""
+    if root is None:
+        return None
+    folder = root / RESOURCE.folder
+    return locate.first_file([folder, root], [RESOURCE.filename]) or (folder if photographs(folder) else None)
 
 
 def photographs(folder: Path) -> list[Path]:

@@ -18,9 +18,9 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named arrays of an .npz file, nothing unpickled; DamagedDataError when one is missing or unreadable."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            missing = [name for name in names if name not in arrays.files]
-            if missing:
-                raise DamagedDataError(f"{path}: has no array {', '.join(missing)}; it holds {', '.join(arrays.files)}")
+            absent = [name for name in names if name not in arrays.files]
+            if absent:
+                raise DamagedDataError(f"{path}: has no array {', '.join(absent)}; it holds {', '.join(arrays.files)}")
             return {name: arrays[name] for name in names}
     except DamagedDataError:
         raise

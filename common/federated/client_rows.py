@@ -109,8 +109,8 @@ def split(rows: Any, sharding: Any) -> Any:
     """Returns rows [clients, n] over devices; zeros fill up the last ones. None: as they are."""
     if sharding is None:
         return rows
-    missing = -rows.shape[0] % mesh.split_count(sharding)
-    return jax.device_put(np.pad(np.asarray(rows), ((0, missing), (0, 0))), sharding)
+    fill = -rows.shape[0] % mesh.split_count(sharding)
+    return jax.device_put(np.pad(np.asarray(rows), ((0, fill), (0, 0))), sharding)
 
 
 def joined(rows: Any, clients: int, sharding: Any) -> Any:

@@ -47,6 +47,11 @@ class Model(NamedTuple):
     augment: Callable[[jax.Array, Any], Any] | None = None
 
 
+def _of_no_number(default: Any) -> Any:
+    """A setting that changes no number beyond rounding: a simulation may be resumed with another value."""
+    return dataclasses.field(default=default, metadata={"identity": False})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """How clients train, and how the simulation runs.
@@ -73,10 +78,10 @@ class Settings:
     momentum_state: str = "persist"
     cache: int | None = None
     every: int = 100
-    save_every: int = 1
-    chunk: int | None = None
+    save_every: int = _of_no_number(1)
+    chunk: int | None = _of_no_number(None)
     weights: str = "auto"
-    record: bool = False
+    record: bool = _of_no_number(False)
 
     def __post_init__(self) -> None:
         for name in ("per_round", "chunk", "cache"):
@@ -317,16 +322,16 @@ def _clients(
     noise = jax.vmap(functools.partial(jax.random.fold_in, noise_key))(ids)
     up = _bound(method.up, _sizes(model))
     messages = jax.vmap(up.encode)(values, noise)
-    sent = jax.vmap(up.decode)(messages)
+    decoded = jax.vmap(up.decode)(messages)
     bits = jax.vmap(functools.partial(_counted, up))(messages)
     if method.up_feedback:
-        residuals = axis.scatter(residuals, of_all, values - sent)
+        residuals = axis.scatter(residuals, of_all, values - decoded)
     shares = jnp.where(is_one, population.sizes[ids].astype(jnp.float32) / mean_size if method.weighted else 1.0, 0.0)
     if method.weighted:
-        sent = shares[:, None] * sent
+        decoded = shares[:, None] * decoded
     elif axis.fills_up(per_round, settings.chunk):
-        sent = jnp.where(is_one[:, None], sent, 0)
-    return (total + jnp.sum(sent, axis=0), weight + jnp.sum(shares), residuals, momentum), (bits, is_finite)
+        decoded = jnp.where(is_one[:, None], decoded, 0)
+    return (total + jnp.sum(decoded, axis=0), weight + jnp.sum(shares), residuals, momentum), (bits, is_finite)
 
 
 def _bound(compressor: Compressor, sizes: tuple[int, ...]) -> Compressor:

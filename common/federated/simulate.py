@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,12 +19,14 @@ import jax
 import numpy as np
 
 from common import mesh
-from common.federated import catch_up, client_rows
+from common.federated import catch_up, client_rows, same_simulation
+from common.federated import per_client as own_samples
 from common.federated import rounds as federated_rounds
 from common.federated.clients import Clients
 from common.federated.compressor import NOTHING, Bits
 from common.federated.dense import float_bits
 from common.federated.methods import Method
+from common.federated.per_client import PerClient
 from common.federated.rounds import Model, Settings, State, Trace
 from common.training import checkpoint
 from kernels import scalars
@@ -73,6 +74,7 @@ class Result:
       state: of the last round.
       ledger: who has which weights, and what catching up costs.
       updates: float32 [rounds, n], of the rounds that this call ran, with `settings.record`; else [0, n].
+      per_client: what the last weights come to on the samples of each client, where it was asked for.
     """
 
     curve: list[Point]
@@ -80,6 +82,7 @@ class Result:
     state: State
     ledger: catch_up.Ledger
     updates: np.ndarray
+    per_client: PerClient | None = None
 
 
 def simulate(
@@ -91,6 +94,7 @@ def simulate(
     settings: Settings = DEFAULTS,
     *,
     test: Any = None,
+    per_client: bool = False,
     checkpoints: str | os.PathLike | None = None,
     on_point: Callable[[Point], None] | None = None,
     log: Callable[[str], None] | None = None,
@@ -105,15 +109,17 @@ def simulate(
       key: of all random numbers: first weights, participants, batches, noise.
       settings: how clients train.
       test: a batch, of which the curve has loss and accuracy.
-      checkpoints: a folder; a simulation that was killed goes on from there, to the same numbers.
+      per_client: whether the result has loss and accuracy of each client's own samples, at the end.
+      checkpoints: a folder; a simulation that was killed goes on from there, to the same numbers; with another chunk,
+        or on another number of devices, to those up to rounding.
       log: called with lines of text: from where a killed run goes on, what each of several devices holds.
       on_point: called with every new point, after the checkpoint that belongs to it; what it raises ends the run.
 
     Raises:
       TypeError: the method is no `Method`, or the key none of `jax.random.key`.
-      ValueError: a setting makes no sense; a checkpoint is of another simulation (whose model is told by its first
-        weights alone: another loss goes on); the test batch is empty or gives a loss of NaN; what a client changes or
-        the server has is not finite, or the weights have left their grid, so that the numbers since would mean nothing.
+      ValueError: a setting makes no sense; a checkpoint is of another simulation, see `same_simulation`; the test batch
+        is empty or gives a loss of NaN; what a client changes or the server has is not finite, or the weights have left
+        their grid, so that the numbers since would mean nothing.
     """
     rounds = scalars.whole("rounds", rounds, 1)
     _check_arguments(method, key, test)
@@ -127,12 +133,13 @@ def simulate(
     sharding = mesh.data_sharding(local=True)
     store = checkpoint.Checkpointer(checkpoints) if checkpoints is not None else None
     with store or contextlib.nullcontext():
-        identity = _identity(method, settings, state, clients, key, test) if store is not None else {}
+        simulation = (model, method, settings, state, clients, key, test)
+        identity = same_simulation.identity_of(*simulation) if store is not None else {}
         if store is not None and (restored := store.restore_latest(state)):
             done, state = restored
-            _check_same(identity, store.notes["identity"], checkpoints)
+            difference = same_simulation.check_same(identity, store.notes["identity"], checkpoints)
             if log is not None:
-                log(f"resumed after round {done} of {rounds}")
+                log(f"resumed after round {done} of {rounds}" + (f"; {difference}" if difference else ""))
             if done > rounds:
                 raise ValueError(f"rounds={rounds}: {checkpoints} has a state after {done}: expected at least as many")
             curve = [Point._make([*numbers, Bits(*up), Bits(*down)]) for *numbers, up, down in store.notes["curve"]]
@@ -163,7 +170,8 @@ def simulate(
                 on_point(curve[-1])
     state = _of_one_device(state, clients, sharding)
     params = jax.tree.map(jax.numpy.asarray, federated_rounds.unravel(model)(np.asarray(state.weights)))
-    return Result(curve, params, state, ledger, np.concatenate(updates))
+    of_clients = own_samples.per_client(model, params, clients) if per_client else None
+    return Result(curve, params, state, ledger, np.concatenate(updates), of_clients)
 
 
 def _of_one_device(state: State, clients: Clients, sharding: Any) -> State:
@@ -227,51 +235,3 @@ def check_grid(method: Method, state: State, done: int) -> None:
             f"a weight has reached {largest:.3g} in round {done}: expected below 2^24 steps of grid={method.grid}, "
             "as float32 holds them; choose a coarser grid"
         )
-
-
-def _identity(
-    method: Method, settings: Settings, state: State, clients: Clients, key: jax.Array, test: Any
-) -> dict[str, Any]:
-    """Returns what a run that is resumed must have in common with this one, as JSON has it; arrays by their CRC-32.
-
-    The model's functions are known by its first weights alone.
-    """
-    trains = dataclasses.asdict(settings)
-    for name in ("save_every", "record"):  # change no number
-        trains.pop(name)
-    arrays = {"clients": clients, "test": test, "first weights": state.weights, "key": jax.random.key_data(key)}
-    return {"method": method.name, "settings": trains} | {name: _checksum(tree) for name, tree in arrays.items()}
-
-
-def _checksum(tree: Any) -> int:
-    crc = 0
-    for leaf in jax.tree.leaves(tree):
-        array = np.ascontiguousarray(leaf)
-        crc = zlib.crc32(
-            array.reshape(-1).view(np.uint8).data, zlib.crc32(str((array.dtype, array.shape)).encode(), crc)
-        )
-    return crc
-
-
-CHECKED = {  # by a checksum
-    "clients": "other clients or samples",
-    "test": "another test batch",
-    "first weights": "other first weights: another model or key",
-    "key": "another key",
-}
-
-
-def _check_same(own: dict[str, Any], stored: dict[str, Any], folder: Any) -> None:
-    flat = [identity["settings"] | identity for identity in (own, stored)]
-    names = flat[0].keys() - {"settings"}
-    for name in sorted(names - CHECKED.keys()) + [name for name in CHECKED if name in names]:
-        if flat[0][name] != flat[1].get(name):
-            if name in CHECKED:
-                raise ValueError(
-                    f"the simulation in {folder} has {CHECKED[name]}: expected the same; choose another folder to "
-                    "start afresh"
-                )
-            raise ValueError(
-                f"{name}={flat[0][name]!r}, but the simulation in {folder} has {flat[1].get(name)!r}: "
-                "expected the same; choose another folder to start afresh"
-            )

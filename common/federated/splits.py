@@ -72,19 +72,19 @@ def split_by_class(
     sizes = client_sizes(len(labels), clients, gamma)
     generator = np.random.default_rng(_checked_seed(seed))
     pools, first = _shuffled_classes(labels, classes, generator), generator.integers(classes, size=clients)
-    left = np.array([len(pool) for pool in pools])
+    rest = np.array([len(pool) for pool in pools])
     parts, above = [], 0
     for client, size in enumerate(sizes):
-        part, missing, label, held = -(-int(size) // classes_per_client), int(size), int(first[client]), set[int]()
-        while missing:
-            amount = min(part, missing, int(left[label]))
+        part, need, label, own = -(-int(size) // classes_per_client), int(size), int(first[client]), set[int]()
+        while need:
+            amount = min(part, need, int(rest[label]))
             if amount:
-                parts.append(pools[label][left[label] - amount : left[label]])
-                left[label] -= amount
-                missing -= amount
-                held.add(label)
+                parts.append(pools[label][rest[label] - amount : rest[label]])
+                rest[label] -= amount
+                need -= amount
+                own.add(label)
             label = (label + 1) % classes
-        above += len(held) > classes_per_client
+        above += len(own) > classes_per_client
     shortfall = f"{above} of {clients} clients hold more than {classes_per_client} classes: their classes ran out"
     return _make(parts, sizes, len(labels), shortfall if above else "")
 
@@ -111,24 +111,24 @@ def split_dirichlet(
     sizes = client_sizes(len(labels), clients, gamma)
     generator = np.random.default_rng(_checked_seed(seed))
     pools = _shuffled_classes(labels, classes, generator)
-    left = np.array([len(pool) for pool in pools])
-    present = np.flatnonzero(left)
-    concentration = alpha * len(present) * left[present] / len(labels)
+    rest = np.array([len(pool) for pool in pools])
+    present = np.flatnonzero(rest)
+    concentration = alpha * len(present) * rest[present] / len(labels)
     parts, redrawn = [], 0
     for size in sizes:
         law = np.zeros(classes)
         law[present] = _dirichlet(concentration, generator)
-        missing, attempt = int(size), 0
-        while missing:
-            law = np.where(left > 0, law, 0.0)
+        need, attempt = int(size), 0
+        while need:
+            law = np.where(rest > 0, law, 0.0)
             if law.sum() <= 0:  # none of the client's classes is left: it takes what is there
-                law = left.astype(float)
-            counts = np.minimum(generator.multinomial(missing, law / law.sum()), left)
+                law = rest.astype(float)
+            counts = np.minimum(generator.multinomial(need, law / law.sum()), rest)
             for label in np.flatnonzero(counts):
-                parts.append(pools[label][left[label] - counts[label] : left[label]])
-            left -= counts
-            missing, attempt = missing - int(counts.sum()), attempt + 1
-            redrawn += missing
+                parts.append(pools[label][rest[label] - counts[label] : rest[label]])
+            rest -= counts
+            need, attempt = need - int(counts.sum()), attempt + 1
+            redrawn += need
     shortfall = f"{redrawn} of {int(sizes.sum())} draws fell on a class that had run out, and were repeated"
     return _make(parts, sizes, len(labels), shortfall if redrawn else "")
 
@@ -175,8 +175,8 @@ def class_counts(split: Split, labels: Any, classes: int | None = None) -> np.nd
     """Returns how many samples of each class each client holds, as a heatmap shows it: int64 [clients, classes]."""
     labels, classes = _checked_labels(labels, classes)
     if len(labels) != len(split.order) + len(split.remainder):
-        used = len(split.order) + len(split.remainder)
-        raise ValueError(f"{len(labels)} labels of a split of {used} samples: expected those that were split")
+        total = len(split.order) + len(split.remainder)
+        raise ValueError(f"{len(labels)} labels of a split of {total} samples: expected those that were split")
     client = np.repeat(np.arange(len(split.sizes)), split.sizes)
     cells = client * classes + labels[split.order]
     return np.bincount(cells, minlength=len(split.sizes) * classes).reshape(len(split.sizes), classes)

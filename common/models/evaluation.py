@@ -105,10 +105,10 @@ def _batches(images, labels, batch_size):
     batch_size = min(batch_size, len(images))
     for start in range(0, len(images), batch_size):
         batch, truth = images[start : start + batch_size], labels[start : start + batch_size].astype(np.int32)
-        missing = batch_size - len(batch)
-        if missing:
-            batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
-            truth = np.concatenate([truth, np.zeros(missing, truth.dtype)])
+        fill = batch_size - len(batch)
+        if fill:
+            batch = np.concatenate([batch, np.zeros((fill, *batch.shape[1:]), batch.dtype)])
+            truth = np.concatenate([truth, np.zeros(fill, truth.dtype)])
         yield batch, truth
 
 

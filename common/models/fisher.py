@@ -27,11 +27,11 @@ def diagonal(
     """
 
     @jax.jit
-    def add(total, tree, image, key):
+    def add(total, tree, image, index):
         def project(tree):
             values = logits(tree, image)
             root = jnp.sqrt(jax.nn.softmax(jax.lax.stop_gradient(values)))
-            noise = jax.random.normal(key, values.shape)
+            noise = jax.random.normal(jax.random.fold_in(key, index), values.shape)
             direction = root * (noise - root * jnp.vdot(root, noise))  # covariance diag p - p p^T
             return jnp.vdot(direction, values)
 
@@ -40,6 +40,6 @@ def diagonal(
     tree = jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), dict(tree))
     total = jax.tree.map(jnp.zeros_like, tree)
     for index, image in enumerate(images):
-        total = add(total, tree, image, jax.random.fold_in(key, index))
+        total = add(total, tree, image, index)
         after()
     return jax.tree.map(lambda sum_: np.asarray(sum_) / np.float32(len(images)) + np.float32(FLOOR), total)

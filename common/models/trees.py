@@ -38,11 +38,11 @@ def from_tree(module: nnx.Module, tree: Mapping) -> nnx.Module:
     """
     variables = _variables(module)
     arrays = {path: np.asarray(value) for path, value in _flatten(tree).items()}
-    missing = [_name(path) for path in variables if path not in arrays]
+    absent = [_name(path) for path in variables if path not in arrays]
     unexpected = [_name(path) for path in arrays if path not in variables]
-    if missing or unexpected:
+    if absent or unexpected:
         raise ValueError(
-            f"the weights do not fit {type(module).__name__}: missing {_listed(missing)}; unexpected "
+            f"the weights do not fit {type(module).__name__}: missing {_listed(absent)}; unexpected "
             f"{_listed(unexpected)}. Is it another network, or another --width?"
         )
     for path, variable in variables.items():

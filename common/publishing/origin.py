@@ -100,8 +100,8 @@ def changed_note(records: Results) -> str:
 
 def missing_note(results: Results) -> str:
     """Returns which pieces of published results had not finished, "" for none."""
-    missing = {name: result["provenance"].get("missing") for name, result in results.items()}
-    texts = [f"of `{name}` {', '.join(f'`{key}`' for key in keys)}" for name, keys in missing.items() if keys]
+    keys_of = {name: result["provenance"].get("missing") for name, result in results.items()}
+    texts = [f"of `{name}` {', '.join(f'`{key}`' for key in keys)}" for name, keys in keys_of.items() if keys]
     return f"Not measured, and not in the numbers: {'; '.join(texts)}." if texts else ""
 
 

@@ -22,8 +22,13 @@ from common.runs.metrics import Progress
 
 FORMAT = "havel run 1"  # in meta.json: tells our directories from others
 LOCK = ".lock"
+DOTS_PER_INCH = 160  # of pictures
 LAUNCH = "launch"  # the launcher's own folder: how often and where the run was started, and what it printed
+UNFINISHED = re.compile(r"^\..*\.tmp$|orbax-checkpoint-tmp")  # names of what is being written
 DISCARDED = "discarded"  # status while an overwritten run is being removed
+IDLE = "calls_without_progress"  # in meta.json: how many in a row were stopped before they wrote anything to go on from
+# What a run says of itself and shows: nothing of it is what the same command goes on from.
+RECORDS = ("meta.json", "flags.txt", "error.txt", "metrics.csv", "report.html", LAUNCH, "plots", "tables", "parts")
 
 
 class Preempted(Exception):
@@ -48,6 +53,7 @@ class Run:
     result: dict | None = None  # set when the run had finished before
     news: tuple[str, ...] = ()  # what opening found out, for the user
     lock: locking.Lock | None = None
+    watched: dict[pathlib.Path, dict] = dataclasses.field(default_factory=dict)  # folders as `watch` saw them
 
     @property
     def plots(self) -> pathlib.Path:
@@ -80,7 +86,7 @@ class Run:
         path = self.plots / f"{_plain(name)}.png"
         if self.is_main:
             with files.beside(path) as temporary:
-                figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight")
+                save_figure(figure, temporary)
             files.write_atomically(path.with_suffix(".txt"), caption + "\n")
         return path
 
@@ -134,6 +140,14 @@ class Run:
         recorded_outputs = self.meta().get("outputs", {})
         self.note(outputs=recorded_outputs | {_absolute(path): files.fingerprint(path) for path in paths})
 
+    def watch(self, folder: pathlib.Path) -> None:
+        """Counts what is written below a folder from now on as progress of this run; its records aside."""
+        self.watched.setdefault(folder, _work(folder))
+
+    def has_progressed(self) -> bool:
+        """Whether anything was written that the same command goes on from: checkpoints, parts, pieces of a study."""
+        return any(_work(folder).items() - before.items() for folder, before in self.watched.items())
+
     def meta(self) -> dict:
         """Returns what `meta.json` holds now ({} in a test)."""
         return files.read_json(self.path / "meta.json") or {}
@@ -149,7 +163,7 @@ class Run:
         self.metrics.flush()
         if self.is_main:
             files.write_json(self.path / "result.json", cleaned)
-            self._end("finished", result=files.fingerprint(self.path / "result.json"))
+            self._end("finished", result=files.fingerprint(self.path / "result.json"), **{IDLE: 0})
         return cleaned
 
     def stop(self, status: str) -> None:
@@ -169,6 +183,11 @@ class Run:
         self.metrics.close()
         if self.lock is not None:
             self.lock.release()
+
+
+def save_figure(figure: Any, path: pathlib.Path) -> None:
+    """Writes a matplotlib figure as PNG."""
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 
 def open_for_test(path: str | os.PathLike, **changes: Any) -> Run:
@@ -243,6 +262,7 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
                 changed = [f"{path / 'result.json'} cannot be read"]
             news.append(f"{'; '.join(changed)} since this run finished: running again")
             overwrite = True
+    idle = meta.get(IDLE, 0)  # of all calls in a row, those that started afresh too
     if meta and (overwrite or meta.get("status") == DISCARDED):
         _discard(path, meta)
         meta = {}
@@ -258,6 +278,7 @@ def _open_locked(path, config, verb, argv, overwrite, trackers, lock) -> Run:
         **stamp,
         "inputs": meta.get("inputs", {}),
         "outputs": {},
+        IDLE: idle,
         "seconds": meta.get("seconds", 0.0),
         "starts": [*meta.get("starts", []), {key: stamp[key] for key in ("started", "commit", "dirty")}],
     }
@@ -282,6 +303,19 @@ def _acquire(path: pathlib.Path) -> locking.Lock:
             f"{path} is being written by {error.holder or 'a process without a name'}; wait for it, end it, or choose "
             f"another --run_dir{error.remedy}"
         ) from None
+
+
+def _work(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
+    """Returns size and time of each whole file below a folder that is no record and no lock, by its relative name."""
+    work = {}
+    for path in folder.rglob("*"):
+        names = path.relative_to(folder).parts
+        if not any(name in RECORDS or UNFINISHED.search(name) or locking.is_lock(name, LOCK) for name in names):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                if path.is_file():
+                    stat = path.stat()
+                    work["/".join(names)] = (stat.st_size, stat.st_mtime_ns)
+    return work
 
 
 def _foreign(path: pathlib.Path) -> str:

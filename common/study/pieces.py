@@ -17,6 +17,7 @@ from common import config as config_lib
 from common import files
 from common.runs import provenance, run_directory
 from common.runs.run_directory import Preempted, Run, RunError
+from common.study import expected_time
 from common.study.finished import Finished
 
 RUN, TAKE, LIST = "run", "take", "list"
@@ -33,6 +34,7 @@ class Piece:
       needs: pieces that come first; the weights in their run directories are inputs: where they change, it runs again.
       seed: replaces that of the settings.
       runs, folder: the run directory is `runs/<folder>/<name>`, the folder by default that of the verb.
+      cost: what it takes beside other pieces of the same verb, in any unit; for the progress bar. None: not known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Piece:
     seed: dataclasses.InitVar[int | None] = None
     runs: str = "runs"
     folder: str = ""
+    cost: float | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self, seed: int | None):
         settings = self.settings if seed is None else dataclasses.replace(self.settings, seed=seed)
@@ -242,13 +245,16 @@ def complete(pieces: Iterable[Piece], run: Run) -> Gathered:
     for piece, (reason, _) in reasons.items():
         if reason is not None:
             _main_of(piece)  # what cannot be called is told before hours of others
-    count = sum(reason is None for reason, _ in reasons.values())
-    with run.progress(len(everything), "pieces", count) as progress:
+    finished = [piece for piece, (reason, _) in reasons.items() if reason is None]
+    seconds = {piece: Finished(piece.path).meta.get("seconds", 0.0) for piece in finished}
+    shares = dict(zip(everything, expected_time.shares(everything, seconds), strict=True))
+    start = sum(shares[piece] for piece in finished)
+    with run.progress(expected_time.UNIT, f"{len(everything)} pieces, thousandths of the time", start) as progress:
         for number, piece in enumerate(everything, 1):
             if processes.broadcast_flag(why_missing(piece)[0] is not None):  # asked now: what it needs may have changed
                 run.log(f"piece {number} of {len(everything)}: {piece.key}")
                 _run_piece(piece, run)
-                progress.update()
+                progress.update(0 if piece in seconds else shares[piece])
     return Gathered({piece: Finished(piece.path) for piece in everything}, {})
 
 
@@ -257,6 +263,7 @@ def _run_piece(piece: Piece, run: Run) -> None:
 
     main, module = _main_of(piece), run_directory.module_name(piece.verb)
     argv = ["python", "-m", module, f"--flagfile={piece.path / 'flags.txt'}", f"--run_dir={piece.path}"]
+    run.watch(piece.path)
     try:
         opened = processes.open_on_every_process(
             lambda: run_directory.open_run(piece.path, piece.settings, verb=piece.verb, argv=argv), piece.path

@@ -117,11 +117,11 @@ def fit_log_moments(x: Numbers, loc: Scalar = 0) -> SasFit:
 def _log_moments(x, loc) -> SasFit:
     """The same, of flat observations that were checked."""
     size = jnp.abs(x - loc)
-    used = size > 0
-    count = jnp.sum(used)
-    logs = jnp.log(jnp.where(used, size, 1))
+    is_apart = size > 0
+    count = jnp.sum(is_apart)
+    logs = jnp.log(jnp.where(is_apart, size, 1))
     mean = jnp.sum(logs) / count
-    centred = jnp.where(used, logs - mean, 0)
+    centred = jnp.where(is_apart, logs - mean, 0)
     second, third, fourth = (jnp.sum(centred**k) / count for k in (2, 3, 4))
     # An alpha above 2 would have no law; below 0.1 is no worse an answer than 0.1 here.
     alpha = 1 / jnp.sqrt(jnp.maximum(6 * second / np.pi**2 - 0.5, 0.25))

@@ -177,17 +177,17 @@ def means(chain: Chain) -> ChainMeans:
 def _mean(chain: Chain, row: int, begin: int, full: int) -> ChainEstimate:
     """Returns the estimate of one number from bins `begin` to `full`, and from the first steps where they are more."""
     steps, size = int(chain.steps), int(chain.bin_size)
-    used = steps - begin * size
+    tail_steps = steps - begin * size
     of_bins = markov_chain.chain_estimate(chain.bins[row, begin:full] / size)
-    mean = float(chain.bins[row, begin:].sum() / used)
+    mean = float(chain.bins[row, begin:].sum() / tail_steps)
     if size == 1:
         return of_bins._replace(mean=mean)
     of_head = markov_chain.chain_estimate(chain.head[row, min(begin * size, HEAD // 2) : min(steps, HEAD)])
     variance = max(chain.squares[row] / steps - (chain.bins[row].sum() / steps) ** 2, 0.0)
     # Autocorrelations of a chain of independent proposals are not negative: a time below 1/2 is chance.
-    error = math.sqrt(2 * max(of_head.time, 0.5) * variance / used) if math.isfinite(of_head.time) else math.inf
+    error = math.sqrt(2 * max(of_head.time, 0.5) * variance / tail_steps) if math.isfinite(of_head.time) else math.inf
     # The first steps tell the time; where they are not all, the bins tell whether the others are enough.
-    status = of_bins.status if used > HEAD else of_head.status
+    status = of_bins.status if tail_steps > HEAD else of_head.status
     if math.isfinite(of_bins.error):
         error = max(error, of_bins.error)
     if status.level == reliability.NOT_USABLE:

@@ -325,8 +325,8 @@ def _jackknife(state: stream.State, quantities: Mapping[str, Derived], whole: Ma
     Args:
       whole: name to the estimate from all samples.
     """
-    used = state.count > 0
-    others, remaining = _sums_without_each(state.first[used]), int(state.n) - state.count[used]
+    is_full = state.count > 0
+    others, remaining = _sums_without_each(state.first[is_full]), int(state.n) - state.count[is_full]
     with np.errstate(all="ignore"):
         ln_z = state.shift + np.log(others[:, 0] / remaining)
         means = (others[:, 1:] / others[:, :1] + state.origin).T

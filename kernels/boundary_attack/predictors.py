@@ -67,8 +67,8 @@ def devices_of(predict: Callable) -> Sequence[jax.Device]:
     """Returns all devices of this process; none, which leaves it to JAX, where there is one, where `jax.default_device`
     chose one, or where `predict` has weights as leaves that were put somewhere."""
     devices = jax.local_devices()
-    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # options of JAX are not in its annotations
-    has_place = chosen is not None or any(
+    default = jax.config.jax_default_device  # type: ignore[attr-defined]  # options of JAX are not in its annotations
+    has_place = default is not None or any(
         isinstance(leaf, jax.Array) and leaf.committed for leaf in jax.tree.leaves(predict)
     )
     return [] if has_place or len(devices) == 1 else devices

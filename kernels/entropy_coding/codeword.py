@@ -10,6 +10,7 @@ from typing import SupportsIndex
 import numpy as np
 
 from ..array_types import ArrayLike, Int32, Int64, Integer, UInt8
+from ..host_arrays import on_host
 from ..scalars import whole
 from .core import constants
 from .core.constants import MAX_ABS_LEVEL
@@ -87,7 +88,7 @@ def checked_levels(
     q: ArrayLike, n_unary: SupportsIndex = 11, dq: bool = False, scan: SupportsIndex = 0, profile: SupportsIndex = 0
 ) -> tuple[Int32[np.ndarray, "rows columns"], Options]:
     """Levels in the matrix of their options, and the options, or an error that names what is wrong."""
-    q = np.asarray(q)
+    q = on_host("q", q)
     if q.dtype.kind not in "iub" and not (q.size == 0 and q.dtype == np.float64):
         bad = int(np.count_nonzero(~np.isfinite(q))) if q.dtype.kind == "f" else 0
         what = f", and {bad} of {q.size} are NaN or infinite: mend them, and quantise" if bad else ": quantise first"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..array_types import Integer
+from ..host_arrays import buffer
 from .codeword import make_options
 from .core.constants import MAX_ABS_LEVEL, MAX_BINS_PER_BIT
 
@@ -27,7 +28,7 @@ class Reader:
         from .core import decoder
 
         self._decoder = decoder
-        self._data = np.frombuffer(data, np.uint8)
+        self._data = np.frombuffer(buffer("data", data), np.uint8)
         self._options = options = make_options(shape, n_unary, dq, scan, profile)
         self.height, self.width, self.edge = options.height, options.width, options.block or 1
         values = options.height if options.skips_rows else options.height * options.width

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from ..array_types import AnyArray, Array, Bool, Count, Int, Int64, Scalar
+from ..host_arrays import on_host
 from ..scalars import is_traced, real, whole
 
 LARGEST_PARAMETER = 31  # what the five bits of a message hold
@@ -98,8 +99,8 @@ def golomb_bits(mask: Bool[AnyArray, "*batch n"], b: Count) -> int | Int64[np.nd
 
 
 def checked_mask(mask) -> np.ndarray:
-    """A mask as an array of NumPy; ValueError for what is none."""
-    mask = np.asarray(mask)
+    """A mask as an array of NumPy; ValueError for what is none, or traced."""
+    mask = on_host("mask", mask)
     check_kind(mask)
     return mask
 

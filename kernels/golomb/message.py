@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..array_types import ArrayLike, Buffer, Count, Float, Float32, Int64, Scalar
+from ..host_arrays import buffer, on_host
 from ..scalars import not_negative, real, whole
 from . import frame
 from .lengths import LARGEST_PARAMETER, bits_of_places, checked_mask, golomb_parameter
@@ -61,7 +62,7 @@ def encode(mask: ArrayLike, signs: ArrayLike, mu: Scalar | ArrayLike, sizes: Seq
       >>> golomb.decode(data, 4).tolist()
       [0.0, -2.5, 2.5, 0.0]
     """
-    mask, signs = checked_mask(mask), np.asarray(signs)
+    mask, signs = checked_mask(mask), on_host("signs", signs)
     if mask.ndim != 1 or signs.shape != mask.shape:
         raise ValueError(
             f"mask has shape {mask.shape} and signs {signs.shape}: expected [n] of both, one vector a message"
@@ -99,7 +100,7 @@ def encode_values(values: Float[ArrayLike, " n"]) -> bytes:
       >>> golomb.decode(golomb.encode_values(np.array([0.0, -1.5, 0.0, 0.25])), 4).tolist()
       [0.0, -1.5, 0.0, 0.25]
     """
-    vector = np.asarray(values)
+    vector = on_host("values", values)
     if vector.ndim != 1 or vector.dtype.kind not in "fV":
         raise ValueError(f"values are {vector.dtype} of shape {vector.shape}: expected floating-point numbers [n]")
     whole("n", vector.size, 0, LONGEST)
@@ -135,7 +136,7 @@ def decode(data: Buffer, n: Count, sizes: Sequence[Count] | None = None) -> Floa
       >>> golomb.decode(data, 3).tolist()
       [0.5, -0.5, 0.5]
     """
-    return _read(bytes(memoryview(data)), n, sizes)[0]
+    return _read(bytes(buffer("data", data)), n, sizes)[0]
 
 
 def account(data: Buffer, n: Count, sizes: Sequence[Count] | None = None) -> Account:
@@ -154,7 +155,7 @@ def account(data: Buffer, n: Count, sizes: Sequence[Count] | None = None) -> Acc
       >>> golomb.account(golomb.encode(mask, mask.astype(int), 0.5), 100)
       Account(payload_bits=27, side_bits=48, framing_bits=69)
     """
-    data = bytes(memoryview(data))
+    data = bytes(buffer("data", data))
     _, payload, side = _read(data, n, sizes)
     return Account(payload, side, 8 * len(data) - payload - side)
 

@@ -137,5 +137,5 @@ def _ternary(x, k: int):
 def _feedback(update, residual, k: int):
     carried = update + residual
     _, mu, signs = _compressed(carried, k)
-    sent = jnp.where(signs == 0, 0, mu * signs.astype(carried.dtype))
-    return sent, carried - sent, jnp.isfinite(mu)
+    values = jnp.where(signs == 0, 0, mu * signs.astype(carried.dtype))
+    return values, carried - values, jnp.isfinite(mu)

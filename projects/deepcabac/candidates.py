@@ -60,11 +60,11 @@ class Candidates:
         """Yields the candidates of rules in order, evaluated a few at a time."""
         for start in range(0, len(rules), self._at_once):
             group = rules[start : start + self._at_once]
-            missing = [rule for rule in group if rule not in self.by_rule or self.by_rule[rule].lost is None]
-            if missing:
-                files = quantization.encode_many(self.network, missing)
+            new = [rule for rule in group if rule not in self.by_rule or self.by_rule[rule].lost is None]
+            if new:
+                files = quantization.encode_many(self.network, new)
                 verdicts = self._correct([self.network.decode(data) for data in files])
-                for rule, data, correct in zip(missing, files, verdicts, strict=True):
+                for rule, data, correct in zip(new, files, verdicts, strict=True):
                     lost = int(np.count_nonzero(self._reference & ~correct))
                     won = int(np.count_nonzero(correct & ~self._reference))
                     self._remember(Candidate(rule, len(data), lost, won))
@@ -73,9 +73,9 @@ class Candidates:
     def sizes(self, rules: Sequence[Rule]) -> list[Candidate]:
         """Returns candidates of which the sizes count alone: they may have no accuracy."""
         at_once = len(rules) if self.network.implementation == "xla" else 1  # else each is remembered when it is there
-        missing = [rule for rule in dict.fromkeys(rules) if rule not in self.by_rule]
-        for start in range(0, len(missing), max(at_once, 1)):
-            group = missing[start : start + at_once]
+        new = [rule for rule in dict.fromkeys(rules) if rule not in self.by_rule]
+        for start in range(0, len(new), max(at_once, 1)):
+            group = new[start : start + at_once]
             for rule, data in zip(group, quantization.encode_many(self.network, group), strict=True):
                 self._remember(Candidate(rule, len(data)))
         return [self.by_rule[rule] for rule in rules]

@@ -160,10 +160,10 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
 
 def is_ready(experiment: Experiment, gathered: Gathered, run: app.Run) -> bool:
     """Returns whether all pieces of an experiment are there; says so where it is left out."""
-    missing = [piece.key for piece in (*experiment.trainings, *experiment.needs) if piece not in gathered]
-    if missing:
-        run.log(f"{experiment.name} is left out: {', '.join(missing)} is missing")
-    return not missing
+    absent = [piece.key for piece in (*experiment.trainings, *experiment.needs) if piece not in gathered]
+    if absent:
+        run.log(f"{experiment.name} is left out: {', '.join(absent)} is missing")
+    return not absent
 
 
 def measure(experiment: Experiment, settings: StudyConfig, run: app.Run, stamp: dict) -> dict:

@@ -65,10 +65,10 @@ def draw_centroids(run: app.Run, labelled: Labelled) -> None:
     with curves.panels(run, "centroids", caption, titles) as axes:
         for axis, (grid, labels) in zip(axes, layers.values(), strict=True):
             counts = np.bincount(labels.reshape(-1), minlength=len(grid))
-            used = counts > 0
-            colours = [GREY if value == 0 else BLUE for value in grid[used]]
-            width = 0.5 * np.min(np.diff(np.sort(grid[used]))) if used.sum() > 1 else 0.1
-            axis.bar(grid[used], counts[used], width=max(width, 0.01 * np.ptp(grid)), color=colours)
+            is_taken = counts > 0
+            colours = [GREY if value == 0 else BLUE for value in grid[is_taken]]
+            width = 0.5 * np.min(np.diff(np.sort(grid[is_taken]))) if is_taken.sum() > 1 else 0.1
+            axis.bar(grid[is_taken], counts[is_taken], width=max(width, 0.01 * np.ptp(grid)), color=colours)
             axis.set_yscale("log")
 
 

@@ -97,7 +97,8 @@ class Study:
             settings = dataclasses.replace(attack, noise=arm.noise, alpha=arm.alpha, seed=seed, **steps)
             name = f"{attack.victim}_{arm.name}_seed{seed}"
             pieces[arm, seed] = Piece(
-                name, "levy_attack.attack", settings, needs=needs, runs=runs, folder=self.folder
+                name, "levy_attack.attack", settings, needs=needs, runs=runs, folder=self.folder,
+                cost=settings.images * settings.budget,
             )  # fmt: skip
         return pieces
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.study.pieces import Piece
-from projects.stc.config import SimulateConfig
+from projects.stc.config import SimulateConfig, iterations_of
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "fed_sgd": {"method": "fed_sgd"},
@@ -70,19 +70,16 @@ class Study:
           runs: folder of the run directories.
         """
         return {
-            (place.name, arm): Piece(
-                f"{self.settings.task}_{place.name}_{arm}",
-                "stc.simulate",
-                dataclasses.replace(
-                    self.settings,
-                    **dict(ARMS[arm]) | dict(self.changes.get(arm, {})) | dict(place.changes),
-                    seeds=tuple(seeds)[: self.seeds],
-                ),
-                runs=runs,
-            )
+            (place.name, arm): self._piece(place, arm, tuple(seeds)[: self.seeds], runs)
             for place in self.environments
             for arm in place.arms
         }
+
+    def _piece(self, place: Environment, arm: str, seeds: tuple[int, ...], runs: str) -> Piece:
+        changes = dict(ARMS[arm]) | dict(self.changes.get(arm, {})) | dict(place.changes)
+        settings = dataclasses.replace(self.settings, **changes, seeds=seeds)
+        gradients = iterations_of(settings) * settings.per_round * settings.batch_size * len(seeds)
+        return Piece(f"{settings.task}_{place.name}_{arm}", "stc.simulate", settings, runs=runs, cost=gradients)
 
 
 def _classes_text(classes: int) -> str:

@@ -89,7 +89,9 @@ class SimulateConfig:
     cache: int | None = config.field(
         None, "messages that the server keeps for clients that were away (none: all)", minimum=0
     )
-    chunk: int | None = config.field(None, "clients that train at once: fewer take less memory (none: all)", minimum=1)
+    chunk: int | None = config.field(
+        None, "clients that train at once: fewer take less memory (none: all)", minimum=1, identity=False
+    )
     save_every: int = config.field(5, "points between two checkpoints", minimum=1, identity=False)
 
     def __post_init__(self):

@@ -31,6 +31,14 @@ def bits_by_part(point: Point) -> dict[str, dict[str, int]]:
     return {direction: parts._asdict() | {"total": parts.total} for direction, parts in bits.items()}
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Returns how a number differs between clients: mean, standard deviation, extremes, and quantiles between them."""
+    quantiles = {"lowest": 0.0, "10_percent": 0.1, "median": 0.5, "90_percent": 0.9, "highest": 1.0}
+    numbers = np.asarray(values, float)
+    moments = {"mean": float(numbers.mean()), "standard_deviation": float(numbers.std())}
+    return moments | {name: float(np.quantile(numbers, share)) for name, share in quantiles.items()}
+
+
 def crossing(curve: Mapping[str, Sequence], target: float, clients: int) -> dict[str, Any] | None:
     """Returns where a curve first has an accuracy of at least the target; None where it never does.
 

@@ -38,7 +38,25 @@ def draw_run(run: app.Run, settings: SimulateConfig, result: Mapping, counts: np
                 axis.plot(_megabytes(curve, direction, settings.clients), curve["accuracy"], label=f"seed {name}")
             _finish(axis, f"megabytes {TITLES[direction]} by an average client", settings.target, log=True)
     _draw_bits(run, result)
+    _draw_clients(run, result)
     _draw_split(run, counts)
+
+
+def _draw_clients(run: app.Run, result: Mapping) -> None:
+    """Accuracy of each client's own samples, from the lowest to the highest, a line a seed."""
+    values = {name: one["per_client"]["accuracy"] for name, one in result["seeds"].items() if "per_client" in one}
+    if not values:  # of an older version
+        return
+    caption = (
+        "Accuracy of the last weights on each client's own training samples; the line is that of the test samples."
+    )
+    with curves.picture(run, "clients", caption, figsize=(6, 2.6)) as axis:
+        for name, accuracy in values.items():
+            (line,) = axis.plot(np.arange(1, len(accuracy) + 1), np.sort(accuracy), ".-", label=f"seed {name}")
+            axis.axhline(result["seeds"][name]["accuracy"], color=line.get_color(), linewidth=0.7, linestyle=":")
+        axis.set(xlabel="clients, from the lowest on", ylabel="accuracy")
+        axis.grid(alpha=0.2)
+        axis.legend(fontsize=8)
 
 
 def _draw_bits(run: app.Run, result: Mapping) -> None:

@@ -84,10 +84,12 @@ def one_seed(
     """Returns what a simulation has come to; leaves the server's weights in the stage's folder."""
     result = federated.simulate(
         model, clients.from_split(train, split), method, rounds_of(settings), jax.random.key(seed),
-        training_of(settings), test=test, checkpoints=stage.checkpoints, on_point=on_point, log=stage.log,
+        training_of(settings), test=test, per_client=True, checkpoints=stage.checkpoints, on_point=on_point,
+        log=stage.log,
     )  # fmt: skip
     if stage.is_main:
         weight_files.save_tree(stage.path / "model.safetensors", result.params)
+    of_clients = np.asarray(result.per_client.accuracy).tolist()
     curve, bits = measures.curve_columns(result.curve), measures.bits_by_part(result.curve[-1])
     return {
         "accuracy": curve["accuracy"][-1],
@@ -100,6 +102,7 @@ def one_seed(
             "unused_samples": len(split.remainder),
             "shortfall": split.shortfall,
         },
+        "per_client": {"accuracy": of_clients, "spread": measures.spread(of_clients)},
         "in_no_round_after_the_first": sum(last == 0 for last in result.ledger.last_sync),
         "curve": curve,
     }
@@ -200,6 +203,14 @@ def _report(run: app.Run, settings: SimulateConfig, result: dict, counts: np.nda
         ],
         "Bits of all clients together, first seed",
     )
+    spreads = {seed: one["per_client"]["spread"] for seed, one in result["seeds"].items() if "per_client" in one}
+    if spreads:  # a seed that an older version has finished has none
+        run.table(
+            "clients",
+            ["seed", *(name.replace("_", " ") for name in next(iter(spreads.values())))],
+            [[f"seed {seed}", *spread.values()] for seed, spread in spreads.items()],
+            "Accuracy of the last weights on each client's own training samples, over clients",
+        )
     columns = [one["curve"] for one in result["seeds"].values()]
     for place, iteration in enumerate(columns[0]["iterations"]):
         means = {name: float(np.mean([one[name][place] for one in columns])) for name in ("accuracy", "loss")}

@@ -92,8 +92,8 @@ def window_table(rows: Sequence[Mapping[str, Any]], title: str) -> tuple[list[st
 def note(row: Mapping[str, Any]) -> str:
     """Returns what stands below the table of a result."""
     reference = row["estimates"]["abs_m_site"]
-    known = None not in (row["k_hat"], row["largest_share"])
-    light = light_tail(row["samples"], row["k_hat"], row["largest_share"]) if known else ""
+    has_weights = None not in (row["k_hat"], row["largest_share"])
+    light = light_tail(row["samples"], row["k_hat"], row["largest_share"]) if has_weights else ""
     text = f"{row['samples']:,} samples, ESS {formatted(row['ess'], '.3f')}, k-hat {formatted(row['k_hat'])}"
     text += f"{light and f' ({light})'}, acceptance {row['acceptance']:.3f}, "
     text += f"integrated time of |M| {formatted(row['integrated_time'], '.1f')} steps."

@@ -114,8 +114,8 @@ def make_step(settings: TrainConfig, energy: Callable[[jax.Array], jax.Array]) -
 
     def step(state: State, target: dict):
         key = jax.random.fold_in(state.key, state.done)
-        drawn = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
-        spins, log_q = mesh.constrain(drawn, sharding)  # each device draws its own: the law is propagated backwards
+        samples = autoregressive.sample(state.parameters, network, key, n, settings.chunk or n)
+        spins, log_q = mesh.constrain(samples, sharding)  # each device draws its own: the law is propagated backwards
         energies = jnp.asarray(energy(spins), log_q.dtype)
         beta = beta_at(settings, target["beta"][0], state.done)
         forbidden = jnp.isposinf(energies)

@@ -30,7 +30,20 @@ class Config:
     fail: str = config.field(
         "",
         "how to fail",
-        choices=("", "value", "missing", "type", "preempted", "interrupt", "exit", "unmet", "sleep", "loop", "dropped"),
+        choices=(
+            "",
+            "value",
+            "missing",
+            "type",
+            "preempted",
+            "interrupt",
+            "exit",
+            "unmet",
+            "sleep",
+            "loop",
+            "dropped",
+            "idle",
+        ),
     )
     source: str | None = config.field(None, "file to read")
     output: str | None = config.field(None, "file to write")
@@ -58,6 +71,10 @@ def main(config: Config, run: app.Run) -> dict:
         open("/nowhere/weights.npz")
     if config.fail == "type":
         raise TypeError("a defect")
+    if config.fail == "idle":
+        raise app.Preempted("SIGTERM: stopped at once")
+    if config.fail in ("preempted", "interrupt", "loop"):
+        (run.checkpoints / "step").write_text(str(time.time_ns()))
     if config.fail == "preempted":
         raise app.Preempted("SIGTERM: checkpoint written after step 1 of 2")
     if config.fail == "interrupt":
@@ -178,8 +195,8 @@ def test_flags_file_repeats_the_run(call):
     ],
 )
 def test_mistakes_are_one_line(call, arguments, code, line):
-    found, output, errors = call(*arguments)
-    assert (found, output) == (code, "")
+    actual, output, errors = call(*arguments)
+    assert (actual, output) == (code, "")
     assert errors.splitlines()[-1].lower() == line.lower()
     assert "Traceback" not in errors
 
@@ -198,20 +215,56 @@ def test_defect_shows_its_traceback(call):
 
 @pytest.mark.parametrize(("how", "code"), [("preempted", 75), ("interrupt", 130)])
 def test_stopped_runs_say_how_to_go_on(call, how, code):
-    found, _, errors = call(f"--fail={how}")
-    assert found == code and "the same command goes on from" in errors
+    actual, _, errors = call(f"--fail={how}")
+    assert actual == code and "the same command goes on from" in errors
     assert json.loads((run_folder() / "meta.json").read_text())["status"] == "interrupted"
 
 
 def test_a_run_ends_when_its_time_is_over(call):
     code, _, errors = call("--fail=sleep", "--max_seconds=0.2")
-    assert code == 75 and "--max_seconds=0.2 are over: stopped at once; the same command goes on from here" in errors
+    assert code == 75 and "--max_seconds=0.2 are over: stopped at once; this call has written nothing" in errors
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert call("--max_seconds=60")[0] == 0, "the clock of a run that has ended stands still"
     code, _, errors = call("--fail=dropped", "--max_seconds=0.3")
     assert code == 75 and "stopped at once" in errors
     code, _, errors = call("--fail=loop", "--max_seconds=0.2")
     assert code == 75 and "checkpoint written after step 1 of 2; the same command goes on from here" in errors
+
+
+IDLE = "this call has written nothing to go on from: the same command begins where it began"
+
+
+def test_a_time_too_short_for_a_first_checkpoint_is_a_failure_the_second_time(call):
+    """Else whoever calls until the code is no longer 75 calls for ever."""
+    flags = ("--max_seconds=0.2", "--run_dir=run")
+    for _ in range(2):  # a checkpoint in between: the count begins anew
+        code, _, errors = call("--fail=sleep", *flags, "--overwrite")
+        assert code == 75 and IDLE in errors and "error" not in errors
+        assert call("--fail=loop", *flags, "--overwrite")[0] == 75
+    assert call("--fail=sleep", *flags, "--overwrite")[0] == 75
+    code, _, errors = call("--fail=sleep", *flags)
+    assert code == 1 and errors.splitlines()[-1] == (
+        "error: --max_seconds=0.2: 2 calls in a row came to nothing that another could go on from; give more seconds "
+        "than it takes to the first checkpoint"
+    )
+    assert json.loads(pathlib.Path("run/meta.json").read_text())["status"] == "interrupted"
+    assert call("--run_dir=run", "--overwrite")[0] == 0
+    assert json.loads(pathlib.Path("run/meta.json").read_text())[run_directory.IDLE] == 0
+
+
+def test_a_verb_that_keeps_nothing_fails_at_once_when_its_time_is_over(call):
+    """Nothing remembers the first time; in a directory of its own the second call is the last, too."""
+    code, _, errors = call("--fail=loop", "--max_seconds=0.2", transient=True)
+    assert code == 1 and "this call came to nothing that another could go on from" in errors
+    codes = [call("--fail=loop", "--max_seconds=0.2", "--run_dir=run", transient=True)[0] for _ in range(2)]
+    assert codes == [75, 1], "what it leaves is overwritten by the next call"
+
+
+def test_signals_from_outside_are_no_failure_however_often_they_come(call):
+    for count in range(1, 4):
+        code, _, errors = call("--fail=idle")
+        assert code == 75 and IDLE in errors
+        assert json.loads((run_folder() / "meta.json").read_text())[run_directory.IDLE] == count
 
 
 def test_other_flags_in_the_same_directory(call):
@@ -298,8 +351,8 @@ def test_a_launched_process_leaves_its_exit_code(call, tmp_path, monkeypatch, fl
     folder.mkdir()
     monkeypatch.setenv("HAVEL_EXIT_CODES", str(folder))
     monkeypatch.setenv("SLURM_PROCID", "3")
-    found, _, _ = call(*flags)
-    assert (folder / "3").read_text() == f"{found}\n" == f"{code}\n"
+    actual, _, _ = call(*flags)
+    assert (folder / "3").read_text() == f"{actual}\n" == f"{code}\n"
     monkeypatch.setenv("HAVEL_EXIT_CODES", str(tmp_path / "not_there"))
     assert call(*flags, "--overwrite")[0] == code
 

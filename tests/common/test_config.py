@@ -33,11 +33,13 @@ def parse(*arguments: str) -> Config:
 
 
 def test_values_have_their_types():
-    found = parse("--epochs=3", "--rate", "1", "--sizes=4, 5", "--names=a,b", "--mode=exact", "--dark", "--pair=1,2e-3")
-    assert found == Config(
+    actual = parse(
+        "--epochs=3", "--rate", "1", "--sizes=4, 5", "--names=a,b", "--mode=exact", "--dark", "--pair=1,2e-3"
+    )
+    assert actual == Config(
         checkpoint="x", epochs=3, rate=1.0, sizes=(4, 5), names=("a", "b"), mode="exact", dark=True, pair=(1.0, 0.002)
     )
-    assert type(found.rate) is float and type(found.pair[0]) is float
+    assert type(actual.rate) is float and type(actual.pair[0]) is float
     assert parse("--dark", "--nodark").dark is False
     assert parse("--rate=1", "--rate=none").rate is None
     assert parse("--sizes=").sizes == ()
@@ -84,8 +86,8 @@ def test_flagfile_and_later_flags_win(tmp_path):
     inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
     inner.write_text("# costs a minute\n--epochs=3\n--scale=2\n")
     outer.write_text(f"--flagfile={inner}\n--scale=3\n")
-    found = parse(f"--flagfile={outer}", "--epochs=5")
-    assert (found.epochs, found.scale) == (5, 3.0)
+    actual = parse(f"--flagfile={outer}", "--epochs=5")
+    assert (actual.epochs, actual.scale) == (5, 3.0)
 
 
 one_line = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=8).map(str.strip)
@@ -171,6 +173,7 @@ def test_help_names_every_flag_with_default_and_bounds():
     assert "--checkpoint\n      weights to compress (a text; required)" in text
     assert "passes (an integer of at least 1 and at most 1000; default: 10)" in text
     assert "--[no]dark\n      dark or not (default: false)" in text
+    assert "threads (an integer of at least 1; default: 1; a run may go on with another)" in text
     assert all(item.name in text for item in dataclasses.fields(Config))
 
 

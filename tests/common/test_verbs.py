@@ -39,8 +39,48 @@ def test_projects_and_verbs_are_listed_with_their_first_lines(package, capsys):
 
 
 def test_what_is_no_verb_takes_no_flags(package, capsys):
-    assert verbs.main("systems.one", package / "one", ["train"]) == 2
-    assert "systems.one is no verb" in capsys.readouterr().err
+    assert verbs.main("systems.one", package / "one", ["trian"]) == 2
+    assert capsys.readouterr().err == (
+        "error: systems.one is no verb and takes no 'trian'; did you mean python -m systems.one.train? systems.one has "
+        "train\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("systems.one.trian", "did you mean python -m systems.one.train? systems.one has train"),
+        ("systems.one.zzz", "systems.one has train"),
+        ("systems.one.model", "systems.one has train"),  # it is there, and would do nothing, without a word
+        ("systems.noe", "did you mean python -m systems.one? systems has one"),
+        ("systems.noe.train", "did you mean python -m systems.one? systems has one"),
+        ("systems.one.train.more", "systems.one has train"),
+        ("systems.none.train", "systems.none has no verbs"),
+    ],
+)
+def test_a_mistyped_verb_is_told_those_that_there_are(package, capsys, module, words):
+    with pytest.raises(SystemExit) as stop:
+        verbs.check_module(["python", "-X", "dev", "-m", module, "--flag=-m"], "systems", package)
+    assert stop.value.code == 2 and capsys.readouterr().err.endswith(f"{words}\n")
+
+
+@pytest.mark.parametrize("command", [["-m", "systems.one.train"], ["-m", "systems"], ["-m", "other.nothing"], ["x.py"]])
+def test_what_can_be_run_is_let_through(package, command):
+    verbs.check_module(["python", *command], "systems", package)
+
+
+def test_python_itself_is_asked(tmp_path):
+    """By a mistyped verb, and by one that is there."""
+
+    def call(module):
+        return subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
+
+    mistyped = call("projects.van.trian")
+    assert mistyped.returncode == 2 and mistyped.stderr == (
+        "error: projects.van.trian is no verb; did you mean python -m projects.van.train? projects.van has sample, "
+        "study, train\n"
+    )
+    assert call("projects.van.train").returncode == 0
 
 
 @pytest.mark.parametrize("name", NAMES)

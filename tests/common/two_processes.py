@@ -102,11 +102,11 @@ def checkpoints(folder):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     processes.wait_for_all("damaged")
-    step, found = checkpointer.restore_latest(state)
-    assert step == 1 and found["count"] == 5, "the newest is damaged, both take the one before"
+    step, actual = checkpointer.restore_latest(state)
+    assert step == 1 and actual["count"] == 5, "the newest is damaged, both take the one before"
     for name in ("whole", "half", "split", "empty"):
-        assert found[name].sharding == state[name].sharding and found[name].dtype == state[name].dtype, name
-        for left, right in zip(found[name].addressable_shards, state[name].addressable_shards, strict=True):
+        assert actual[name].sharding == state[name].sharding and actual[name].dtype == state[name].dtype, name
+        for left, right in zip(actual[name].addressable_shards, state[name].addressable_shards, strict=True):
             assert np.asarray(left.data).tobytes() == np.asarray(right.data).tobytes(), name
     checkpointer.close()
     processes.SHARED_SECONDS = 1.0
@@ -116,7 +116,7 @@ def checkpoints(folder):
         assert "not seen by process 1 of 2: give a --run_dir on a file system that all nodes" in str(error)
     else:
         raise AssertionError("a folder of one process was taken for one of both")
-    assert (jax.random.normal(mesh.to_local(found)["key"], (3,)) == jax.random.normal(jax.random.key(7), (3,))).all()
+    assert (jax.random.normal(mesh.to_local(actual)["key"], (3,)) == jax.random.normal(jax.random.key(7), (3,))).all()
     assert processes.broadcast_bytes(b"from 0" if RANK == 0 else b"from another, longer") == b"from 0"
     processes.BROADCAST_BYTES = 4
     for length in (3, 4, 5, 8):  # in pieces

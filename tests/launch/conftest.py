@@ -55,14 +55,14 @@ def until(condition, seconds: float = 120.0, what: str = "it"):
 
 def processes_with(text: str) -> list[int]:
     """Returns the other processes that have a text in their command line (a zero byte stands between arguments)."""
-    found = []
+    leftovers = []
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             if text.encode() in (path / "cmdline").read_bytes() and int(path.name) != os.getpid():
-                found.append(int(path.name))
+                leftovers.append(int(path.name))
         except OSError:
             continue
-    return found
+    return leftovers
 
 
 @pytest.fixture(scope="session")

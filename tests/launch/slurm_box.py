@@ -149,8 +149,8 @@ def down(folder: pathlib.Path) -> None:
     box = Box(folder.absolute())
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + STOP_SECONDS
-        while found := processes(box):
-            for identity in found:
+        while leftovers := processes(box):
+            for identity in leftovers:
                 try:
                     os.kill(identity, number)
                 except ProcessLookupError:
@@ -160,8 +160,8 @@ def down(folder: pathlib.Path) -> None:
             time.sleep(0.1)
     for started in _STARTED:
         started.poll()
-    if found := processes(box):
-        raise RuntimeError(f"processes of the box in {folder} do not end: {found}")
+    if leftovers := processes(box):
+        raise RuntimeError(f"processes of the box in {folder} do not end: {leftovers}")
 
 
 def processes(box: Box) -> list[int]:
@@ -170,16 +170,16 @@ def processes(box: Box) -> list[int]:
     A shell that uses the box has its SLURM_CONF too, and is none of them.
     """
     mark = f"SLURM_CONF={box.folder / 'slurm.conf'}".encode()
-    found = []
+    leftovers = []
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             variables = (path / "environ").read_bytes().split(b"\0")
             is_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
             if mark in variables and (is_job or _name(path) in DAEMONS) and _state(path) != "Z":
-                found.append(int(path.name))
+                leftovers.append(int(path.name))
         except (OSError, ValueError):
             continue
-    return [identity for identity in found if identity != os.getpid()]
+    return [identity for identity in leftovers if identity != os.getpid()]
 
 
 def _name(path: pathlib.Path) -> str:

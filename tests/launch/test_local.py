@@ -47,9 +47,9 @@ def test_two_processes_one_killed_then_stopped_end_like_one_left_alone(launch, t
     assert 13 <= len(rows_of(path)) < 200
     code, _, errors = launch(*flags[1:])
     assert code == 0 and "resumed after step" in errors and "processes = 1" in errors
-    found, expected = ([float(row["loss"]) for row in rows_of(folder)] for folder in (path, tmp_path / "alone"))
-    assert len(found) == 200
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
+    actual, expected = ([float(row["loss"]) for row in rows_of(folder)] for folder in (path, tmp_path / "alone"))
+    assert len(actual) == 200
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=0)
 
 
 def test_losses_are_bounded(launch, tmp_path):

@@ -42,6 +42,14 @@ def test_a_taken_run_directory_means_later(tmp_path):
     assert set(ends_of(path)) == {("locked", True), ("finished", False)} and ends_of(path)[-1][0] == "finished"
 
 
+def test_a_time_too_short_for_a_checkpoint_ends_after_the_second_call(launch, tmp_path):
+    path = tmp_path / "run"
+    code, _, errors = launch("--", LIGHT, "--noreport", f"--run_dir={path}", "--sleep=60", "--max_seconds=0.1")
+    assert code == 1 and ends_of(path) == [("preempted", True), ("failed", False)]
+    words = "2 calls in a row came to nothing that another could go on from"
+    assert words in errors and words in launch("status", path)[1]
+
+
 def test_stopping_while_a_run_directory_is_taken_is_not_a_failure(tmp_path):
     path = tmp_path / "run"
     path.mkdir()

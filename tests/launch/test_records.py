@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from common import files
+from common.runs import run_directory
 from launch import local, processes, records, slurm
 from launch.sweep import Job, LaunchError
 
@@ -95,6 +97,17 @@ def test_an_attempt_is_judged_by_what_the_run_wrote(job):
     assert records.judge(job, [1]) == ("failed", "") and records.judge(job, [3, 1]) == ("failed", "")
     level, note = records.judge(job, [0, 3])
     assert level == "finished" and "could not be reached" in note
+
+
+def test_a_job_that_is_stopped_again_and_again_before_it_wrote_anything_ends(job):
+    """As under a time limit of the queue that is too short, where every stop looks like a preemption."""
+    job.folder.mkdir(parents=True)
+    answers = []
+    for count in (0, 1, 2, records.MOST_IDLE - 1, records.MOST_IDLE):
+        files.write_json(job.folder.parent / "meta.json", {run_directory.IDLE: count})
+        answers.append((records.goes_on(job, *records.judge(job, [75])[:1], 1, 3), records.judge(job, [75])[1]))
+    words = "calls in a row were stopped before they wrote anything to go on from"
+    assert answers == [(True, ""), (True, ""), (True, f"2 {words}"), (True, f"9 {words}"), (False, f"10 {words}")]
 
 
 def test_a_newer_submission_of_a_job_takes_over(job, tmp_path):

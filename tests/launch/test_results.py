@@ -97,11 +97,11 @@ def test_front_by_its_definition(ways):
             (f"j{i}", "finished", generator.randrange(6), generator.choice([0.5, 1.5, 2.5, None])) for i in range(25)
         ]
         table = results.Table((), ("x", "y"), tuple(rows))
-        found = {name for _, _, name in results.front(table, [("x", ways[0]), ("y", ways[1])])}
+        actual = {name for _, _, name in results.front(table, [("x", ways[0]), ("y", ways[1])])}
         points = [
             (name, x if ways[0] else -x, y if ways[1] else -y) for name, _, x, y in rows if y is not None
         ]  # more is better
         expected = {
             name for name, x, y in points if not any(u >= x and v >= y and (u, v) != (x, y) for _, u, v in points)
         }
-        assert found == expected
+        assert actual == expected

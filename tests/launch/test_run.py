@@ -99,7 +99,10 @@ def test_an_exit_code_of_the_verbs_own_is_a_failure(launch, tmp_path):
         (["--"], "nothing stands after --; expected a verb"),
         (["--engine=local"], "Write it after two dashes"),
         (["projects.deepcabac.train", "--epochs=1"], "Write it after two dashes"),
-        (["stat", "x"], "unknown verb 'stat'; expected any of status, wait, cancel, results, resubmit, log"),
+        (
+            ["stat", "x"],
+            r"unknown verb 'stat'; did you mean status\? expected any of status, wait, cancel, results, resubmit, log",
+        ),
         (["status"], "status takes one folder"),
         (["status", "/nowhere"], "/nowhere is not what launch.run made"),
         (["status", "x", "--all"], "Unknown command line flag 'all'"),
@@ -115,6 +118,7 @@ def test_an_exit_code_of_the_verbs_own_is_a_failure(launch, tmp_path):
         (["--sweep=a=1,two", "--", LIGHT], "refuses a command line: flag --a=two: expected an integer of at least 0"),
         (["--sweep=z=1,2", "--", LIGHT], r"Unknown command line flag 'z'.*\(and 1 of the other 1 jobs\)"),
         (["--", "tests.launch.absent"], "there is no verb tests.launch.absent"),
+        (["--", "projects.van.trian"], r"projects.van.trian is no verb; did you mean python -m projects.van.train\?"),
         (
             ["--", "absent.verb"],
             r"there is no verb absent.verb in .* \(no module absent\): launch from the root of the checkout",

@@ -163,10 +163,10 @@ def test_parallel_holds_for_the_sweep_over_arrays_and_launches(launch, box, tmp_
     assert launch(*options, "--sweep=a=4", *rest)[0] == 0
     finish(launch, box, path)
     assert len(records.submissions(sweep.load(path))) == 3
-    found = spans(path)
-    assert len(found) == 4
-    for (_, before), (after, _) in zip(found, found[1:], strict=False):
-        assert before <= after, found
+    actual = spans(path)
+    assert len(actual) == 4
+    for (_, before), (after, _) in zip(actual, actual[1:], strict=False):
+        assert before <= after, actual
 
 
 def test_what_slurm_refuses_is_told_at_the_door(launch, box, tmp_path):

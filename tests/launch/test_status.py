@@ -173,5 +173,5 @@ def test_exit_codes_of_waiting(made, monkeypatch):
         (("queued", "failed"), 1),
         (("cancelled",), 75),
     ):
-        found = [status.JobState(item.job, state, "", 1, None) for state in states]
-        assert status.exit_code(found) == code, states
+        actual = [status.JobState(item.job, state, "", 1, None) for state in states]
+        assert status.exit_code(actual) == code, states

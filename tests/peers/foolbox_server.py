@@ -103,10 +103,10 @@ def boundary(
     labels = convert(given["labels"].astype(np.int64 if backend == "torch" else np.int32))
     attack = foolbox.attacks.BoundaryAttack(steps=steps)
     began = time.perf_counter()
-    found = attack.run(model, images, foolbox.criteria.Misclassification(labels), starting_points=starts)
-    found = np.asarray(found)
+    adversarial = attack.run(model, images, foolbox.criteria.Misclassification(labels), starting_points=starts)
+    adversarial = np.asarray(adversarial)
     seconds = time.perf_counter() - began
-    np.save(output, found)
+    np.save(output, adversarial)
     return {"seconds": seconds}
 
 
@@ -145,7 +145,7 @@ def art(network: str, problem: str, output: str, budget: int, seed: int = 0, **s
     classifier = Counting(
         torch_network(weights), loss=torch.nn.CrossEntropyLoss(), input_shape=shape, nb_classes=10, clip_values=(0, 1)
     )
-    total, found = 0, []
+    total, adversarial = 0, []
     began = time.perf_counter()
     for image, label, start in zip(given["images"], given["labels"], given["starts"], strict=True):
         attack = BoundaryAttack(classifier, targeted=False, max_iter=budget, verbose=False, **settings)
@@ -154,10 +154,10 @@ def art(network: str, problem: str, output: str, budget: int, seed: int = 0, **s
             attack.generate(image[None], y=np.array([label]), x_adv_init=start[None])
         except OutOfQueries:
             pass
-        found.append(attack.curr_adv)
+        adversarial.append(attack.curr_adv)
         total += used[0]
     seconds = time.perf_counter() - began
-    np.save(output, np.array(found, np.float32))
+    np.save(output, np.array(adversarial, np.float32))
     return {"seconds": seconds, "queries": total}
 
 

@@ -46,8 +46,8 @@ OPERATIONS = {
 
 def version() -> dict:
     """Returns what answers here, and how many threads torch uses."""
-    found = {name: importlib.metadata.version(name) for name in ("lxt", "autolrp", "torch", "numpy")}
-    return found | {"threads": torch.get_num_threads()}
+    versions = {name: importlib.metadata.version(name) for name in ("lxt", "autolrp", "torch", "numpy")}
+    return versions | {"threads": torch.get_num_threads()}
 
 
 def build(shape: dict, parameters: str, dtype: str = "float32") -> dict:
@@ -140,10 +140,10 @@ def seconds(network: int, x: str, method: str, target: int) -> dict:
     else:
         examples.requires_grad_()
         y = model(examples, lrp_networks.WRITINGS["Fused" if method == "gradient" else method])
-        chosen = y[:, target]
+        choice = y[:, target]
         # The explicit rules start from the output itself, gradients from one.
-        first = chosen.detach() if method.startswith("Explicit") else torch.ones_like(chosen)
-        (part,) = torch.autograd.grad(chosen, examples, first)
+        first = choice.detach() if method.startswith("Explicit") else torch.ones_like(choice)
+        (part,) = torch.autograd.grad(choice, examples, first)
         if method.startswith("Efficient"):
             part = examples.detach() * part
     return {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - used}

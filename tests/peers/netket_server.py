@@ -43,11 +43,13 @@ def sample(length: int, depth: int, channels: int, half_width: int, batch: int, 
         _samplers[settings] = sampler, model, variables, sampler.init_state(model, variables, seed=1)
     sampler, model, variables, state = _samplers[settings]
     start = time.perf_counter()
-    found, state = sampler.sample(model, variables, state=state, chain_length=batch, return_log_probabilities=log_prob)
-    jax.block_until_ready(found)
+    samples, state = sampler.sample(
+        model, variables, state=state, chain_length=batch, return_log_probabilities=log_prob
+    )
+    jax.block_until_ready(samples)
     seconds = time.perf_counter() - start
     _samplers[settings] = sampler, model, variables, state
-    spins = np.asarray(found[0] if log_prob else found)
+    spins = np.asarray(samples[0] if log_prob else samples)
     return {"seconds": [seconds], "shape": list(spins.shape), "mean": float(spins.mean())}
 
 

@@ -312,7 +312,7 @@ def recipes() -> dict:
         return haiku.Linear(3, with_bias=False, name="second")(x)
 
     given = {"images": draw.normal(size=(2, 4, 4, 3)), "params": {"first": first, "second": second}}
-    plain, found = dict(given), {}
+    plain, actual = dict(given), {}
     exec(next(block for block in blocks if "lambda params, x: jax.nn.relu" in block), plain)
     for name, own in (
         ("equinox", {"model": Model()}),
@@ -320,8 +320,8 @@ def recipes() -> dict:
     ):
         names = {**given, **own}
         exec(next(block for block in blocks if f"import {name}" in block), names)
-        found[name] = float(jnp.abs(names["relevance"] - plain["relevance"]).max())
-    return found | transformer_recipes(blocks)
+        actual[name] = float(jnp.abs(names["relevance"] - plain["relevance"]).max())
+    return actual | transformer_recipes(blocks)
 
 
 def transformer_recipes(blocks) -> dict:

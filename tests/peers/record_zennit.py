@@ -24,7 +24,7 @@ OUTPUT = ROOT / "tests" / "kernels" / "attribution" / "references"
 def record_composites() -> None:
     """Every composite on the small network, with and without folding, in both precisions; relevance inside, too."""
     values, images = plans.parameters(plans.SMALL, cases.SEED), cases.images()
-    found = {"images": images} | {f"parameters/{name}": value for name, value in values.items()}
+    arrays = {"images": images} | {f"parameters/{name}": value for name, value in values.items()}
     for dtype in ("float64", "float32"):
         network = zennit_network.build(plans.SMALL, values, getattr(zennit_calls.torch, dtype))
         for case in cases.COMPOSITES:
@@ -34,43 +34,43 @@ def record_composites() -> None:
                 network, images, composite=case.composite, fold=case.fold, target=case.target, at=case.at,
                 options=case.options,
             )  # fmt: skip
-            found[f"{dtype}/y"] = y
-            found[f"{dtype}/{case.name}"] = relevance
+            arrays[f"{dtype}/y"] = y
+            arrays[f"{dtype}/{case.name}"] = relevance
             if dtype == "float64":
-                found |= {f"{dtype}/{case.name}@{layer}": value for layer, value in inside.items()}
-    save("composites", found)
+                arrays |= {f"{dtype}/{case.name}@{layer}": value for layer, value in inside.items()}
+    save("composites", arrays)
 
 
 def record_attributors() -> None:
     """SmoothGrad, integrated gradients, occlusion, the gradient; alone and over composites."""
     values, images = plans.parameters(plans.SMALL, cases.SEED), cases.images()
-    network, found = zennit_network.build(plans.SMALL, values), {}
+    network, arrays = zennit_network.build(plans.SMALL, values), {}
     for case in cases.ATTRIBUTORS:
         noise = cases.noise(case.settings["n_iter"]) if case.attributor == "smoothgrad" else None
-        _, found[case.name], _ = zennit_calls.attribute(
+        _, arrays[case.name], _ = zennit_calls.attribute(
             network, images, composite=case.composite, target=case.target, attributor=case.attributor,
             settings=case.settings, noise=noise, start=case.start,
         )  # fmt: skip
-    save("attributors", found)
+    save("attributors", arrays)
 
 
 def record_pictures() -> None:
     """Palettes of every map and text, and pictures of every shape."""
-    found = {}
+    arrays = {}
     for text in cases.PALETTES:
         for level in cases.LEVELS:
-            found[f"palette/{text}/{level}"] = zennit_calls.zennit.image.palette(text, level)
+            arrays[f"palette/{text}/{level}"] = zennit_calls.zennit.image.palette(text, level)
     for name, (values, settings) in cases.pictures().items():
-        found[f"picture/{name}"] = zennit_calls.picture(values, **settings)
-    save("pictures", found)
+        arrays[f"picture/{name}"] = zennit_calls.picture(values, **settings)
+    save("pictures", arrays)
 
 
-def save(name: str, found: dict) -> None:
+def save(name: str, arrays: dict) -> None:
     """Writes one compressed file and says how large it is."""
     OUTPUT.mkdir(exist_ok=True)
     path = OUTPUT / f"{name}.npz"
-    np.savez_compressed(path, **found)
-    print(f"{path.relative_to(ROOT)}: {len(found)} arrays, {path.stat().st_size} bytes")
+    np.savez_compressed(path, **arrays)
+    print(f"{path.relative_to(ROOT)}: {len(arrays)} arrays, {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

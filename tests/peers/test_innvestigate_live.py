@@ -24,8 +24,8 @@ def ask(peer, name, values, x, analyzer, **settings):
     return answer["y"], answer["explanation"]
 
 
-def error(found, expected):
-    return np.abs(np.asarray(found) - expected).max() / max(np.abs(expected).max(), 1e-12)
+def error(actual, expected):
+    return np.abs(np.asarray(actual) - expected).max() / max(np.abs(expected).max(), 1e-12)
 
 
 def ours(analyzer, fn, values, x, target=None, **options):
@@ -41,11 +41,11 @@ def test_every_analyzer(peer, network):
     for label, (analyzer, options) in layered_cases.ANALYZERS.items():
         y, expected = ask(peer, network, values, x, analyzer, **options)
         coded = {"as_coded": True} if analyzer.startswith("lrp") else {}
-        y_found, found = ours(analyzer, fn, values, x, **options, **coded)
+        y_found, actual = ours(analyzer, fn, values, x, **options, **coded)
         np.testing.assert_allclose(y_found, y, rtol=0, atol=1e-12)
-        print(f"{network:14} {label:30} {error(found, expected):.1e}")
-        if error(found, expected) > TOLERANCE:
-            wrong[label] = error(found, expected)
+        print(f"{network:14} {label:30} {error(actual, expected):.1e}")
+        if error(actual, expected) > TOLERANCE:
+            wrong[label] = error(actual, expected)
     assert not wrong
 
 
@@ -97,8 +97,8 @@ def test_flat_up_to_a_layer(peer):
     """The peer counts all layers of Keras, the input is 0; we count those with weights."""
     _, fn, values, x = layered_cases.case("dense")
     _, expected = ask(peer, "dense", values, x, "lrp.sequential_preset_b_flat_until_idx", until_layer_idx=2)
-    _, found = ours("lrp.sequential_preset_b_flat_until_idx", fn, values, x, until_layer_idx=1)
-    assert error(found, expected) < TOLERANCE
+    _, actual = ours("lrp.sequential_preset_b_flat_until_idx", fn, values, x, until_layer_idx=1)
+    assert error(actual, expected) < TOLERANCE
 
 
 def test_relus_that_are_layers_take_the_gradient(peer):

@@ -58,12 +58,12 @@ def test_random_network(peer, index):
     y, expected = ask(peer, plan, values, images, composite=name, target=target, options=theirs)
     for fn in (networks.function(plan), networks.mapped(plan)):  # also written for one image, under vmap
         with jax.enable_x64(True):
-            found_y, found = attribution.attribute(
+            found_y, actual = attribution.attribute(
                 fn, networks.from_torch(values), networks.channels_last(images),
                 target=np.array(target), rules=getattr(composites, name)(**options),
             )  # fmt: skip
         np.testing.assert_allclose(found_y, y, rtol=0, atol=1e-10 * np.abs(y).max())
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", cases.NAMES)
@@ -79,11 +79,11 @@ def test_residual_network_in_single_precision(peer, name):
     )
     # AlphaBeta(2, 1) doubles errors from layer to layer: then what single precision costs Zennit itself is the measure.
     tolerance = max(1e-5 * np.abs(expected).max(), 3 * np.abs(single - expected).max())
-    _, found = attribution.attribute(
+    _, actual = attribution.attribute(
         networks.function(plan), networks.from_torch(values, np.float32), networks.channels_last(images),
         target=np.array([1, 7]), rules=getattr(composites, name)(**options),
     )  # fmt: skip
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
 
 
 def test_the_recorded_composites_are_still_what_the_peer_makes(peer):
@@ -91,8 +91,8 @@ def test_the_recorded_composites_are_still_what_the_peer_makes(peer):
 
     recorded = recordings.load("composites")
     values = {key.removeprefix("parameters/"): value for key, value in recorded.items() if key.startswith("param")}
-    _, found = ask(peer, plans.SMALL, values, cases.images(), composite="epsilon_plus", target=list(cases.TARGETS))
-    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), recorded["float64/epsilon_plus"], rtol=0, atol=1e-12)
+    _, actual = ask(peer, plans.SMALL, values, cases.images(), composite="epsilon_plus", target=list(cases.TARGETS))
+    np.testing.assert_allclose(actual.transpose(0, 3, 1, 2), recorded["float64/epsilon_plus"], rtol=0, atol=1e-12)
     assert peer.ask("version")["zennit"] == "1.0.0"
 
 

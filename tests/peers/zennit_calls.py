@@ -33,20 +33,20 @@ def attribute(
       attributor: a key of ATTRIBUTORS, with its own `settings`.
       noise: standard normal [draws, *images.shape] that SmoothGrad takes instead of its own.
     """
-    found, handles = {}, []
+    actual, handles = {}, []
     modules = dict(network.named_modules())
     for name in at:
 
         def keep(module, inputs, name=name):
-            inputs[0].register_hook(lambda value: found.__setitem__(name, value.detach().numpy()))
+            inputs[0].register_hook(lambda value: actual.__setitem__(name, value.detach().numpy()))
 
         handles.append(modules[name].register_forward_pre_hook(keep))
 
     def weighting(y):
         if target is None:
             return y if start == "output" else torch.ones_like(y)
-        chosen = torch.nn.functional.one_hot(torch.as_tensor(target), y.shape[-1]).to(y)
-        return y * chosen if start == "output" else chosen
+        choice = torch.nn.functional.one_hot(torch.as_tensor(target), y.shape[-1]).to(y)
+        return y * choice if start == "output" else choice
 
     built = zennit_network.composite(composite, fold=fold, **(options or {})) if composite else None
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in (settings or {}).items()}
@@ -57,7 +57,7 @@ def attribute(
     finally:
         for handle in handles:
             handle.remove()
-    return y.detach().numpy(), relevance.detach().numpy(), found
+    return y.detach().numpy(), relevance.detach().numpy(), actual
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ networks: list[torch.nn.Module] = []
 
 def version() -> dict:
     """Returns what answers here, and how many threads torch uses."""
-    found = {name: importlib.metadata.version(name) for name in ("zennit", "torch", "numpy")}
-    return found | {"threads": torch.get_num_threads()}
+    actual = {name: importlib.metadata.version(name) for name in ("zennit", "torch", "numpy")}
+    return actual | {"threads": torch.get_num_threads()}
 
 
 def build(plan: list, parameters: str, dtype: str = "float64") -> dict:
@@ -36,8 +36,8 @@ def attribute(network: int, images: str, answer: str, **settings) -> dict:
     options = settings.pop("options", None) or {}
     options = {key: np.asarray(value) if key in ("low", "high") else value for key, value in options.items()}
     values = np.load(images, allow_pickle=False)
-    y, relevance, found = zennit_calls.attribute(networks[network], values, options=options, **settings)
-    np.savez(answer, y=y, relevance=relevance, **{f"at/{name}": value for name, value in found.items()})
+    y, relevance, actual = zennit_calls.attribute(networks[network], values, options=options, **settings)
+    np.savez(answer, y=y, relevance=relevance, **{f"at/{name}": value for name, value in actual.items()})
     return {}
 
 

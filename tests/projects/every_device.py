@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from common import mesh, models, weight_files
+from common.federated import rounds
 from common.models import evaluation
 from common.runs import run_directory
 from common.training import classifier
@@ -21,6 +22,8 @@ from common.training.config import ClassifierConfig
 from projects.attribution import explain
 from projects.levy_attack import attack
 from projects.levy_attack.config import VerbConfig
+from projects.stc import simulate
+from projects.stc.config import SimulateConfig
 from projects.van import train as van_train
 from projects.van.config import TrainConfig
 
@@ -120,6 +123,34 @@ def attacks(folder: pathlib.Path, numbers: dict, network: dict) -> None:
         numbers |= {"attack_queries": file["queries"], "attack_distance": file["distance"]}
 
 
+def simulation(folder: pathlib.Path, numbers: dict) -> None:
+    """Its clients are split by `client_rows`, which notes nothing: what devices hold is taken from the state."""
+    run = run_directory.open_for_test(folder / "simulate")
+    settings = SimulateConfig(
+        task="small",
+        p=0.1,
+        clients=10,
+        per_round=5,
+        classes_per_client=2,
+        batch_size=8,
+        iterations=4,
+        every=2,
+        target=0.5,
+    )
+    placed = rounds.placed
+
+    def placed_and_noted(state, sharding):
+        state = placed(state, sharding)
+        note(state.residuals.sharding)
+        return state
+
+    rounds.placed = placed_and_noted
+    result = simulate.main(settings, run)
+    numbers |= named("simulate", weight_files.load_tree(run.path / "seed0" / "model.safetensors"))
+    numbers["simulate_clients"] = np.array(result["seeds"]["0"]["per_client"]["accuracy"])
+    numbers["simulate_bits"] = np.array([result["seeds"]["0"]["bits"][way]["total"] for way in ("up", "down")])
+
+
 def main(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     mesh.constrain, mesh.split_rows = watched(mesh.constrain), watched_rows(mesh.split_rows)
@@ -133,6 +164,8 @@ def main(folder: pathlib.Path) -> None:
         spins(folder, numbers)
     with verb("attack", folder):
         attacks(folder, numbers, network)
+    with verb("simulate", folder):
+        simulation(folder, numbers)
     HOLDERS.pop("attack", None)  # the attack places its parts by itself, see tests/kernels/boundary_attack
     np.savez(folder / "numbers.npz", **numbers)
     (folder / "devices.json").write_text(json.dumps(HOLDERS))

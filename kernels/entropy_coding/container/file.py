@@ -29,6 +29,7 @@ import struct
 import zlib
 
 from ...array_types import Buffer
+from ...host_arrays import buffer
 from . import header
 from .layout import COMPACT, DEFLATED, MAGIC, MOST_INFLATED, PREFIX, VERSION, Entry, Stream
 
@@ -54,7 +55,7 @@ def read(data: Buffer, max_output_bytes: float = math.inf) -> tuple[list[Entry],
     Beside its values every tensor is charged `TENSOR_OVERHEAD` bytes, so that `max_output_bytes` also bounds what a
     header of very many, very small tensors turns into.
     """
-    view = memoryview(data).cast("B")
+    view = buffer("data", data)
     if len(view) < PREFIX.size + 4:
         raise ValueError(f"{len(view)} bytes are too few for a compressed network: the file is empty or cut off")
     magic, version, features, length = PREFIX.unpack_from(view)

@@ -7,6 +7,7 @@ import operator
 import ml_dtypes
 import numpy as np
 
+from ...host_arrays import on_host
 from ..checks import checked_importance, checked_step
 from ..core.constants import MAX_ABS_LEVEL
 from ..steps import check_reach
@@ -99,7 +100,7 @@ def _array_item(path, name, leaf, steps: Steps, importance) -> Item:
             "nnx.state(module, nnx.Param)"
         )
     try:
-        array = np.asarray(leaf)
+        array = on_host(f"tensor {name!r}", leaf)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         dtype_code(array.dtype)
     except TypeError as error:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ...array_types import Buffer
+from ...host_arrays import buffer
 from . import file, layout
 from .layout import RAW_STREAM, TRELLIS, UNIFORM, Entry, Stream
 from .reading import DEFAULT_MAX_OUTPUT_BYTES, check_limit, decode, members_of
@@ -93,7 +94,7 @@ def inspect(data: Buffer, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES, j
             entry.step if entry.coding in (UNIFORM, TRELLIS) else None, int(np.count_nonzero(values)), stored,
             shared, entry.axes, _coder_options(entry, streams, shared),
         ))  # fmt: skip
-    total, payload = len(memoryview(data).cast("B")), sum(len(stream.data) for stream in streams)
+    total, payload = len(buffer("data", data)), sum(len(stream.data) for stream in streams)
     original = sum(entry.nbytes for entry in entries)
     return Summary(layout.VERSION, total, total - payload, original, tuple(tensors))
 

@@ -107,8 +107,8 @@ def test_order_of_batches_is_by_number(tmp_path):
     names = ["data_batch_10.bin", "data_batch_2.bin", "data_batch_1.bin.gz", "data_batch_1.bin"]
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    found = [path.name for path in cifar10_binary.files_in(tmp_path)]
-    assert found == ["data_batch_1.bin", "data_batch_2.bin", "data_batch_10.bin"]
+    actual = [path.name for path in cifar10_binary.files_in(tmp_path)]
+    assert actual == ["data_batch_1.bin", "data_batch_2.bin", "data_batch_10.bin"]
 
 
 BATCH = records(7)[0]
@@ -187,13 +187,13 @@ def test_archive_is_fetched_checked_and_mended(server, tmp_path, monkeypatch, ca
     server.answer(address, tar(in_archive(files)))
     data = datasets.load("cifar10", **options)
     assert "cache" in data.source and len(data.test_labels) == 7
-    asked = len(server.requests)
+    queries = len(server.requests)
     datasets.load("cifar10", **options)
-    assert len(server.requests) == asked
+    assert len(server.requests) == queries
     copy = tmp_path / "cache/datasets" / address[1:]
     copy.write_bytes(copy.read_bytes()[:1000])
     assert len(datasets.load("cifar10", **options).test_labels) == 7
-    assert len(server.requests) == asked + 1 and "fetching it again" in capsys.readouterr().err
+    assert len(server.requests) == queries + 1 and "fetching it again" in capsys.readouterr().err
 
 
 def jpeg_npz(path, train=20, test=10, **changes):

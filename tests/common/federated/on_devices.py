@@ -1,6 +1,8 @@
 """A script: simulates on all devices of the process and writes what comes out, for test_devices.py.
 
 python tests/common/federated/on_devices.py OUTPUT CHECKPOINTS ROUNDS
+
+Of fewer than 6 rounds only the checkpoint counts.
 """
 
 import dataclasses
@@ -28,15 +30,18 @@ def main(output: str, folder: str, count: int) -> None:
     rounds.advance = watched
     result = simulate.simulate(
         digits.MODEL, digits.population(), methods.stc(1 / 10), count, digits.KEY, SETTINGS,
-        test=digits.load()[1], checkpoints=folder,
+        test=digits.load()[1], checkpoints=folder, per_client=count == 6,
     )  # fmt: skip
+    if count < 6:
+        return
     average = simulate.simulate(
         digits.MODEL, digits.unequal_population(), methods.fed_avg(2), 2, digits.KEY,
         dataclasses.replace(digits.SETTINGS, per_round=5),
     )  # fmt: skip
     np.savez(
         output, devices=jax.device_count(), held=repr(sorted(held, key=repr)), curve=repr(result.curve),
-        average=average.state.weights, accuracy=[point.accuracy for point in result.curve], **result.state._asdict(),
+        average=average.state.weights, accuracy=[point.accuracy for point in result.curve],
+        of_clients=np.stack(result.per_client), **result.state._asdict(),
     )  # fmt: skip
 
 

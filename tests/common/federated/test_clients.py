@@ -61,13 +61,13 @@ def test_small_clients_draw_with_repetition_uniformly(population, draw):
 
 def test_participants_are_drawn_without_repetition():
     draw = jax.jit(jax.vmap(clients.draw_participants, (0, None, None)), static_argnums=(1, 2))
-    drawn = draw(keys(3000), 12, 4)
-    ids = np.sort(np.asarray(drawn), axis=1)
+    draws = draw(keys(3000), 12, 4)
+    ids = np.sort(np.asarray(draws), axis=1)
     assert (np.diff(ids, axis=1) > 0).all() and ids.min() == 0 and ids.max() == 11
     # A client takes part in 1,000 of 3,000 rounds, deviation 25.8; 5.6 deviations, 12 clients: p = 2.6e-7
     assert abs(np.bincount(ids.ravel(), minlength=12) - 1000).max() < 145
     again = clients.draw_participants(keys(3000)[17], 12, 4)
-    assert drawn[17].tolist() == again.tolist() != drawn[18].tolist()
+    assert draws[17].tolist() == again.tolist() != draws[18].tolist()
     assert clients.draw_participants(jax.random.key(0), 5, 5).tolist() == [0, 1, 2, 3, 4]
 
 

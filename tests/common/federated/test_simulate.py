@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.federated import clients, methods, rounds, simulate
+from common.federated import clients, methods, per_client, rounds, same_simulation, simulate
 from common.federated.compressor import Bits, Compressor
 from tests.common.federated import digits
 
@@ -194,6 +194,66 @@ def test_a_run_that_was_killed_gives_the_same_numbers(fed_back, tmp_path, monkey
         call(6, population=digits.population()._replace(samples=other))
     with pytest.raises(ValueError, match=r"the simulation in .* has another test batch"):
         call(6, test=None)
+    log = []
+    call(6, settings=dataclasses.replace(WITH_MOMENTUM, chunk=2, save_every=3), log=log.append)
+    assert log[0].startswith("resumed after round 6 of 6; chunk=2, where it was None: sums over clients are rounded")
+
+
+def decayed(params, batch):
+    return digits.loss(params, batch) + 1e-4 / 2 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+
+def half_right(params, batch):
+    return 0.5 * digits.accuracy(params, batch)
+
+
+def mirrored(key, batch):
+    return batch | {"x": batch["x"][:, ::-1]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"loss": decayed}, {"accuracy": half_right}, {"augment": mirrored}],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_function_of_the_model_is_another_simulation(change):
+    """A weight decay of 1e-4, too, though the first weights are nearly 0."""
+    state, population = (
+        rounds.initial_state(digits.MODEL, digits.population(), FEEDBACK, SETTINGS, KEY),
+        digits.population(),
+    )
+
+    def identity(model):
+        return same_simulation.identity_of(model, FEEDBACK, SETTINGS, state, population, KEY, None)
+
+    rewritten = digits.MODEL._replace(loss=lambda params, batch: 1 * digits.loss(params, batch))
+    before = identity(digits.MODEL)
+    assert same_simulation.check_same(identity(rewritten), before, "there") == ""
+    with pytest.raises(ValueError, match="the simulation in there has another loss, accuracy or augmentation"):
+        same_simulation.check_same(identity(digits.MODEL._replace(**change)), before, "there")
+    older = {name: value for name, value in before.items() if name not in ("values", "chunk")}
+    older["settings"] = before["settings"] | {"chunk": None}
+    assert same_simulation.check_same(before, older, "there") == "", "what an older version had not noted"
+
+
+def test_values_that_are_not_finite_are_compared_too():
+    assert same_simulation._are_near([None, 1.0], [None, 1.0005])
+    assert not same_simulation._are_near([None, 1.0], [2.0, 1.0]) and not same_simulation._are_near([1.0], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("population", [digits.population, digits.unequal_population])
+def test_what_each_client_has_of_it(population, monkeypatch):
+    """By hand, client by client; 1,420 samples in chunks of 300, of which the last is short."""
+    monkeypatch.setattr(per_client, "AT_ONCE", 300)
+    result = run(methods.fed_sgd(), 2, population=population(), per_client=True)
+    samples = jax.tree.map(np.asarray, population().samples)
+    for client in range(digits.CLIENTS):
+        first, size = int(population().offsets[client]), int(population().sizes[client])
+        batch = {name: array[first : first + size] for name, array in samples.items()}
+        np.testing.assert_allclose(result.per_client.loss[client], digits.loss(result.params, batch), rtol=1e-5)
+        np.testing.assert_allclose(result.per_client.accuracy[client], digits.accuracy(result.params, batch), rtol=1e-6)
+    assert result.per_client.accuracy.dtype == np.float32 and np.ptp(result.per_client.accuracy) > 0.2
+    assert run(methods.fed_sgd(), 2, population=population()).per_client is None
 
 
 def test_it_learns():

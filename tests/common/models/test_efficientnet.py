@@ -97,10 +97,10 @@ def test_forward_equals_the_published_arrays_with_xla(network, published):
     # Odd sides somewhere on the way: TensorFlow's SAME padding differs from PyTorch's there.
     images = np.random.default_rng(1).integers(0, 256, (2, 72, 88, 3), dtype=np.uint8)
     inputs = jax.jit(lambda images: efficientnet.preprocess(images, 70))(images)
-    found = jax.jit(models.apply_function(network))(efficientnet.convert_published(published), inputs)
+    actual = jax.jit(models.apply_function(network))(efficientnet.convert_published(published), inputs)
     expected = jax.jit(published_forward)(published, inputs)
-    assert found.shape == (2, 1000)
-    np.testing.assert_allclose(found, expected, atol=2e-4 * float(jnp.abs(expected).max()))
+    assert actual.shape == (2, 1000)
+    np.testing.assert_allclose(actual, expected, atol=2e-4 * float(jnp.abs(expected).max()))
 
 
 def test_preprocess_takes_the_centre():

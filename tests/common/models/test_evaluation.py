@@ -50,10 +50,10 @@ def test_new_weights_do_not_compile_again():
 
 def test_standardise():
     images = RNG.integers(0, 256, (2, 3, 3, 2), dtype=np.uint8)
-    found = models.standardise((0.2, 0.5), (0.3, 0.1))(jnp.asarray(images))
+    actual = models.standardise((0.2, 0.5), (0.3, 0.1))(jnp.asarray(images))
     expected = (images / 255 - np.array([0.2, 0.5])) / np.array([0.3, 0.1])
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert actual.dtype == jnp.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_ties_go_to_the_lower_class_and_nothing_but_numbers_is_right():
@@ -87,9 +87,9 @@ def test_images_and_labels_must_match():
 
 def test_several_trees_at_once():
     kernels = [np.random.default_rng(seed).normal(size=(16, 5)).astype(np.float32) for seed in range(3)]
-    found = models.evaluate_many(linear, [{"kernel": kernel} for kernel in kernels], IMAGES, LABELS, batch_size=10)
+    actual = models.evaluate_many(linear, [{"kernel": kernel} for kernel in kernels], IMAGES, LABELS, batch_size=10)
     expected = [models.evaluate(linear, {"kernel": kernel}, IMAGES, LABELS).correct for kernel in kernels]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
     with pytest.raises(ValueError, match="0 trees"):
         models.evaluate_many(linear, [], IMAGES, LABELS)
 

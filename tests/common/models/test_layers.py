@@ -38,8 +38,8 @@ def value_and_gradients(function, x, kernel):
     return jax.jit(both)(x, kernel)
 
 
-def assert_close(found, expected, tolerance):
-    for one, other in zip(found, expected, strict=True):
+def assert_close(actual, expected, tolerance):
+    for one, other in zip(actual, expected, strict=True):
         assert one.dtype == other.dtype and one.shape == other.shape
         one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
         np.testing.assert_allclose(one, other, atol=tolerance * max(1, np.abs(other).max()), rtol=0)
@@ -98,9 +98,9 @@ def test_conv2d_under_vmap_over_kernels_and_images():
     gradient = lambda i: jax.grad(  # noqa: E731
         lambda k, x: jnp.sum(jnp.sin(layers.conv2d(x, k, stride=2, padding="SAME", implementation=i)))
     )
-    found = jax.jit(jax.vmap(gradient("im2col")))(kernel, x)
+    actual = jax.jit(jax.vmap(gradient("im2col")))(kernel, x)
     expected = jnp.stack([gradient("xla")(kernel[i], x[i]) for i in range(4)])
-    assert_close([found], [expected], 2e-6)
+    assert_close([actual], [expected], 2e-6)
 
 
 @pytest.mark.parametrize("size,stride", [(3, 1), (3, 2), (5, 2)])
@@ -186,8 +186,8 @@ def test_batch_norm_gradient():
         y = (x - mean) / jnp.sqrt(var + 1e-5) * parameters["scale"][...] + parameters["bias"][...]
         return jnp.sum(weight * jnp.sin(y))
 
-    found, expected = (jax.tree.leaves(jax.jit(jax.grad(f, (0, 1)))(parameters, x)) for f in (ours, plain))
-    assert_close(found, expected, 1e-5)
+    actual, expected = (jax.tree.leaves(jax.jit(jax.grad(f, (0, 1)))(parameters, x)) for f in (ours, plain))
+    assert_close(actual, expected, 1e-5)
 
 
 @pytest.mark.parametrize(

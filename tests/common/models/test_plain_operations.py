@@ -30,9 +30,9 @@ def test_outputs_stay_and_operations_change(name, shape, convolutions, poolings)
     apply, tree = models.apply_function(network), models.to_tree(network)
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     with plain_operations.asked():
-        plain, found = apply(tree, x), primitives(apply, tree, x)
+        plain, actual = apply(tree, x), primitives(apply, tree, x)
     np.testing.assert_allclose(plain, apply(tree, x), rtol=0, atol=1e-5 * np.abs(plain).max())
-    assert (found["conv_general_dilated"], found["reduce_window_max"]) == (convolutions, poolings)
+    assert (actual["conv_general_dilated"], actual["reduce_window_max"]) == (convolutions, poolings)
     assert not plain_operations.wanted()
 
 

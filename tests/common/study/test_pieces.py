@@ -14,7 +14,7 @@ import pytest
 import projects
 from common import files
 from common.runs import run_directory
-from common.study import parts, pieces
+from common.study import expected_time, parts, pieces
 from common.study.pieces import Piece
 from tests.common.study import toy
 
@@ -271,6 +271,47 @@ def test_parts_are_made_once(tmp_path):
     assert calls == [1] and (tmp_path / "pieces" / "a.json").is_file()
     with pytest.raises(ValueError, match="None"):
         parts.part(run, "b", lambda: None)
+
+
+def test_the_bar_counts_expected_time(project, run, monkeypatch):
+    """Two finished trainings of 1 and 2 epochs took 10 and 20 s; one of 7 and an evaluation are to come."""
+    trainings = [
+        Piece(f"of{epochs}", "toy.train", project.TrainConfig(epochs=epochs), cost=epochs) for epochs in (1, 2, 7)
+    ]  # fmt: skip
+    evaluation = Piece("one", "toy.evaluate", project.EvaluateConfig(checkpoint=str(trainings[2].path)))
+    everything = [*trainings, evaluation]
+    seconds = {trainings[0]: 10.0, trainings[1]: 20.0}
+    assert expected_time.shares(everything, seconds) == [83, 167, 583, 167]  # the evaluation: the median, 20 s
+    assert expected_time.shares(everything, {}) == [83, 167, 583, 167]  # by cost; the evaluation: the median training
+    assert expected_time.shares(trainings, {}) == [100, 200, 700]
+    assert expected_time.shares([evaluation], {}) == [1000]
+    pieces.complete(trainings[:2], run)
+    for piece, time in seconds.items():
+        files.write_json(piece.path / "meta.json", files.read_json(piece.path / "meta.json") | {"seconds": time})
+    bars, progress = [], run_directory.Run.progress
+
+    def noted(*arguments):
+        bars.append(arguments[1:])
+        return progress(*arguments)
+
+    monkeypatch.setattr(run_directory.Run, "progress", noted)
+    pieces.complete(everything, run)
+    assert bars == [(1000, "4 pieces, thousandths of the time", 250)]
+
+
+def test_what_a_piece_writes_is_progress_of_its_study(project, run):
+    training, evaluation = chain(project)
+    pathlib.Path("stop").touch()
+    for _ in range(2):
+        with pytest.raises(run_directory.Preempted):
+            pieces.complete([training], run)
+        assert not run.has_progressed(), "flags, metrics and how it ended are no work"
+    pathlib.Path("stop").unlink()
+    pieces.complete([training], run)
+    assert run.has_progressed()
+    again = run_directory.open_for_test(run.path)
+    pieces.complete([training], again)
+    assert not again.has_progressed(), "what was there before this call"
 
 
 def test_a_stage_has_metrics_of_its_own(tmp_path):

@@ -304,6 +304,6 @@ def test_texts_in_an_orbax_checkpoint_are_left_out_and_named(tmp_path, caplog):
     tree = {"params": {"w": np.ones((4, 3), np.float32)}, "name": "resnet", "about": {"of": "digits", "n": 3}}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         checkpointer.save(tmp_path / "orbax", tree)
-    found = checkpoint.load_tree(tmp_path / "orbax")
-    assert set(weight_files.flatten(found)) == {"params/w", "about/n"}
+    actual = checkpoint.load_tree(tmp_path / "orbax")
+    assert set(weight_files.flatten(actual)) == {"params/w", "about/n"}
     assert "texts are no weights" in caplog.text and "'name'" in caplog.text and "'about/of'" in caplog.text

@@ -26,23 +26,23 @@ def test_against_an_integral_of_the_characteristic_function(dtype):
     for given in ALPHAS:
         alpha = jnp.asarray(given, dtype)
         density = oracle.density(np.asarray(x, np.float64), float(alpha))
-        found = np.exp(np.asarray(log_pdf(x, alpha), np.float64))
+        actual = np.exp(np.asarray(log_pdf(x, alpha), np.float64))
         # The oracle is good to 1e-14 of its largest value, no matter how small the density is.
         noise = 1e-14 * max(1, density[0])
-        np.testing.assert_allclose(found, density, rtol=tolerance, atol=noise, err_msg=f"{given}")
-        assert (np.abs(found - density) < 1e-6 * np.maximum(1, density)).all()
+        np.testing.assert_allclose(actual, density, rtol=tolerance, atol=noise, err_msg=f"{given}")
+        assert (np.abs(actual - density) < 1e-6 * np.maximum(1, density)).all()
         upper = oracle.survival(np.asarray(x, np.float64), float(alpha))
-        found = np.exp(np.asarray(log_survival(x, alpha), np.float64))
-        np.testing.assert_allclose(found, upper, rtol=tolerance, atol=2e-14, err_msg=f"{given}")
-        assert (np.abs(found - upper) < 1e-6).all()
+        actual = np.exp(np.asarray(log_survival(x, alpha), np.float64))
+        np.testing.assert_allclose(actual, upper, rtol=tolerance, atol=2e-14, err_msg=f"{given}")
+        assert (np.abs(actual - upper) < 1e-6).all()
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.8, 1.3, 1.7, 1.999])
 def test_tails_are_the_series(alpha):
     with jax.enable_x64(True):
         x = np.geomspace(300, 1e12, 10) ** (1 / alpha)
-        found = log_pdf(jnp.asarray(x), alpha)
-        np.testing.assert_allclose(found, np.log(oracle.tail_density(x, alpha, 12)), rtol=1e-9)
+        actual = log_pdf(jnp.asarray(x), alpha)
+        np.testing.assert_allclose(actual, np.log(oracle.tail_density(x, alpha, 12)), rtol=1e-9)
         constant = float(alpha_stable.tail_constant(alpha))
         np.testing.assert_allclose(log_survival(x[-1], alpha), np.log(constant / 2) - alpha * np.log(x[-1]), rtol=1e-9)
 
@@ -50,8 +50,8 @@ def test_tails_are_the_series(alpha):
 @pytest.mark.slow
 def test_single_precision_reaches_far():
     # Densities that float32 cannot hold have logarithms that it can.
-    found = log_pdf(jnp.float32(1e30), 1.5)
-    np.testing.assert_allclose(found, np.log(0.75 * alpha_stable.tail_constant(1.5)) - 2.5 * np.log(1e30), rtol=1e-6)
+    actual = log_pdf(jnp.float32(1e30), 1.5)
+    np.testing.assert_allclose(actual, np.log(0.75 * alpha_stable.tail_constant(1.5)) - 2.5 * np.log(1e30), rtol=1e-6)
     x = jnp.asarray([0, 1e-30, 1e37, jnp.inf, -jnp.inf, jnp.nan], "float32")
     for alpha in (0.1, 1.0, 1.7, 2.0):
         density, below = alpha_stable.sas_pdf(x, alpha), alpha_stable.sas_cdf(x, alpha)
@@ -65,11 +65,11 @@ def test_far_out_in_single_precision():
         constant = float(alpha_stable.tail_constant(alpha))
         for x, scale in ((3.4e38, 1.0), (1e38, 1e-9)):
             expected = np.log(constant / 2) - alpha * (np.log(x) - np.log(scale))
-            found = float(alpha_stable.sas_log_survival(jnp.float32(x), alpha, scale))
+            actual = float(alpha_stable.sas_log_survival(jnp.float32(x), alpha, scale))
             if expected < -8:  # beyond the second term of the series
-                np.testing.assert_allclose(found, expected, rtol=1e-4)
+                np.testing.assert_allclose(actual, expected, rtol=1e-4)
             below = float(alpha_stable.sas_cdf(jnp.float32(-x), alpha, scale))
-            np.testing.assert_allclose(below, np.exp(found), rtol=1e-5, atol=1e-37)
+            np.testing.assert_allclose(below, np.exp(actual), rtol=1e-5, atol=1e-37)
             assert np.isfinite(alpha_stable.sas_log_pdf(jnp.float32(x), alpha, scale))
 
 
@@ -84,14 +84,14 @@ def test_small_alphas_are_the_series(alpha, dtype):
             continue
         terms = np.exp(special.gammaln(alpha * k) - special.gammaln(k + 1) + k * np.log(y))
         expected = np.sum(signs * terms)
-        found = alpha_stable.sas_cdf(jnp.asarray(-x, dtype), jnp.asarray(alpha, dtype))
-        np.testing.assert_allclose(found, expected, atol=2e-7 if dtype == "float32" else 1e-11)
+        actual = alpha_stable.sas_cdf(jnp.asarray(-x, dtype), jnp.asarray(alpha, dtype))
+        np.testing.assert_allclose(actual, expected, atol=2e-7 if dtype == "float32" else 1e-11)
         density = np.sum(signs * terms * alpha * k) / x
-        found = alpha_stable.sas_pdf(jnp.asarray(x, dtype), jnp.asarray(alpha, dtype))
-        np.testing.assert_allclose(found, density, rtol=1e-5 if dtype == "float32" else 1e-10)
+        actual = alpha_stable.sas_pdf(jnp.asarray(x, dtype), jnp.asarray(alpha, dtype))
+        np.testing.assert_allclose(actual, density, rtol=1e-5 if dtype == "float32" else 1e-10)
     at_zero = special.gammaln(1 + 1 / alpha) - np.log(np.pi)
-    found = alpha_stable.sas_log_pdf(jnp.asarray(0.0, dtype), jnp.asarray(alpha, dtype))
-    np.testing.assert_allclose(found, at_zero, rtol=1e-6 if dtype == "float32" else 1e-13)
+    actual = alpha_stable.sas_log_pdf(jnp.asarray(0.0, dtype), jnp.asarray(alpha, dtype))
+    np.testing.assert_allclose(actual, at_zero, rtol=1e-6 if dtype == "float32" else 1e-13)
 
 
 @pytest.mark.slow
@@ -101,9 +101,9 @@ def test_single_precision_where_double_is_enabled():
     alone = [call(x, alpha) for call in calls]
     with jax.enable_x64(True):
         for call, expected in zip(calls, alone, strict=True):
-            found = call(x.astype("float32"), alpha)
-            assert found.dtype == np.float32
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
+            actual = call(x.astype("float32"), alpha)
+            assert actual.dtype == np.float32
+            np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -112,8 +112,8 @@ def test_single_precision_is_that_of_double_near_one():
     single = [np.asarray(call(x, alpha), np.float64) for call in (alpha_stable.sas_pdf, alpha_stable.sas_cdf)]
     with jax.enable_x64(True):
         x, alpha = x.astype("float64"), alpha.astype("float64")
-        for found, call in zip(single, (alpha_stable.sas_pdf, alpha_stable.sas_cdf), strict=True):
-            np.testing.assert_allclose(found, call(x, alpha), rtol=0, atol=1e-6)
+        for actual, call in zip(single, (alpha_stable.sas_pdf, alpha_stable.sas_cdf), strict=True):
+            np.testing.assert_allclose(actual, call(x, alpha), rtol=0, atol=1e-6)
 
 
 def test_a_second_call_compiles_nothing(caplog):
@@ -138,10 +138,10 @@ def test_half_types_are_computed_in_single():
         alpha_stable.tail_constant,
         lambda alpha: alpha_stable.abs_moment(alpha, 0.3),
     ):
-        for found, expected in zip(jax.tree.leaves(call(half)), jax.tree.leaves(call(single)), strict=True):
-            np.testing.assert_array_equal(found, expected.astype(half.dtype))
-    found = alpha_stable.characteristic_function(x, half, 0.5)
-    np.testing.assert_array_equal(found, alpha_stable.characteristic_function(x.astype("float32"), single, 0.5))
+        for actual, expected in zip(jax.tree.leaves(call(half)), jax.tree.leaves(call(single)), strict=True):
+            np.testing.assert_array_equal(actual, expected.astype(half.dtype))
+    actual = alpha_stable.characteristic_function(x, half, 0.5)
+    np.testing.assert_array_equal(actual, alpha_stable.characteristic_function(x.astype("float32"), single, 0.5))
 
 
 def test_closed_forms():

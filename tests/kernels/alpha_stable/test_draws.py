@@ -142,6 +142,7 @@ def test_sub_gaussian_projections_are_symmetric_stable(alpha):
     assert (np.abs(unit.sum(axis=0)) < SIGMAS * np.sqrt(count / dim)).all()
 
 
+@pytest.mark.slow  # quick tests compare draws, and the bits that they are made of, with the oracle's (test_streams)
 def test_tails_reach_beyond_a_plain_uniform():
     # A float32 uniform ends the Cauchy tail near 3e6; of 3e7 draws some are beyond with probability 1 - exp(-6).
     key = jax.random.key(1)
@@ -174,8 +175,8 @@ def test_the_characteristic_function_ends_at_zero():
     t = np.array([1e30, np.inf, -np.inf])
     for alpha in (0.5, 1.0, 1.5, 2.0):
         for beta, name in ((0, "S0"), (0.5, "S0"), (-1, "S1")):
-            found = alpha_stable.characteristic_function(t, alpha, beta, name, 2.0, 1.0)
-            np.testing.assert_array_equal(np.abs(found), 0, err_msg=f"{alpha} {beta} {name}")
+            actual = alpha_stable.characteristic_function(t, alpha, beta, name, 2.0, 1.0)
+            np.testing.assert_array_equal(np.abs(actual), 0, err_msg=f"{alpha} {beta} {name}")
 
 
 def test_closed_forms():

@@ -30,8 +30,8 @@ def test_likelihood(alpha):
     x = 3 * np.asarray(alpha_stable.sas(jax.random.key(2), alpha, (4000,))) + 1
     fit = alpha_stable.fit_sas(x)
     assert fit.converged
-    for found, true, error in zip(fit[:3], (alpha, 3, 1), fit.errors, strict=True):
-        assert abs(float(found) - true) < SIGMAS * float(error) < 0.6
+    for actual, true, error in zip(fit[:3], (alpha, 3, 1), fit.errors, strict=True):
+        assert abs(float(actual) - true) < SIGMAS * float(error) < 0.6
     true = float(alpha_stable.sas_log_pdf(x, alpha, 3, 1).sum())
     # Twice the difference is chi-squared of 3 degrees of freedom: above 35 with probability 1e-7.
     assert -0.1 < 2 * (float(fit.log_likelihood) - true) < 35

@@ -107,13 +107,13 @@ def test_draws_are_the_textbook_formulas(alpha):
             for name, formula in (("S0", oracle.skewed_s0), ("S1", oracle.skewed_s1)):
                 with np.errstate(all="ignore"):
                     expected = formula(alpha, beta, u, w)
-                found = alpha_stable.stable(KEY, alpha, beta, (20_000,), parametrization=name)
+                actual = alpha_stable.stable(KEY, alpha, beta, (20_000,), parametrization=name)
                 # The textbook's own cancellations limit the comparison where values are near 0.
-                np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9, err_msg=f"{beta} {name}")
+                np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-9, err_msg=f"{beta} {name}")
         if alpha < 2:
             v, _ = np.where(u > 0, np.pi / 2 + np.abs(u), np.pi / 2 - np.abs(u)), None
-            found = alpha_stable.positive_stable_log(KEY, alpha / 2, (20_000,))
-            np.testing.assert_allclose(found, oracle.positive_log(alpha / 2, v, w), rtol=1e-8, atol=1e-8)
+            actual = alpha_stable.positive_stable_log(KEY, alpha / 2, (20_000,))
+            np.testing.assert_allclose(actual, oracle.positive_log(alpha / 2, v, w), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 1.5, 2.0])
@@ -138,9 +138,9 @@ def test_parts_are_the_draws(alpha, dtype):
     assert part.dtype == dtype and exponent.dtype == np.int32
     assert np.all(np.isfinite(part)) and np.all((np.abs(part) > 2.0**-34) & (np.abs(part) < 2.0**34))
     np.testing.assert_array_equal(np.sign(part), sign)
-    found = np.log(np.abs(np.asarray(part, np.float64))) + np.asarray(exponent) * np.log(2)
+    actual = np.log(np.abs(np.asarray(part, np.float64))) + np.asarray(exponent) * np.log(2)
     # In float32 a logarithm of hundreds is good to a few of its last bits.
-    np.testing.assert_allclose(found, log_abs, rtol=2e-6 if dtype == "float32" else 1e-13, atol=1e-5)
+    np.testing.assert_allclose(actual, log_abs, rtol=2e-6 if dtype == "float32" else 1e-13, atol=1e-5)
 
 
 def test_powers_of_two_are_exact(dtype):

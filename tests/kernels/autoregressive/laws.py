@@ -32,8 +32,8 @@ class Law:
         }
 
     def draw(self, n, seed):
-        chosen = np.random.default_rng(seed).choice(len(self.energy), n, p=np.exp(self.log_q))
-        return self.log_q[chosen], self.energy[chosen], self.m[chosen]
+        choice = np.random.default_rng(seed).choice(len(self.energy), n, p=np.exp(self.log_q))
+        return self.log_q[choice], self.energy[choice], self.m[choice]
 
 
 LAW = Law()

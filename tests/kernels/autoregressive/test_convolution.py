@@ -42,8 +42,8 @@ def test_values_and_gradients(form, shape):
             results = [jax.vjp(lambda x, k, f=f: f(x, k, inclusive), x, kernel) for f in (form, reference)]
             return [(y, *pull(cotangent)) for y, pull in results]
 
-        for found, expected in zip(*both(x, kernel, cotangent), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        for actual, expected in zip(*both(x, kernel, cotangent), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
 
 
 def test_large_arrays_go_by_taps_and_small_ones_by_patches(monkeypatch):

@@ -26,31 +26,31 @@ def unjudged(log_w, values):
 
 def test_formulas_on_two_samples_by_hand():
     """w = 1 and 3: mean 2, r = 1/2 and 3/2; O = 0 and 4: <O> = 3; g = r (O - 3) = -3/2 and 3/2."""
-    found = unjudged(np.log([1.0, 3.0]), [0.0, 4.0])
-    assert found.ln_z == pytest.approx(math.log(2)) and found.mean["o"] == pytest.approx(3)
-    assert found.err["o"] == pytest.approx(1.5 / math.sqrt(2))
-    assert found.ln_z_err == pytest.approx(0.5 / math.sqrt(2))
-    assert found.ess == pytest.approx(1 / 1.25)
-    assert found.ln_z_bias == pytest.approx(-0.25 / 4)
-    assert found.bias["o"] == pytest.approx(-(0.25 * -3 + 2.25 * 1) / 2 / 2)
-    assert found.raw_ln_z == pytest.approx(math.log(3) / 2)
-    assert found.largest_share == pytest.approx(0.75) and found.n == 2
+    actual = unjudged(np.log([1.0, 3.0]), [0.0, 4.0])
+    assert actual.ln_z == pytest.approx(math.log(2)) and actual.mean["o"] == pytest.approx(3)
+    assert actual.err["o"] == pytest.approx(1.5 / math.sqrt(2))
+    assert actual.ln_z_err == pytest.approx(0.5 / math.sqrt(2))
+    assert actual.ess == pytest.approx(1 / 1.25)
+    assert actual.ln_z_bias == pytest.approx(-0.25 / 4)
+    assert actual.bias["o"] == pytest.approx(-(0.25 * -3 + 2.25 * 1) / 2 / 2)
+    assert actual.raw_ln_z == pytest.approx(math.log(3) / 2)
+    assert actual.largest_share == pytest.approx(0.75) and actual.n == 2
     # Leave one out: ln Z is ln 3 or 0, <O> is 4 or 0.
-    assert found.jackknife_err["o"] == pytest.approx(2) and found.jackknife["o"] == pytest.approx(3 - (2 - 3))
-    assert found.jackknife_bias["ln_z"] == pytest.approx(math.log(3) / 2 - math.log(2))
+    assert actual.jackknife_err["o"] == pytest.approx(2) and actual.jackknife["o"] == pytest.approx(3 - (2 - 3))
+    assert actual.jackknife_bias["ln_z"] == pytest.approx(math.log(3) / 2 - math.log(2))
 
 
 def test_estimates_of_many_samples_are_right():
     """One set of 200,000 samples: everything within 6 standard errors (2e-9 each)."""
     ln_z, truth = LAW.truth()
-    found = estimate(200_000, 1)
-    assert abs(found.ln_z - ln_z) < 6 * found.ln_z_err < 0.1
+    actual = estimate(200_000, 1)
+    assert abs(actual.ln_z - ln_z) < 6 * actual.ln_z_err < 0.1
     for name, value in truth.items():
-        assert abs(found.mean[name] - value) < 6 * found.err[name] < 0.1, name
-        assert found.jackknife_err[name] == pytest.approx(found.err[name], rel=0.45), name
+        assert abs(actual.mean[name] - value) < 6 * actual.err[name] < 0.1, name
+        assert actual.jackknife_err[name] == pytest.approx(actual.err[name], rel=0.45), name
     # Of the population, 1/ESS = sum p^2/q.
     p = np.exp(-BETA * LAW.energy - ln_z)
-    assert found.ess == pytest.approx(1 / np.sum(p**2 / np.exp(LAW.log_q)), rel=0.05)
+    assert actual.ess == pytest.approx(1 / np.sum(p**2 / np.exp(LAW.log_q)), rel=0.05)
 
 
 def test_one_sigma_intervals_cover():
@@ -59,11 +59,11 @@ def test_one_sigma_intervals_cover():
     covered = dict.fromkeys(["ln_z", *truth], 0)
     by_jackknife = dict.fromkeys(truth, 0)
     for seed in range(100):
-        found = estimate(2000, 1000 + seed)
-        covered["ln_z"] += abs(found.ln_z - ln_z) < found.ln_z_err
+        actual = estimate(2000, 1000 + seed)
+        covered["ln_z"] += abs(actual.ln_z - ln_z) < actual.ln_z_err
         for name, value in truth.items():
-            covered[name] += abs(found.mean[name] - value) < found.err[name]
-            by_jackknife[name] += abs(found.jackknife[name] - value) < found.jackknife_err[name]
+            covered[name] += abs(actual.mean[name] - value) < actual.err[name]
+            by_jackknife[name] += abs(actual.jackknife[name] - value) < actual.jackknife_err[name]
     assert all(43 <= count <= 89 for count in covered.values()), covered
     assert all(43 <= count <= 89 for count in by_jackknife.values()), by_jackknife
 
@@ -74,18 +74,18 @@ def test_bias_has_its_leading_term():
     ln_z, truth = LAW.truth()
     p = np.exp(-BETA * LAW.energy - ln_z)
     r = p / np.exp(LAW.log_q)
-    wanted = -(np.exp(LAW.log_q) @ r**2 - 1) / (2 * 20)
+    expected = -(np.exp(LAW.log_q) @ r**2 - 1) / (2 * 20)
     rng = np.random.default_rng(5)
-    chosen = rng.choice(64, (40_000, 20), p=np.exp(LAW.log_q))
-    found = np.log(r[chosen].mean(axis=1))
-    assert found.mean() == pytest.approx(wanted, abs=6 * found.std() / 200 + 0.3 * abs(wanted))
-    assert abs(found.mean()) > 6 * found.std() / 200, "the set is too small to show a bias"
+    choice = rng.choice(64, (40_000, 20), p=np.exp(LAW.log_q))
+    actual = np.log(r[choice].mean(axis=1))
+    assert actual.mean() == pytest.approx(expected, abs=6 * actual.std() / 200 + 0.3 * abs(expected))
+    assert abs(actual.mean()) > 6 * actual.std() / 200, "the set is too small to show a bias"
     many = estimate(200_000, 2)
-    assert many.ln_z_bias * 200_000 == pytest.approx(20 * wanted, rel=0.1)
+    assert many.ln_z_bias * 200_000 == pytest.approx(20 * expected, rel=0.1)
     energy_bias = -np.exp(LAW.log_q) @ (r**2 * (LAW.energy - p @ LAW.energy))
-    found = (r * LAW.energy)[chosen].mean(axis=1) / r[chosen].mean(axis=1) - p @ LAW.energy
-    assert found.mean() == pytest.approx(energy_bias / 20, abs=6 * found.std() / 200 + 0.3 * abs(energy_bias / 20))
-    assert abs(found.mean()) > 6 * found.std() / 200
+    actual = (r * LAW.energy)[choice].mean(axis=1) / r[choice].mean(axis=1) - p @ LAW.energy
+    assert actual.mean() == pytest.approx(energy_bias / 20, abs=6 * actual.std() / 200 + 0.3 * abs(energy_bias / 20))
+    assert abs(actual.mean()) > 6 * actual.std() / 200
     assert many.bias["energy"] * 200_000 == pytest.approx(energy_bias, rel=0.1)
 
 
@@ -118,10 +118,10 @@ def test_merged_states_are_one_shot():
     in_order = stream.merge(stream.merge(a, b), stream.merge(stream.init(5, origin), stream.merge(c, d)))
     same_estimates(importance.finalise(in_order, thermodynamics.SPINS, derived), whole)
     backwards = stream.merge(d, stream.merge(c, stream.merge(b, stream.merge(a, stream.init(5, origin)))))
-    found = importance.finalise(backwards, thermodynamics.SPINS, derived)
-    same_estimates(found, whole, jackknife=False)
+    actual = importance.finalise(backwards, thermodynamics.SPINS, derived)
+    same_estimates(actual, whole, jackknife=False)
     for name in whole.err:
-        assert found.jackknife_err[name] == pytest.approx(whole.jackknife_err[name], rel=0.6)
+        assert actual.jackknife_err[name] == pytest.approx(whole.jackknife_err[name], rel=0.6)
 
 
 def test_streams_of_one_sample_each_have_a_jackknife():
@@ -137,12 +137,12 @@ def test_streams_of_one_sample_each_have_a_jackknife():
 
 def test_the_leading_bias_of_what_is_linear():
     """F by ln Z over beta, the entropy by the sum of both, as in the method's table; others: the jackknife's."""
-    found = estimate(5000, 13)
-    assert found.bias["free_energy"] == pytest.approx(-found.ln_z_bias / BETA / N)
-    assert found.bias["free_energy"] == pytest.approx((1 / found.ess - 1) / (2 * found.n * BETA * N))
-    assert found.bias["u"] == pytest.approx(found.bias["energy"] / N)
-    assert found.bias["entropy"] == pytest.approx((BETA * found.bias["energy"] + found.ln_z_bias) / N)
-    assert math.isnan(found.bias["c_v"]) and math.isfinite(found.jackknife_bias["c_v"])
+    actual = estimate(5000, 13)
+    assert actual.bias["free_energy"] == pytest.approx(-actual.ln_z_bias / BETA / N)
+    assert actual.bias["free_energy"] == pytest.approx((1 / actual.ess - 1) / (2 * actual.n * BETA * N))
+    assert actual.bias["u"] == pytest.approx(actual.bias["energy"] / N)
+    assert actual.bias["entropy"] == pytest.approx((BETA * actual.bias["energy"] + actual.ln_z_bias) / N)
+    assert math.isnan(actual.bias["c_v"]) and math.isfinite(actual.jackknife_bias["c_v"])
 
 
 def test_a_magnetisation_that_is_always_zero():
@@ -150,20 +150,20 @@ def test_a_magnetisation_that_is_always_zero():
     rng = np.random.default_rng(14)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = thermodynamics.thermodynamics(
+        actual = thermodynamics.thermodynamics(
             np.full(500, -4 * math.log(2)), rng.normal(0, 0.1, 500), np.zeros(500), BETA, 4
         )
-    assert math.isnan(found.mean["binder"]) and math.isnan(found.err["binder"])
-    assert found.mean["chi"] == 0 and found.err["u"] > 0
+    assert math.isnan(actual.mean["binder"]) and math.isnan(actual.err["binder"])
+    assert actual.mean["chi"] == 0 and actual.err["u"] > 0
 
 
-def same_estimates(found, wanted, jackknife=True):
+def same_estimates(actual, expected, jackknife=True):
     names = ["mean", "err", "bias"] + ["jackknife", "jackknife_err", "jackknife_bias"] * jackknife
     for name in names:
-        for key, value in getattr(wanted, name).items():
-            assert getattr(found, name)[key] == pytest.approx(value, rel=1e-8, abs=1e-11, nan_ok=True), (name, key)
+        for key, value in getattr(expected, name).items():
+            assert getattr(actual, name)[key] == pytest.approx(value, rel=1e-8, abs=1e-11, nan_ok=True), (name, key)
     for name in ("ess", "ln_z", "ln_z_err", "ln_z_bias", "raw_ln_z", "largest_share", "n"):
-        assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-10), name
+        assert getattr(actual, name) == pytest.approx(getattr(expected, name), rel=1e-10), name
 
 
 def test_gradients_of_derived_quantities():
@@ -178,10 +178,10 @@ def test_a_quantity_of_ones_own():
     """Its gradient by differences: the same error as the one that is built in."""
     log_q, energy, m = LAW.draw(4000, 6)
     own = {"c": importance.Derived(lambda ln_z, means: BETA**2 * (means[1] - means[0] ** 2) / N)}
-    found = importance.importance(-BETA * energy - log_q, {"e": energy, "ee": energy**2}, own)
-    wanted = thermodynamics.thermodynamics(log_q, energy, m, BETA, N)
-    assert found.mean["c"] == pytest.approx(wanted.mean["c_v"], rel=1e-10)
-    assert found.err["c"] == pytest.approx(wanted.err["c_v"], rel=1e-5)
+    actual = importance.importance(-BETA * energy - log_q, {"e": energy, "ee": energy**2}, own)
+    expected = thermodynamics.thermodynamics(log_q, energy, m, BETA, N)
+    assert actual.mean["c"] == pytest.approx(expected.mean["c_v"], rel=1e-10)
+    assert actual.err["c"] == pytest.approx(expected.err["c_v"], rel=1e-5)
 
 
 def test_exact_weights_leave_only_sampling():
@@ -194,12 +194,12 @@ def test_exact_weights_leave_only_sampling():
     half = {"half": importance.Derived(lambda ln_z, means: ln_z / 2, linear=True)}
     for noise in (0.0, 1e-7):
         log_w = -3.2 + noise * rng.normal(size=500)
-        found = importance.importance(log_w, {"x": values}, half)
-        assert found.ess == pytest.approx(1) and found.ln_z == pytest.approx(-3.2)
-        assert found.ln_z_err == found.jackknife_err["ln_z"] == 1 / 500
-        assert found.err["half"] == found.jackknife_err["half"] == pytest.approx(1 / 1000)
-        assert found.err["x"] == pytest.approx(values.std() / math.sqrt(500))
-        assert {status.level for status in found.statuses.values()} == {"trusted"}
+        actual = importance.importance(log_w, {"x": values}, half)
+        assert actual.ess == pytest.approx(1) and actual.ln_z == pytest.approx(-3.2)
+        assert actual.ln_z_err == actual.jackknife_err["ln_z"] == 1 / 500
+        assert actual.err["half"] == actual.jackknife_err["half"] == pytest.approx(1 / 1000)
+        assert actual.err["x"] == pytest.approx(values.std() / math.sqrt(500))
+        assert {status.level for status in actual.statuses.values()} == {"trusted"}
     wide = importance.importance(0.5 * rng.normal(size=500), {"x": values})
     assert wide.ln_z_err == pytest.approx(math.sqrt((1 / wide.ess - 1) / 500)), "elsewhere the formula stands"
 
@@ -207,19 +207,19 @@ def test_exact_weights_leave_only_sampling():
 def test_a_window_of_temperatures():
     samples = LAW.draw(100_000, 8)
     betas = [0.3, 0.35, 0.5, 0.7, 2.5]
-    found = window(*samples, betas, N)
-    for beta, at in zip(betas[:4], found, strict=False):
+    actual = window(*samples, betas, N)
+    for beta, at in zip(betas[:4], actual, strict=False):
         ln_z, truth = LAW.truth(beta)
         assert abs(at.ln_z - ln_z) < 6 * at.ln_z_err
         assert abs(at.mean["u"] - truth["u"]) < 6 * at.err["u"]
-    assert found[1].ess > found[2].ess > found[3].ess > found[4].ess, "ESS falls away from the q that was sampled"
+    assert actual[1].ess > actual[2].ess > actual[3].ess > actual[4].ess, "ESS falls away from the q that was sampled"
 
 
 def test_infinite_temperature_has_no_free_energy():
     """beta = 0: ln Z is ln of the number of states (as far as q is right), F is undefined, the rest is not."""
-    found = thermodynamics.thermodynamics(*LAW.draw(50_000, 9), 0.0, N)
-    assert abs(found.ln_z - math.log(64)) < 6 * found.ln_z_err
-    assert math.isnan(found.mean["free_energy"]) and math.isfinite(found.mean["entropy"])
+    actual = thermodynamics.thermodynamics(*LAW.draw(50_000, 9), 0.0, N)
+    assert abs(actual.ln_z - math.log(64)) < 6 * actual.ln_z_err
+    assert math.isnan(actual.mean["free_energy"]) and math.isfinite(actual.mean["entropy"])
 
 
 def test_reverse_estimate_sees_what_forward_misses():
@@ -227,11 +227,11 @@ def test_reverse_estimate_sees_what_forward_misses():
     ln_z, _ = LAW.truth()
     rng = np.random.default_rng(10)
     p = np.exp(-BETA * LAW.energy - ln_z)
-    chosen = rng.choice(64, 50_000, p=p)
-    right = reverse_ln_z(-BETA * LAW.energy[chosen] - LAW.log_q[chosen])
+    choice = rng.choice(64, 50_000, p=p)
+    right = reverse_ln_z(-BETA * LAW.energy[choice] - LAW.log_q[choice])
     assert abs(right.ln_z - ln_z) < 6 * right.error < 0.1 and right.status.level == "trusted"
     # Every state twice, a mirror image with q of e^-12 there: forward samples (nearly) never see it.
-    log_w = -BETA * LAW.energy[chosen] - LAW.log_q[chosen] + np.where(rng.random(50_000) < 0.5, 12.0, 0.0)
+    log_w = -BETA * LAW.energy[choice] - LAW.log_q[choice] + np.where(rng.random(50_000) < 0.5, 12.0, 0.0)
     assert reverse_ln_z(log_w).ln_z == pytest.approx(ln_z + math.log(2), abs=0.05)
     assert reverse_ln_z(log_w, 2.0).error == pytest.approx(2 * reverse_ln_z(log_w).error)
 
@@ -251,11 +251,11 @@ def test_the_jackknife_with_one_heavy_sample(height):
     """Without it ln Z is 0, with it the height less ln 40: the others' sum is not lost beside it."""
     log_w, values = np.zeros(40), np.arange(40.0)
     log_w[7] = height
-    found = unjudged(log_w, values)
+    actual = unjudged(log_w, values)
     each = [np.log(np.mean(np.exp(np.delete(log_w, k)))) for k in range(40)]
-    assert found.jackknife_err["ln_z"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
+    assert actual.jackknife_err["ln_z"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
     each = [np.average(np.delete(values, k), weights=np.exp(np.delete(log_w - height, k))) for k in range(40)]
-    assert found.jackknife_err["o"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
+    assert actual.jackknife_err["o"] == pytest.approx(math.sqrt(39 * np.var(each)), rel=1e-9)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -42,9 +42,9 @@ def test_steps_follow_the_rule(start):
     key = jax.random.key(3)
     index, accepted = chains.nmcmc(key, log_w, start)
     uniform = np.exp(-np.asarray(jax.random.exponential(key, (400,), jnp.float32), np.float64))
-    wanted = plain_chain(uniform, log_w, start)
-    np.testing.assert_array_equal(index, wanted[0])
-    np.testing.assert_array_equal(accepted, wanted[1])
+    expected = plain_chain(uniform, log_w, start)
+    np.testing.assert_array_equal(index, expected[0])
+    np.testing.assert_array_equal(accepted, expected[1])
     assert index.dtype == jnp.int32 and accepted.dtype == bool
     assert accepted[start], "offering the state to itself is accepted"
 
@@ -59,8 +59,8 @@ def test_moves_are_those_of_the_exact_chain():
     exact = transition()
     for a in range(STATES):
         visits = np.sum(before == a)
-        found = np.bincount(after[before == a], minlength=STATES) / visits
-        assert np.all(np.abs(found - exact[a]) < 6 * np.sqrt(exact[a] * (1 - exact[a]) / visits) + 1e-3 / visits)
+        actual = np.bincount(after[before == a], minlength=STATES) / visits
+        assert np.all(np.abs(actual - exact[a]) < 6 * np.sqrt(exact[a] * (1 - exact[a]) / visits) + 1e-3 / visits)
     np.testing.assert_allclose(P @ exact, P, atol=1e-15)  # the oracle is stationary at p
     gap = 1 - np.sort(np.linalg.eigvals(exact).real)[-2]
     assert gap == pytest.approx(1 / np.exp(LOG_R).max(), rel=1e-10), "the gap is 1 / max r"
@@ -75,14 +75,14 @@ def test_the_time_of_the_exact_chain():
     f = RNG.normal(size=STATES)
     exact, centred = transition(), f - P @ f
     covariance = [P @ (centred * (np.linalg.matrix_power(exact, t) @ centred)) for t in range(300)]
-    wanted = np.sum(covariance) / covariance[0] - 0.5
+    expected = np.sum(covariance) / covariance[0] - 0.5
     draws = np.random.default_rng(3).choice(STATES, 400_000, p=Q)
     index, _ = chains.nmcmc(jax.random.key(5), LOG_R[draws])
     series = f[draws[np.asarray(index)]]
-    assert chains.integrated_time(series).time == pytest.approx(wanted, rel=0.08)
+    assert chains.integrated_time(series).time == pytest.approx(expected, rel=0.08)
     mean, error, _, status = chains.chain_estimate(series)
     assert abs(mean - P @ f) < 6 * error and status.level == "trusted"
-    assert error == pytest.approx(np.sqrt(2 * wanted * covariance[0] / 400_000), rel=0.05)
+    assert error == pytest.approx(np.sqrt(2 * expected * covariance[0] / 400_000), rel=0.05)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.95, -0.5])
@@ -93,10 +93,10 @@ def test_times_of_autoregressive_series(rho):
     state = 0.0
     for t, value in enumerate(noise):
         series[t] = state = rho * state + value
-    wanted = (1 + rho) / (2 * (1 - rho))
+    expected = (1 + rho) / (2 * (1 - rho))
     tolerance = 0.2 if rho >= 0 else 0.35  # the window is short where signs alternate
-    assert chains.integrated_time(series).time == pytest.approx(wanted, rel=tolerance)
-    assert chains.integrated_time(series.reshape(10, -1)).time == pytest.approx(wanted, rel=tolerance)
+    assert chains.integrated_time(series).time == pytest.approx(expected, rel=tolerance)
+    assert chains.integrated_time(series.reshape(10, -1)).time == pytest.approx(expected, rel=tolerance)
 
 
 def autoregressive(rho, n, rng):

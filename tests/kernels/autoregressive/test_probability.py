@@ -132,9 +132,9 @@ def test_long_sums_do_not_drift():
     a = np.asarray(logits(params, cfg, spins))
     with jax.enable_x64(True):
         exact = np.asarray(log_prob(params, cfg, spins))
-    found = np.asarray(log_prob(params, cfg, spins))
-    assert found.dtype == np.float32 and exact.dtype == np.float64 and a.dtype == np.float32
-    assert (np.abs(found - exact) <= 1.01 * np.spacing(np.abs(found))).all()
+    actual = np.asarray(log_prob(params, cfg, spins))
+    assert actual.dtype == np.float32 and exact.dtype == np.float64 and a.dtype == np.float32
+    assert (np.abs(actual - exact) <= 1.01 * np.spacing(np.abs(actual))).all()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.float32, np.float64])

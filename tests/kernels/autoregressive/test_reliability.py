@@ -98,8 +98,8 @@ def test_a_lost_half_is_seen_by_samples_of_p_and_by_the_mirror_image():
     q = np.exp(log_p) * np.where(m > 0, 1, np.where(m == 0, 0.5, 1e-9))
     log_q = np.log(q / q.sum())
     rng = np.random.default_rng(2)
-    drawn = rng.choice(len(q), 10_000, p=np.exp(log_q))
-    sample = log_q[drawn], energy[drawn], m[drawn]
+    draws = rng.choice(len(q), 10_000, p=np.exp(log_q))
+    sample = log_q[draws], energy[draws], m[draws]
     alone = thermodynamics(*sample, 0.35, 16)
     assert level(alone) == "trusted" and alone.ln_z < exact.ln_z - 0.5, "its own weights do not know"
     of_p = rng.choice(len(q), 1000, p=np.exp(log_p))
@@ -107,17 +107,17 @@ def test_a_lost_half_is_seen_by_samples_of_p_and_by_the_mirror_image():
     assert level(reverse) == "trusted" and abs(reverse.ln_z - exact.ln_z) < 6 * reverse.error
     with pytest.warns(UserWarning, match="errors off what samples of p say"):
         assert level(thermodynamics(*sample, 0.35, 16, Evidence(reverse=reverse))) == "not usable"
-    mirror = mirror_difference(log_weights(*sample[:2], 0.35), log_q[drawn], log_q[::-1][drawn])
+    mirror = mirror_difference(log_weights(*sample[:2], 0.35), log_q[draws], log_q[::-1][draws])
     assert mirror[0] == pytest.approx(math.log(2), abs=0.05)
     with pytest.warns(UserWarning, match="it lost a part"):
         assert level(thermodynamics(*sample, 0.35, 16, Evidence(mirror=mirror))) == "not usable"
     # A lopsided q that has both halves: nothing to report.
     lopsided = np.exp(log_p) * np.where(m > 0, 1.5, np.where(m == 0, 1, 0.5))
     log_q = np.log(lopsided / lopsided.sum())
-    drawn = rng.choice(len(q), 10_000, p=np.exp(log_q))
-    mirror = mirror_difference(log_weights(log_q[drawn], energy[drawn], 0.35), log_q[drawn], log_q[::-1][drawn])
+    draws = rng.choice(len(q), 10_000, p=np.exp(log_q))
+    mirror = mirror_difference(log_weights(log_q[draws], energy[draws], 0.35), log_q[draws], log_q[::-1][draws])
     assert abs(mirror[0]) < 5 * mirror[1]
-    assert level(thermodynamics(log_q[drawn], energy[drawn], m[drawn], 0.35, 16, Evidence(mirror=mirror))) == "trusted"
+    assert level(thermodynamics(log_q[draws], energy[draws], m[draws], 0.35, 16, Evidence(mirror=mirror))) == "trusted"
 
 
 def test_heavy_weights_are_told_and_light_ones_are_not():
@@ -197,8 +197,8 @@ class Constrained:
 
     @classmethod
     def draw(cls, n, seed):
-        drawn = np.random.default_rng(seed).choice(64, n, p=np.exp(LAW.log_q))
-        return LAW.log_q[drawn], cls.energy[drawn], LAW.m[drawn]
+        draws = np.random.default_rng(seed).choice(64, n, p=np.exp(LAW.log_q))
+        return LAW.log_q[draws], cls.energy[draws], LAW.m[draws]
 
 
 def test_forbidden_states_have_no_weight_and_count():

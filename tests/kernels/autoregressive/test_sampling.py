@@ -29,13 +29,13 @@ def test_log_q_is_log_prob_and_implementations_agree(cfg):
     cfg = resized(cfg, 4, 6)
     with jax.enable_x64(True):
         params = parameters(cfg, scale=1.0, dtype=np.float64)
-        found = [
+        actual = [
             sample(params, cfg, jax.random.key(7), 40, implementation=implementation)
             for implementation in implementations(cfg)
         ]
-        for spins, log_q in found:
+        for spins, log_q in actual:
             assert spins.dtype == np.int8 and spins.shape == (40, 4, 6) and log_q.dtype == np.float64
-            np.testing.assert_array_equal(spins, found[0][0])
+            np.testing.assert_array_equal(spins, actual[0][0])
             np.testing.assert_allclose(log_q, log_prob(params, cfg, spins), rtol=0, atol=1e-10)
 
 

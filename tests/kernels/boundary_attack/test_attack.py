@@ -19,7 +19,8 @@ from tests.host_devices import xla_flags
 from tests.kernels.boundary_attack.linear import Linear
 
 VICTIM = Linear(30, classes=3)
-CONFIG = AttackConfig(alpha=1.5, budget=400, batch_size=8, chunk=100, start_trials=200)
+FEW = 8  # images: tests of as many share a program
+CONFIG = AttackConfig(alpha=1.5, budget=400, batch_size=FEW, chunk=100, start_trials=200)
 
 
 @pytest.fixture(autouse=True)
@@ -70,14 +71,13 @@ def test_the_counter_is_what_a_counting_callable_sees(chunk, budget):
 
 
 def test_an_image_alone_is_the_image_in_a_batch():
-    x, labels = VICTIM.images(32)
-    config = dataclasses.replace(CONFIG, batch_size=32)
-    together = attack(VICTIM.predict, x, labels, config, 7)
-    for index in (0, 13, 31):
+    x, labels = VICTIM.images(FEW)
+    together = attack(VICTIM.predict, x, labels, CONFIG, 7)
+    for index in (0, 3, FEW - 1):
         rows = slice(index, index + 1)
-        equal(attack(VICTIM.predict, x[rows], labels[rows], config, 7), pick(together, rows))
-    order = np.random.default_rng(0).permutation(32)
-    equal(attack(VICTIM.predict, x[order], labels[order], config, 7), pick(together, order))
+        equal(attack(VICTIM.predict, x[rows], labels[rows], CONFIG, 7), pick(together, rows))
+    order = np.random.default_rng(0).permutation(FEW)
+    equal(attack(VICTIM.predict, x[order], labels[order], CONFIG, 7), pick(together, order))
 
 
 @pytest.mark.slow
@@ -96,11 +96,11 @@ def test_threads_change_nothing(monkeypatch, cores):
     x, labels = VICTIM.images(30)
     config = dataclasses.replace(CONFIG, batch_size=24, goal=1.2, chunk=50)
     monkeypatch.setattr(batching, "cores", lambda: cores)
-    found = attack(VICTIM.predict, x, labels, config, 1)
+    actual = attack(VICTIM.predict, x, labels, config, 1)
     on_all = batching.thread_places(24, [])
     assert len(on_all) == cores and batching.make_slots(None, 24, on_all).size == 24 // cores
     monkeypatch.setattr(batching, "cores", lambda: 2)
-    equal(attack(VICTIM.predict, x, labels, config, 1), found)
+    equal(attack(VICTIM.predict, x, labels, config, 1), actual)
 
 
 ON_DEVICES = """
@@ -161,7 +161,7 @@ def test_several_devices_change_nothing():
 
 @pytest.mark.parametrize("predict", [VICTIM.predict, VICTIM.on_host], ids=["device", "host"])
 def test_a_resumed_attack_is_an_uninterrupted_one(predict):
-    x, labels = VICTIM.images(10)
+    x, labels = VICTIM.images(FEW)
     config = dataclasses.replace(CONFIG, chunk=37)
     snapshots = []
     whole = attack(predict, x, labels, config, 5, on_chunk=lambda progress: snapshots.append(progress.arrays()))
@@ -281,7 +281,7 @@ def test_failures_are_told_and_infinite():
 
 
 def test_targets_and_given_starts():
-    x, labels = VICTIM.images(12)
+    x, labels = VICTIM.images(FEW)
     targets = (labels + 1) % 3
     reached = {label: VICTIM.images(200, seed=4)[0][VICTIM.images(200, seed=4)[1] == label][0] for label in range(3)}
     starts = np.stack([reached[target] for target in targets])
@@ -410,20 +410,21 @@ def test_half_types_and_raw_keys_are_taken():
 
 
 def test_images_with_alphas_of_their_own_are_those_attacked_with_that_alpha():
-    x, labels = VICTIM.images(3)
+    x, labels = VICTIM.images(FEW)
     grid = (0.4, 1.0, 2.0)
-    together = attack(VICTIM.predict, np.repeat(x, 3, 0), np.repeat(labels, 3), CONFIG, 2, alphas=np.tile(grid, 3))
+    mixed = attack(VICTIM.predict, x, labels, CONFIG, 2, alphas=np.resize(grid, FEW))
     for index, alpha in enumerate(grid):
-        alone = attack(VICTIM.predict, x, labels, dataclasses.replace(CONFIG, alpha=alpha), 2)
-        equal(alone, pick(together, slice(index, None, 3)))
+        of_one = attack(VICTIM.predict, x, labels, dataclasses.replace(CONFIG, alpha=alpha), 2)
+        rows = slice(index, None, 3)
+        equal(pick(of_one, rows), pick(mixed, rows))
 
 
 def test_an_alpha_that_adapts_keeps_the_promises():
-    x, labels = VICTIM.images(9)
-    config = dataclasses.replace(CONFIG, alpha=(0.5, 1.0, 2.0), budget=900)
+    x, labels = VICTIM.images(FEW)
+    config = dataclasses.replace(CONFIG, alpha=(0.5, 1.0, 2.0))
     predict = Counting()
     result = attack(predict, x, labels, config, 3)
-    assert predict.asked == result.queries.sum() and np.all(result.queries == 900)
+    assert predict.asked == result.queries.sum() and np.all(result.queries == CONFIG.budget)
     equal(attack(VICTIM.predict, x, labels, dataclasses.replace(config, chunk=37), 3), result)
     equal(attack(VICTIM.predict, x[4:5], labels[4:5], config, 3), pick(result, slice(4, 5)))
     for alpha in config.alpha:

@@ -36,11 +36,11 @@ def proposed(case, alpha, noise, lo=0.0, hi=1.0, **options):
 @pytest.mark.parametrize(("noise", "alpha"), LAWS)
 def test_points_are_those_of_the_formula(case, noise, alpha):
     keys, x0, x, delta, eps = case
-    found = proposed(case, alpha, noise)
+    actual = proposed(case, alpha, noise)
     for index in range(BATCH):
         eta = np.asarray(boundary_attack.draw_noise(keys[index], alpha, noise, SIZE, jnp.float64)[0])
         expected = oracle.step_points(eta, x0[index], x[index], delta[index], eps[index], 0, 1)
-        np.testing.assert_allclose([point[index] for point in found], expected, atol=1e-12)
+        np.testing.assert_allclose([point[index] for point in actual], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(("noise", "alpha"), LAWS)
@@ -68,8 +68,8 @@ def test_the_radius_law_changes_the_length_and_keeps_the_direction(case):
     angle = np.arccos(np.sum((xs - x0) * (x - x0), 1) / distance**2)
     factor = np.tan(angle) / delta
     sizes = [jax.random.fold_in(key, 1) for key in keys]
-    drawn = np.exp([alpha_stable.sas_log(key, 1.0, (), jnp.float64)[1] for key in sizes])
-    np.testing.assert_allclose(factor, np.minimum(drawn, boundary_attack.RADIUS_CAP), rtol=1e-2)  # the median is 1
+    sample = np.exp([alpha_stable.sas_log(key, 1.0, (), jnp.float64)[1] for key in sizes])
+    np.testing.assert_allclose(factor, np.minimum(sample, boundary_attack.RADIUS_CAP), rtol=1e-2)  # the median is 1
 
 
 def test_medians_are_those_of_the_laws():
@@ -120,11 +120,11 @@ def test_points_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
     keys, *arrays = case
     x0, x, delta, eps = (jnp.asarray(array, dtype) for array in arrays)
     for alpha in (0.5, 1.0, 2.0):
-        found = []
+        actual = []
         for is_heavy in (False, True):
             eta, _ = boundary_attack.draw_noise(keys, alpha, "coordinatewise", SIZE, dtype, is_heavy)
-            found.append(boundary_attack.points(x0, x, boundary_attack.norms(x - x0), eta, delta, eps, (0.0, 1.0))[:2])
-        np.testing.assert_array_equal(found[0], found[1])
+            actual.append(boundary_attack.points(x0, x, boundary_attack.norms(x - x0), eta, delta, eps, (0.0, 1.0))[:2])
+        np.testing.assert_array_equal(actual[0], actual[1])
 
 
 def test_noise_without_a_tangent_part_leaves_the_image(monkeypatch):
@@ -148,8 +148,8 @@ def test_step_sizes_follow_the_windows(rates, conditional):
 
     def after(pace, given):
         is_asked, (on_sphere, later) = given
-        chosen = jnp.array([is_asked, False])  # the second image is never asked
-        pace = boundary_attack.record(pace, chosen, jnp.full(2, on_sphere), jnp.full(2, later), conditional)
+        choice = jnp.array([is_asked, False])  # the second image is never asked
+        pace = boundary_attack.record(pace, choice, jnp.full(2, on_sphere), jnp.full(2, later), conditional)
         return boundary_attack.adapt(pace), None
 
     final, _ = jax.lax.scan(after, pace, (jnp.asarray(asked), jnp.asarray(outcomes)))
@@ -163,9 +163,9 @@ def test_step_sizes_follow_the_windows(rates, conditional):
 @pytest.mark.slow
 def test_an_image_is_the_same_in_any_batch(case):
     together = proposed(case, 0.8, "coordinatewise")
-    chosen = np.array([4, 1])
-    apart = proposed(tuple(entry[chosen] for entry in case), 0.8, "coordinatewise")
-    np.testing.assert_allclose(apart, [point[chosen] for point in together], rtol=0, atol=1e-15)
+    choice = np.array([4, 1])
+    apart = proposed(tuple(entry[choice] for entry in case), 0.8, "coordinatewise")
+    np.testing.assert_allclose(apart, [point[choice] for point in together], rtol=0, atol=1e-15)
 
 
 def test_one_key_stands_for_those_of_the_images(case):
@@ -185,8 +185,8 @@ def test_half_types_are_computed_in_single(case):
         keys, x0.astype("float32"), x.astype("float32"), delta, eps, 1.0, "radius", 0.0, 1.0
     )
     half = boundary_attack.propose(keys, x0, x, delta, eps, 1.0, "radius", 0.0, 1.0)
-    for found, expected in zip(half, single, strict=True):
-        np.testing.assert_array_equal(found, expected.astype("bfloat16"))
+    for actual, expected in zip(half, single, strict=True):
+        np.testing.assert_array_equal(actual, expected.astype("bfloat16"))
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -224,17 +224,19 @@ def test_the_length_law_is_the_coordinatewise_one_with_the_lengths_of_its_draws(
         eta, ones = boundary_attack.draw_noise(keys, alpha, "coordinatewise", size, jnp.float64)
         same, factor = boundary_attack.draw_noise(keys, alpha, "length", size, jnp.float64, cap=3.0)
         np.testing.assert_array_equal(same, eta)
-        drawn = np.stack([alpha_stable.sas(key, alpha, (size,)) for key in keys])
+        sample = np.stack([alpha_stable.sas(key, alpha, (size,)) for key in keys])
         median = np.exp(alpha_stable.log_median_length(alpha, size))
-        np.testing.assert_allclose(factor, np.minimum(np.linalg.norm(drawn, axis=1) / median, 3.0), rtol=1e-4)
+        np.testing.assert_allclose(factor, np.minimum(np.linalg.norm(sample, axis=1) / median, 3.0), rtol=1e-4)
         assert np.all(ones == 1)
 
 
 @pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_factors_of_the_length_law_do_not_depend_on_how_the_noise_is_scaled(case, dtype):
     for alpha in (0.5, 1.0, 2.0):
-        found = [boundary_attack.draw_noise(case[0], alpha, "length", SIZE, dtype, heavy)[1] for heavy in (False, True)]
-        np.testing.assert_array_equal(*found)
+        actual = [
+            boundary_attack.draw_noise(case[0], alpha, "length", SIZE, dtype, heavy)[1] for heavy in (False, True)
+        ]
+        np.testing.assert_array_equal(*actual)
     tiny = boundary_attack.draw_noise(case[0], 0.05, "length", SIZE, dtype)[1]
     assert np.all((tiny >= 0) & (tiny <= 10)) and len(np.unique(tiny)) > 1  # draws that leave float32's range
 
@@ -271,6 +273,6 @@ def test_a_step_that_the_box_cuts_is_lengthened_again():
         free[0], boundary_attack.points(x0, x, distance, eta, delta, eps, (-1e9, 1e9))[0], atol=1e-9
     )
     for rescale in (False, True):  # the same through the door
-        found = boundary_attack.propose(keys, x0, x, delta, eps, 1.0, "coordinatewise", 0.0, 1.0, rescale=rescale)
+        actual = boundary_attack.propose(keys, x0, x, delta, eps, 1.0, "coordinatewise", 0.0, 1.0, rescale=rescale)
         expected = boundary_attack.points(x0, x, distance, eta, delta, eps, (0.0, 1.0), rescale)[:2]
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+        np.testing.assert_allclose(actual, expected, atol=1e-12)

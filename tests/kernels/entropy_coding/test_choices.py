@@ -37,9 +37,9 @@ def test_flags_are_within_a_percent_of_the_best_number(kind):
 def test_compress_uses_them_unless_told(kind):
     q = tensor(kind)
     best = entropy_coding.compress({"q": q})
-    (chosen,) = entropy_coding.inspect(best).tensors
+    (choice,) = entropy_coding.inspect(best).tensors
     if q.size >= 2048:
-        assert chosen.coder["n_unary"] == choices.unary_flags(choices.magnitudes(q))[0]
+        assert choice.coder["n_unary"] == choices.unary_flags(choices.magnitudes(q))[0]
     (fixed,) = entropy_coding.inspect(entropy_coding.compress({"q": q}, n_unary=3)).tensors
     assert fixed.coder is None or fixed.coder["n_unary"] == 3
     np.testing.assert_array_equal(entropy_coding.decompress(best)["q"], q)

@@ -15,12 +15,12 @@ def test_codebooks():
     weights = {name: leaf.weights() if isinstance(leaf, Codebook) else leaf for name, leaf in tree.items()}
     same(entropy_coding.decompress(data), weights)
     same(entropy_coding.read_tensor(data, "small"), weights["small"])
-    kept = entropy_coding.decompress(data, quantized=True)
+    content = entropy_coding.decompress(data, quantized=True)
     for name in ("alone", "small", "half", "one value"):
-        same(kept[name].labels, tree[name].labels.astype(np.int32))
-        same(kept[name].values, tree[name].values)
-        assert kept[name].zero == tree[name].zero
-    same(kept["zero"], np.zeros((50, 50), np.float32))  # a codebook of no use is not kept
+        same(content[name].labels, tree[name].labels.astype(np.int32))
+        same(content[name].values, tree[name].values)
+        assert content[name].zero == tree[name].zero
+    same(content["zero"], np.zeros((50, 50), np.float32))  # a codebook of no use is not kept
     # Labels cost what integers cost; beside them the values and a few bytes of the header.
     integers = entropy_coding.compress({"alone": tree["alone"].labels})
     labels = damage.plain(entropy_coding.compress({"alone": tree["alone"]}))

@@ -33,8 +33,8 @@ def test_printed_streams(values, options, expected):
     assert entropy_coding.stream_length(q, **options) == len(expected) // 2
     settings = random_tensors.coder_options(options)
     np.testing.assert_array_equal(entropy_coding.decode_tensor(bytes.fromhex(expected), q.shape, **settings), q)
-    chosen = preset_oracle.choose([values]) if options["presets"] else {}
-    assert cabac.encode([values], presets=chosen, **settings).hex() == expected
+    choice = preset_oracle.choose([values]) if options["presets"] else {}
+    assert cabac.encode([values], presets=choice, **settings).hex() == expected
     assert cabac.decode(bytes.fromhex(expected), 1, len(values), **settings) == [values]
 
 
@@ -57,6 +57,6 @@ def test_tensor_b(q, options, length, digest):
     assert digest is None or hashlib.sha256(stream).hexdigest()[:16] == digest
     settings = random_tensors.coder_options(options)
     np.testing.assert_array_equal(entropy_coding.decode_tensor(stream, q.shape, **settings), q)
-    chosen = preset_oracle.choose(q.tolist(), scan=settings.get("scan", 0)) if options["presets"] else {}
-    assert cabac.encode(q.tolist(), presets=chosen, **settings).hex() == stream.hex()
+    choice = preset_oracle.choose(q.tolist(), scan=settings.get("scan", 0)) if options["presets"] else {}
+    assert cabac.encode(q.tolist(), presets=choice, **settings).hex() == stream.hex()
     assert cabac.decode(stream, *q.shape, **settings) == q.tolist()

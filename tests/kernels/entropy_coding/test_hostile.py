@@ -280,11 +280,11 @@ def test_every_single_byte_changed():
         {"a": trees.weights((6, 7), 1), "b": np.arange(5), "raw": np.arange(3.0)}, step=1 / 64
     )
     payload = sum(len(data) for _, data in damage.take_apart(image)["streams"])
-    for one, found in ((image, "check sum is wrong"), (damage.plain(image), "check sum of stream")):
+    for one, actual in ((image, "check sum is wrong"), (damage.plain(image), "check sum of stream")):
         for at in range(len(one)):
             altered = bytearray(one)
             altered[at] ^= 0x41
-            with pytest.raises(ValueError, match=found if at >= len(one) - payload else " "):
+            with pytest.raises(ValueError, match=actual if at >= len(one) - payload else " "):
                 entropy_coding.decompress(bytes(altered))
 
 

@@ -128,18 +128,18 @@ def test_kinds_of_numbers_share_an_entry(sums):
 
 def test_threads_that_all_come_first(sums):
     """Many threads that need the same function at once make it once, and all get its result."""
-    found, barrier = [], threading.Barrier(8)
+    actual, barrier = [], threading.Barrier(8)
 
     def run():
         barrier.wait()
-        found.append(call(sums))
+        actual.append(call(sums))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [[7.5, 9.0]] * 8
+    assert actual == [[7.5, 9.0]] * 8
     assert len(sums.entries) == 1
 
 

@@ -50,10 +50,10 @@ def test_quantised_floats_come_back_as_step_times_integer(name, shape):
     data = entropy_coding.compress({"a": array}, step={"a": 1 / 32})
     q = entropy_coding.quantize_uniform(array, 1 / 32)
     same(entropy_coding.decompress(data), {"a": (q / 32).astype(array.dtype)})
-    kept = entropy_coding.decompress(data, quantized=True)["a"]
-    assert kept.step == 1 / 32 and kept.dtype == array.dtype
-    np.testing.assert_array_equal(kept.q, q)
-    again = entropy_coding.compress({"a": kept})
+    content = entropy_coding.decompress(data, quantized=True)["a"]
+    assert content.step == 1 / 32 and content.dtype == array.dtype
+    np.testing.assert_array_equal(content.q, q)
+    again = entropy_coding.compress({"a": content})
     assert again == data  # integers on a grid are the same file as the weights they came from
     same(entropy_coding.decompress(again), entropy_coding.decompress(data))
 
@@ -474,9 +474,9 @@ def test_a_zero_tensor_has_no_step():
     data = entropy_coding.compress(
         {"a": Quantized(np.zeros((3, 4), int), 0.5, np.float16), "b": np.ones((3, 4))}, step=0.25
     )
-    kept = entropy_coding.decompress(data, quantized=True)
-    same(kept["a"], np.zeros((3, 4), np.float16))
-    assert isinstance(kept["b"], Quantized) and kept["b"].q.dtype == np.int32
+    content = entropy_coding.decompress(data, quantized=True)
+    same(content["a"], np.zeros((3, 4), np.float16))
+    assert isinstance(content["b"], Quantized) and content["b"].q.dtype == np.int32
 
 
 def test_a_step_for_integers_is_refused():

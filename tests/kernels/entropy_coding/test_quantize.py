@@ -100,9 +100,9 @@ def test_the_cost_falls(step, rate_weight):
     importance = np.random.default_rng(6).uniform(0.5, 2, w.shape)
     for weight in (np.ones(w.shape), importance):
         nearest = entropy_coding.quantize_uniform(w, step)
-        chosen = entropy_coding.quantize_rdo(w, step, rate_weight, importance=weight)
-        assert cost(w, chosen, step, rate_weight, weight) < cost(w, nearest, step, rate_weight, weight)
-        assert (np.abs(chosen) <= np.abs(nearest)).all() and (chosen * nearest >= 0).all()
+        choice = entropy_coding.quantize_rdo(w, step, rate_weight, importance=weight)
+        assert cost(w, choice, step, rate_weight, weight) < cost(w, nearest, step, rate_weight, weight)
+        assert (np.abs(choice) <= np.abs(nearest)).all() and (choice * nearest >= 0).all()
 
 
 def test_a_bit_that_costs_nothing_gives_the_nearest_level():
@@ -144,8 +144,8 @@ def test_what_is_refused(options, message):
 def test_the_price_of_a_level_is_its_cost_in_the_stream():
     """The oracle's own books: prices add up to the length of a stream, presets and all, within the table's error."""
     q = entropy_coding.quantize_uniform(laplace((60, 50), 9), 0.4)
-    chosen = preset_oracle.choose(q.tolist())
-    contexts, previous, total = cabac.fresh_contexts(chosen, 11), 0, 0
+    choice = preset_oracle.choose(q.tolist())
+    contexts, previous, total = cabac.fresh_contexts(choice, 11), 0, 0
     for level in q.reshape(-1).tolist():
         total += rdo_oracle.bits_of(contexts, level, previous, 11)
         rdo_oracle.update(contexts, level, previous, 11)
@@ -176,8 +176,8 @@ def test_the_fitted_step_is_the_best_one(weighted):
 def test_lists_of_tensors_and_candidates(quantize):
     tensors = [laplace((30, 40), 1), laplace((7,), 2), laplace((70, 9), 3)]
     steps, importance = [0.5, 1.0, 0.7], [None, np.arange(7.0), None]
-    found = quantize(tensors, steps, 0.1, importance=importance, scan=1, jobs=2)
-    for w, step, weight, q in zip(tensors, steps, importance, found, strict=True):
+    actual = quantize(tensors, steps, 0.1, importance=importance, scan=1, jobs=2)
+    for w, step, weight, q in zip(tensors, steps, importance, actual, strict=True):
         np.testing.assert_array_equal(q, quantize(w, step, 0.1, importance=weight, scan=1, jobs=1))
     for q, price in zip(quantize([tensors[0]] * 2, 0.5, [0.0, 0.4]), (0.0, 0.4), strict=True):
         np.testing.assert_array_equal(q, quantize(tensors[0], 0.5, price))
@@ -189,8 +189,8 @@ def test_lists_of_tensors_and_candidates(quantize):
 def test_rows_of_blocks_are_decided_in_parallel(jobs):
     w, importance = laplace((75, 41), 9), np.random.default_rng(3).uniform(0, 2, (75, 41))
     expected = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=1)
-    found = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=jobs)
-    np.testing.assert_array_equal(found, expected)
+    actual = entropy_coding.quantize_rdo(w, 0.6, 0.2, importance=importance, scan=1, jobs=jobs)
+    np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,12 @@ def test_wolff_has_the_law_of_enumeration(kind):
 def test_couplings_of_any_graph():
     J = energies.sk_couplings(8, 3)
     spins = ising.swendsen_wang(jax.random.key(3), jnp.ones((CHAINS, 8)), 0.8, J, 80)
-    found = np.asarray(energies.pairwise(np.asarray(spins, np.float64), J))
+    actual = np.asarray(energies.pairwise(np.asarray(spins, np.float64), J))
     exact = ising.brute_force(lambda s: energies.pairwise(s, J), 8, 0.8)
-    assert found.mean() == pytest.approx(8 * exact.u, abs=SIGMAS * found.std() / np.sqrt(CHAINS))
+    assert actual.mean() == pytest.approx(8 * exact.u, abs=SIGMAS * actual.std() / np.sqrt(CHAINS))
     correlations = np.einsum("bi,bj->ij", spins, spins) / CHAINS
-    wanted = ising.brute_force_means(lambda s: energies.pairwise(s, J), 8, lambda s: np.einsum("bi,bj->bij", s, s), 0.8)
-    assert np.abs(correlations - wanted).max() < SIGMAS / np.sqrt(CHAINS)
+    target = ising.brute_force_means(lambda s: energies.pairwise(s, J), 8, lambda s: np.einsum("bi,bj->bij", s, s), 0.8)
+    assert np.abs(correlations - target).max() < SIGMAS / np.sqrt(CHAINS)
 
 
 def test_bonds_and_couplings_are_one_graph():

@@ -32,14 +32,14 @@ def plain(spins, J, kind, boundary):
 @pytest.mark.parametrize("shape", [(3, 3), (4, 6)], ids=str)
 def test_lattices(kind, boundary, shape):
     spins = RNG.choice([-1, 1], (5, *shape)).astype(np.int8)
-    wanted = [plain(each.astype(int), -0.7, kind, boundary) for each in spins]
-    found = energies.lattice_energy(spins, -0.7, lattice=kind, boundary=boundary)
-    np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-13)
-    assert found.dtype == np.float64
+    expected = [plain(each.astype(int), -0.7, kind, boundary) for each in spins]
+    actual = energies.lattice_energy(spins, -0.7, lattice=kind, boundary=boundary)
+    np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=1e-13)
+    assert actual.dtype == np.float64
     traced = jax.jit(lambda s: energies.lattice_energy(s, -0.7, lattice=kind, boundary=boundary))(jnp.asarray(spins))
-    np.testing.assert_allclose(traced, wanted, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(traced, expected, rtol=1e-6, atol=1e-6)
     couplings = energies.lattice_couplings(*shape, -0.7, lattice=kind, boundary=boundary)
-    np.testing.assert_allclose(energies.pairwise(spins.reshape(5, -1), couplings), wanted, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(energies.pairwise(spins.reshape(5, -1), couplings), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_short_names():
@@ -63,10 +63,10 @@ def test_fields_and_couplings():
     J = energies.sk_couplings(7, 5)
     h = RNG.normal(size=7)
     spins = RNG.choice([-1, 1], (4, 7))
-    wanted = [-sum(J[i, j] * s[i] * s[j] for i in range(7) for j in range(i)) - h @ s for s in spins]
-    np.testing.assert_allclose(energies.pairwise(spins, J, h), wanted, rtol=1e-12)
-    np.testing.assert_allclose(jax.jit(energies.pairwise)(jnp.asarray(spins), J, h), wanted, rtol=1e-5)
-    np.testing.assert_allclose(energies.sk(spins, 5), wanted + spins @ h, rtol=1e-12)
+    expected = [-sum(J[i, j] * s[i] * s[j] for i in range(7) for j in range(i)) - h @ s for s in spins]
+    np.testing.assert_allclose(energies.pairwise(spins, J, h), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(energies.pairwise)(jnp.asarray(spins), J, h), expected, rtol=1e-5)
+    np.testing.assert_allclose(energies.sk(spins, 5), expected + spins @ h, rtol=1e-12)
 
 
 def test_couplings_that_are_traced():

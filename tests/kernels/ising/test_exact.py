@@ -28,26 +28,26 @@ def enumerated(rows, columns, beta, J=1.0, **kind):
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("shape", TORI[:3], ids=str)
 def test_square_tori_agree(shape, beta):
-    wanted = enumerated(*shape, beta)
-    assert ising.kaufman_torus(*shape, beta) == pytest.approx(wanted, rel=1e-12, abs=1e-12)
-    assert ising.transfer_torus(*shape, beta) == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+    expected = enumerated(*shape, beta)
+    assert ising.kaufman_torus(*shape, beta) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert ising.transfer_torus(*shape, beta) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("J", [1.0, -1.0])
 @pytest.mark.parametrize("beta", [0.1, math.log(3) / 4, 0.44, 2.0])
 @pytest.mark.parametrize("shape", TORI[:3], ids=str)
 def test_triangular_tori_agree(shape, beta, J):
-    wanted = enumerated(*shape, beta, J, lattice="triangular")
-    assert ising.triangular_torus(*shape, beta, J) == pytest.approx(wanted, rel=1e-12, abs=1e-12)
-    assert ising.transfer_torus(*shape, beta, J, lattice="triangular") == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+    expected = enumerated(*shape, beta, J, lattice="triangular")
+    assert ising.triangular_torus(*shape, beta, J) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert ising.transfer_torus(*shape, beta, J, lattice="triangular") == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [5, 6, 8])
 @pytest.mark.parametrize("beta", [0.2, 1.0, 5.0])
 def test_larger_tori_agree_with_transfer_matrices(size, beta):
-    found = ising.triangular_torus(size, size, beta, -1.0)
+    actual = ising.triangular_torus(size, size, beta, -1.0)
     other = ising.transfer_torus(size, size, beta, -1.0, lattice="triangular")
-    assert found == pytest.approx(other, rel=1e-12, abs=3e-11)
+    assert actual == pytest.approx(other, rel=1e-12, abs=3e-11)
     assert ising.kaufman_torus(size, size, beta) == pytest.approx(
         ising.transfer_torus(size, size, beta), rel=1e-12, abs=3e-11
     )
@@ -56,8 +56,8 @@ def test_larger_tori_agree_with_transfer_matrices(size, beta):
 @pytest.mark.parametrize("kind", ["square", "triangular"])
 @pytest.mark.parametrize("shape", [(1, 5), (2, 2), (3, 4), (4, 3), (5, 1)], ids=str)
 def test_open_lattices_agree(shape, kind):
-    wanted = enumerated(*shape, 0.7, -0.8, lattice=kind, boundary="open")
-    assert ising.transfer_open(*shape, 0.7, -0.8, lattice=kind) == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+    expected = enumerated(*shape, 0.7, -0.8, lattice=kind, boundary="open")
+    assert ising.transfer_open(*shape, 0.7, -0.8, lattice=kind) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("boundary", ["torus", "open"])
@@ -68,10 +68,10 @@ def test_law_of_the_magnetisation(shape, kind, boundary):
     bonds = energies.lattice_bonds(*shape, lattice=kind, boundary=boundary)
     states = np.array(list(itertools.product([1, -1], repeat=n)))
     weights = np.exp(0.4 * (states[:, bonds.first] * states[:, bonds.second]).sum(1))
-    wanted = np.bincount((n - states.sum(1)) // 2, weights, n + 1) / weights.sum()
+    expected = np.bincount((n - states.sum(1)) // 2, weights, n + 1) / weights.sum()
     values, law = ising.magnetisation_law(*shape, 0.4, lattice=kind, boundary=boundary)
     assert values.tolist() == list(range(n, -n - 1, -2))
-    np.testing.assert_allclose(law, wanted, atol=1e-14)
+    np.testing.assert_allclose(law, expected, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_laws_of_the_magnetisation_whose_transform_vanishes_somewhere(shape, bet
     values, law = ising.magnetisation_law(*shape, beta, boundary=boundary)
     states = np.array(list(itertools.product([1, -1], repeat=n)))
     energy = -(states[:, 1:] * states[:, :-1]).sum(1) if 1 in shape else np.zeros(len(states))
-    wanted = np.bincount((n - states.sum(1)) // 2, np.exp(-beta * energy), n + 1)
-    np.testing.assert_allclose(law, wanted / wanted.sum(), atol=1e-14)
+    expected = np.bincount((n - states.sum(1)) // 2, np.exp(-beta * energy), n + 1)
+    np.testing.assert_allclose(law, expected / expected.sum(), atol=1e-14)
     assert values[0] == n
 
 
@@ -109,9 +109,9 @@ def test_derivatives_of_large_tori_are_those_of_ln_z():
 def test_small_couplings_are_not_lost():
     """Where the four products cancel a series takes over; both are right at the seam (2 N tanh K is exact to K^3)."""
     for beta in (1e-9, 1e-5, 2.99e-4, 3.01e-4):
-        found = ising.kaufman_torus(5, 6, beta)
-        assert found.u == pytest.approx(-2 * beta, rel=1e-6)
-        assert found.c_v == pytest.approx(2 * beta**2, rel=1e-6)
+        actual = ising.kaufman_torus(5, 6, beta)
+        assert actual.u == pytest.approx(-2 * beta, rel=1e-6)
+        assert actual.c_v == pytest.approx(2 * beta**2, rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (5, 2), (2, 2)], ids=str)
@@ -119,8 +119,8 @@ def test_small_couplings_with_double_bonds(shape):
     """u = -2 K to leading order, and -K more for each direction whose bonds are double."""
     extra = sum(1 for length in shape if length == 2)
     for beta in (1e-300, 1e-12, 1e-5, 2.99e-4):
-        found = ising.kaufman_torus(*shape, beta, double_bonds=True)
-        assert found.u == pytest.approx(-(2 + extra) * beta, rel=1e-3, abs=1e-15)
+        actual = ising.kaufman_torus(*shape, beta, double_bonds=True)
+        assert actual.u == pytest.approx(-(2 + extra) * beta, rel=1e-3, abs=1e-15)
 
 
 def test_large_couplings_leave_the_ground_states():
@@ -140,12 +140,12 @@ def test_strong_couplings_count_the_ground_states(beta, J):
         energy = -(states[:, bonds.first] * states[:, bonds.second]) @ bonds.strength
         count, lowest = (energy == energy.min()).sum(), energy.min()
         transfer = ising.transfer_torus if boundary == "torus" else ising.transfer_open
-        found = [transfer(3, 3, beta, J, lattice=kind)]
+        actual = [transfer(3, 3, beta, J, lattice=kind)]
         if boundary == "torus" and kind == "triangular":
-            found.append(ising.triangular_torus(3, 3, beta, J))
+            actual.append(ising.triangular_torus(3, 3, beta, J))
         if boundary == "torus" and kind == "square" and J > 0:
-            found.append(ising.kaufman_torus(3, 3, beta, J))
-        for each in found:
+            actual.append(ising.kaufman_torus(3, 3, beta, J))
+        for each in actual:
             assert each.ln_z == pytest.approx(np.log(count) - beta * lowest, rel=1e-14)
             assert each.u == pytest.approx(lowest / 9, rel=1e-14)
             assert each.s == pytest.approx(np.log(count) / 9, abs=2e-13)
@@ -157,24 +157,24 @@ def test_heat_capacities_at_low_temperature():
     """Of a site's first excitations: ln Z / N = 2 K + x^4 + 2 x^6 + 9/2 x^8 + 12 x^10 with x = exp(-2 K)."""
     for beta in (2.0, 3.0):
         x = math.exp(-2 * beta)
-        wanted = beta**2 * (64 * x**4 + 288 * x**6 + 1152 * x**8 + 4800 * x**10)
-        assert ising.kaufman_torus(24, 24, beta).c_v == pytest.approx(wanted, rel=1e-6)
+        expected = beta**2 * (64 * x**4 + 288 * x**6 + 1152 * x**8 + 4800 * x**10)
+        assert ising.kaufman_torus(24, 24, beta).c_v == pytest.approx(expected, rel=1e-6)
 
 
 def test_entropies_at_low_temperature():
     """Counted from the ground states, so that beta U and ln Z do not cancel."""
     couplings = energies.hopfield_couplings(energies.orthogonal_patterns(12, 3))
     for beta in (1e3, 1e9):
-        found = ising.brute_force(lambda spins: energies.pairwise(spins, couplings), 12, beta)
-        assert found.s == pytest.approx(math.log(4) / 12, rel=1e-12)
-        assert ising.hopfield_two_patterns(12, beta) == pytest.approx(found, rel=1e-12, abs=1e-12)
+        actual = ising.brute_force(lambda spins: energies.pairwise(spins, couplings), 12, beta)
+        assert actual.s == pytest.approx(math.log(4) / 12, rel=1e-12)
+        assert ising.hopfield_two_patterns(12, beta) == pytest.approx(actual, rel=1e-12, abs=1e-12)
 
 
 def test_the_infinite_lattice_at_high_temperature():
     """u = -2 tanh K, c_v = 2 K^2 to leading order; the series of weak couplings meets the integrals at K = 0.01."""
     for beta in (1e-300, 1e-9, 1e-4):
-        found = ising.onsager_bulk(beta)
-        assert found.u == pytest.approx(-2 * beta, rel=1e-7) and found.c_v == pytest.approx(2 * beta**2, rel=1e-6)
+        actual = ising.onsager_bulk(beta)
+        assert actual.u == pytest.approx(-2 * beta, rel=1e-7) and actual.c_v == pytest.approx(2 * beta**2, rel=1e-6)
     low, high = ising.onsager_bulk(0.01), ising.onsager_bulk(0.010000001)
     slope = (high.u - low.u) / 1e-9
     assert slope == pytest.approx(-low.c_v / 0.01**2, rel=1e-4)
@@ -194,29 +194,29 @@ def test_double_bonds_only_when_asked():
         ising.triangular_torus(4, 2, 0.4)
     states = np.array(list(itertools.product([1, -1], repeat=8))).reshape(-1, 2, 4)
     energy = -(states * (np.roll(states, -1, 1) + np.roll(states, -1, 2))).sum((1, 2))
-    wanted = np.log(np.exp(-0.4 * energy).sum())
-    assert ising.kaufman_torus(2, 4, 0.4, double_bonds=True).ln_z == pytest.approx(wanted, rel=1e-13)
+    expected = np.log(np.exp(-0.4 * energy).sum())
+    assert ising.kaufman_torus(2, 4, 0.4, double_bonds=True).ln_z == pytest.approx(expected, rel=1e-13)
     np.testing.assert_array_equal(energies.lattice_energy(states, double_bonds=True), energy)
     for kind, solve in (("square", ising.kaufman_torus), ("triangular", ising.triangular_torus)):
         bonds = energies.lattice_bonds(2, 4, lattice=kind, double_bonds=True)
         flat = states.reshape(-1, 8)
         by_bonds = -(flat[:, bonds.first] * flat[:, bonds.second]).sum(1)
-        wanted = np.log(np.exp(-0.4 * by_bonds).sum())
-        for found in (
+        expected = np.log(np.exp(-0.4 * by_bonds).sum())
+        for actual in (
             solve(2, 4, 0.4, double_bonds=True),
             ising.transfer_torus(2, 4, 0.4, lattice=kind, double_bonds=True),
         ):
-            assert found.ln_z == pytest.approx(wanted, rel=1e-13)
+            assert actual.ln_z == pytest.approx(expected, rel=1e-13)
 
 
 @pytest.mark.parametrize("n", [2, 6, 12])
 @pytest.mark.parametrize("beta", [0.0, 0.7, 2.0])
 def test_two_patterns(n, beta):
     patterns = energies.orthogonal_patterns(n, 3)
-    found = ising.hopfield_two_patterns(n, beta)
-    wanted = ising.brute_force(lambda spins: energies.hopfield(spins, patterns), n, beta)
-    assert found == pytest.approx(wanted, rel=1e-12, abs=1e-12)
-    assert found == pytest.approx(
+    actual = ising.hopfield_two_patterns(n, beta)
+    expected = ising.brute_force(lambda spins: energies.hopfield(spins, patterns), n, beta)
+    assert actual == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert actual == pytest.approx(
         ising.brute_force(lambda spins: energies.hopfield(spins, patterns), n, beta, z2=True), rel=1e-12, abs=1e-12
     )
 
@@ -242,13 +242,13 @@ def test_residual_entropy():
 
 
 def test_infinite_temperature():
-    for found in (
+    for actual in (
         ising.kaufman_torus(3, 4, 0.0), ising.triangular_torus(3, 4, 0.0), ising.transfer_torus(3, 4, 0.0),
         ising.transfer_open(3, 4, 0.0), ising.hopfield_two_patterns(12, 0.0),
         ising.brute_force(lambda spins: spins.sum(1), 12, 0.0),
     ):  # fmt: skip
-        assert found.ln_z == pytest.approx(12 * math.log(2)) and found.s == pytest.approx(math.log(2))
-        assert found.c_v == pytest.approx(0, abs=1e-12)
+        assert actual.ln_z == pytest.approx(12 * math.log(2)) and actual.s == pytest.approx(math.log(2))
+        assert actual.c_v == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int64, int, np.asarray])
@@ -282,8 +282,8 @@ def test_states_are_all_states_once():
 
 def test_means_by_enumeration():
     h = np.array([0.3, -0.2, 0.1])
-    found = ising.brute_force_means(lambda spins: -(spins @ h), 3, lambda spins: spins, 1.5)
-    np.testing.assert_allclose(found, np.tanh(1.5 * h), rtol=1e-13)
+    actual = ising.brute_force_means(lambda spins: -(spins @ h), 3, lambda spins: spins, 1.5)
+    np.testing.assert_allclose(actual, np.tanh(1.5 * h), rtol=1e-13)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -341,9 +341,9 @@ def test_forbidden_states_have_no_weight():
         return np.where((spins == 1).sum(1) == 3, -0.3 * spins[:, 0], np.inf)
 
     for beta in (0.0, 0.7, 5.0):
-        found = exact.brute_force(energy, 6, beta)
-        assert found.ln_z == pytest.approx(np.log(10 * 2 * np.cosh(0.3 * beta)), abs=1e-12)
-        assert 6 * found.u == pytest.approx(-0.3 * np.tanh(0.3 * beta), abs=1e-12)
+        actual = exact.brute_force(energy, 6, beta)
+        assert actual.ln_z == pytest.approx(np.log(10 * 2 * np.cosh(0.3 * beta)), abs=1e-12)
+        assert 6 * actual.u == pytest.approx(-0.3 * np.tanh(0.3 * beta), abs=1e-12)
         mean = exact.brute_force_means(energy, 6, lambda spins: spins.sum(1), beta)
         assert mean == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="forbids every state"):

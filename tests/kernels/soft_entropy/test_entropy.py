@@ -56,13 +56,13 @@ def test_gradients_are_the_formulas_and_the_differences(wide, dtype, tolerance):
     def bits(v):
         return entropy.relaxed_bits(entropy.soft_assign(v, jnp.asarray(grid), dtype(BETA)))
 
-    found = jax.grad(bits)(jnp.asarray(latent))
-    assert found.dtype == dtype
+    actual = jax.grad(bits)(jnp.asarray(latent))
+    assert actual.dtype == dtype
     formula = oracle.gradient_by_latent(LATENT, GRID, BETA)
     differences = numerical(lambda v: oracle.relaxed_bits(oracle.soft_assign(v, GRID, BETA)), LATENT)
     scale = np.abs(formula).max()
     np.testing.assert_allclose(formula, differences, rtol=0, atol=1e-6 * scale)
-    np.testing.assert_allclose(found, formula, rtol=0, atol=tolerance * scale)
+    np.testing.assert_allclose(actual, formula, rtol=0, atol=tolerance * scale)
 
     logits = np.random.default_rng(1).normal(size=(20, 5))
     soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -79,9 +79,9 @@ def test_gradients_are_the_formulas_and_the_differences(wide, dtype, tolerance):
 
 def test_gradient_by_probability_up_to_a_constant(wide):
     soft = oracle.soft_assign(LATENT, GRID, BETA)
-    found = np.asarray(jax.grad(entropy.relaxed_bits)(jnp.asarray(soft)))
+    actual = np.asarray(jax.grad(entropy.relaxed_bits)(jnp.asarray(soft)))
     expected = oracle.gradient_by_probability(soft)
-    np.testing.assert_allclose(found - found.mean(), np.tile(expected - expected.mean(), (len(soft), 1)), rtol=1e-9)
+    np.testing.assert_allclose(actual - actual.mean(), np.tile(expected - expected.mean(), (len(soft), 1)), rtol=1e-9)
 
 
 @pytest.mark.parametrize("chunk", [7, 16, pytest.param(1000, marks=pytest.mark.slow)])
@@ -90,8 +90,8 @@ def test_chunks_change_nothing(wide, chunk):
     whole = jax.value_and_grad(lambda *a: entropy.relaxed_bits(entropy.soft_assign(*a)), argnums=(0, 1, 2))
     pieces = jax.value_and_grad(lambda *a: entropy.relaxed_bits_chunked(*a, chunk), argnums=(0, 1, 2))
     expected, gradients = whole(v, w, jnp.float64(BETA))
-    found, by_chunks = pieces(v, w, jnp.float64(BETA))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    actual, by_chunks = pieces(v, w, jnp.float64(BETA))
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     for one, other in zip(by_chunks, gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * float(jnp.abs(other).max()))
 
@@ -136,8 +136,8 @@ def test_sampled_labels_cost_no_more_than_the_relaxation():
     soft = oracle.soft_assign(np.random.default_rng(3).laplace(0, 0.1, 400), GRID, BETA)
     generator = np.random.default_rng(4)
     steps = soft.cumsum(axis=1)
-    drawn = [(generator.random((len(soft), 1)) < steps).argmax(axis=1) for _ in range(300)]
-    bits = np.array([entropy.empirical_bits(labels) for labels in drawn])
+    draws = [(generator.random((len(soft), 1)) < steps).argmax(axis=1) for _ in range(300)]
+    bits = np.array([entropy.empirical_bits(labels) for labels in draws])
     assert bits.mean() <= oracle.relaxed_bits(soft) + 3 * bits.std() / np.sqrt(len(bits))
     assert bits.mean() > 0.8 * oracle.relaxed_bits(soft)
 
@@ -170,8 +170,8 @@ def test_the_rule_is_the_exact_minimiser():
         shares = generator.dirichlet([1, 3, 1]) if trial % 4 else np.array([0.0, 0.7, 0.3])
         price = float(generator.uniform(0.01, 1))
         labels = entropy.assign(w, centroids, shares, price)
-        found = oracle.cost(w, labels, centroids, shares, price)
-        np.testing.assert_allclose(found, oracle.best_labels_cost(w, centroids, shares, price), rtol=1e-12)
+        actual = oracle.cost(w, labels, centroids, shares, price)
+        np.testing.assert_allclose(actual, oracle.best_labels_cost(w, centroids, shares, price), rtol=1e-12)
 
 
 def test_ties_go_to_the_smaller_magnitude_then_the_lower_index():

@@ -40,10 +40,10 @@ def test_moments_belong_to_the_interpolated_probabilities():
     soft = jnp.stack(columns, axis=-1)
     np.testing.assert_allclose(soft.sum(axis=-1), 1, rtol=1e-5)
     mean, variance = entropy.moments(soft, GRID)
-    found = soft_table.lookup_moments(table, place)
-    np.testing.assert_allclose(found[0], mean, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found[1], variance, rtol=0, atol=1e-6)
-    assert (found[1] >= 0).all()
+    actual = soft_table.lookup_moments(table, place)
+    np.testing.assert_allclose(actual[0], mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(actual[1], variance, rtol=0, atol=1e-6)
+    assert (actual[1] >= 0).all()
     np.testing.assert_allclose(soft_table.expected_counts(table, place), soft.reshape(-1, 9).sum(axis=0), rtol=1e-4)
     half = soft_table.expected_counts(table, place, jnp.full(LATENT.shape, 0.5))
     np.testing.assert_allclose(half, soft.reshape(-1, 9).sum(axis=0) / 2, rtol=1e-4)
@@ -67,8 +67,8 @@ def test_gradients_are_those_of_soft_labels():
     inside = LATENT.clip(-0.49, 0.49)
     arguments = (inside, GRID, jnp.float32(beta_of(3)))
     expected = jax.grad(exact, argnums=(0, 1, 2))(*arguments)
-    found = jax.grad(tabulated, argnums=(0, 1, 2))(*arguments)
-    for one, other in zip(found, expected, strict=True):
+    actual = jax.grad(tabulated, argnums=(0, 1, 2))(*arguments)
+    for one, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=5e-3 * float(jnp.abs(other).max()))
 
 

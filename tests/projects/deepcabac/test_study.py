@@ -9,12 +9,10 @@ import pytest
 from common import app
 from common.runs import run_directory
 from projects.deepcabac import compress, demo, search, study, train
-from projects.deepcabac.config import CompressConfig, TrainConfig
+from projects.deepcabac.config import CompressConfig
 from projects.deepcabac.page import TITLES, page
+from tests.projects.deepcabac.tiny import TINY
 
-TINY = TrainConfig(
-    dataset="digits", width=0.15, epochs=10, batch_size=32, learning_rate=4e-3, kl_weight=0.1, kl_start=1, kl_warmup=4
-)
 ONE_RATE = {"rate_weights": (0.1,)}
 
 

@@ -20,19 +20,9 @@ from common.models import zoo
 from common.runs import metrics, run_directory
 from projects.deepcabac import sparsification, train, variational_dropout
 from projects.deepcabac.config import TrainConfig
+from tests.projects.deepcabac.tiny import TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-TINY = TrainConfig(
-    dataset="digits",
-    width=0.2,
-    epochs=12,
-    batch_size=32,
-    learning_rate=3e-3,
-    kl_weight=0.2,
-    kl_start=2,
-    kl_warmup=4,
-    shift=1,
-)
 KILLED = {
     "dataset": "digits", "width": 0.1, "epochs": 12, "batch_size": 64, "learning_rate": 0.01, "kl_warmup": 2,
     "shift": 1, "fine_tune_epochs": 2, "checkpoint_steps": 10,

@@ -21,6 +21,13 @@ def small(tmp_path_factory):
         patch.setattr(study, "TINY_PRETRAIN", dataclasses.replace(study.TINY_PRETRAIN, epochs=10, **size))
         shorter = {"epochs": 5, "tune_epochs": 1, "table_points": 512, "learning_rate": 2e-3}
         patch.setattr(study, "TINY", dataclasses.replace(study.TINY, **shorter, **size))
+        every = study.experiments
+
+        def with_one_alpha(settings):
+            fewer = {"alphas": {0: (0.1,)}} if settings.scale == "small" else {}
+            return {name: dataclasses.replace(one, **fewer) for name, one in every(settings).items()}
+
+        patch.setattr(study, "experiments", with_one_alpha)
         yield run, study.main(StudyConfig(), run)
 
 

@@ -103,7 +103,8 @@ def test_other_rates_train(finished, tmp_path, rate):
     assert result["validation_accuracy"] > 0.7 and result["ratio"] > 8
 
 
-@pytest.mark.parametrize("parametrisation", [pytest.param("theta", marks=pytest.mark.slow), "ste"])
+@pytest.mark.slow  # the small study trains one of ste
+@pytest.mark.parametrize("parametrisation", ["theta", "ste"])
 def test_other_parametrisations_train(finished, tmp_path, parametrisation):
     whole, _ = finished
     settings = dataclasses.replace(

@@ -30,8 +30,8 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_numbers_and_pictures(finished):
     run, result = finished
     assert result["method"] == "STC 1/10" and (result["rounds"], result["iterations"]) == (60, 60)
-    assert {path.stem for path in run.plots.glob("*.png")} == {"accuracy", "megabytes", "bits", "split"}
-    assert {path.stem for path in (run.path / "tables").glob("*.json")} == {"seeds", "bits"}
+    assert {path.stem for path in run.plots.glob("*.png")} == {"accuracy", "megabytes", "bits", "clients", "split"}
+    assert {path.stem for path in (run.path / "tables").glob("*.json")} == {"seeds", "bits", "clients"}
     for seed, one in result["seeds"].items():
         assert one["curve"]["iterations"] == [20, 40, 60] and one["accuracy"] == one["curve"]["accuracy"][-1] > 0.5
         for direction, bits in one["bits"].items():
@@ -43,6 +43,39 @@ def test_a_run_leaves_its_numbers_and_pictures(finished):
         assert not (run.path / f"seed{seed}" / "checkpoints").exists()
     assert result["seeds"]["0"]["curve"]["accuracy"] != result["seeds"]["1"]["curve"]["accuracy"]
     json.dumps(result)
+
+
+def test_clients_and_their_spread(finished):
+    run, result = finished
+    for one in result["seeds"].values():
+        accuracy, spread = (np.array(one["per_client"]["accuracy"]), one["per_client"]["spread"])
+        assert accuracy.shape == (20,) and spread["lowest"] == accuracy.min() < accuracy.max() == spread["highest"]
+        assert spread["mean"] == pytest.approx(accuracy.mean()) and 0 < spread["standard_deviation"] < 0.4
+        sizes = one["split"]["smallest_client"], one["split"]["largest_client"]
+        assert sizes[0] == sizes[1], "equal clients: the mean of theirs is the accuracy on all training samples"
+        assert abs(spread["mean"] - one["accuracy"]) < 0.1
+    table = json.loads((run.path / "tables" / "clients.json").read_text())
+    assert table["columns"][:3] == ["seed", "mean", "standard deviation"] and len(table["rows"]) == 2
+
+
+def test_seeds_of_an_older_version_have_no_clients(finished, tmp_path):
+    run = run_directory.open_for_test(tmp_path)
+    older = {name: {key: value for key, value in one.items() if key != "per_client"} for name, one in
+             finished[1]["seeds"].items()}  # fmt: skip
+    simulate._report(run, SMALL, finished[1] | {"seeds": older}, np.ones((20, 10)))
+    assert "clients" not in {path.stem for path in (*run.plots.glob("*"), *(run.path / "tables").glob("*"))}
+
+
+def test_spread_by_hand():
+    assert measures.spread([0.0, 1.0, 0.5]) == {
+        "mean": 0.5, "standard_deviation": pytest.approx((1 / 6) ** 0.5), "lowest": 0.0,
+        "10_percent": pytest.approx(0.1), "median": 0.5, "90_percent": pytest.approx(0.9), "highest": 1.0,
+    }  # fmt: skip
+
+
+def test_a_run_goes_on_with_another_chunk():
+    one, other = SMALL, dataclasses.replace(SMALL, chunk=2, save_every=3)
+    assert config.config_hash(one) == config.config_hash(other)
 
 
 def test_bits_of_stc_are_far_fewer_than_floats(finished):

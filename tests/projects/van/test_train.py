@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from common import app, weight_files
+from common import app, config, weight_files
 from common.runs import run_directory
 from common.training import checkpoint
 from kernels import ising
@@ -211,10 +211,8 @@ def test_several_processes_are_refused(tmp_path, monkeypatch):
 
 
 def test_the_verb_answers_from_the_command_line(tmp_path, capsys):
-    flags = [
-        "--rows=3", "--depth=1", "--channels=1", "--half_width=1", "--steps=4", "--batch_size=10", "--beta=0.1",
-        "--final_samples=50", "--evaluation_samples=10", f"--run_dir={tmp_path / 'run'}",
-    ]  # fmt: skip
+    flags = [f"--{name}={text}" for name, text in config.to_texts(TINY).items()]  # its programs are compiled already
+    flags.append(f"--run_dir={tmp_path / 'run'}")
     for _ in range(2):  # the second time it answers from result.json
         with pytest.raises(SystemExit) as stop:
             app.run(train.main, TrainConfig, ["train", *flags])
