@@ -13,14 +13,14 @@ from .. import plain_operations
 from ..array_types import Count
 from . import finite
 from .arguments import Parameters, PyTree, as_array, check_examples, not_relevant, plain
-from .assignment import READING, check_rule
+from .assignment import READING, Composite, check_rule
 from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite
 from .conditions import Condition, conditions_of
 from .precision import widened
-from .report import Report, warn_of_constant_maps
+from .report import Report, exploded_maps, warn_of_constant_maps, warn_of_explosion
 from .rules import OF_RELUS, Gradient
 from .target import Target, marked, starting_relevance
 from .tokens import relevance_of_tokens
@@ -92,8 +92,10 @@ def attribute(
         NotImplementedError: for a primitive without a rule; the message has its place and the remedy.
 
     Warns:
-        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
-            that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
+        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; a rule
+            for first layers that applies to none, as in a scan over stacked weights; maps that are constant, as those
+            of Flat on a dense first layer; relevance that grows to over a thousand times the output. Under `jax.jit`
+            only the report counts the last two.
 
     Example:
         >>> import jax
@@ -113,7 +115,8 @@ def attribute(
         result = {}
         for reading in dict.fromkeys(reading_of(rule, fold_norm) for rule in composites):
             result[reading] = program = read(fn, params, x, reading=reading, primitive_rules=primitive_rules)
-            for note in (*program.notes, *_remarks(composites, program)):
+            mine = [rule for rule in composites if reading_of(rule, fold_norm) == reading]
+            for note in (*program.notes, *_remarks(mine, program)):
                 if note not in said:  # two sizes of chunks have the same to say
                     said.add(note)
                     warn_caller(note)
@@ -121,11 +124,11 @@ def attribute(
 
     def explain(by_reading, x, target):
         pairs = [(rule, by_reading[reading_of(rule, fold_norm)]) for rule in composites]
-        y, results, *report = _explain(pairs, params, x, target, at, return_report, primitive_rules, condition)
-        return (y, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
+        y, results, grown, *report = _explain(pairs, params, x, target, at, return_report, primitive_rules, condition)
+        return (y, grown, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
 
     if batch_size is None:
-        y, relevances, *report = explain(programs(x), x, target)
+        y, grown, relevances, *report = explain(programs(x), x, target)
     else:
         check_examples(x)
         check_batch_size(batch_size, x)
@@ -138,12 +141,14 @@ def attribute(
                 program = programs(x)  # may hold what belongs to a trace that ends
             else:
                 program = by_size[size] = by_size[size] if size in by_size else programs(x)
-            y, relevances, *report = explain(program, x, target)
-            return (y, relevances), report
+            y, grown, relevances, *report = explain(program, x, target)
+            return (y, grown, relevances), report
 
-        (y, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
+        (y, grown, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
     for relevance in tree.flatten_up_to(relevances) if at is None else ():  # type: ignore[attr-defined]  # JAX's own
         warn_of_constant_maps(relevance)
+    for one, composite in zip(grown, composites, strict=True):
+        warn_of_explosion(one, composite)
     return y, relevances, *report
 
 
@@ -154,7 +159,10 @@ def _is_composite(node) -> bool:
 
 def _remarks(composites: Sequence, program: Program) -> list[str]:
     """What is to be said of composites for a function: a sign is lost at its end, or rules apply to nothing."""
-    return [*_positive_end(composites, program), *_idle(composites, program)]
+    operations = program.flattened()
+    parts = [part for one in composites for part in getattr(one, "composites", (one,)) if isinstance(part, Composite)]
+    of_first = [text for part in parts if (text := part.idle_first(operations))]
+    return [*_positive_end(composites, program), *_idle(composites, program), *of_first]
 
 
 def _positive_end(composites: Sequence, program: Program) -> list[str]:
@@ -196,7 +204,7 @@ def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:
 
 
 def _explain(pairs: Sequence[tuple], params, x, target, at, return_report, primitive_rules, condition=None) -> tuple:
-    """Returns (y, relevances), or (y, relevances, reports), of one batch, one for each (composite, program).
+    """Returns (y, relevances, maps that grew), perhaps with reports, of one batch, one for each (composite, program).
 
     Other arguments as of `attribute`.
     """
@@ -228,10 +236,11 @@ def _explain(pairs: Sequence[tuple], params, x, target, at, return_report, primi
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
         result = relevance if at is None else _at(program, by_value, part, relevance, at)
-        results.append((result, Report.of(steps or (), start, relevance) if return_report else None))
+        grown = exploded_maps(relevance, start, composite)
+        results.append((result, grown, Report.of(steps or (), start, relevance, grown) if return_report else None))
     y = jax.tree.unflatten(program.graph.output_tree, [y])
-    relevances = [relevance for relevance, _ in results]
-    return (y, relevances, [report for _, report in results]) if return_report else (y, relevances)
+    relevances, growth, reports = map(list, zip(*results, strict=True))
+    return (y, relevances, growth, reports) if return_report else (y, relevances, growth)
 
 
 def _check_output_by_sample(fn: Callable, params: Any, x: Any) -> None:
@@ -369,7 +378,7 @@ def describe(
     """
     composite = as_composite(rules)
     program = read(fn, params, x, reading=reading_of(composite, fold_norm), primitive_rules=primitive_rules)
-    for note in program.notes:
+    for note in (*program.notes, *_remarks([composite], program)):
         warn_caller(note)
     operations, rows = program.flattened(), []
     for operation, rule in zip(operations, composite.assign(operations), strict=True):
