@@ -91,10 +91,10 @@ class Composite:
                 f"the rule of the composite for first layers, {names}, applies to nothing: fn has none of kind {kinds}."
             )
         return (
-            f"the rule of the composite for first layers, {names}, applies to nothing: {fitting[0]} gets the state of a "
-            "loop, as do layers whose weights are stacked in a lax.scan, and no step of these is the first layer alone. "
-            "Call the first layer before the loop and scan over the others; or take a composite without such a rule, "
-            "epsilon_plus for one."
+            f"the rule for first layers, {names}, applies to nothing: {fitting[0]} gets the state of a loop, as do layers "
+            "whose weights are stacked in a lax.scan, and no step of these is the first layer alone. Call the first "
+            "layer before the loop and scan over the others; or take a composite without such a rule, epsilon_plus "
+            "for one."
         )
 
     def _check_names(self, operations) -> None:

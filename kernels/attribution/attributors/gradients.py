@@ -162,8 +162,9 @@ def integrated_gradients(
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
         at_once: points in one pass.
-        return_report: also return {"completeness": `[batch]`}: the sum of the explanation minus what the explained
-            outputs rise between x0 and x; 0 for the exact integral.
+        return_report: also return {"completeness": `[batch]`, "magnitude": `[batch]`}: the sum of the explanation
+            minus what the explained outputs rise between x0 and x, 0 for the exact integral but for rounding, which in
+            float32 is below 1e-6 of the magnitude, the sum of absolute values.
         postprocess: of the gradient at each point, "abs" or "square" entry by entry, or None; the sum is then no
             difference of the outputs.
 
@@ -193,8 +194,11 @@ def integrated_gradients(
     if not return_report:
         return y, explanation
     rise = explain.score(arrays, x, target) - explain.score(arrays, origin, target)
-    total = sum(jnp.sum(leaf, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(explanation))
-    return y, explanation, {"completeness": total - rise}
+    total, magnitude = (
+        sum(jnp.sum(of(leaf), axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(explanation))
+        for of in (jnp.asarray, jnp.abs)
+    )
+    return y, explanation, {"completeness": total - rise, "magnitude": magnitude}
 
 
 def occlusion(
