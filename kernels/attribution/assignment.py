@@ -87,14 +87,12 @@ class Composite:
         names = ", ".join(dict.fromkeys(type(rule).__name__ for _, rule in self.first_map))
         fitting = [one.name for one in operations if any(_fits(one, kind) for kind, _ in self.first_map)]
         if not fitting:
-            return (
-                f"the rule of the composite for first layers, {names}, applies to nothing: fn has none of kind {kinds}."
-            )
+            return f"the rule for first layers, {names}, applies to nothing: fn has none of kind {kinds}."
         return (
-            f"the rule for first layers, {names}, applies to nothing: {fitting[0]} gets the state of a loop, as do layers "
-            "whose weights are stacked in a lax.scan, and no step of these is the first layer alone. Call the first "
-            "layer before the loop and scan over the others; or take a composite without such a rule, epsilon_plus "
-            "for one."
+            f"the rule for first layers, {names}, applies to nothing: {fitting[0]} gets the state of a loop, as do "
+            "layers whose weights are stacked in a lax.scan, and no step of these is the first layer alone. Call the "
+            "first layer before the loop and scan over the others; or take a composite without such a rule, "
+            "epsilon_plus for one."
         )
 
     def _check_names(self, operations) -> None:
@@ -173,7 +171,7 @@ def several(value: Any) -> tuple:
 
 def check_rule(rule: Any, where: str = "") -> None:
     """Raises ValueError for what is no instance of a rule."""
-    if not (hasattr(rule, "branches") or hasattr(rule, "backward")) or isinstance(rule, type):
+    if not any(hasattr(rule, name) for name in ("branches", "backward", "through")) or isinstance(rule, type):
         raise ValueError(
             f"{where or 'this'}: {rule!r} is no rule; expected one of rules.{', rules.'.join(rules.__all__[:3])}, ... "
             "as an instance."

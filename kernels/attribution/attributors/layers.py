@@ -19,7 +19,8 @@ from .. import composites
 from ..arguments import PyTree, as_array
 from ..backward import backward
 from ..conditions import channel_axis
-from ..engine import attribute, find, forward, read
+from ..engine import attribute, forward, read
+from ..places import find
 from ..target import Target, marked
 from ..tracing.operations import Program
 from . import repeated

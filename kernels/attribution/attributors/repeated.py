@@ -123,7 +123,7 @@ def total(explainer: Explainer, step: Callable, params, target, operands: dict, 
 def _add(explainer, step, count: int, at_once: int, sums, arguments, number):
     """Returns the sums after the pass of this number; indices beyond the last count for nothing."""
     if at_once == 1:
-        return _compensated(*sums, step(explainer, *arguments, number))
+        return _compensated(sums, step(explainer, *arguments, number))
     indices = number * at_once + jnp.arange(at_once)
     parts = jax.vmap(lambda index: step(explainer, *arguments, jnp.minimum(index, count - 1)))(indices)
 
@@ -131,11 +131,12 @@ def _add(explainer, step, count: int, at_once: int, sums, arguments, number):
         counts = (indices < count).reshape((-1,) + (1,) * (part.ndim - 1))
         return jnp.sum(jnp.where(counts, part, jnp.zeros((), part.dtype)), axis=0)
 
-    return _compensated(*sums, jax.tree.map(pass_of, parts))
+    return _compensated(sums, jax.tree.map(pass_of, parts))
 
 
-def _compensated(sums, losses, parts):
+def _compensated(before: tuple, parts) -> tuple:
     """Sums with parts added, and what rounding took from them."""
+    sums, losses = before
     corrected = jax.tree.map(jnp.subtract, parts, losses)
     after = jax.tree.map(jnp.add, sums, corrected)
 
