@@ -233,7 +233,8 @@ def occlusion(
         at_once: windows in one pass.
 
     Raises:
-        ValueError: as `gradient`; a window or stride below 1, axes that are none, an unknown mode.
+        ValueError: as `gradient`; a window or stride below 1, or a window as large as the input, which would give all
+            entries the same score; axes that are none, an unknown mode.
 
     Example:
         >>> import jax.numpy as jnp
