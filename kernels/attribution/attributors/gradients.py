@@ -253,11 +253,14 @@ def occlusion(
     if classes is not None and jnp.issubdtype(classes.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
     filled = _filling(fill, x)
-    operands = {"x": x, "filled": filled, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
-    step = _keep_step if mode == "keep" else _drop_step if mode == "drop" else _difference_step
+    inside, outside = (x, filled) if mode == "keep" else (filled, x)
+    operands = {"x": x, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
+    operands |= {"inside": inside, "outside": outside}
     if mode == "difference":
         operands["score"] = repeated.score(y, explain.target or classes, explain.one_value)
-    return y, _checked(params, repeated.total(explain, step, arrays, classes, operands, len(plan.offsets), at_once, x))
+    return y, _checked(
+        params, repeated.total(explain, _window_step, arrays, classes, operands, len(plan.offsets), at_once, x)
+    )
 
 
 def _prepare(fn, params, x, target, rules=None, primitive_rules=None):
@@ -328,30 +331,24 @@ def _keys(key, x):
 
 
 def _path_step(explain, params, target, operands, index):
-    place, weight = operands["places"][index], operands["weights"][index]
-    point = jax.tree.map(
-        lambda origin, difference: origin + place.astype(origin.dtype) * difference,
-        operands["origin"],
-        operands["difference"],
-    )
-    explanation = explain(params, point, target)[1]
+    weight = operands["weights"][index]
+    explanation = explain(params, _point(operands, operands["places"][index]), target)[1]
     return jax.tree.map(lambda leaf: leaf * weight.astype(leaf.dtype), explanation)
 
 
-def _keep_step(explain, params, target, operands, index):
+def _point(operands, place) -> PyTree:
+    """The point at a place of the line, from 0 at the origin to 1."""
+    return jax.tree.map(
+        lambda origin, difference: origin + place.astype(origin.dtype) * difference,
+        operands["origin"], operands["difference"],
+    )  # fmt: skip
+
+
+def _window_step(explain, params, target, operands, index):
+    """The score with something else outside of a window, or inside; taken off that of `x` where that is there."""
     mask = windows.mask(operands["x"].shape, operands["offsets"][index], operands["sizes"])
-    return windows.spread(explain.score(params, jnp.where(mask, operands["x"], operands["filled"]), target), mask)
-
-
-def _drop_step(explain, params, target, operands, index):
-    mask = windows.mask(operands["x"].shape, operands["offsets"][index], operands["sizes"])
-    return windows.spread(explain.score(params, jnp.where(mask, operands["filled"], operands["x"]), target), mask)
-
-
-def _difference_step(explain, params, target, operands, index):
-    mask = windows.mask(operands["x"].shape, operands["offsets"][index], operands["sizes"])
-    lost = operands["score"] - explain.score(params, jnp.where(mask, operands["filled"], operands["x"]), target)
-    return windows.spread(lost, mask)
+    score = explain.score(params, jnp.where(mask, operands["inside"], operands["outside"]), target)
+    return windows.spread(operands["score"] - score if "score" in operands else score, mask)
 
 
 def _filling(fill, x):
