@@ -1,15 +1,17 @@
 """Where a digit sounds: recordings with noise before and behind them, so that it is known which frames tell the digit.
 
 The share of the relevance that lies on the frames of the recording is a measure of explanations: what lies on the noise
-explains nothing that was said, as far as the network hears the digit at all. Chance is the share of these frames.
+explains nothing that was said, as far as the network hears the digit at all, for which it is trained with noise too.
+Chance is the share of these frames.
 """
 
+import pathlib
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from common.datasets import fsdd, log_mel
+from common.datasets import log_mel, records
 from common.study import statistics
 from projects.attribution import explain, methods
 
@@ -21,45 +23,49 @@ BATCH = 50
 
 class Noisy(NamedTuple):
     """Attributes: images, uint8 `[n, frames, bands, 1]`; labels, int64 `[n]`; sounding, bool `[n, frames]`, whether a
-    frame has samples of the recording."""
+    frame is of the recording."""
 
     images: np.ndarray
     labels: np.ndarray
     sounding: np.ndarray
 
 
-def noisy(recordings: fsdd.Recordings, count: int, decibels: float, seed: int) -> Noisy:
-    """Returns the first recordings that are short enough, in white noise where they do not sound.
+def noisy(images: np.ndarray, labels: np.ndarray, count: int | None, decibels: float, seed: int) -> Noisy:
+    """Returns the first recordings that leave room in their second, with white noise in the frames before and behind.
 
     Args:
-      recordings: of which.
-      count: at most, recordings.
-      decibels: of the noise, beside the root mean square of the recording; below 0 it is softer.
+      images: log-mel, uint8 `[n, frames, bands, 1]`, 0 where nothing sounds; labels: `[n]`.
+      count: at most, recordings; None: all of them, those without room as they are.
+      decibels: of the loudest cell of the noise beside that of the recording.
       seed: of the noise.
 
     Raises:
-      ValueError: none is short enough.
+      ValueError: none leaves room.
     """
-    random, clips, labels, sounding = np.random.default_rng(seed), [], [], []
-    for clip, digit in zip(recordings.clips, recordings.digits, strict=True):
-        if len(clip) > LONGEST * log_mel.RATE or len(clips) == count:
-            continue
-        is_clip = log_mel.centred(np.ones(len(clip))) > 0
-        level = np.sqrt(np.mean(np.square(clip, dtype=np.float64))) * 10 ** (decibels / 20)
-        noise = random.normal(0, level, log_mel.RATE)
-        clips.append(np.where(is_clip, log_mel.centred(clip), noise))
-        labels.append(digit)
-        sounding.append(frames_of(is_clip))
-    if not clips:
+    sounding = frames_of(images)
+    chosen = np.arange(len(images))
+    if count is not None:
+        chosen = np.flatnonzero(sounding.sum(1) <= LONGEST * log_mel.FRAMES)[:count]
+    if not len(chosen):
         raise ValueError(f"no recording is shorter than {LONGEST:g} s: there is no room for noise beside one")
-    return Noisy(log_mel.images(clips), np.array(labels), np.array(sounding))
+    random = np.random.default_rng(seed)
+    noise = log_mel.images([random.normal(size=log_mel.RATE) for _ in chosen]).astype(np.int32)
+    noise = np.clip(noise + round(decibels / log_mel.STEP), 0, 255).astype(np.uint8)
+    mixed = np.where(sounding[chosen, :, None, None], images[chosen], noise)
+    return Noisy(mixed, np.asarray(labels)[chosen].astype(np.int64), sounding[chosen])
 
 
-def frames_of(is_clip: np.ndarray) -> np.ndarray:
-    """Returns whether frames hold samples, bool `[frames]`, for samples bool `[samples]`: windows reach over hops."""
-    margin = (log_mel.WINDOW - log_mel.HOP) // 2
-    starts = np.arange(log_mel.FRAMES) * log_mel.HOP - margin
-    return np.array([is_clip[max(start, 0) : start + log_mel.WINDOW].any() for start in starts])
+def frames_of(images: np.ndarray) -> np.ndarray:
+    """Returns whether frames lie between the first and the last that sounds, bool `[n, frames]`."""
+    sounds = images.reshape(*images.shape[:2], -1).any(-1)
+    return np.logical_or.accumulate(sounds, 1) & np.logical_or.accumulate(sounds[:, ::-1], 1)[:, ::-1]
+
+
+def write_training(folder: pathlib.Path, images: np.ndarray, labels: np.ndarray, decibels: float, seed: int) -> None:
+    """Writes training images as they are and in noise, as `--records` of a training takes them."""
+    mixed = noisy(images, labels, None, decibels, seed)
+    both = zip(np.concatenate([images, mixed.images]), np.concatenate([labels, labels]), strict=True)
+    records.write(folder, ({"images": image, "labels": np.int32(label)} for image, label in both))
 
 
 def measure(network, samples: Noisy, names, seed: int) -> dict:

@@ -105,10 +105,10 @@ def test_the_largest_relevance_is_drawn_where_it_is():
 
 
 def test_a_network_that_is_often_wrong_is_said_to_be():
-    assert explain_sound.doubts(0.9, 100) == {}
+    assert explain_sound.doubts({"of the recordings": (0.9, 100)}) == {}
     for accuracy, level in ((0.25, "doubtful"), (0.15, "not usable")):  # 95 %: from 0.17, and from 0.087
-        status = explain_sound.doubts(accuracy, 100)["status"]
-        assert status["level"] == level and f"{100 * accuracy:.1f} % of the recordings" in status["reasons"][0]
+        status = explain_sound.doubts({"of all": (0.95, 100), "in noise": (accuracy, 100)})["status"]
+        assert status["level"] == level and status["reasons"][0].startswith(f"{100 * accuracy:.1f} % in noise")
 
 
 def test_digits_take_turns():

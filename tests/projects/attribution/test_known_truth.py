@@ -5,27 +5,35 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common.datasets import fsdd, log_mel
+from common.datasets import log_mel, records
 from common.runs import run_directory
 from projects.attribution import known_truth, page, pictures, speech, study
 from tests.projects.attribution.test_explain_sound import data_folder  # noqa: F401  # a fixture
 
 
-def test_noise_lies_where_nothing_sounds():
-    """A clip of a quarter of a second lies at samples 3000 to 5000: windows of 500 every 250, centred on the hops."""
-    clip = np.full(2000, 1000, np.int16)
-    recordings = fsdd.Recordings([clip, np.ones(7000, np.int16), clip], [3, 4, 5], ["ann"] * 3, [0, 1, 2])
-    samples = speech.noisy(recordings, 5, -20.0, seed=0)
-    assert samples.labels.tolist() == [3, 5]  # the second one leaves too little room
-    expected = [250 * n + 375 > 3000 and 250 * n - 125 < 5000 for n in range(32)]
+def test_noise_lies_where_nothing_sounds(tmp_path):
+    """Eight frames of a recording, one of them silent; a recording of all frames leaves no room."""
+    images = np.zeros((3, log_mel.FRAMES, log_mel.BANDS, 1), np.uint8)
+    images[:, [10, 11, 12, 14, 15, 16, 17], 5] = 200
+    images[1, :, 5] = 200
+    samples = speech.noisy(images, np.array([3, 4, 5]), 5, -20.0, seed=0)
+    assert samples.labels.tolist() == [3, 5]
+    expected = (np.arange(log_mel.FRAMES) >= 10) & (np.arange(log_mel.FRAMES) <= 17)
     np.testing.assert_array_equal(samples.sounding, [expected] * 2)
-    loud = np.where(samples.sounding[0][:, None], 0, samples.images[0, ..., 0])
-    assert loud.max() > 0  # noise
-    assert speech.noisy(recordings, 1, -20.0, seed=0).labels.tolist() == [3]
-    silent = speech.noisy(recordings, 1, -400.0, seed=0).images[0, ..., 0]
-    assert not silent[~samples.sounding[0]].any()
+    np.testing.assert_array_equal(samples.images[:, 10:18], images[[0, 2], 10:18])
+    outside = samples.images[:, ~expected]
+    assert outside.max() <= 255 - 80 and outside.mean() > 50  # a step is a quarter of a decibel
+    assert np.abs(outside[0].astype(int) - outside[1]).max() > 0
+    again = speech.noisy(images, np.array([3, 4, 5]), 1, -20.0, seed=0)
+    np.testing.assert_array_equal(again.images[0], samples.images[0])
+    assert not speech.noisy(images, np.zeros(3), 1, -64.0, seed=0).images[0, :10].any()
     with pytest.raises(ValueError, match="no recording is shorter"):
-        speech.noisy(fsdd.Recordings([np.ones(8000, np.int16)], [1], ["a"], [0]), 5, -20.0, 0)
+        speech.noisy(images[1:2], np.zeros(1), 5, -20.0, 0)
+    speech.write_training(tmp_path / "noisy", images, np.array([3, 4, 5]), -20.0, 0)
+    both = records.Records(tmp_path / "noisy")
+    assert len(both) == 6 and [int(both[n]["labels"]) for n in range(6)] == [3, 4, 5, 3, 4, 5]
+    np.testing.assert_array_equal(both[1]["images"], both[4]["images"])  # without room as it is
+    assert both[3]["images"][:10].any() and not both[0]["images"][:10].any()
 
 
 @dataclasses.dataclass
