@@ -139,3 +139,12 @@ def _with_constant_gates(x):
 def test_what_does_not_sum_to_one_is_refused(weights):
     with pytest.raises(NotImplementedError):
         attribute(lambda p, x: attention(p, x, weights), PARAMS, SEQUENCE, target=1, rules="attnlrp")
+
+
+def test_weights_that_are_divided_last_have_a_remedy():
+    def fn(p, x):
+        e = jnp.exp((x @ p["key"]) @ x.swapaxes(1, 2) / 2)
+        return ((e @ (x @ p["value"])) / e.sum(-1, keepdims=True))[:, 0] @ p["out"]
+
+    with pytest.raises(NotImplementedError, match=r"w / w.sum\(\) first"):
+        attribute(fn, PARAMS, SEQUENCE, target=1, rules="attnlrp")
