@@ -248,10 +248,10 @@ def occlusion(
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     x = jnp.asarray(x)
-    plan = windows.plan(x.shape, window, stride, axes)
     explain, arrays, y, classes = _prepare(fn, params, x, target)
     if classes is not None and jnp.issubdtype(classes.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
+    plan = windows.plan(x.shape, window, stride, axes)
     filled = _filling(fill, x)
     inside, outside = (x, filled) if mode == "keep" else (filled, x)
     operands = {"x": x, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
