@@ -251,8 +251,8 @@ def occlusion(
     explain, arrays, y, classes = _prepare(fn, params, x, target)
     if classes is not None and jnp.issubdtype(classes.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
-    plan = windows.plan(x.shape, window, stride, axes)
     filled = _filling(fill, x)
+    plan = windows.plan(x.shape, window, stride, axes)
     inside, outside = (x, filled) if mode == "keep" else (filled, x)
     operands = {"x": x, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
     operands |= {"inside": inside, "outside": outside}
