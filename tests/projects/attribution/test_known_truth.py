@@ -7,7 +7,7 @@ import pytest
 
 from common.datasets import log_mel, records
 from common.runs import run_directory
-from projects.attribution import known_truth, page, pictures, speech, study
+from projects.attribution import known_truth, methods, page, pictures, speech, study
 from tests.projects.attribution.test_explain_sound import data_folder  # noqa: F401  # a fixture
 
 
@@ -101,6 +101,14 @@ def test_tables_of_several_networks_by_hand():
     sound = known_truth.of_sound([{"in_noise": heard}, {"in_noise": heard | {"refused": {"lstm": "no loop"}}}])
     assert set(sound["methods"]) == {"random"} and set(sound["refused"]) == {"attnlrp", "lstm"}
     assert "Left out, no loop" in known_truth.sections({"sound": sound})
+
+
+def test_a_window_as_large_as_the_images_is_left_out_by_name():
+    network = Linear(np.zeros((64, 3)))
+    network.input_shape = (8, 8, 1)
+    with pytest.raises(methods.RefusedError, match="--window=8 covers all of 8 x 8 pixels"):
+        methods.explainer("occlusion", network, window=8)
+    methods.explainer("occlusion", network, window=7)
 
 
 def test_a_method_has_one_colour_in_all_pictures():
