@@ -20,6 +20,7 @@ MOST_CURVES = 8  # runs in one picture, as many as there are colours
 # Okabe and Ito's colours, for readers with and without full colour vision, middling in lightness for both grounds.
 COLOURS = ("#1f83c6", "#d55e00", "#009e73", "#cc79a7", "#c9940a", "#56b4e9", "#8a6fd1", "#888888")
 # What a result may say of itself (`result["status"]["level"]`, a cell of a table), and its mark in the style sheet.
+LARGE = 1400  # pixels both ways, from which a picture keeps its size
 STATUSES = {"trusted": "trusted", "doubtful": "doubtful", "not usable": "unusable"}
 INK = "#010203"  # stands for the page's text colour in drawn SVG
 
@@ -59,6 +60,8 @@ figure { margin: 0; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem; }
 .plots img { width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .4rem; }
 .plots .wide { grid-column: 1 / -1; }
+.plots .large { overflow: auto; max-height: 60rem; }
+.plots .large img { width: auto; max-width: none; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1rem 1.6rem; }
 .curves svg { width: 100%; height: auto; color: var(--ink); }
 figcaption { margin-top: .35rem; }
@@ -182,11 +185,14 @@ def picture(path: pathlib.Path) -> str:
 
 
 def _shape(content: bytes) -> str:
-    """Returns the mark of a picture so wide (a row of panels) that it takes both columns."""
+    """Returns the mark of a picture so wide (a row of panels) that it takes both columns, or so large both ways (a
+    grid of many) that it is shown in its own size and scrolls."""
     if content[:4] == b"\x89PNG" and len(content) >= 24:
         width, height = struct.unpack(">II", content[16:24])
         if 2 * width > 5 * height:
             return ' class="wide"'
+        if min(width, height) > LARGE:
+            return ' class="wide large"'
     return ""
 
 

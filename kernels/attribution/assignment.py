@@ -77,6 +77,24 @@ class Composite:
         first = _first(self.first_map, self.first, operations)
         return [self._rule_of(operation, first) for operation in operations]
 
+    def idle_first(self, operations: Sequence[Operation]) -> str:
+        """Says why the rules for the first layers apply to none of `operations`; nothing where one applies."""
+        if not self.first_map or not any(operation.affine is not None for operation in operations):
+            return ""
+        if _first(self.first_map, self.first, operations):
+            return ""
+        kinds = ", ".join(dict.fromkeys(kind for key, _ in self.first_map for kind in several(key)))
+        names = ", ".join(dict.fromkeys(type(rule).__name__ for _, rule in self.first_map))
+        fitting = [one.name for one in operations if any(_fits(one, kind) for kind, _ in self.first_map)]
+        if not fitting:
+            return f"the rule for first layers, {names}, applies to nothing: fn has none of kind {kinds}."
+        return (
+            f"the rule for first layers, {names}, applies to nothing: {fitting[0]} gets the state of a loop, as do "
+            "layers whose weights are stacked in a lax.scan, and no step of these is the first layer alone. Call the "
+            "first layer before the loop and scan over the others; or take a composite without such a rule, "
+            "epsilon_plus for one."
+        )
+
     def _check_names(self, operations) -> None:
         for patterns, _ in self.name_map if operations else ():
             if not any(named(operation, pattern) for operation in operations for pattern in several(patterns)):
@@ -153,7 +171,7 @@ def several(value: Any) -> tuple:
 
 def check_rule(rule: Any, where: str = "") -> None:
     """Raises ValueError for what is no instance of a rule."""
-    if not (hasattr(rule, "branches") or hasattr(rule, "backward")) or isinstance(rule, type):
+    if not any(hasattr(rule, name) for name in ("branches", "backward", "through")) or isinstance(rule, type):
         raise ValueError(
             f"{where or 'this'}: {rule!r} is no rule; expected one of rules.{', rules.'.join(rules.__all__[:3])}, ... "
             "as an instance."

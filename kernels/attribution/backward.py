@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .nested import through_bodies
+from .places import Watched
 from .precision import widened
 from .propagation import Kept, propagate, through_equations, through_region
 from .rules import Gradient
@@ -45,38 +46,70 @@ def backward(
     steps: list[Step] | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
     conditions: Mapping[Value, Callable] | None = None,
+    watched: Watched | None = None,
 ) -> dict[Value, jax.Array]:
     """Returns the relevance of every value that has some, and appends what each step did to `steps`.
 
     Args:
         conditions: of some values, what becomes of their relevance before it goes on; see `conditions`.
+        watched: values inside of loops and branches; their relevance in each step is in the result, stacked.
     """
-    operations, pending = program.flattened(), dict(conditions or {})
+    operations, changes = program.flattened(), _Changes(dict(conditions or {}))
     rules = dict(zip(operations, composite.assign(operations), strict=True))
 
-    def back(program: Program, values: Mapping, relevance: dict, steps: list[Step] | None) -> dict:
-        return _back(program, rules, values, relevance, steps, primitive_rules or {}, back, pending)
+    def back(program: Program, values: Mapping, relevance: dict, steps: list[Step] | None, numbers: tuple = ()) -> dict:
+        """`numbers`: of the steps of the loops around the program."""
+        changes.numbers = numbers
+        return _back(program, rules, values, relevance, steps, primitive_rules or {}, back, changes, watched or {})
 
     relevance = back(program, values, {program.output: start}, steps)
-    for value, change in pending.items():
-        if value not in program.graph.inputs:
+    for value in changes.by_value:
+        if value not in changes.passed:
             raise ValueError(
                 f"condition on a tensor of shape {value.shape} that only a gradient passes, inside of a call with a "
                 "derivative of its own: put it on the layer before or behind."
             )
-        if value in relevance:
-            relevance[value] = changed(change, relevance[value])
     return relevance
 
 
+@dataclasses.dataclass
+class _Changes:
+    """Conditions by value.
+
+    Attributes:
+        numbers: of the steps of the loops around the program whose way back is taken.
+        passed: values that the way back has come to.
+    """
+
+    by_value: dict[Value, Callable]
+    numbers: tuple = ()
+    passed: set[Value] = dataclasses.field(default_factory=set)
+
+    def of(self, values: Sequence[Value]) -> dict[Value, Callable]:
+        """Returns the conditions of some values, in this step."""
+        here, numbers = {value: self.by_value[value] for value in values if value in self.by_value}, self.numbers
+        self.passed.update(here)
+        return {value: lambda relevance, change=change: change(relevance, numbers) for value, change in here.items()}
+
+
 def _back(
-    program: Program, rules: Mapping, values, relevance: dict, steps, primitive_rules: Mapping, back, pending: dict
+    program: Program,
+    rules: Mapping,
+    values,
+    relevance: dict,
+    steps,
+    primitive_rules: Mapping,
+    back,
+    conditions: _Changes,
+    watched: Watched,
 ) -> dict:
-    """The relevance of every value of a program, from that of some of them on; takes conditions out of `pending`."""
+    """The relevance of every value of a program, from that of some of them on."""
+    numbers = conditions.numbers
     assigned = [rules[operation] for operation in program.operations]
     for item, rule in _schedule(program, assigned, primitive_rules):
         outputs = item.outputs
-        changes = {output: pending.pop(output) for output in outputs if output in pending}
+        conditions.numbers = numbers  # what lies inside of a loop has others
+        changes = conditions.of(outputs)
         if not any(output in relevance for output in outputs):
             continue
         received = [_received(relevance.get(output), widened(values[output])) for output in outputs]
@@ -93,7 +126,9 @@ def _back(
             if rule is None and "unknown" in item.kinds:
                 raise no_rule(item, program)
             if rule is None and item.bodies:
-                shares, rule = through_bodies(item, received, values, back, store), Inside()
+                shares, inside = through_bodies(item, received, values, back, store, watched, numbers)
+                relevance.update(inside)
+                rule = Inside()
             else:
                 rule = Gradient() if rule is None else rule
                 shares = propagate(rule, item, received, values, program, store)
@@ -103,6 +138,10 @@ def _back(
             operation = item if isinstance(item, Operation) else _named(item)
             passed = sum((jnp.sum(part) for _, part in shares), jnp.zeros((), received[0].dtype))
             steps.append(Step(operation, Gradient() if rule is None else rule, arrived, passed, store or Kept()))
+    conditions.numbers = numbers
+    for value, change in conditions.of(program.graph.inputs).items():
+        if value in relevance:
+            relevance[value] = changed(change, relevance[value])
     return relevance
 
 

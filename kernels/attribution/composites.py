@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import rules
+from . import libraries, rules
 from .assignment import Composite, Epsilon, Mixed, Pairs, check_rule
 from .rules import Bound, ZeroParams
 
@@ -17,6 +17,7 @@ __all__ = [
     "Mixed",
     "as_composite",
     "attnlrp",
+    "autolrp",
     "beta_smooth",
     "cp_lrp",
     "deconvnet",
@@ -30,6 +31,7 @@ __all__ = [
     "guided_backprop",
     "layer_map_base",
     "lstm",
+    "lxt",
     "mixed",
 ]
 
@@ -267,6 +269,37 @@ def cp_lrp(
     return Composite(kinds, **{"fold_norm": False, "hold_means": False} | options)
 
 
+def lxt(method: str = "attnlrp", efficient: bool = False, layer_map: Pairs = (), **options: Any) -> Composite:
+    """AttnLRP or CP-LRP as lxt 2.1 computes them: norms share by z, their means and shifts keep their part.
+
+    `attnlrp()` and `cp_lrp()` give the same for a decoder with RMSNorm and without biases, but for stabilisers.
+
+    Args:
+        method: "attnlrp" or "cp_lrp".
+        efficient: as by `lxt.efficient`, the input times a gradient, which has no stabilisers; False: `lxt.explicit`.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        **options: `first_map`, `name_map`, `first`, `fold_norm`, `hold_means` of `Composite`.
+    """
+    if method not in libraries.LXT:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(libraries.LXT)}.")
+    epsilon, stabilizer, pairs = libraries.of_lxt(method, efficient)
+    return attnlrp(epsilon, stabilizer, layer_map=(*layer_map, *pairs), **{"hold_means": False} | options)
+
+
+def autolrp(preset: str = "BASE", layer_map: Pairs = (), **options: Any) -> Composite:
+    """As autolrp 0.2.0 explains: sums, entrywise products and biases share by magnitude.
+
+    Args:
+        preset: under the library's names "BASE", its table; "ATTNLRP" or "CPLRP", with these fragments; "attnlrp" or
+            "cplrp", its constructors. With "attnlrp" activations multiply by y / x, and convolutions are refused.
+        layer_map: pairs (kind, rule) that go before the composite's own.
+        **options: `first_map`, `name_map`, `first`, `fold_norm`, `hold_means` of `Composite`.
+    """
+    if preset not in libraries.AUTOLRP:
+        raise ValueError(f"preset is {preset!r}; expected one of {', '.join(libraries.AUTOLRP)}.")
+    return Composite((*layer_map, *libraries.of_autolrp(preset)), **{"fold_norm": False} | options)
+
+
 def lstm(
     epsilon: Epsilon = 1e-3,
     bias_factor: float = 0.0,
@@ -350,4 +383,6 @@ BUILT_IN: dict[str, Callable[..., Composite]] = {
     "beta_smooth": beta_smooth,
 }
 NAMES = tuple(BUILT_IN)  # Zennit's nine
-BY_NAME = BUILT_IN | {"attnlrp": attnlrp, "cp_lrp": cp_lrp, "gradient": gradient, "lstm": lstm}
+BY_NAME = BUILT_IN | {
+    "attnlrp": attnlrp, "cp_lrp": cp_lrp, "gradient": gradient, "lstm": lstm, "lxt": lxt, "autolrp": autolrp,
+}  # fmt: skip

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .places import at_step, place_of
 from .tracing.axes import Axes, places
 from .tracing.jaxpr import Equation, Value
 from .tracing.layout import view_after, view_before
@@ -24,12 +25,11 @@ Condition = Mapping[str, Any]
 _KEEP_CHANNELS = frozenset("activation relu norm_layer bias sum max_pool avg_pool max".split())
 
 
-def conditions_of(program: Program, condition: Condition, find: Callable) -> dict[Value, Callable]:
-    """Returns value -> function of its relevance.
+def conditions_of(program: Program, condition: Condition) -> dict[Value, Callable]:
+    """Returns value -> function of its relevance and of the numbers of the steps of the loops around it.
 
     Args:
         condition: name of a layer or an operation, as for `at` of `attribute`, to what becomes of its relevance.
-        find: (program, name) to the value; "x" is left to the caller.
 
     Raises:
         ValueError: a name or a channel that is none, a mask that does not fit.
@@ -37,12 +37,20 @@ def conditions_of(program: Program, condition: Condition, find: Callable) -> dic
     if not isinstance(condition, Mapping):
         raise ValueError(f"condition is {condition!r:.60}: expected a dict, the name of a layer to its channels.")
     result: dict[Value, Callable] = {}
+    steps: dict[Value, list[tuple[int, ...]]] = {}
     for name, what in condition.items():
-        value = find(program, name)
-        if value in result:
+        place = place_of(program, name)
+        value, others = place.value, steps.setdefault(place.value, [])
+        if any(not (place.steps and other) or place.steps == other for other in others):
             raise ValueError(f"condition names the same tensor twice, the second time as {name!r}: join the two masks.")
-        result[value] = what if callable(what) else _masking(mask_of(program, value, what, name))
+        change = at_step(what if callable(what) else _masking(mask_of(place.program, value, what, name)), place)
+        result[value] = _both(result[value], change) if others else change
+        others.append(place.steps)
     return result
+
+
+def _both(first: Callable, second: Callable) -> Callable:
+    return lambda relevance, numbers=(): second(first(relevance, numbers), numbers)
 
 
 def _masking(mask: jax.Array) -> Callable:

@@ -13,14 +13,15 @@ from .. import plain_operations
 from ..array_types import Count
 from . import finite
 from .arguments import Parameters, PyTree, as_array, check_examples, not_relevant, plain
-from .assignment import READING, check_rule
+from .assignment import READING, Composite, check_rule
 from .backward import Step, backward
 from .caller import warn_caller
 from .chunks import check_batch_size, in_chunks
 from .composites import as_composite
 from .conditions import Condition, conditions_of
+from .places import bodies_of, place_of, watched_of
 from .precision import widened
-from .report import Report, warn_of_constant_maps
+from .report import Report, exploded_maps, warn_of_constant_maps, warn_of_explosion
 from .rules import OF_RELUS, Gradient
 from .target import Target, marked, starting_relevance
 from .tokens import relevance_of_tokens
@@ -66,7 +67,9 @@ def attribute(
             gives a list or a dict of relevances from one forward pass.
         at: name of a layer or an operation (see `describe`): relevance of its output instead of that of x; with
             ":input" appended, of its input. What is folded into a layer belongs to it: its output is then the norm's.
-            Several names give a dict, in which "x" is the input.
+            Several names give a dict, in which "x" is the input. A name inside of a loop, as of a `lax.scan` over
+            layers, gives the relevance of all steps, with an axis of steps first; "layers/dense[3]" that of step 3,
+            from 0. Where names are used in two loops they begin with the loop's: "recurrent#1/layers/dense".
         return_report: give a conservation report too, of each of the `rules`.
         fold_norm: True, "after", "before": fold scales and shifts around affine operations, only those that follow or
             that precede them; False: none of them, they pass relevance on; "apart": none, and all of a norm is one
@@ -79,7 +82,8 @@ def attribute(
             `fn`, nested functions included, is an error: give each function the rules for what it is made of.
         condition: name, as for `at`, to what of the relevance there goes on: channels (an integer or several), a mask
             that broadcasts to the tensor, or a function of the relevance. One channel of a layer makes the explanation
-            that of a concept; what a mask drops stands in the report as "other" of the operation.
+            that of a concept; what a mask drops stands in the report as "other" of the operation. Inside of a loop it
+            holds for every step, or for the one that is named.
 
     Returns:
         (y, relevance), or (y, relevance, report). Relevance has the structure and the dtypes of x; of half-precision
@@ -92,8 +96,10 @@ def attribute(
         NotImplementedError: for a primitive without a rule; the message has its place and the remedy.
 
     Warns:
-        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; maps
-            that are constant, as those of Flat on a dense first layer. Under `jax.jit` only the report counts these.
+        UserWarning: a norm by statistics of the batch; a constant of `fn` that differs from sample to sample; a rule
+            for first layers that applies to none, as in a scan over stacked weights; maps that are constant, as those
+            of Flat on a dense first layer; relevance that grows to over a thousand times the output. Under `jax.jit`
+            only the report counts the last two.
 
     Example:
         >>> import jax
@@ -113,7 +119,8 @@ def attribute(
         result = {}
         for reading in dict.fromkeys(reading_of(rule, fold_norm) for rule in composites):
             result[reading] = program = read(fn, params, x, reading=reading, primitive_rules=primitive_rules)
-            for note in (*program.notes, *_remarks(composites, program)):
+            mine = [rule for rule in composites if reading_of(rule, fold_norm) == reading]
+            for note in (*program.notes, *_remarks(mine, program)):
                 if note not in said:  # two sizes of chunks have the same to say
                     said.add(note)
                     warn_caller(note)
@@ -121,11 +128,13 @@ def attribute(
 
     def explain(by_reading, x, target):
         pairs = [(rule, by_reading[reading_of(rule, fold_norm)]) for rule in composites]
-        y, results, *report = _explain(pairs, params, x, target, at, return_report, primitive_rules, condition)
-        return (y, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
+        y, results, grown, *report = _explain(
+            pairs, params, x, target, at, return_report, primitive_rules, condition, batch_size is not None
+        )
+        return (y, grown, *(jax.tree.unflatten(tree, column) for column in (results, *report)))
 
     if batch_size is None:
-        y, relevances, *report = explain(programs(x), x, target)
+        y, grown, relevances, *report = explain(programs(x), x, target)
     else:
         check_examples(x)
         check_batch_size(batch_size, x)
@@ -138,12 +147,14 @@ def attribute(
                 program = programs(x)  # may hold what belongs to a trace that ends
             else:
                 program = by_size[size] = by_size[size] if size in by_size else programs(x)
-            y, relevances, *report = explain(program, x, target)
-            return (y, relevances), report
+            y, grown, relevances, *report = explain(program, x, target)
+            return (y, grown, relevances), report
 
-        (y, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
+        (y, grown, relevances), report = in_chunks(of_chunk, jax.tree.map(as_array, x), target, batch_size)
     for relevance in tree.flatten_up_to(relevances) if at is None else ():  # type: ignore[attr-defined]  # JAX's own
         warn_of_constant_maps(relevance)
+    for one, composite in zip(grown, composites, strict=True):
+        warn_of_explosion(one, composite)
     return y, relevances, *report
 
 
@@ -154,7 +165,10 @@ def _is_composite(node) -> bool:
 
 def _remarks(composites: Sequence, program: Program) -> list[str]:
     """What is to be said of composites for a function: a sign is lost at its end, or rules apply to nothing."""
-    return [*_positive_end(composites, program), *_idle(composites, program)]
+    operations = program.flattened()
+    parts = [part for one in composites for part in getattr(one, "composites", (one,)) if isinstance(part, Composite)]
+    of_first = [text for part in parts if (text := part.idle_first(operations))]
+    return [*_positive_end(composites, program), *_idle(composites, program), *of_first]
 
 
 def _positive_end(composites: Sequence, program: Program) -> list[str]:
@@ -195,8 +209,10 @@ def reading_of(composite: Any, fold_norm: bool | str | None = None) -> Reading:
     return Reading(**fields | ({} if fold_norm is None else {"fold_norm": fold_norm}))
 
 
-def _explain(pairs: Sequence[tuple], params, x, target, at, return_report, primitive_rules, condition=None) -> tuple:
-    """Returns (y, relevances), or (y, relevances, reports), of one batch, one for each (composite, program).
+def _explain(
+    pairs: Sequence[tuple], params, x, target, at, return_report, primitive_rules, condition, is_chunk
+) -> tuple:
+    """Returns (y, relevances, maps that grew), perhaps with reports, of one batch, one for each (composite, program).
 
     Other arguments as of `attribute`.
     """
@@ -210,28 +226,30 @@ def _explain(pairs: Sequence[tuple], params, x, target, at, return_report, primi
         start = widened(starting_relevance(y, target, has_one_value(program)))
         by_sample = program.facts.depends[program.output].batch_axis == 0
         steps: list[Step] | None = [] if return_report else None
-        conditions = conditions_of(program, condition, find) if condition is not None else None
-        by_value = backward(program, composite, values, start, steps, primitive_rules, conditions)
+        conditions = conditions_of(program, condition) if condition is not None else None
+        watched = watched_of(program, at)
+        by_value = backward(program, composite, values, start, steps, primitive_rules, conditions, watched)
         finite.check(program, parameters, values, by_value)
 
-        def part(value, by_value=by_value, start=start, by_sample=by_sample):
-            return marked(by_value[value].astype(value.dtype), start, by_sample)
+        def part(value, relevance, start=start, by_sample=by_sample):
+            return marked(relevance.astype(value.dtype), start, by_sample)
 
         def of_leaf(value, leaf, by_value=by_value, values=values, program=program, start=start, by_sample=by_sample):
             if value.tokens:
                 of_tokens = relevance_of_tokens(program.graph, value, values, by_value)
                 return not_relevant(leaf) if of_tokens is None else marked(of_tokens, start, by_sample)
-            return part(value) if value in by_value else not_relevant(leaf)
+            return part(value, by_value[value]) if value in by_value else not_relevant(leaf)
 
         relevance = x_tree.unflatten(  # type: ignore[attr-defined]  # as annotated by JAX a tree has no methods
             of_leaf(value, leaf)
             for value, leaf in zip(program.graph.inputs[len(parameters.arrays) :], x_leaves, strict=True)
         )
-        result = relevance if at is None else _at(program, by_value, part, relevance, at)
-        results.append((result, Report.of(steps or (), start, relevance) if return_report else None))
+        result = relevance if at is None else _at(program, by_value, part, relevance, at, is_chunk)
+        grown = exploded_maps(relevance, start, composite)
+        results.append((result, grown, Report.of(steps or (), start, relevance, grown) if return_report else None))
     y = jax.tree.unflatten(program.graph.output_tree, [y])
-    relevances = [relevance for relevance, _ in results]
-    return (y, relevances, [report for _, report in results]) if return_report else (y, relevances)
+    relevances, growth, reports = map(list, zip(*results, strict=True))
+    return (y, relevances, growth, reports) if return_report else (y, relevances, growth)
 
 
 def _check_output_by_sample(fn: Callable, params: Any, x: Any) -> None:
@@ -318,32 +336,30 @@ def forward(program: Program, leaves: Sequence) -> dict[Value, Any]:
     return run_graph(program.graph, leaves)
 
 
-def _at(program: Program, by_value: Mapping, part: Callable, relevance, at: str | Sequence[str]):
+def _at(program: Program, by_value: Mapping, part: Callable, relevance, at: str | Sequence[str], is_chunk: bool):
     """The relevance at one name, or at several as a dict; `part` gives that of a value which has some."""
     if not isinstance(at, (str, Sequence)) or not all(isinstance(name, str) for name in at):
         raise ValueError(f"at={at!r}: expected the name of a layer or an operation, or a list of names.")
     if not isinstance(at, str):
-        return {name: _at(program, by_value, part, relevance, name) for name in at}
+        return {name: _at(program, by_value, part, relevance, name, is_chunk) for name in at}
     if at == "x":
         return relevance
-    value = find(program, at)
-    return part(value) if value in by_value else jnp.zeros(value.shape, value.dtype)
+    place = place_of(program, at)
+    value, loops = place.value, place.loops[len(place.steps) :]
+    if loops and is_chunk:
+        raise ValueError(
+            f"at={at!r} lies inside of a loop, and has the steps on its first axis, where batch_size has samples: name "
+            f"one step, {at}[0] for the first, or leave batch_size out."
+        )
+    if value not in by_value:
+        return jnp.zeros((*loops, *value.shape), value.dtype)
 
+    def of_steps(relevance, depth):
+        if depth:
+            return jax.vmap(lambda one: of_steps(one, depth - 1))(relevance)
+        return part(value, relevance)
 
-def find(program: Program, name: str) -> Value:
-    """Returns the value that a name of `at` stands for."""
-    bare, is_input = (name.removesuffix(":input"), True) if name.endswith(":input") else (name, False)
-    operations = [o for o in program.operations if o.name == bare]
-    operations = operations or [o for o in program.operations if bare in (o.base, *o.aliases)]
-    affine = [o for o in operations if o.affine is not None]
-    if len(affine) > 1:
-        raise ValueError(f"at={name!r} is used {len(affine)} times: {', '.join(o.name for o in affine)}; name one.")
-    if not operations:
-        names = ", ".join(operation.name for operation in program.operations)
-        raise ValueError(f"at={name!r} names no operation; there are {names}.")
-    # A norm of several equations: its first input, its last output.
-    operation = affine[0] if affine else operations[0] if is_input else operations[-1]
-    return operation.inputs[0] if is_input else operation.outputs[0]
+    return of_steps(by_value[value][place.steps], len(loops))
 
 
 def describe(
@@ -355,7 +371,7 @@ def describe(
     fold_norm: bool | str | None = None,
     primitive_rules: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns what `attribute` sees: for every operation its name, kinds, output shape, rule, folded layers, source.
+    """Returns what `attribute` sees: of every operation name, kinds, output shape, rule, folded layers, loop, source.
 
     Args: as for `attribute`; nothing is computed, `params` and `x` may be shapes (`jax.ShapeDtypeStruct`).
 
@@ -369,9 +385,9 @@ def describe(
     """
     composite = as_composite(rules)
     program = read(fn, params, x, reading=reading_of(composite, fold_norm), primitive_rules=primitive_rules)
-    for note in program.notes:
+    for note in (*program.notes, *_remarks([composite], program)):
         warn_caller(note)
-    operations, rows = program.flattened(), []
+    operations, loops, rows = program.flattened(), bodies_of(program), []
     for operation, rule in zip(operations, composite.assign(operations), strict=True):
         if not operation.equations:  # a link
             continue
@@ -383,6 +399,7 @@ def describe(
             "shape": operation.outputs[0].shape,
             "rule": repr(rule) if rule is not None else _without_rule(operation),
             "folded": operation.aliases,
+            "inside": loops.get(operation, ""),
             "source": operation.equations[-1].source,
         })  # fmt: skip
     return rows

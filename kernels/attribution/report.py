@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .caller import warn_caller
+from .rules import Gradient
 
 COLUMNS = ("received", "passed", "bias", "epsilon", "constant", "other")
 SHORTEST = 28  # the width of the column of names
+EXPLODED = 1e3  # times the output that maps of relevance hold: rules whose parts cancel, layer after layer
 SAME = 1e-5  # of the largest relevance of a sample: a map that spreads less is constant but for rounding
 
 
@@ -29,6 +32,7 @@ class Report:
         other: the rest of it: gradients, and rules that promise no conservation, `[operations]`.
         explained: relevance at the output. arrived: at the inputs.
         constant_maps: samples whose inputs all have the same relevance, so that their map tells nothing.
+        exploded_maps: samples whose relevance grew to over a thousand times what is explained.
     """
 
     names: tuple[str, ...]
@@ -43,10 +47,11 @@ class Report:
     explained: jax.Array
     arrived: jax.Array
     constant_maps: jax.Array | int = 0
+    exploded_maps: jax.Array | int = 0
 
     @classmethod
-    def of(cls, steps: Sequence, start: jax.Array, relevance) -> Report:
-        """Returns the report of the steps of one way back; see `backward.Step`."""
+    def of(cls, steps: Sequence, start: jax.Array, relevance, exploded: jax.Array | int = 0) -> Report:
+        """Returns the report of the steps of one way back; see `backward.Step` and `exploded_maps`."""
         columns = [
             [step.received for step in steps], [step.passed for step in steps],
             [step.kept.bias for step in steps], [step.kept.epsilon for step in steps],
@@ -63,6 +68,7 @@ class Report:
             tuple(type(step.rule).__name__ for step in steps),
             received, passed, bias, epsilon, constant, rest - constant, jnp.sum(start),
             jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(relevance))), jnp.sum(constant_maps(relevance)),
+            jnp.sum(jnp.asarray(exploded)),
         )  # fmt: skip
 
     def __str__(self) -> str:
@@ -77,6 +83,10 @@ class Report:
         rows.append(f"explained {float(self.explained):.6g}, arrived {float(self.arrived):.6g}")
         if self.constant_maps:
             rows.append(f"constant maps: {int(self.constant_maps)}, where every input has the same relevance")
+        if self.exploded_maps:
+            rows.append(
+                f"exploded maps: {int(self.exploded_maps)}, whose relevance is over {EXPLODED:g} times the output"
+            )
         return "\n".join(rows)
 
 
@@ -109,6 +119,32 @@ def warn_of_constant_maps(relevance) -> None:
         )
 
 
+def exploded_maps(relevance, start: jax.Array, composite: Any) -> jax.Array:
+    """Returns whether the relevance of a sample sums to over a thousand times what is explained, bool `[batch]`.
+
+    None does for gradients, which are no shares of an output; `[0]` where outputs or inputs have no axis of samples.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(relevance) if leaf.ndim and jnp.issubdtype(leaf.dtype, jnp.floating)]
+    is_gradient = isinstance(getattr(composite, "default", None), Gradient)
+    if not leaves or not start.ndim or {len(leaf) for leaf in leaves} != {len(start)}:
+        return jnp.zeros(0, bool)
+    if is_gradient:
+        return jnp.zeros(len(start), bool)
+    arrived = jnp.abs(sum(leaf.reshape(len(leaf), -1).sum(1) for leaf in leaves))
+    return arrived > EXPLODED * jnp.abs(start).reshape(len(start), -1).sum(1)
+
+
+def warn_of_explosion(exploded: jax.Array, composite: Any) -> None:
+    """Warns where most maps of a batch exploded; in a `jax.jit` nothing can be looked at."""
+    if isinstance(exploded, jax.core.Tracer) or not exploded.size or 2 * int(exploded.sum()) <= exploded.size:
+        return
+    warn_caller(
+        f"relevance grows on its way: at the input it sums to over {EXPLODED:g} times the output that is explained, in "
+        f"{int(exploded.sum())} of {exploded.size} samples, and the maps show what cancels. Rules with a part that is "
+        "taken off, AlphaBeta(2, 1) for one, do this in deep networks: take epsilon_plus, or Gamma."
+    )
+
+
 def _shortened(names: Sequence[str]) -> dict[str, str]:
     """Returns the ends of long names, as short as different names stay different."""
     different = set(names)
@@ -126,6 +162,6 @@ def _reaches_constants(operation) -> bool:
 
 jax.tree_util.register_dataclass(
     Report,
-    data_fields=[*COLUMNS, "explained", "arrived", "constant_maps"],
+    data_fields=[*COLUMNS, "explained", "arrived", "constant_maps", "exploded_maps"],
     meta_fields=["names", "kinds", "rules"],
 )

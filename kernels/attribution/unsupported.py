@@ -7,8 +7,9 @@ from .tracing.operations import Operation, Program
 QUOTIENT = (
     "It divides by something that hangs on the example too, and it is no norm that is known here: a norm divides "
     "values by a sum of squares, of absolute values or a maximum of the same values (by .mean, .sum, jnp.var, einsum, "
-    "dot, a product with equal weights, differences of all pairs). Write the norm that way; for attention leave its "
-    "softmax as jax.nn.softmax, which has a remedy of its own; to take the gradient through it, give it "
+    "dot, a product with equal weights, differences of all pairs). Write the norm that way. Weights, values of no "
+    "negative sign, are divided by their sum before they are multiplied with others: w / w.sum() first. For attention "
+    "leave its softmax as jax.nn.softmax, which has a remedy of its own; to take the gradient through it, give it "
     "rules.Gradient()"
 )
 PRODUCT = "It is a product of two values that both hang on the example. Give it a rule"

@@ -11,7 +11,7 @@ import numpy as np
 
 from common import app, config, mesh
 from common.models import zoo
-from kernels.attribution.report import constant_maps
+from kernels.attribution.report import EXPLODED, constant_maps
 from projects.attribution import batches, explain, inputs, methods, pictures
 from projects.attribution.settings import ImagesConfig
 
@@ -20,7 +20,6 @@ SHOWN = (
     "lrp.z_plus", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat", "epsilon_plus_flat", "epsilon_gamma_box",
     "excitation_backprop",
 )  # fmt: skip
-EXPLODED = 1e3  # times the output that maps of relevance hold: rules whose parts cancel, layer after layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

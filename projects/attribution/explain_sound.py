@@ -12,15 +12,18 @@ import numpy as np
 from common import app, config, models, weight_files
 from common.datasets import fsdd, log_mel
 from common.models import zoo
+from common.study import statistics
 from common.training import classifier
 from common.training.config import ClassifierConfig
 from kernels import attribution
 from kernels.attribution import composites
-from projects.attribution import explain, methods, pictures, sound
+from projects.attribution import explain, methods, pictures, sound, speech
 from projects.attribution.text import legend
 
 BATCH = 50  # recordings at a time
 RIGHT = 0.9  # a network that is right less often hears something else
+TESTED = 1_000_000  # seeds of the noise at test lie this far from those in training
+CHANCE = 0.1  # heard right by one that knows nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,13 @@ class ExplainSoundConfig(ClassifierConfig):
     target: str = config.field("prediction", "digit that is explained: prediction, label, or 0 to 9")
     count: int = config.field(100, "test recordings to explain", minimum=1)
     shown: int = config.field(8, "of them in the report, of different digits first", minimum=1)
+    compared: tuple[str, ...] = config.field(
+        (), "methods of which is measured how much relevance lies on a recording with noise around it",
+        choices=(*methods.NAMES, speech.RANDOM),
+    )  # fmt: skip
+    noise: float = config.field(
+        -20.0, "decibels of that noise, loudest to loudest; a network that is trained here hears it in training too"
+    )
     cmap: str = config.field("bwr", "colour map of the pictures: a name or a text such as 00f,80:fff,f00")
     level: float = config.field(1.0, "contrast of the colours", exclusive_minimum=0.0)
 
@@ -65,19 +75,56 @@ def main(settings: ExplainSoundConfig, run: app.Run) -> dict:
     accuracy = float(np.mean(logits.argmax(-1) == network.test.labels[:count]))
     ratio = relevance.sum((1, 2), dtype=np.float64) / np.where(explained == 0, np.inf, explained)
     np.save(run.path / "relevance.npy", relevance)
+    heard = in_noise(settings, run, network) if settings.compared else {}
+    right = {"of the recordings": (accuracy, count)}
+    if heard:
+        right["of the recordings in noise"] = (heard["in_noise"]["accuracy"]["share"], heard["in_noise"]["recordings"])
     return {
         "network": network.name, "dataset": network.data.name, "method": settings.method, "recordings": count,
         "accuracy": accuracy, "median_sum_over_output": float(np.median(ratio)),
-        **({"training": trained} if trained else {}), **doubts(accuracy),
+        **heard, **({"training": trained} if trained else {}), **doubts(right),
     }  # fmt: skip
 
 
-def doubts(accuracy: float) -> dict:
-    """Returns a status for the result where the network is often wrong, {} elsewhere."""
-    if accuracy >= RIGHT:
-        return {}
-    reason = f"{100 * accuracy:.1f} % of the recordings are heard right, below {100 * RIGHT:.0f} %: train more --epochs"
-    return {"status": {"level": "doubtful", "reasons": [reason]}}
+def in_noise(settings: ExplainSoundConfig, run: app.Run, network: zoo.Network) -> dict:
+    """Measures how much relevance lies on recordings with noise around them; returns it for `result.json`."""
+    samples = speech.noisy(
+        network.test.images, network.test.labels, settings.count, settings.noise, settings.seed + TESTED
+    )
+    measured = speech.measure(network, samples, settings.compared, settings.seed)
+    if not measured["methods"]:
+        raise methods.RefusedError(next(iter(measured["refused"].values())))
+    bounds = ("mean", "low", "high")
+    rows = [[name, *(one[bound] for bound in bounds)] for name, one in measured["methods"].items()]
+    accuracy = measured["accuracy"]
+    note = (
+        f"Mean over {measured['recordings']} recordings, and its 95 % interval: relevance in absolute values on the "
+        f"frames of the recording, of all. Of the frames {100 * measured['chance']:.1f} % are such; in noise "
+        f"{100 * accuracy['share']:.1f} % are heard right. {' '.join(measured['refused'].values())}"
+    )
+    run.table("speech", ["method", "on the recording", "from", "to"], rows, "Relevance on the recording", note.strip())
+    curves = {name: np.asarray(curve) for name, curve in measured["curves"].items()}
+    pictures.draw_frames(run, curves, samples.sounding.mean(0))
+    return {"in_noise": measured}
+
+
+def doubts(right: dict[str, tuple[float, int]]) -> dict:
+    """Returns a status for the result where the network is often wrong, or may be at chance, {} elsewhere.
+
+    Args:
+      right: of what, the share that is heard right, and of how many.
+    """
+    reasons, level = [], "doubtful"
+    for what, (share, count) in right.items():
+        low, _ = statistics.share_interval(round(share * count), count)
+        if share < RIGHT:
+            reasons.append(
+                f"{100 * share:.1f} % {what} are heard right, below {100 * RIGHT:.0f} %: train more --epochs"
+            )
+        if share < RIGHT and low <= CHANCE:
+            reasons[-1] += "; that may be chance, one of ten: there is nothing to explain"
+            level = "not usable"
+    return {"status": {"level": level, "reasons": reasons}} if reasons else {}
 
 
 def network_of(settings: ExplainSoundConfig, run: app.Run) -> tuple[zoo.Network, dict]:
@@ -90,7 +137,13 @@ def network_of(settings: ExplainSoundConfig, run: app.Run) -> tuple[zoo.Network,
                 f"--checkpoint={settings.checkpoint} is a network of {network.data.name}: expected of fsdd"
             )
         return network, {}
-    trained = classifier.train(settings, run)
+    data = settings
+    if settings.compared and settings.records is None:
+        folder, images = run.path / "training_in_noise", zoo.untrained(settings).train
+        if not folder.exists():
+            speech.write_training(folder, images.images, images.labels, settings.noise, settings.seed)
+        data = dataclasses.replace(settings, records=str(folder))
+    trained = classifier.train(data, run)
     network = zoo.untrained(settings)
     models.from_tree(network.module, weight_files.load_tree(run.path / "model.safetensors"))
     return dataclasses.replace(network, params=models.to_tree(network.module)), trained

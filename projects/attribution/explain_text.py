@@ -14,6 +14,8 @@ from common.study import statistics
 from projects.attribution import agreement, characters, pictures, text
 
 RIGHT = 0.9  # a network that is right less often need not look at the subject
+DRAWN = 3  # sentences in the picture
+CHANCE = 0.5  # right verbs of one that knows nothing
 SEEDS = ("training", "accuracy", "relevance")  # of the sentences: each has draws of its own
 
 
@@ -167,24 +169,37 @@ def show(run: app.Run, settings: ExplainTextConfig, network, params, seen: set[s
         for attractors in range(1, agreement.MOST_BETWEEN + 1)
         for sentence in new_sentences(settings, seen, each, attractors)
     ][: settings.shown]
-    tables = {}
+    tables, maps = {}, {}
     for name in settings.methods:
         difference, relevance = characters.explain(name, network, params, shown, settings.seed, settings.epsilon)
+        maps[name] = relevance
         tables[name] = text.table(shown, relevance, difference, settings.cmap, settings.level)
     note = (
         "Relevance of each character for the logit of the singular's ending minus that of the plural's, behind the "
         "stem of the verb. Each text has its own scale."
     )
+    pictures.draw_texts(run, shown[:DRAWN], maps, settings.cmap, settings.level)
     run.part("texts", text.page(tables, settings.cmap, settings.level), "What the verb hangs on", note)
 
 
 def doubts(accuracy: dict) -> dict:
-    """Returns a status for the result where the network is often wrong: then it need not look at the subject."""
+    """Returns a status for the result where the network is often wrong: then it need not look at the subject.
+
+    One that may be at chance where a noun of the other number stands between cannot be explained at all.
+    """
     share = min(row["share"] for row in accuracy.values())
-    if share >= RIGHT:
+    at_chance = [name for name, row in accuracy.items() if row["low"] <= CHANCE and name != "attractors_0"]
+    if share >= RIGHT and not at_chance:
         return {}
     reason = f"{100 * share:.1f} % of the verbs are right, below {100 * RIGHT:.0f} %: it need not look at the subject"
-    return {"status": {"level": "doubtful", "reasons": [f"{reason}; train more --sentences or --epochs"]}}
+    if at_chance:
+        row = accuracy[at_chance[0]]
+        reason = (
+            f"{100 * row['share']:.1f} % of the verbs behind {at_chance[0].removeprefix('attractors_')} attractor(s) "
+            f"are right, with 95 % from {100 * row['low']:.1f} % on, half by chance: there is nothing to explain"
+        )
+    level = "not usable" if at_chance else "doubtful"
+    return {"status": {"level": level, "reasons": [f"{reason}; train more --sentences or --epochs"]}}
 
 
 if __name__ == "__main__":

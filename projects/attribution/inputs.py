@@ -17,13 +17,14 @@ BY_DEFAULT = 100  # images of a data set
 class Samples:
     """Attributes: images, uint8 `[n, height, width, channels]`, or None where `arrays` holds inputs, float32 of the
     same shape; labels, int64 `[n]`, or None; index, int64 `[n]`, numbers in the data set;
-    names."""
+    names; has_files, whether these are of picture files."""
 
     images: np.ndarray | None
     arrays: np.ndarray | None
     labels: np.ndarray | None
     index: np.ndarray
     names: tuple[str, ...]
+    has_files: bool = False
 
     @property
     def count(self) -> int:
@@ -101,4 +102,4 @@ def _from_pictures(paths: Sequence[str], first: int, count: int | None, shape: t
             left, top = (size[0] - width) // 2, (size[1] - height) // 2
             images[place] = np.asarray(picture.crop((left, top, left + width, top + height))).reshape(shape)
     names = tuple(path.stem for path in files)
-    return Samples(images, None, None, np.arange(first, first + len(files)), names)
+    return Samples(images, None, None, np.arange(first, first + len(files)), names, has_files=True)

@@ -56,7 +56,8 @@ def explainer(
 
     Raises:
         ValueError: an unknown name; the message has all of them.
-        RefusedError: from what is returned, where the method has no rule for an operation of the network.
+        RefusedError: a window as large as the images; from what is returned, where the method has no rule for an
+            operation of the network.
     """
     fn = network.fn
     if name in COMPOSITES:
@@ -72,6 +73,11 @@ def explainer(
             fn, params, x, target=target, n=draws, baseline=np.asarray(network.low)
         )
     if name == "occlusion":
+        if window >= max(network.input_shape[:2]):
+            raise RefusedError(
+                f"--method=occlusion: --window={window} covers all of {network.input_shape[0]} x "
+                f"{network.input_shape[1]} pixels, which gives each the same score: take a smaller one"
+            )
         return lambda params, x, target, key: attribution.occlusion(
             fn, params, x, target=target, window=(window, window), stride=(stride, stride), axes=(1, 2),
             mode="difference", fill=np.asarray((network.low + network.high) / 2),

@@ -7,7 +7,7 @@ from common import files
 from common.publishing import Headline, Page, Section, origin
 from common.publishing.markdown import Table
 from common.publishing.origin import Results
-from projects.attribution import quality
+from projects.attribution import known_truth, quality
 
 FOLDER = pathlib.Path(__file__).parent
 BENCH = FOLDER.parents[1] / "kernels" / "attribution"
@@ -113,6 +113,8 @@ page = Page(
         "runtime": Section(runtime_table, "cost_*"),
         "conservation": Section(conservation_table, "cost_*"),
         "quality": Section(quality.sections, "quality_*"),
+        "text": Section(known_truth.sections, "text"),
+        "sound": Section(known_truth.sections, "sound"),
         "bench": Section(bench_tables, sources=None),
     },  # fmt: skip
     headline,

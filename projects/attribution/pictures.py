@@ -11,9 +11,10 @@ from PIL import Image
 
 from common import config
 from kernels import attribution
-from projects.attribution import batches, inputs
+from projects.attribution import batches, inputs, text
 
 SHOWN = 16  # samples in the picture of the report
+BESIDE = 6  # methods beside each other in a grid: more stand below, so that each map can be read on a page
 LEAST_SIDE = 224  # small heatmaps are enlarged to about this, by whole factors
 
 
@@ -61,7 +62,7 @@ def draw(run, settings, paths, samples: inputs.Samples, network) -> None:
         left.imshow(_shown(samples, piece["x"][place], place), cmap="gray", **_range(samples))
         right.imshow(heatmap(piece["relevance"][place], settings.cmap, settings.level))
         predicted, target = int(piece["prediction"][place].argmax()), int(piece["target"][place])
-        left.set_title(_short(network.classes[predicted]), fontsize=8)
+        left.set_title(label_of(samples, place, network.classes[predicted]), fontsize=8)
         right.set_title("" if predicted == target else f"for {_short(network.classes[target])}", fontsize=8)
     figure.tight_layout(pad=0.4)
     run.plot("heatmaps", figure, f"Inputs under the predicted class, and what {settings.method} finds in them.")
@@ -102,26 +103,44 @@ def _short(name: str) -> str:
 
 
 def draw_grid(run, name: str, samples: inputs.Samples, network, x, target, maps: dict, settings) -> pathlib.Path:
-    """Leaves one picture with a row for each image, named by the explained class, and a column for each method."""
-    count = min(SHOWN, samples.count)
+    """Leaves one picture with a row for each image, named by its file and the explained class, and a column a method.
+
+    More than BESIDE methods stand in bands below each other, each with all images.
+    """
+    count, names = min(SHOWN, samples.count), list(maps)
+    bands = [names[start : start + BESIDE] for start in range(0, len(names), BESIDE)]
+    columns = 1 + len(bands[0])
     figure, axes = plt.subplots(
-        count, len(maps) + 1, figsize=(1.25 * (len(maps) + 1) + 0.6, 1.3 * count + 0.9), squeeze=False
+        count * len(bands), columns, figsize=(1.55 * columns + 0.6, (1.6 * count + 0.6) * len(bands)), squeeze=False
     )
-    for row in range(count):
-        axes[row, 0].imshow(_shown(samples, x[row], row), cmap="gray", **_range(samples))
-        axes[row, 0].set_ylabel(_short(network.classes[int(target[row])]), fontsize=7)
-        for column, relevance in enumerate(maps.values(), 1):
-            axes[row, column].imshow(heatmap(relevance[row], settings.cmap, settings.level))
-    for axis, text in zip(axes[0], ("input", *maps), strict=True):
-        axis.set_title(_in_lines(text), fontsize=7)
     for axis in axes.ravel():
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    figure.tight_layout(pad=0.3)
+    for number, band in enumerate(bands):
+        rows = axes[number * count : (number + 1) * count]
+        for axis, method in zip(rows[0], ("input", *band), strict=False):
+            axis.set_title(_in_lines(method), fontsize=9)
+        for row, axis in enumerate(rows):
+            axis[0].imshow(_shown(samples, x[row], row), cmap="gray", **_range(samples))
+            axis[0].set_ylabel(label_of(samples, row, network.classes[int(target[row])]), fontsize=8)
+            for place, method in enumerate(band, 1):
+                axis[place].imshow(heatmap(maps[method][row], settings.cmap, settings.level))
+    figure.tight_layout(pad=0.4)
     path = run.plot(name, figure, "The class at the left explained by every method; each map has its own scale.")
     plt.close(figure)
     return path
+
+
+def label_of(samples: inputs.Samples, place: int, text: str) -> str:
+    """Returns what stands at a sample: a class, below the name of its file where it has one."""
+    return f"{_short(samples.names[place])}\n{_short(text)}" if samples.has_files else _short(text)
+
+
+def colors_of(names) -> dict[str, tuple]:
+    """Returns a colour for each method, the same in every picture of the same methods."""
+    palette = plt.get_cmap("tab20")
+    return {name: palette(number % 20) for number, name in enumerate(sorted(set(names)))}
 
 
 def _in_lines(name: str, width: int = 15) -> str:
@@ -144,8 +163,8 @@ def draw_methods(run, name: str, images: np.ndarray, maps: dict[str, np.ndarray]
         axes[row, 0].imshow(image.squeeze(), cmap="gray")
         for column, relevance in enumerate(maps.values(), 1):
             axes[row, column].imshow(heatmap(relevance[row]))
-    for axis, text in zip(axes[0], ("input", *maps), strict=True):
-        axis.set_title(text.replace("_", "\n", 1).replace("_", " "), fontsize=7)
+    for axis, method in zip(axes[0], ("input", *maps), strict=True):
+        axis.set_title(method.replace("_", "\n", 1).replace("_", " "), fontsize=7)
     for axis in axes.ravel():
         axis.axis("off")
     figure.tight_layout(pad=0.3)
@@ -157,12 +176,12 @@ def draw_methods(run, name: str, images: np.ndarray, maps: dict[str, np.ndarray]
 def draw_curves(run, curves: dict, perturbed: np.ndarray, score: str) -> pathlib.Path:
     """Leaves the perturbation curves of all methods, means over samples: the most relevant first, and the least."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-    colors = plt.get_cmap("tab20")
+    colors = colors_of(name for name in curves if name != "random")
     for panel, order, title in zip(
         panels, ("morf", "lerf"), ("most relevant first", "least relevant first"), strict=True
     ):
-        for number, (name, both) in enumerate(curves.items()):
-            style = {"color": "black", "linestyle": "--"} if name == "random" else {"color": colors(number % 20)}
+        for name, both in curves.items():
+            style = {"color": "black", "linestyle": "--"} if name == "random" else {"color": colors[name]}
             panel.plot(perturbed, both.get(order, both["morf"]), label=name.replace("_", " "), linewidth=1.4, **style)
         panel.set_xlabel(f"share of regions perturbed, {title}")
         panel.spines[["top", "right"]].set_visible(False)
@@ -177,10 +196,10 @@ def draw_curves(run, curves: dict, perturbed: np.ndarray, score: str) -> pathlib
 def draw_randomization(run, by_method: dict) -> pathlib.Path:
     """Leaves how alike the maps stay while layers are randomised from the top down."""
     figure, axis = plt.subplots(figsize=(7.5, 4))
-    colors = plt.get_cmap("tab20")
-    for number, (name, layers) in enumerate(by_method.items()):
+    colors = colors_of(by_method)
+    for name, layers in by_method.items():
         means = [1.0, *(one["mean"] for one in layers.values())]
-        axis.plot(range(len(means)), means, label=name.replace("_", " "), color=colors(number % 20), linewidth=1.4)
+        axis.plot(range(len(means)), means, label=name.replace("_", " "), color=colors[name], linewidth=1.4)
     names = ["none", *next(iter(by_method.values()))]
     axis.set_xticks(range(len(names)), [_short(name) for name in names], rotation=60, ha="right", fontsize=6)
     axis.set_ylabel("rank correlation with the maps before")
@@ -190,5 +209,50 @@ def draw_randomization(run, by_method: dict) -> pathlib.Path:
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     path = run.plot("randomization", figure, "A map that stays as it was does not explain what was randomised.")
+    plt.close(figure)
+    return path
+
+
+def draw_texts(run, sentences, maps: dict[str, np.ndarray], cmap: str, level: float) -> pathlib.Path:
+    """Leaves the first sentences as coloured characters, a row for each method; returns the path."""
+    width = max(sentence.stem_end + 1 for sentence in sentences)
+    figure, axes = plt.subplots(
+        len(sentences) * len(maps), 1, figsize=(0.155 * width + 2.2, 0.36 * len(sentences) * len(maps)), squeeze=False
+    )
+    rows = iter(axes[:, 0])
+    for place, sentence in enumerate(sentences):
+        for name, relevance in maps.items():
+            axis, end = next(rows), sentence.stem_end + 1
+            grounds = text.colours(relevance[place, :end], cmap, level)
+            axis.imshow(grounds[None], extent=(0, end, 0, 1), aspect="auto")
+            for number, (character, ground) in enumerate(zip(sentence.text[:end], grounds, strict=True)):
+                style = {"color": text.ink(ground), "family": "monospace", "fontsize": 9}
+                axis.text(number + 0.5, 0.5, character, ha="center", va="center", **style)
+            axis.text(-0.6, 0.5, name.replace("_", " "), ha="right", va="center", fontsize=8)
+            axis.set(xlim=(0, width), xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+    figure.tight_layout(pad=0.2)
+    path = run.plot("texts", figure, "What the verb hangs on, character by character; each row has its own scale.")
+    plt.close(figure)
+    return path
+
+
+def draw_frames(run, curves: dict[str, np.ndarray], sounding: np.ndarray) -> pathlib.Path:
+    """Leaves the mean share of relevance by frame, for each method, above how often the frame has sound.
+
+    Args:
+        curves: by method, `[frames]`, summing to 1. sounding: `[frames]`, the share of recordings.
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.8))
+    frames, colors = np.arange(len(sounding)), colors_of(curves)
+    axis.fill_between(frames, 0, sounding * max(curve.max() for curve in curves.values()), color="#dddddd", step="mid",
+                      label="has sound (share of recordings)")  # fmt: skip
+    for name, curve in curves.items():
+        axis.plot(frames, curve, label=name.replace("_", " "), color=colors[name], linewidth=1.4)
+    axis.set(xlabel="frame", ylabel="share of the relevance", xlim=(0, len(sounding) - 1))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    path = run.plot("frames", figure, "Where relevance lies in time; frames outside of the grey hold noise alone.")
     plt.close(figure)
     return path

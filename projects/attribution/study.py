@@ -2,8 +2,8 @@
 
 --scale=small explains a small network on scikit-learn's digits in about a minute. --scale=full takes trained networks,
 by default LeNet5 on MNIST, ResNet-20 on digits and Small-VGG16 on CIFAR-10. --parts=quality evaluates all methods, each
-network a piece that goes on where it was killed, --parts=compare draws all methods by all samples. --publish puts
-results into `results/`.
+network a piece that goes on where it was killed, --parts=compare draws all methods by all samples, --parts=text,sound
+explains networks of which the truth is known. --publish puts results into `results/`.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from common import app, config, publishing
 from common.models import zoo
 from common.study import pieces
 from kernels import attribution, timing
-from projects.attribution import inputs, methods, pictures, quality
+from projects.attribution import inputs, known_truth, methods, pictures, quality
 from projects.attribution.page import conservation_table, page, runtime_table
 
 TIMED = methods.composites.NAMES
 CONSERVING = TIMED[:5]  # relevance; the others are gradients
-PARTS = ("cost", "quality", "compare")
+PARTS = ("cost", "quality", "compare", *known_truth.PARTS)
 SHOWN = ("gradient", "smoothgrad", "integrated_gradients", *methods.composites.NAMES)
 
 
@@ -54,6 +54,9 @@ def main(settings: StudyConfig, run: app.Run) -> dict:
     results = quality.measure(settings, run, page, stamp) if "quality" in settings.parts else {}
     if "compare" in settings.parts:
         results |= quality.compare(settings, run, page, stamp)
+    for part in known_truth.PARTS:
+        if part in settings.parts:
+            results |= known_truth.measure(part, settings, run, page, stamp)
     if "cost" in settings.parts and settings.pieces == pieces.RUN:
         results |= costs(settings, run, stamp)
     return results

@@ -289,6 +289,8 @@ def attribution_cases():
     drawn = {**EXPLAINED, "key": KEY}
     yield attribution.shapley_sampling, {**drawn, "permutations": 2}, {"permutations": "count", "at_once": "count"}
     yield attribution.kernel_shap, {**drawn, "n": 24}, {"n": "count", "at_once": "count"}
+    of_lime = {"n": "count", "kernel_width": "positive", "alpha": "at least 0", "at_once": "count"}
+    yield attribution.lime, {**drawn, "n": 24}, of_lime
     yield attribution.feature_ablation, EXPLAINED, {"at_once": "count"}
     noise = {"n": "count", "sigma": "at least 0", "at_once": "count"}
     yield attribution.gradient_shap, {**drawn, "baselines": X, "n": 2}, noise

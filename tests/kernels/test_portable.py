@@ -208,6 +208,7 @@ CALLS = {
         "internal_influence": (explained(attribution.internal_influence, at="a", n=2), LAYERS, IMAGES),
         "kernel_shap": (drawn(attribution.kernel_shap, segments=HALVES, n=4), LAYERS, IMAGES, KEY),
         "layer_conductance": (explained(attribution.layer_conductance, at="a", n=2), LAYERS, IMAGES),
+        "lime": (drawn(attribution.lime, segments=HALVES, n=4), LAYERS, IMAGES, KEY),
         "occlusion": (explained(attribution.occlusion, window=2, stride=2, axes=(1, 2)), LAYERS, IMAGES),
         "pattern_attribution": (explained(attribution.pattern_attribution, patterns=PATTERNS), LAYERS, IMAGES),
         "pattern_net": (explained(attribution.pattern_net, patterns=PATTERNS), LAYERS, IMAGES),

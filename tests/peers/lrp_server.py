@@ -124,6 +124,30 @@ def explain(network: int, x: str, method: str, target: int, answer: str) -> dict
     return {}
 
 
+def contrast(network: int, x: str, target: int, method: str, answer: str) -> dict:
+    """Writes CLRP of each example to the .npy `answer`, by a configuration of autolrp."""
+    model = networks[network]
+    plain = lrp_networks.WRITINGS["Plain"]
+    rows = [
+        autolrp.clrp(lambda x: model(x, plain), example[None], target, config=CONFIGURATIONS[method]())
+        for example in torch.as_tensor(np.load(x)).to(model.dtype)
+    ]
+    np.save(answer, np.concatenate([_numpy(row) for row in rows]))
+    return {}
+
+
+def pairs(network: int, x: str, method: str, answer: str) -> dict:
+    """Writes BiLRP of a pair of examples, `[features, features]`, to the .npy `answer`; returns their similarity."""
+    model = networks[network]
+    plain = lrp_networks.WRITINGS["Plain"]
+    one, two = torch.as_tensor(np.load(x)).to(model.dtype)[:, None]
+    relevance, similarity = autolrp.bilrp(
+        lambda x: model(x, plain), one, two, config=CONFIGURATIONS[method](), return_similarity=True
+    )
+    np.save(answer, _numpy(relevance))
+    return {"similarity": similarity}
+
+
 def seconds(network: int, x: str, method: str, target: int) -> dict:
     """Returns the seconds that the relevance of a whole batch takes, one forward pass and one way back.
 
@@ -151,5 +175,5 @@ def seconds(network: int, x: str, method: str, target: int) -> dict:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    commands = (version, build, operation, explain, seconds)
+    commands = (version, build, operation, explain, contrast, pairs, seconds)
     line_server.serve({command.__name__: command for command in commands})

@@ -11,7 +11,6 @@ from kernels import attribution
 from tests.kernels.attribution import layered, layered_cases
 
 PEER = "innvestigate"
-REFUSED = ("depthwise", "grouped")  # its LRP stops at depthwise convolutions, TensorFlow at grouped ones on a CPU
 TOLERANCE = 1e-8  # of the largest relevance: sums in another order, next to denominators near zero
 
 
@@ -34,7 +33,7 @@ def ours(analyzer, fn, values, x, target=None, **options):
 
 
 @pytest.mark.filterwarnings("ignore:every input")
-@pytest.mark.parametrize("network", [name for name in layered_cases.NETWORKS if name not in REFUSED])
+@pytest.mark.parametrize("network", layered_cases.RECORDED)
 def test_every_analyzer(peer, network):
     _, fn, values, x = layered_cases.case(network)
     wrong = {}

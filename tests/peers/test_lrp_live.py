@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.attribution import attribute, composites, rules
+from kernels.attribution import attribute, bilrp, composites, rules
 from kernels.attribution.bench import transformers
-from tests.peers import lrp_rules
+from kernels.attribution.libraries import AUTOLRP
 
 PEER = "lrp"
 
@@ -51,8 +51,8 @@ OPERATIONS = {
 }
 ATTN = composites.attnlrp(layer_map=(("softmax", rules.Softmax()),))  # a softmax that weighs nothing has none
 CP = composites.cp_lrp()
-LXT, EFFICIENT, AUTO = lrp_rules.lxt, lrp_rules.lxt_efficient, lrp_rules.autolrp
-ENTRYWISE = {"gates": ("product*",)}
+LXT, AUTO = composites.lxt, composites.autolrp
+EFFICIENT, EFFICIENT_CP = LXT(efficient=True), LXT("cp_lrp", efficient=True)
 
 # (operation, method of the peer, the composite that does so, whether that is what `attnlrp()` does: AGREES or DIFFERS)
 AGREES, DIFFERS = True, False
@@ -61,7 +61,7 @@ CASES = [
     ("softmax", "Explicit", ATTN, AGREES),
     ("softmax", "Efficient", ATTN, AGREES),
     ("softmax", "autolrp.ATTNLRP", ATTN, AGREES),
-    ("softmax", "autolrp", AUTO(gates=()), DIFFERS),
+    ("softmax", "autolrp", AUTO(), DIFFERS),
     # Products of two values: half each, by all.
     ("matmul", "Explicit", ATTN, AGREES),
     ("matmul", "autolrp", ATTN, AGREES),
@@ -69,12 +69,13 @@ CASES = [
     ("weighed", "autolrp.ATTNLRP", ATTN, AGREES),
     # CP-LRP: nothing for the weights.
     ("weighed", "ExplicitCP", CP, DIFFERS),
+    ("weighed", "ExplicitCP", LXT("cp_lrp"), DIFFERS),
     ("weighed", "autolrp.CPLRP", CP, DIFFERS),
     # LayerNorm: ours is the identity. lxt holds the spread alone: the mean takes its part, the shift keeps its own, by
     # z. autolrp passes all but what the shift keeps by magnitude.
     ("layer_norm", "Explicit", LXT(), DIFFERS),
-    ("layer_norm", "Efficient", EFFICIENT(), DIFFERS),
-    ("layer_norm", "autolrp", lrp_rules.with_shifts(AUTO(gates=())), DIFFERS),
+    ("layer_norm", "Efficient", EFFICIENT, DIFFERS),
+    ("layer_norm", "autolrp", AUTO(), DIFFERS),
     ("layer_norm_without_bias", "Explicit", LXT(), DIFFERS),
     ("layer_norm_without_bias", "autolrp", ATTN, AGREES),
     # RMSNorm: the identity, by all.
@@ -83,34 +84,34 @@ CASES = [
     ("root_norm", "autolrp", ATTN, AGREES),
     # Entrywise products: half each by lxt, by magnitude by autolrp. lxt's CP gives the gate of SwiGLU nothing.
     ("product", "Explicit", ATTN, AGREES),
-    ("product", "autolrp", AUTO(**ENTRYWISE), DIFFERS),
+    ("product", "autolrp", AUTO(), DIFFERS),
     ("gated", "Explicit", ATTN, AGREES),
     ("gated", "Efficient", ATTN, AGREES),
-    ("gated", "EfficientCP", composites.cp_lrp(**lrp_rules.GATES), DIFFERS),
-    ("gated", "autolrp", AUTO(**ENTRYWISE), DIFFERS),
+    ("gated", "EfficientCP", EFFICIENT_CP, DIFFERS),
+    ("gated", "autolrp", AUTO(), DIFFERS),
     # Activations pass; autolrp's preset attnlrp multiplies by y / x, the factor of a gradient.
     ("gelu", "Explicit", ATTN, AGREES),
     ("gelu", "Efficient", ATTN, AGREES),
     ("gelu", "autolrp", ATTN, AGREES),
     ("gelu", "autolrp.ATTNLRP", ATTN, AGREES),
-    ("gelu", "autolrp.attnlrp", AUTO(activation=lrp_rules.Ratio(), gates=()), DIFFERS),
+    ("gelu", "autolrp.attnlrp", AUTO("attnlrp"), DIFFERS),
     # Sums: by z, and by magnitude by autolrp.
     ("add", "Explicit", ATTN, AGREES),
     ("add", "Efficient", ATTN, AGREES),
-    ("add", "autolrp", AUTO(gates=()), DIFFERS),
+    ("add", "autolrp", AUTO(), DIFFERS),
     # What parameters add (positions, shifts): ours passes, lxt's keep their part by z, autolrp's by magnitude.
     ("shift", "Explicit", LXT(), DIFFERS),
-    ("shift", "Efficient", EFFICIENT(), DIFFERS),
-    ("shift", "autolrp", lrp_rules.with_shifts(AUTO(gates=())), DIFFERS),
+    ("shift", "Efficient", EFFICIENT, DIFFERS),
+    ("shift", "autolrp", AUTO(), DIFFERS),
     # Dense layers: epsilon; the bias keeps its part by z, or by magnitude (autolrp).
     ("dense", "Explicit", ATTN, AGREES),
     ("dense", "Efficient", ATTN, AGREES),
-    ("dense", "autolrp", AUTO(gates=()), DIFFERS),
+    ("dense", "autolrp", AUTO(), DIFFERS),
     ("dense_without_bias", "autolrp", ATTN, AGREES),
     # Rotary embeddings are a sum of two multiples.
     ("rotary", "Explicit", ATTN, AGREES),
     ("rotary", "Efficient", ATTN, AGREES),
-    ("rotary", "autolrp", AUTO(gates=()), DIFFERS),
+    ("rotary", "autolrp", AUTO(), DIFFERS),
 ]
 
 
@@ -129,7 +130,9 @@ def of_peer(peer, name, method, inputs, starts):
     return answer["y"], total
 
 
-@pytest.mark.parametrize(("name", "method", "composite", "agrees"), CASES, ids=[f"{c[0]}-{c[1]}" for c in CASES])
+@pytest.mark.parametrize(
+    ("name", "method", "composite", "agrees"), CASES, ids=[f"{c[0]}-{c[1]}-{n}" for n, c in enumerate(CASES)]
+)
 def test_operation(peer, name, method, composite, agrees):
     fn, inputs = OPERATIONS[name]
     with jax.enable_x64(True):
@@ -161,22 +164,12 @@ BLOCKS = [
     ("decoder", "Explicit", composites.attnlrp()),
     ("decoder", "Efficient", composites.attnlrp()),
     ("decoder", "ExplicitCP", composites.cp_lrp()),
-    ("decoder", "EfficientCP", composites.cp_lrp(0.0, 0.0, **lrp_rules.GATES)),
-    ("vision", "Explicit", LXT()),
-    ("vision", "Efficient", EFFICIENT()),
-    ("vision", "ExplicitCP", composites.cp_lrp(0.0, 0.0)),
-    ("vision", "EfficientCP", composites.cp_lrp(0.0, 0.0)),
-    ("decoder", "autolrp", AUTO()),
-    ("decoder", "autolrp.ATTNLRP", AUTO(rules.Softmax())),
-    ("decoder", "autolrp.CPLRP", AUTO(attention=rules.SignalTakesAll(lrp_rules.TINY))),
-    ("decoder", "autolrp.attnlrp", AUTO(rules.Softmax(), activation=lrp_rules.Ratio())),
-    ("decoder", "autolrp.cplrp", AUTO(attention=rules.SignalTakesAll(lrp_rules.TINY))),
-    ("vision", "autolrp", lrp_rules.with_shifts(AUTO(gates=()))),
-    ("vision", "autolrp.ATTNLRP", lrp_rules.with_shifts(AUTO(rules.Softmax(), gates=()))),
-    (
-        "vision", "autolrp.CPLRP",
-        lrp_rules.with_shifts(AUTO(attention=rules.SignalTakesAll(lrp_rules.TINY), gates=())),
-    ),
+    *[(kind, "Explicit", LXT()) for kind in ("decoder", "vision")],
+    *[(kind, "Efficient", EFFICIENT) for kind in ("decoder", "vision")],
+    *[(kind, "ExplicitCP", LXT("cp_lrp")) for kind in ("decoder", "vision")],
+    *[(kind, "EfficientCP", EFFICIENT_CP) for kind in ("decoder", "vision")],
+    *[(kind, "autolrp", AUTO()) for kind in ("decoder", "vision")],
+    *[(kind, f"autolrp.{name}", AUTO(name)) for kind in ("decoder", "vision") for name in AUTOLRP[1:]],
 ]  # fmt: skip
 
 
@@ -188,7 +181,12 @@ def explained(peer):
         parameters = peer.put_many(name, transformers.parameters(shape))
         numbers[name] = peer.ask("build", shape=dataclasses.asdict(shape), parameters=parameters)["network"]
 
-    def ask(kind, method):
+    def ask(kind, method, command="explain", **options):
+        if command != "explain":
+            x = peer.put("examples", transformers.inputs(SHAPES[kind], 2))
+            answer = peer.folder / "answer.npy"
+            reply = peer.ask(command, network=numbers[kind], x=x, method=method, answer=answer, **options)
+            return peer.get("answer.npy"), reply
         if (kind, method) not in memory:
             x = peer.put("examples", transformers.inputs(SHAPES[kind], 2))
             answer = peer.folder / "answer.npz"
@@ -199,7 +197,9 @@ def explained(peer):
     return ask
 
 
-@pytest.mark.parametrize(("kind", "method", "composite"), BLOCKS, ids=[f"{b[0]}-{b[1]}" for b in BLOCKS])
+@pytest.mark.parametrize(
+    ("kind", "method", "composite"), BLOCKS, ids=[f"{b[0]}-{b[1]}-{n}" for n, b in enumerate(BLOCKS)]
+)
 def test_block(explained, kind, method, composite):
     shape, theirs = SHAPES[kind], explained(kind, method)
     fn, p, x = transformers.function(shape), transformers.parameters(shape), transformers.inputs(shape, 2)
@@ -216,3 +216,33 @@ def test_gradient(explained):
         y = explained(kind, "gradient")["y"][:, TARGET]
         expected = explained(kind, "gradient")["relevance"] / y[:, None, None]
         np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_contrastive_relevance(explained, kind):
+    """autolrp's CLRP takes the others in proportion to their squares, each side by its sum, and cuts off below 0.
+
+    Both sides start from 1, whatever the sign of the outputs.
+    """
+    shape, (theirs, _) = SHAPES[kind], explained(kind, "autolrp", "contrast", target=TARGET)
+    fn, p, x = transformers.function(shape), transformers.parameters(shape), transformers.inputs(shape, 2)
+
+    def start(y):
+        return jnp.where(jnp.arange(y.shape[-1]) == TARGET, 0, y**2)
+
+    (_, own), (_, dual) = (attribute(fn, p, x, target=of, rules=AUTO()) for of in (TARGET, start))
+    own, dual = (np.asarray(part) / abs(np.asarray(part).sum((1, 2), keepdims=True)) for part in (own, dual))
+    sign = np.sign(np.asarray(fn(p, x))[:, TARGET])[:, None, None]
+    expected = np.maximum(sign * own - dual, 0)
+    assert np.abs(theirs).max() > 0
+    np.testing.assert_allclose(theirs, expected, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_relevance_of_pairs(explained, kind):
+    """A map for each pair of entries, and the similarity; theirs starts from 1 and multiplies by both embeddings."""
+    shape, (theirs, reply) = SHAPES[kind], explained(kind, "autolrp", "pairs")
+    fn, p, x = transformers.function(shape), transformers.parameters(shape), transformers.inputs(shape, 2)
+    similarity, relevance = bilrp(fn, p, x[:1], x[1:], rules=AUTO())
+    np.testing.assert_allclose(similarity[0], reply["similarity"], rtol=1e-4)
+    np.testing.assert_allclose(relevance.reshape(theirs.shape), theirs, atol=1e-4 * np.abs(theirs).max())

@@ -6,6 +6,7 @@ from .deeplift import deeplift
 from .expectations import gradient_shap
 from .gradients import gradient, integrated_gradients, occlusion, smoothgrad
 from .layers import grad_cam, guided_grad_cam, internal_influence, layer_conductance
+from .lime import lime
 from .patterns import Patterns, fit_patterns, pattern_attribution, pattern_net
 from .shapley import feature_ablation, kernel_shap, shapley_sampling
 
@@ -25,6 +26,7 @@ __all__ = [
     "internal_influence",
     "kernel_shap",
     "layer_conductance",
+    "lime",
     "occlusion",
     "pattern_attribution",
     "pattern_net",

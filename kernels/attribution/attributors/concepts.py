@@ -20,7 +20,8 @@ from ..arguments import Parameters, PyTree, Structure, as_array, check_examples,
 from ..backward import backward
 from ..composites import as_composite
 from ..conditions import channel_axis
-from ..engine import find, forward, has_one_value, read, reading_of
+from ..engine import forward, has_one_value, read, reading_of
+from ..places import find
 from ..precision import widened
 from ..target import Target, starting_relevance
 from .repeated import Same

@@ -162,8 +162,9 @@ def integrated_gradients(
         baseline: x0, an array (or pytree) that broadcasts to `x`, a function of `x`, or None: zero.
         points: "right": k/n for k = 1 to n (Zennit); "left": k = 0 to n-1 (iNNvestigate); "midpoint"; "gauss_legendre".
         at_once: points in one pass.
-        return_report: also return {"completeness": `[batch]`}: the sum of the explanation minus what the explained
-            outputs rise between x0 and x; 0 for the exact integral.
+        return_report: also return {"completeness": `[batch]`, "magnitude": `[batch]`}: the sum of the explanation
+            minus what the explained outputs rise between x0 and x, 0 for the exact integral but for rounding, which in
+            float32 is below 1e-6 of the magnitude, the sum of absolute values.
         postprocess: of the gradient at each point, "abs" or "square" entry by entry, or None; the sum is then no
             difference of the outputs.
 
@@ -193,8 +194,11 @@ def integrated_gradients(
     if not return_report:
         return y, explanation
     rise = explain.score(arrays, x, target) - explain.score(arrays, origin, target)
-    total = sum(jnp.sum(leaf, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(explanation))
-    return y, explanation, {"completeness": total - rise}
+    total, magnitude = (
+        sum(jnp.sum(of(leaf), axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(explanation))
+        for of in (jnp.asarray, jnp.abs)
+    )
+    return y, explanation, {"completeness": total - rise, "magnitude": magnitude}
 
 
 def occlusion(
@@ -229,7 +233,8 @@ def occlusion(
         at_once: windows in one pass.
 
     Raises:
-        ValueError: as `gradient`; a window or stride below 1, axes that are none, an unknown mode.
+        ValueError: as `gradient`; a window or stride below 1, or a window as large as the input, which would give all
+            entries the same score; axes that are none, an unknown mode.
 
     Example:
         >>> import jax.numpy as jnp
@@ -243,16 +248,19 @@ def occlusion(
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
     x = jnp.asarray(x)
-    plan = windows.plan(x.shape, window, stride, axes)
     explain, arrays, y, classes = _prepare(fn, params, x, target)
     if classes is not None and jnp.issubdtype(classes.dtype, jnp.floating):
         raise ValueError("target is an array of floats, which scores every window alike: give classes or a function")
     filled = _filling(fill, x)
-    operands = {"x": x, "filled": filled, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
-    step = _keep_step if mode == "keep" else _drop_step if mode == "drop" else _difference_step
+    plan = windows.plan(x.shape, window, stride, axes)
+    inside, outside = (x, filled) if mode == "keep" else (filled, x)
+    operands = {"x": x, "offsets": jnp.asarray(plan.offsets), "sizes": jnp.asarray(plan.window)}
+    operands |= {"inside": inside, "outside": outside}
     if mode == "difference":
         operands["score"] = repeated.score(y, explain.target or classes, explain.one_value)
-    return y, _checked(params, repeated.total(explain, step, arrays, classes, operands, len(plan.offsets), at_once, x))
+    return y, _checked(
+        params, repeated.total(explain, _window_step, arrays, classes, operands, len(plan.offsets), at_once, x)
+    )
 
 
 def _prepare(fn, params, x, target, rules=None, primitive_rules=None):
@@ -323,30 +331,24 @@ def _keys(key, x):
 
 
 def _path_step(explain, params, target, operands, index):
-    place, weight = operands["places"][index], operands["weights"][index]
-    point = jax.tree.map(
-        lambda origin, difference: origin + place.astype(origin.dtype) * difference,
-        operands["origin"],
-        operands["difference"],
-    )
-    explanation = explain(params, point, target)[1]
+    weight = operands["weights"][index]
+    explanation = explain(params, _point(operands, operands["places"][index]), target)[1]
     return jax.tree.map(lambda leaf: leaf * weight.astype(leaf.dtype), explanation)
 
 
-def _keep_step(explain, params, target, operands, index):
+def _point(operands, place) -> PyTree:
+    """The point at a place of the line, from 0 at the origin to 1."""
+    return jax.tree.map(
+        lambda origin, difference: origin + place.astype(origin.dtype) * difference,
+        operands["origin"], operands["difference"],
+    )  # fmt: skip
+
+
+def _window_step(explain, params, target, operands, index):
+    """The score with something else outside of a window, or inside; taken off that of `x` where that is there."""
     mask = windows.mask(operands["x"].shape, operands["offsets"][index], operands["sizes"])
-    return windows.spread(explain.score(params, jnp.where(mask, operands["x"], operands["filled"]), target), mask)
-
-
-def _drop_step(explain, params, target, operands, index):
-    mask = windows.mask(operands["x"].shape, operands["offsets"][index], operands["sizes"])
-    return windows.spread(explain.score(params, jnp.where(mask, operands["filled"], operands["x"]), target), mask)
-
-
-def _difference_step(explain, params, target, operands, index):
-    mask = windows.mask(operands["x"].shape, operands["offsets"][index], operands["sizes"])
-    lost = operands["score"] - explain.score(params, jnp.where(mask, operands["filled"], operands["x"]), target)
-    return windows.spread(lost, mask)
+    score = explain.score(params, jnp.where(mask, operands["inside"], operands["outside"]), target)
+    return windows.spread(operands["score"] - score if "score" in operands else score, mask)
 
 
 def _filling(fill, x):

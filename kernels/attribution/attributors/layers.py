@@ -19,11 +19,12 @@ from .. import composites
 from ..arguments import PyTree, as_array
 from ..backward import backward
 from ..conditions import channel_axis
-from ..engine import attribute, find, forward, read
+from ..engine import attribute, forward, read
+from ..places import find
 from ..target import Target, marked
 from ..tracing.operations import Program
 from . import repeated
-from .gradients import _baseline, _check_counts, _checked, _prepare, _quadrature
+from .gradients import _baseline, _check_counts, _checked, _point, _prepare, _quadrature
 from .repeated import Explainer, weights
 
 METHODS = ("nearest", "linear", "cubic")
@@ -223,13 +224,6 @@ class _Conductance:
             _layer_at(explain, self.at, params, point, target, only_value=True)[0] for point in (before, behind)
         )
         return _layer_at(explain, self.at, params, middle, target)[1] * (high - low)
-
-
-def _point(operands, place) -> PyTree:
-    return jax.tree.map(
-        lambda origin, difference: origin + place.astype(origin.dtype) * difference,
-        operands["origin"], operands["difference"],
-    )  # fmt: skip
 
 
 def _program(explain: Explainer, arrays, x) -> tuple[Program, list]:

@@ -335,7 +335,8 @@ def _explain(fn, params, x, patterns, target, project, fold_norm, combined) -> t
         weights[operation.name] = combined(weight, jnp.asarray(array, weight.dtype))
     y = values[program.output]
     start = widened(starting_relevance(y, target, has_one_value(program)))
-    conditions = dict.fromkeys(_bottlenecks(program), _projected) if project else None
+    change = lambda relevance, _: _projected(relevance)  # noqa: E731
+    conditions = dict.fromkeys(_bottlenecks(program), change) if project else None
     by_value = backward(program, _PatternComposite(weights), values, start, conditions=conditions)
     finite.check(program, parameters, values, by_value)
     by_sample = program.facts.depends[program.output].batch_axis == 0

@@ -97,6 +97,8 @@ def forward(explainer: Explainer, params, x):
 def total(explainer: Explainer, step: Callable, params, target, operands: dict, count: Count, at_once: Count, like):
     """Returns the sum of `step(explainer, params, target, operands, index)` over `count` indices.
 
+    The sum is compensated (Kahan, 1965), so that its rounding does not grow with `count`.
+
     Args:
         operands: a pytree of arrays.
         at_once: indices in one pass.
@@ -104,31 +106,45 @@ def total(explainer: Explainer, step: Callable, params, target, operands: dict, 
     """
     at_once = min(at_once, count)
     passes = -(-count // at_once)
-    sums = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf)), like)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf)), like)
+    sums = (zeros, jax.tree.map(jnp.copy, zeros))  # and what rounding took from them
     arguments = jax.tree.map(jnp.asarray, (params, target, operands))  # NumPy's cannot be indexed by traced numbers
     if _is_concrete((arguments, sums)) and jax.default_backend() == "cpu":
         for number in range(passes):
             sums = _add_compiled(explainer, step, count, at_once, sums, arguments, jnp.int32(number))
-        return sums
+        return sums[0]
 
     def body(sums, number):
         return _add(explainer, step, count, at_once, sums, arguments, number), None
 
-    return jax.lax.scan(body, sums, jnp.arange(passes))[0]
+    return jax.lax.scan(body, sums, jnp.arange(passes))[0][0]
 
 
 def _add(explainer, step, count: int, at_once: int, sums, arguments, number):
     """Returns the sums after the pass of this number; indices beyond the last count for nothing."""
     if at_once == 1:
-        return jax.tree.map(jnp.add, sums, step(explainer, *arguments, number))
+        return _compensated(sums, step(explainer, *arguments, number))
     indices = number * at_once + jnp.arange(at_once)
     parts = jax.vmap(lambda index: step(explainer, *arguments, jnp.minimum(index, count - 1)))(indices)
 
-    def add(old, part):
+    def pass_of(part):
         counts = (indices < count).reshape((-1,) + (1,) * (part.ndim - 1))
-        return old + jnp.sum(jnp.where(counts, part, jnp.zeros((), part.dtype)), axis=0)
+        return jnp.sum(jnp.where(counts, part, jnp.zeros((), part.dtype)), axis=0)
 
-    return jax.tree.map(add, sums, parts)
+    return _compensated(sums, jax.tree.map(pass_of, parts))
+
+
+def _compensated(before: tuple, parts) -> tuple:
+    """Sums with parts added, and what rounding took from them."""
+    sums, losses = before
+    corrected = jax.tree.map(jnp.subtract, parts, losses)
+    after = jax.tree.map(jnp.add, sums, corrected)
+
+    def loss(new, old, part):
+        rest = (new - old) - part
+        return jnp.where(jnp.isfinite(rest), rest, 0)  # what is not finite stays so, in the sum
+
+    return after, jax.tree.map(loss, after, sums, corrected)
 
 
 _add_compiled = jax.jit(_add, static_argnums=(0, 1, 2, 3), donate_argnums=4)

@@ -32,6 +32,11 @@ def plan(shape: tuple[int, ...], window, stride, axes: Sequence[int] | None = No
     else:
         lengths, steps = _along_axes(shape, window, stride, axes)
     lengths = [min(length, side) for length, side in zip(lengths, sides, strict=True)]
+    if list(lengths) == list(sides) and max(sides, default=1) > 1:
+        raise ValueError(
+            f"window={window!r} covers all of an input of shape {sides}: every entry would have the same score. Take a "
+            "smaller one, along some axis at least."
+        )
     steps = [min(step, side) for step, side in zip(steps, sides, strict=True)]
     offsets = itertools.product(*(range(0, side, step) for side, step in zip(sides, steps, strict=True)))
     return Plan(np.array(lengths, np.int32), np.array(list(offsets), np.int32).reshape(-1, len(sides)))

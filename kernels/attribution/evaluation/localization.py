@@ -18,6 +18,7 @@ from ...scalars import whole
 from . import scoring
 
 VALUES = ("signed", "positive", "absolute")
+TIES = ("expected", "any")
 
 
 def box_mask(boxes: Integer[AnyArray, "batch ends"] | Sequence, shape: Sequence[int]) -> Bool[Array, " batch *shape"]:
@@ -60,14 +61,22 @@ def box_mask(boxes: Integer[AnyArray, "batch ends"] | Sequence, shape: Sequence[
 
 
 def pointing_game(
-    relevance: Real[AnyArray, " batch *shape"], mask: Bool[AnyArray, " batch *masks"], *, values: str = "signed"
+    relevance: Real[AnyArray, " batch *shape"],
+    mask: Bool[AnyArray, " batch *masks"],
+    *,
+    values: str = "signed",
+    ties: str = "expected",
 ) -> Float[Array, " batch"]:
     """Returns 1 where the largest entry of a map lies in the mask, else 0, `[batch]`. Higher is better.
 
-    Of several largest one in the mask is enough, as in PointingGame of Quantus 0.6.0, which gives 1 for empty masks.
+    Args:
+        relevance, mask, values: see above.
+        ties: of several largest entries "expected": the share of them that lies in the mask, what pointing at one of
+            them at random gives; a constant map has the share of the mask. "any": one in the mask is enough, as in
+            PointingGame of Quantus 0.6.0, by which constant maps win; it gives 1 for empty masks, too.
 
     Raises:
-        ValueError: NaN relevance, a mask that is no bool or does not fit.
+        ValueError: NaN relevance, a mask that is no bool or does not fit, unknown ties.
 
     Source: Zhang et al., arXiv:1608.00507.
 
@@ -77,9 +86,12 @@ def pointing_game(
         >>> evaluation.pointing_game(jnp.array([[1.0, 3.0]] * 2), jnp.array([[False, True], [True, False]])).tolist()
         [1.0, 0.0]
     """
+    scoring.check_one_of("ties", ties, TIES)
     maps, inside = _flat(relevance, mask, values)
     is_largest = maps == jnp.max(maps, axis=-1, keepdims=True)
-    return _unless_empty(jnp.any(is_largest & inside, axis=-1), inside)
+    hits = is_largest & inside
+    result = jnp.any(hits, axis=-1) if ties == "any" else jnp.sum(hits, axis=-1) / jnp.sum(is_largest, axis=-1)
+    return _unless_empty(result, inside)
 
 
 def relevance_mass_accuracy(

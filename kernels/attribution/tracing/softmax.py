@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .analysis import Analysis
+from .forms import form_of, identity_of
 from .jaxpr import Equation, Graph, Value
 from .primitives import ELEMENTWISE, LAYOUT
 from .statistics import between
@@ -16,10 +17,13 @@ PRODUCTS = ("dot_general", "mul", "conv_general_dilated")
 
 
 def is_softmax(equation: Equation, facts: Analysis) -> bool:
-    """Whether exponentials are divided by their sum, or the logarithm of such a sum is taken."""
+    """Whether weights that are exponentials are divided by their sum, or the logarithm of such a sum is taken.
+
+    A softmax some of whose weights are divided by the sum of these, as by gates of the best experts, is one softmax.
+    """
     if equation.primitive in LOGARITHMS:
         return _is_sum_of_exponentials(equation.inputs[0], facts)
-    return _exponentials(equation, facts) is not None
+    return _source(equation, facts) is not None or _is_share(equation, facts)
 
 
 def comes_from_softmax(value: Value, facts: Analysis) -> bool:
@@ -60,19 +64,29 @@ def weighs_values(equation: Equation, facts: Analysis) -> bool:
 def logits_of(equation: Equation, graph: Graph, facts: Analysis) -> tuple[Value, tuple[Equation, ...]] | None:
     """Returns the logits of a softmax, before a maximum is taken off, and the equations from there to its result.
 
-    None where the logarithm is taken, or where what goes into the exponential cannot be told.
+    None where the logarithm is taken, or where what goes into the exponential cannot be told. Of other values that are
+    divided by their sum, what is divided.
     """
-    operand = _exponentials(equation, facts)
-    source = None if operand is None else _exponential_of(operand, facts)
-    if source is None:
+    source = _source(equation, facts)
+    logits: Value | None
+    if source is not None:
+        logits = _logits(source, facts)
+    elif equation.primitive not in LOGARITHMS:
+        logits = _shared(equation, facts)
+    else:
         return None
-    logits = source.inputs[0]
+    if logits is None or not logits.active:
+        return None
+    return logits, between(logits, equation.outputs[0], graph)
+
+
+def _logits(exponential: Equation, facts: Analysis) -> Value:
+    """What an exponential is of, before a maximum is taken off."""
+    logits = exponential.inputs[0]
     shift = facts.producer.get(logits)
     if shift is not None and shift.primitive == "sub" and _is_maximum(shift.inputs[1], facts):
         logits = shift.inputs[0]
-    if not logits.active:
-        return None
-    return logits, between(logits, equation.outputs[0], graph)
+    return logits
 
 
 _SHIFTS = {"reduce_max", "max", "stop_gradient", "broadcast_in_dim", "sub"}
@@ -106,24 +120,79 @@ def normalised_axes(logits: Value, equations: Sequence[Equation]) -> tuple[int, 
     return tuple(int(axis) for axis in total.params["axes"])
 
 
-def _exponentials(equation: Equation, facts: Analysis) -> Value | None:
-    """The exponentials that an equation divides by their sum."""
+def _source(equation: Equation, facts: Analysis) -> Equation | None:
+    """The exponentials that an equation divides by their sum, or from whose logits it takes the logarithm of it off."""
+    if equation.primitive in EXPONENTIALS:
+        return _with_logarithm(equation, facts)
     if equation.primitive not in ("div", "mul") or sum(value.active for value in equation.inputs) < 2:
         return None
     left, right = equation.inputs
     pairs: Sequence = ((left, right),) if equation.primitive == "div" else ((left, right), (right, left))
     for one, other in pairs:
-        if _exponential_of(one, facts) is not None and _is_sum_of_exponentials(other, facts):
-            return one
+        source = _exponential_of(one, facts)
+        if source is not None and _is_sum_of_exponentials(other, facts):
+            return source
+    return None
+
+
+def _with_logarithm(equation: Equation, facts: Analysis) -> Equation | None:
+    """The exponentials inside of exp(l - log(sum exp(l))), however a maximum is taken off; None for another one."""
+    for logarithm in _summands(equation.inputs[0], None, facts):
+        source = facts.producer.get(logarithm)
+        if source is None or source.primitive not in LOGARITHMS:
+            continue
+        inner = _summed_exponential(source.inputs[0], facts)
+        if inner is None:
+            continue
+        logits = identity_of(_logits(inner, facts), facts)
+        outside, inside = (_summands(one.inputs[0], logits, facts) for one in (equation, inner))
+        if outside.pop(logarithm, 0) == -1 and outside == inside and inside.get(logits) == 1:
+            return inner
+    return None
+
+
+def _summands(value: Value, whole: Value | None, facts: Analysis) -> dict[Value, int]:
+    """What a value is a sum of, with signs; `whole` is not taken apart."""
+    result: dict[Value, int] = {}
+    stack = [(value, 1)]
+    while stack:
+        value, sign = stack.pop()
+        value = identity_of(value, facts)
+        source = facts.producer.get(value)
+        if value is whole or source is None or source.primitive not in ("add", "add_any", "sub", "neg"):
+            result[value] = result.get(value, 0) + sign
+            continue
+        last = -sign if source.primitive in ("sub", "neg") else sign
+        stack += zip(source.inputs, (last,) if len(source.inputs) == 1 else (sign, last), strict=True)
+    return {value: sign for value, sign in result.items() if sign}
+
+
+def _is_share(equation: Equation, facts: Analysis) -> bool:
+    """Whether values of no negative sign, such as sigmoids, are divided by their sum to weigh others."""
+    return _shared(equation, facts) is not None and weighs_values(equation, facts)
+
+
+def _shared(equation: Equation, facts: Analysis) -> Value | None:
+    """The values of no negative sign that an equation divides by their sum."""
+    if equation.primitive not in ("div", "mul") or not all(value.active for value in equation.inputs):
+        return None
+    left, right = equation.inputs
+    for values, total in ((left, right),) if equation.primitive == "div" else ((left, right), (right, left)):
+        form = form_of(total, values, facts) if 1 in facts.signs.get(values, ()) else None
+        degree = 1 if equation.primitive == "div" else -1
+        if form is not None and form.summed and not form.entrywise and not form.spread and form.degree == degree:
+            return values
     return None
 
 
 def _exponential_of(value: Value, facts: Analysis) -> Equation | None:
-    """The exponential that a value is, perhaps masked, scaled or moved."""
+    """The exponential that a value is, perhaps masked, scaled, moved or divided by a sum of such."""
     while (source := facts.producer.get(value)) is not None:
         if source.primitive in EXPONENTIALS:
-            return source if source.inputs[0].active else None
+            return (_with_logarithm(source, facts) or source) if source.inputs[0].active else None
         active = [operand for operand in source.inputs if operand.active]
+        if len(active) == 2:
+            return _source(source, facts)
         if len(active) != 1 or source.primitive not in LAYOUT | {"mul", "div"}:
             return None
         value = active[0]
@@ -131,15 +200,20 @@ def _exponential_of(value: Value, facts: Analysis) -> Equation | None:
 
 
 def _is_sum_of_exponentials(value: Value, facts: Analysis) -> bool:
-    """Whether a value is an entrywise function, or a new arrangement, of a sum of exponentials."""
+    return _summed_exponential(value, facts) is not None
+
+
+def _summed_exponential(value: Value, facts: Analysis) -> Equation | None:
+    """The exponentials of whose sum a value is an entrywise function, or a new arrangement."""
     while (source := facts.producer.get(value)) is not None:
         if source.primitive in ("reduce_sum", "cumsum", "dot_general"):
-            return any(_exponential_of(operand, facts) is not None for operand in source.inputs if operand.active)
+            inner = (_exponential_of(operand, facts) for operand in source.inputs if operand.active)
+            return next((one for one in inner if one is not None), None)
         active = [operand for operand in source.inputs if operand.active]
         if len(active) != 1 or source.primitive not in LAYOUT | ELEMENTWISE:
-            return False
+            return None
         value = active[0]
-    return False
+    return None
 
 
 def _is_maximum(value: Value, facts: Analysis) -> bool:

@@ -4,6 +4,7 @@ import base64
 import html.parser
 import json
 import pathlib
+import struct
 
 import matplotlib.figure
 import pytest
@@ -184,3 +185,12 @@ def test_many_numbers_stand_below_the_tables(tmp_path):
     assert (
         text.index("<h3>T</h3>") < text.index("<summary>All numbers of result.json</summary>") < text.index("number 7")
     )
+
+
+def test_a_grid_of_many_keeps_its_size():
+    def head(width, height):
+        return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height)
+
+    assert report_parts._shape(head(3000, 1000)) == ' class="wide"'
+    assert report_parts._shape(head(1800, 2000)) == ' class="wide large"'
+    assert report_parts._shape(head(1000, 2000)) == report_parts._shape(head(1600, 640)) == ""

@@ -191,6 +191,7 @@ def test_float32_and_half_precision_networks():
         inside = jax.jit(lambda x: deeplift(fn, cast(params), x, cast(origin), target=TARGET)[1])  # noqa: B023
         np.testing.assert_allclose(inside(cast(x)).astype(float), share.astype(float), rtol=1e-2, atol=1e-3)
         assert np.abs(np.asarray(report["completeness"], float)).max() < limit * np.abs(np.asarray(y, float)).max()
+        assert (np.abs(report["completeness"]) < 1e-6 * report["magnitude"]).all()
 
 
 def test_a_shift_of_all_logits_changes_no_multiplier():

@@ -75,6 +75,15 @@ def test_localisation(maps, values):
 def test_an_even_map_has_the_share_of_chance(maps):
     _, mask = maps
     even = np.ones((4, 5, 6, 1))
+    share = np.broadcast_to(mask, even.shape).reshape(4, -1).mean(1)
+    np.testing.assert_allclose(evaluation.pointing_game(even, mask), share, rtol=1e-6)
+    assert (evaluation.pointing_game(even, mask, ties="any") == 1).all()
+    two = np.zeros((1, 4))
+    two[0, 1:3] = 5  # one of two largest lies in the mask
+    inside = np.array([[False, True, False, True]])
+    assert [float(evaluation.pointing_game(two, inside, ties=ties)[0]) for ties in ("expected", "any")] == [0.5, 1.0]
+    with pytest.raises(ValueError, match="ties='first'"):
+        evaluation.pointing_game(even, mask, ties="first")
     np.testing.assert_allclose(evaluation.attribution_localization(even, mask, weighted=True), 1.0, rtol=1e-6)
     every = evaluation.top_k_intersection(even, mask, 30, concept_influence=True)
     np.testing.assert_allclose(every, 1.0, rtol=1e-6)

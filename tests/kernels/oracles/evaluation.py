@@ -151,7 +151,7 @@ def valued(relevance, values):
 
 def pointing_game(relevance, mask, values="signed"):
     maps = valued(relevance, values)
-    return float(any(mask[place] for place in np.ndindex(maps.shape) if maps[place] == maps.max()))
+    return float(np.mean([mask[place] for place in np.ndindex(maps.shape) if maps[place] == maps.max()]))
 
 
 def mass_accuracy(relevance, mask, values="signed"):

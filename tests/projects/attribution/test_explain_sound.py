@@ -60,9 +60,12 @@ def test_the_verb_trains_explains_and_shows(finished):
 def test_an_earlier_network_is_opened_and_nothing_is_lost_with_the_bias_factor(finished, tmp_path):
     folder, *_ = finished
     settings = explain_sound.ExplainSoundConfig(
-        checkpoint=str(folder), count=6, shown=1, bias_factor=1.0, target="label"
-    )
+        checkpoint=str(folder), count=6, shown=1, bias_factor=1.0, target="label",
+        compared=("input_times_gradient", "epsilon_plus", "random"),
+    )  # fmt: skip
     result = explain_sound.main(settings, run_directory.open_for_test(tmp_path))
+    assert {"input_times_gradient", "random"} <= set(result["in_noise"]["methods"])
+    assert (tmp_path / "plots" / "frames.png").is_file() and (tmp_path / "tables" / "speech.json").is_file()
     # States before the first frame are zero and keep what the bias factor gives them.
     assert "training" not in result and np.isfinite(result["median_sum_over_output"])
     whole = np.load(tmp_path / "relevance.npy", allow_pickle=False)
@@ -102,9 +105,10 @@ def test_the_largest_relevance_is_drawn_where_it_is():
 
 
 def test_a_network_that_is_often_wrong_is_said_to_be():
-    assert explain_sound.doubts(0.9) == {}
-    status = explain_sound.doubts(0.25)["status"]
-    assert status["level"] == "doubtful" and "25.0 % of the recordings" in status["reasons"][0]
+    assert explain_sound.doubts({"of the recordings": (0.9, 100)}) == {}
+    for accuracy, level in ((0.25, "doubtful"), (0.15, "not usable")):  # 95 %: from 0.17, and from 0.087
+        status = explain_sound.doubts({"of all": (0.95, 100), "in noise": (accuracy, 100)})["status"]
+        assert status["level"] == level and status["reasons"][0].startswith(f"{100 * accuracy:.1f} % in noise")
 
 
 def test_digits_take_turns():

@@ -87,13 +87,22 @@ def test_the_verb_measures_and_shows(finished):
     folder, settings, result = finished
     assert set(result["subject_share"]) == set(characters.METHODS)
     assert set(result["accuracy"]) == {"attractors_0", "attractors_1", "attractors_2"}
-    assert result["status"]["level"] == "doubtful" and "of the verbs are right" in result["status"]["reasons"][0]
+    assert result["status"]["level"] == "not usable" and "there is nothing to explain" in result["status"]["reasons"][0]
     assert result["subject_share"]["random"]["low"] < 0.5 < result["subject_share"]["random"]["high"]
     (folder / "meta.json").write_text('{"verb": "attribution.explain_text", "status": "finished"}')
     page = report.write([folder]).read_text()
     assert "What the verb hangs on" in page and "is not shown" not in page and "is not a part" not in page
     assert page.count("<h4>") == len(characters.METHODS)
     assert page.count('<span style="background:') > 4 * 2 * 20
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "level"), [(0.55, 0.5, "not usable"), (0.8, 0.7, "doubtful"), (0.95, 0.9, None)]
+)
+def test_a_network_at_chance_cannot_be_explained(share, low, level):
+    row = {"share": share, "low": low, "high": 1.0}
+    status = explain_text.doubts({"attractors_0": row | {"share": 0.99}, "attractors_1": row}).get("status", {})
+    assert status.get("level") == level
 
 
 def test_an_earlier_network_is_opened(finished, tmp_path):
