@@ -199,7 +199,7 @@ def _separability(phi, labels, ridge, clusters: int, min_size: int) -> Separabil
         rest = phi - jnp.where(mask[:, None] > 0, one, other)
         within = jnp.matmul(rest.T, rest, precision=EXACT) / n
         within = within + ridge * jnp.trace(within) / q * jnp.eye(q, dtype=phi.dtype)
-        between = share * (1 - share) * jnp.dot(one - other, _solved(within, one - other), precision=EXACT)
+        between = share * (1 - share) * _squared_length(within, one - other)
         return jnp.where(jnp.isinf(between), 1, between / (1 + between))
 
     tau = jax.vmap(of_cluster, (1, 0))(members, sizes.astype(phi.dtype))
@@ -207,15 +207,15 @@ def _separability(phi, labels, ridge, clusters: int, min_size: int) -> Separabil
     return Separability(jnp.where(skipped, jnp.nan, tau), sizes, skipped)
 
 
-def _solved(matrix, vector):
-    """matrix^(-1) vector; of a singular one along its range, and infinite where the vector leaves it."""
+def _squared_length(matrix, vector):
+    """vector' matrix^(-1) vector; of a singular matrix along its range, and infinite where the vector leaves that."""
     values, axes = jnp.linalg.eigh(matrix)
     along = jnp.matmul(axes.T, vector, precision=EXACT)
-    least = values[-1] * values.shape[0] * jnp.finfo(matrix.dtype).eps
-    is_flat = values <= least
-    spread = jnp.linalg.norm(vector) * 10 * jnp.sqrt(jnp.finfo(matrix.dtype).eps)
-    inverse = jnp.where(is_flat, jnp.where(jnp.abs(along) > spread, jnp.inf, 0), 1 / jnp.where(is_flat, 1, values))
-    return jnp.matmul(axes, jnp.where(along == 0, 0, along * inverse), precision=EXACT)
+    eps = jnp.finfo(matrix.dtype).eps
+    is_flat = values <= values[-1] * values.shape[0] * eps
+    leaves = jnp.any(is_flat & (jnp.abs(along) > 10 * jnp.sqrt(eps) * jnp.linalg.norm(vector)))
+    total = jnp.sum(jnp.where(is_flat, 0, jnp.square(along) / jnp.where(is_flat, 1, values)))
+    return jnp.where(leaves, jnp.inf, total)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "q", "clusters"))

@@ -83,10 +83,9 @@ def null(planted: bool, kind: str = "principal") -> spectral.Null:
 
 
 def test_a_planted_cluster_stands_out_and_none_does_not():
-    """Where the null has no gap along an axis."""
     planted, clean = null(True, "gaussian"), null(False, "gaussian")
-    assert float(planted.tau) > 0.99 and float(planted.excess) > 0 and float(planted.p_value) == pytest.approx(0.1)
-    assert float(clean.tau) < 0.99
+    assert float(planted.tau) > max(np.asarray(planted.draws)) and float(planted.p_value) == pytest.approx(0.1)
+    assert float(planted.tau) > 0.95 > float(clean.tau) and float(clean.p_value) > 0.1
 
 
 @pytest.mark.parametrize("planted", [False, True])
