@@ -92,8 +92,8 @@ def dense_affinity(distances: Float[AnyArray, "n n"], sigma: Scalar) -> Float[Ar
     Example:
       >>> import jax.numpy as jnp
       >>> from havel.kernels import spectral
-      >>> spectral.dense_affinity(jnp.array([[0.0, 1.0, 0.0], [1.0, 0.0, 9.0], [0.0, 9.0, 0.0]]), 0.1).tolist()[0]
-      [0.0, 1.928749713475758e-22, 1.0]
+      >>> spectral.dense_affinity(jnp.array([[0.0, 1.0, 0.0], [1.0, 0.0, 9.0], [0.0, 9.0, 0.0]]), 0.01).tolist()[0]
+      [0.0, 0.0, 1.0]
     """
     matrix = checked_matrix("distances", distances)
     sigma = scalars.real("sigma", sigma, "a number above 0", scalars.positive, traced=True)

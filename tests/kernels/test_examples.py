@@ -23,6 +23,8 @@ DEAR = {
     "run",
     "summarise",
     "propose",
+    "class_separability",
+    "separability_null",
 }  # seconds of compilation each
 
 

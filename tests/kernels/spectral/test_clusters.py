@@ -72,7 +72,7 @@ def cloud() -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_inertia_is_that_of_scikit_learn(seed):
     clusters = spectral.kmeans(cloud(), (3, 6, 8), jax.random.key(seed))
     for number, inertia, labels, centers, sizes in zip((3, 6, 8), *[np.asarray(one) for one in (

@@ -95,6 +95,7 @@ def test_a_complete_graph_has_one_value_many_times(n):
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(vectors.shape[1]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_copies_of_a_value_are_not_missed():
     """Twelve equal rings in one graph: each value below the bulk comes twelve times, or twice that."""
     ring = np.roll(np.eye(30), 1, axis=1)

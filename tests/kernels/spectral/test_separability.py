@@ -88,11 +88,11 @@ def test_a_planted_cluster_stands_out_and_none_does_not():
     assert float(planted.tau) > 0.95 > float(clean.tau) and float(clean.p_value) > 0.1
 
 
-@pytest.mark.parametrize("planted", [False, True])
-@pytest.mark.parametrize("kind", separability.NULLS)
-def test_p_values_count(kind, planted):
-    if planted and kind != "gaussian":
-        pytest.skip("one compilation a null is enough")
+SLOW = [pytest.param(False, kind, marks=pytest.mark.slow) for kind in ("columns", "principal")]  # a compilation each
+
+
+@pytest.mark.parametrize(("planted", "kind"), [(False, "gaussian"), (True, "gaussian"), *SLOW])
+def test_p_values_count(planted, kind):
     result = null(planted, kind)
     draws = np.asarray(result.draws)
     assert draws.shape == (9,) and ((draws > 0) & (draws < 1)).all() and len(set(draws.tolist())) > 1
@@ -101,6 +101,7 @@ def test_p_values_count(kind, planted):
     assert float(result.excess) == pytest.approx(float(result.tau) - np.median(draws), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_pipeline_is_that_of_its_parts():
     x = blobs(60, 3, spread=6.0)[0]
     tau = float(spectral.class_separability(x, KEY, **SETTINGS))
