@@ -167,9 +167,10 @@ def test_an_old_sample_is_extended_to_its_own_row():
     neighbors = spectral.Neighbors(jax.numpy.asarray(index), jax.numpy.asarray(weights[:5]))
     extended = spectral.nystrom(result, graph, neighbors, weights[:5])
     np.testing.assert_allclose(extended, result.vectors[:5], atol=1e-5)
-    # A new one lies where its neighbours are.
+    # A new one lies where its neighbours are: near the middle of a cluster they are that cluster's.
     x, labels = blobs(400, 4, spread=4.0)
-    fresh, expected = blobs(20, 4, spread=4.0, seed=9)
+    expected = np.arange(20) % 4
+    fresh = (4 * np.eye(4, 6)[expected] + 0.3 * np.random.default_rng(9).standard_normal((20, 6))).astype(np.float32)
     rows = spectral.normalize_rows(spectral.nystrom(result, graph, spectral.knn_between(fresh, x, 8)))
     means = np.array([np.asarray(spectral.normalize_rows(result.vectors))[labels == one].mean(0) for one in range(4)])
     nearest = oracle.squares(rows, means).argmin(1)
