@@ -92,7 +92,7 @@ def spectral_embedding(
     dtype = laplacians.degrees(graph).dtype
     limit = TOLERANCES[dtype.name] if tolerance is None else tolerance
     limit = scalars.real("tolerance", limit, "a number above 0, or None", scalars.positive)
-    embedding = _embedding(graph, jnp.asarray(limit, dtype), key, q, kind, laplacians.levels_of(graph))
+    embedding = _embedding(graph, jnp.asarray(limit, dtype), key, q, kind, laplacians.levels_of(graph), RESTARTS)
     if not scalars.is_traced(embedding.converged) and not bool(jnp.all(embedding.converged)):
         left = np.flatnonzero(~np.asarray(embedding.converged))
         warnings.warn(
@@ -190,13 +190,13 @@ def nystrom(
     return jnp.einsum("mk,mkq->mq", shares, embedding.vectors[index], precision=exact) / mu
 
 
-@functools.partial(jax.jit, static_argnames=("q", "kind", "levels"))
-def _embedding(graph, tolerance, key, q: int, kind: str, levels: int) -> Embedding:
+@functools.partial(jax.jit, static_argnames=("q", "kind", "levels", "restarts"))
+def _embedding(graph, tolerance, key, q: int, kind: str, levels: int, restarts: int) -> Embedding:
     components = laplacians.connected_components(graph)
-    return embedded(graph, components, tolerance, key, q, kind, levels)
+    return embedded(graph, components, tolerance, key, q, kind, levels, restarts)
 
 
-def embedded(graph, components, tolerance, key, q: int, kind: str, levels: int) -> Embedding:
+def embedded(graph, components, tolerance, key, q: int, kind: str, levels: int, restarts: int = RESTARTS) -> Embedding:
     """The embedding, of arguments that have been checked."""
     degree = laplacians.degrees(graph)
     n = degree.shape[0]
@@ -208,7 +208,7 @@ def embedded(graph, components, tolerance, key, q: int, kind: str, levels: int) 
     else:
         needed = jnp.maximum(q - components.count, 0)
         mu, vectors, residuals, _ = eigensolver.largest_pairs(
-            multiply, known, has_edges, q, needed, key, tolerance, RESTARTS
+            multiply, known, has_edges, q, needed, key, tolerance, restarts
         )
     number = jnp.arange(q)
     is_known = number < components.count

@@ -130,7 +130,8 @@ def search(x, y, k: int, metric: Metric, image, block: int, is_own: bool) -> Nei
 def _candidates(rows, number: int, metric, image, block: int, is_own: bool) -> tuple[Array, Array]:
     """(values, indices) [m, number] of the smallest of each row, block by block."""
     m, n = rows.x.shape[0], rows.y.shape[0]
-    height, width = min(block, m), min(block, n)
+    # As many blocks as it takes, of one size: little of the last is padding.
+    height, width = (-(-size // -(-size // block)) for size in (m, n))
     columns = _padded(rows.y, width).reshape(-1, width, rows.y.shape[1])
     starts = jnp.arange(columns.shape[0], dtype=jnp.int32) * width
 
