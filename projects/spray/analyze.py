@@ -32,6 +32,7 @@ def main(settings: AnalyzeConfig, run: app.Run) -> dict:
     """Analyses every class and returns what goes to `result.json`."""
     maps = maps_files.read(settings.attribution, settings.labels, run)
     check_finite(maps)
+    check_grid(maps, settings)
     counts = {int(c): int(n) for c, n in zip(*np.unique(maps.labels, return_counts=True), strict=True)}
     absent = sorted(set(settings.classes) - set(counts))
     if absent:
@@ -63,13 +64,26 @@ def main(settings: AnalyzeConfig, run: app.Run) -> dict:
 
 
 def check_finite(maps: maps_files.Maps) -> None:
-    """Raises ValueError for maps with NaN or infinite values, by their numbers."""
+    """Raises ValueError for maps with NaN or infinite values, by their numbers, and for none at all."""
+    if not maps.relevance.size:
+        raise ValueError(f"there are no maps: {maps.relevance.shape}; expected [n, height, width, channels], n >= 1")
     bad = np.flatnonzero(~np.isfinite(maps.relevance).reshape(len(maps.relevance), -1).all(axis=1))
     if len(bad):
         raise ValueError(
             f"{len(bad)} of {len(maps.relevance)} maps have NaN or infinite values: samples "
             f"{', '.join(map(str, maps.index[bad][:8]))}{' ...' if len(bad) > 8 else ''}; make them again, or take "
             "them out"
+        )
+
+
+def check_grid(maps: maps_files.Maps, settings: StrategiesConfig) -> None:
+    """Raises ValueError for a grid finer than the maps, which may have their channels first."""
+    height, width, channels = maps.relevance.shape[1:]
+    if settings.grid > min(height, width):
+        first = "" if channels <= 4 or height > 4 else "; if these are channels, height, width, put channels last"
+        raise ValueError(
+            f"--grid={settings.grid}: the maps have {height} x {width} pixels; take --grid={min(height, width)}, or 0 "
+            f"for pixels as they are{first}"
         )
 
 
@@ -182,7 +196,9 @@ def write(settings: AnalyzeConfig, run: app.Run, rows: dict) -> None:
         categories[explorer_files.category_name(number)] = explorer_files.Analysis(one.index, embeddings, clusterings)
     explorer_files.write_analyses(run.path / "analysis.h5", categories, variant=settings.variant)
     images = images_of(settings)
-    if images is not None and settings.attribution.endswith((".h5", ".hdf5")):
+    if images is None or not settings.attribution.endswith((".h5", ".hdf5")):
+        run.log("no project.yaml for ViRelAy: it wants maps and images as .h5, see common/explorer_files")
+    else:
         explorer_files.write_project(
             run.path / "project.yaml", f"SpRAy {run.path.name}", "network", class_names(max(rows) + 1),
             images.resolve(), [pathlib.Path(settings.attribution).resolve()], {"spray": [run.path / "analysis.h5"]},

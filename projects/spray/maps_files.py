@@ -57,7 +57,9 @@ def read(path: str, labels: str | None, run: app.Run | None = None) -> Maps:
         )
     own = np.zeros(len(relevance), np.int64) if labels is None else array(pathlib.Path(labels))
     if own.shape != (len(relevance),) or not np.issubdtype(own.dtype, np.integer) or (own < 0).any():
-        raise ValueError(f"--labels={labels}: {own.dtype} {own.shape}; expected {len(relevance)} class numbers from 0")
+        raise ValueError(
+            f"--labels={labels}: {own.dtype} {own.shape}; expected {len(relevance)} class numbers from 0, as integers"
+        )
     return Maps(relevance, own.astype(np.int64), np.arange(len(relevance)), None)
 
 

@@ -41,7 +41,7 @@ def draw_class(
     scatter(right, result, k if k in result.labels else min(result.labels, default=0), marked)
     figure.tight_layout()
     caption = "Eigenvalues with the gap marked; each map a point (t-SNE of eigenvectors), coloured by its cluster."
-    run.plot(f"class_{number}", figure, caption)
+    run.plot(f"class_{number:03d}", figure, caption)
     plt.close(figure)
 
 
@@ -111,7 +111,9 @@ def draw_clusters(
     caption = "A row a cluster: its size over its mean map, then its medoids, the maps nearest to its centre" + (
         ", each beside its image." if images is not None else "."
     )
-    run.plot(f"clusters_{number}", figure, caption)
+    if labels.max() >= MOST_ROWS:
+        caption += f" The {MOST_ROWS} largest of {labels.max() + 1} clusters."
+    run.plot(f"clusters_{number:03d}", figure, caption)
     plt.close(figure)
 
 

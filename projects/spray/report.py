@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from common import app, config, explorer_files, files
-from projects.spray import analyze, maps_files, pictures, rank
+from projects.spray import analyze, maps_files, pictures, rank, strategies
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,9 @@ class ReportConfig:
 
     analysis: str = config.field(help="run directory of spray.analyze")
     ranking: str | None = config.field(None, "run directory of spray.rank on it")
-    shown_clusters: int | None = config.field(None, "number of clusters to show (none: the eigengap's)", minimum=2)
+    shown_clusters: int | None = config.field(
+        None, "number of clusters to show (none: of the most separable)", minimum=2
+    )
     planted: str | None = config.field(None, "planted.npy of spray.explain: ringed in the pictures")
 
 
@@ -36,7 +38,7 @@ def main(settings: ReportConfig, run: app.Run) -> dict:
     with run.progress(len(classes), "classes") as progress:
         for number, path in classes.items():
             one = analyze.load(path)
-            k = settings.shown_clusters or one.strategies.k
+            k = shown_clusters(settings, one.strategies)
             images = None if samples is None else np.asarray(samples.images)[one.index]
             marked = None if planted is None else planted[one.rows]
             pictures.draw_class(run, number, one.strategies, k, marked)
@@ -45,10 +47,16 @@ def main(settings: ReportConfig, run: app.Run) -> dict:
             result[str(number)] = statistics
             rows += [[number, cluster, *row.values()] for cluster, row in enumerate(statistics)]
             progress.update(1)
+    ranking = ranking_of(settings, run)  # first: where to look
     columns = ["class", "cluster", *next(iter(result.values()))[0]]
-    run.table("clusters", columns, rows, "Clusters and what their images have in common")
-    ranking = ranking_of(settings, run)
+    note = "tau: separability; relevance: mean sum of a map; brightness, contrast: of pixels from 0 to 1"
+    run.table("clusters", columns, rows, "Clusters and what their images have in common", note)
     return {"classes": result, **({"ranking": ranking} if ranking else {})}
+
+
+def shown_clusters(settings: ReportConfig, one: strategies.Strategies) -> int:
+    """Returns how many clusters of a class are shown: that of the most separable one, whose tau ranks the class."""
+    return settings.shown_clusters or strategies.highest(one)[1] or one.k
 
 
 def planted_of(settings: ReportConfig, count: int, run: app.Run) -> np.ndarray | None:

@@ -17,6 +17,7 @@ from projects.spray.pipelines.standard import PREPROCESSING as VARIANTS
 
 FEW = 50  # maps of a class, below which its strategies are doubtful
 LEAST = 12  # below which they are not looked for
+ALIKE = 0.8  # a gap that the next one comes as near as this chooses a number of strategies by a hair
 SEEN = 8  # eigenvectors that separability and pictures look at
 
 
@@ -29,7 +30,7 @@ class StrategiesConfig:
     )
     grid: int = config.field(14, "side of the grid to which maps are summed (0: pixels as they are)", minimum=0)
     metric: str | None = config.field(
-        None, "of distances (none: the variant's)", choices=("euclidean", "cosine", "correlation", "cityblock", "ssim")
+        None, "of distances (none: the variant's)", choices=("euclidean", "cosine", "correlation", "cityblock")
     )
     neighbors: int = config.field(10, "of each map in the graph", minimum=1)
     symmetrize: str = config.field("mean", "of edges that go one way", choices=("mean", "union", "mutual"))
@@ -127,7 +128,7 @@ def strategies_of(maps: np.ndarray, settings: StrategiesConfig) -> Strategies:
         features.reshape(count, -1), np.asarray(embedding.eigenvalues), vectors, np.asarray(embedding.residuals),
         int(embedding.components), chosen, np.asarray(gap.gaps), labels, separability,
         {k: float("nan") if value is None else value for k, value in silhouette.items()},
-        np.asarray(results["views"]["tsne"]), doubts_of(count, embedding, gap, settings),
+        np.asarray(results["views"]["tsne"]), doubts_of(features.reshape(count, -1), embedding, gap, settings),
     )  # fmt: skip
 
 
@@ -136,9 +137,11 @@ def perplexity_of(count: int) -> float:
     return min(30.0, (count - 1) / 3)
 
 
-def doubts_of(count: int, embedding, gap, settings: StrategiesConfig) -> tuple[str, ...]:
+def doubts_of(features: np.ndarray, embedding, gap, settings: StrategiesConfig) -> tuple[str, ...]:
     """Returns what makes the number of strategies uncertain."""
-    texts = []
+    count, texts = len(features), []
+    if copies := count - len(np.unique(features, axis=0)):
+        texts.append(f"{copies} of {count} maps are copies of others: equal maps are a cluster of their own")
     if count < FEW:
         texts.append(f"only {count} maps, expected {FEW} or more")
     if settings.neighbors >= count:
@@ -148,6 +151,12 @@ def doubts_of(count: int, embedding, gap, settings: StrategiesConfig) -> tuple[s
         texts.append(f"{int(np.sum(~np.asarray(embedding.converged)))} eigenvalues did not converge (off by {off:.0e})")
     if bool(gap.is_cut):
         texts.append("the largest gap is the last that was looked at: raise --most_clusters")
+    first, second = np.argsort(-np.asarray(gap.gaps), kind="stable")[:2] if len(gap.gaps) > 1 else (0, 0)
+    if first != second and gap.gaps[second] > ALIKE * gap.gaps[first]:
+        texts.append(
+            f"{first + 1} strategies by a hair: the gap is {float(gap.gaps[first]):.3f}, and {second + 1} have "
+            f"{float(gap.gaps[second]):.3f}"
+        )
     return tuple(texts)
 
 

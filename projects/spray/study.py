@@ -178,8 +178,8 @@ def pictures_of(study: str, arms: list[Arm]) -> dict:
     if not shown:
         return {}
     number = STUDIES[study].planted_class
-    names = {"_ranking": "ranking", "_points": f"class_{number}"}
-    names |= {"_clusters": f"clusters_{number}"} if study in SHOWABLE else {}
+    names = {"_ranking": "ranking", "_points": f"class_{number:03d}"}
+    names |= {"_clusters": f"clusters_{number:03d}"} if study in SHOWABLE else {}
     return {suffix: shown[0] / f"{name}.png" for suffix, name in names.items()}
 
 

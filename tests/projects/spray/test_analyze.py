@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from common import config, explorer_files
 from common.runs import run_directory
+from kernels import spectral
 from projects.spray import analyze, maps_files, rank, report
 from projects.spray.analyze import AnalyzeConfig
 from projects.spray.rank import RankConfig
@@ -102,9 +103,9 @@ def test_ranking_and_report(analysed, written, tmp_path):
     assert rows["2"]["p_null"] == pytest.approx(1 / 21)
     options = ReportConfig(analysis=str(folder), ranking=str(tmp_path / "rank"))
     shown = report.main(options, run_directory.open_for_test(tmp_path / "page"))
-    assert [row["maps"] for row in shown["classes"]["0"]] == result["classes"]["0"]["sizes"]
+    assert sum(row["maps"] for row in shown["classes"]["0"]) == MAPS
     assert all(row["predicted otherwise"] == 0 for row in shown["classes"]["2"])
-    for name in ("class_2", "clusters_2", "ranking"):
+    for name in ("class_002", "clusters_002", "ranking"):
         assert (tmp_path / "page" / "plots" / f"{name}.png").stat().st_size > 3000
 
 
@@ -144,6 +145,28 @@ def test_bad_maps_are_named_and_nothing_is_dropped_silently(written, tmp_path):
         analyze.main(settings_of(relevance[:5]), run_of("few"))
     with pytest.raises(ValueError, match="--classes: no map is of class 4"):
         analyze.main(settings_of(relevance[:MAPS], classes=(4,)), run_of("absent"))
+
+
+def test_copies_and_gaps_that_decide_by_a_hair_are_doubts(written):
+    relevance = written[1][:MAPS].copy()
+    relevance[30:] = relevance[0]
+    settings = AnalyzeConfig(attribution="x.npy", **SMALL)
+    result = analyze.strategies.strategies_of(relevance, settings)
+    assert any("10 of 40 maps are copies" in text for text in result.doubts)
+    gap = spectral.eigengap(np.array([0.0, 0.1, 0.3, 0.49, 0.5]))
+    embedding = spectral.Embedding(np.zeros(5), np.zeros((60, 5)), np.zeros(5), np.ones(5, bool), 1)
+    texts = analyze.strategies.doubts_of(np.arange(60.0)[:, None], embedding, gap, settings)
+    assert texts == ("2 strategies by a hair: the gap is 0.200, and 3 have 0.190",)
+
+
+def test_maps_with_channels_first_are_told(tmp_path):
+    np.save(tmp_path / "maps.npy", np.ones((20, 3, 28, 28)))
+    settings = AnalyzeConfig(attribution=str(tmp_path / "maps.npy"))
+    with pytest.raises(ValueError, match="--grid=14: the maps have 3 x 28 pixels.*put channels last"):
+        analyze.main(settings, run_directory.open_for_test(tmp_path / "run"))
+    np.save(tmp_path / "maps.npy", np.ones((0, 28, 28)))
+    with pytest.raises(ValueError, match="there are no maps"):
+        analyze.main(settings, run_directory.open_for_test(tmp_path / "none"))
 
 
 def test_files_that_are_no_maps_are_refused(tmp_path):

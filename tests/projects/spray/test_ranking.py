@@ -15,19 +15,31 @@ def taus(generator, runs, classes=10):
     return 1 / (1 + np.exp(-generator.normal(1.6, 0.3, (runs, classes))))
 
 
-def test_one_class_of_ten_is_accused_in_one_of_twenty_runs_without_an_artifact():
-    rows = taus(np.random.default_rng(0), 4000)
+@pytest.mark.parametrize("classes", [5, 8, 10, 20])
+def test_a_class_is_accused_in_at_most_one_of_twenty_runs_without_an_artifact(classes):
+    runs = 1500
+    rows = taus(np.random.default_rng(0), runs, classes)
     alarms = sum(min(one.p for one in ranking.beside_others(row)) <= ranking.LEVEL for row in rows)
-    # Bonferroni: at most 5 %, of correlated tests somewhat less. False alarm of this test below 1e-6.
-    assert stats.binom.sf(alarms - 1, 4000, 0.05) > 1e-6
-    assert stats.binom.cdf(alarms, 4000, 0.03) > 1e-6
+    # False alarm of this test below 1e-6, at each end.
+    assert stats.binom.sf(alarms - 1, runs, 0.05) > 1e-6
+    assert stats.binom.cdf(alarms, runs, 0.03) > 1e-6
+
+
+def test_two_artifacts_do_not_hide_each_other():
+    row = taus(np.random.default_rng(3), 1)[0]
+    row[[3, 6]] = 0.99, 0.985
+    answers = ranking.beside_others(row)
+    assert answers[3].p <= answers[6].p < 0.03 and sum(one.p <= 0.05 for one in answers) == 2
+    # The lower one is judged by those below it, as if the other were not there.
+    alone = ranking.beside_others(np.delete(row, 3))
+    assert answers[6].t == pytest.approx(alone[5].t, rel=1e-9)
 
 
 def test_a_class_far_above_the_others_is_accused():
     row = taus(np.random.default_rng(1), 1)[0]
     row[3] = 0.99
     answers = ranking.beside_others(row)
-    assert answers[3].p < 0.01 and answers[3].t > 5 and min(one.p for one in answers[:3] + answers[4:]) > 0.05
+    assert answers[3].p < 0.02 and answers[3].t > 5 and min(one.p for one in answers[:3] + answers[4:]) > 0.05
     assert max(np.delete(row, 3)) < answers[3].limit < 0.99
     # p is 5 % just at the limit.
     row[3] = answers[3].limit
