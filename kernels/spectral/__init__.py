@@ -23,7 +23,14 @@ from .laplacians import (
 from .maps import histogram_maps, normalize_maps, pool_maps, reduce_channels, resize_maps
 from .neighbors import Neighbors, knn, knn_between
 from .scores import adjusted_rand_index
-from .separability import Null, Separability, class_separability, fisher_separability, separability_null
+from .separability import (
+    Null,
+    Separability,
+    class_separability,
+    distinct_rows,
+    fisher_separability,
+    separability_null,
+)
 
 __all__ = [
     "METRICS",
@@ -42,6 +49,7 @@ __all__ = [
     "degrees",
     "dense_affinity",
     "diffusion_scale",
+    "distinct_rows",
     "eigengap",
     "fisher_separability",
     "histogram_maps",

@@ -163,6 +163,12 @@ def test_what_cannot_have_neighbours_is_refused(unchecked):
     x[4, 2] = np.nan
     with pytest.raises(ValueError, match="x holds NaN or infinite values in 1 samples of 6, numbers 4"):
         spectral.knn(x, 2)
+    for empty in ([], np.zeros((0, 4), np.float32), np.zeros((4, 0), np.float32)):
+        with pytest.raises(ValueError, match=r"x is empty, of shape \(.*\): expected at least 3 samples"):
+            spectral.knn(empty, 1)
+    for words in (["a", "b"], np.array([["a"], ["b"], ["c"]]), [[1.0], [2.0, 3.0]], None):
+        with pytest.raises(ValueError, match="x is .*: expected an array of float32 or float64"):
+            spectral.knn(words, 1)
     with pytest.raises(ValueError, match="x has 2 samples: expected at least 3"):
         spectral.knn(samples()[:2], 1)
     with pytest.raises(KeyError, match="metric='manhattan': expected one of euclidean, .*ssim, or a function"):
