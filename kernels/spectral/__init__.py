@@ -5,6 +5,12 @@ graph = affinity(knn(maps.reshape(len(maps), -1), 10))
 embedding = spectral_embedding(graph, 32, jax.random.key(0))
 k = int(eigengap(embedding.eigenvalues, components=embedding.components).k)   # how many strategies
 clusters = kmeans(normalize_rows(embedding.vectors[:, :k]), k, jax.random.key(1))
+
+Differentiable: maps but for histograms; `pairwise_distance` and the distances of `knn`, also where they are 0, with the
+neighbours as they are; weights of `affinity` and `dense_affinity` in distances; products with a graph;
+`normalize_rows`; tau of `fisher_separability` in phi. Not: neighbours, eigenvectors, gaps, clusters and what is made of
+them, among these `class_separability` and its null: loops that end by a condition have no reverse mode, and numbers of
+clusters no slope.
 """
 
 from .distances import METRICS, pairwise_distance

@@ -69,7 +69,7 @@ def fisher_separability(
     min_size: Count = 5,
     clusters: Count | None = None,
 ) -> Separability:
-    """tau of each cluster against all other samples.
+    """tau of each cluster against all other samples; differentiable in phi.
 
     Args:
       phi: columns of a spectral embedding.
