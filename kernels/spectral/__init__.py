@@ -5,6 +5,12 @@ graph = affinity(knn(maps.reshape(len(maps), -1), 10))
 embedding = spectral_embedding(graph, 32, jax.random.key(0))
 k = int(eigengap(embedding.eigenvalues, components=embedding.components).k)   # how many strategies
 clusters = kmeans(normalize_rows(embedding.vectors[:, :k]), k, jax.random.key(1))
+
+Differentiable: maps but for histograms; `pairwise_distance` and the distances of `knn`, also where they are 0, with the
+neighbours as they are; weights of `affinity` and `dense_affinity` in distances; products with a graph;
+`normalize_rows`; tau of `fisher_separability` in phi. Not: neighbours, eigenvectors, gaps, clusters and what is made of
+them, among these `class_separability` and its null: loops that end by a condition have no reverse mode, and numbers of
+clusters no slope.
 """
 
 from .distances import METRICS, pairwise_distance
@@ -23,7 +29,14 @@ from .laplacians import (
 from .maps import histogram_maps, normalize_maps, pool_maps, reduce_channels, resize_maps
 from .neighbors import Neighbors, knn, knn_between
 from .scores import adjusted_rand_index
-from .separability import Null, Separability, class_separability, fisher_separability, separability_null
+from .separability import (
+    Null,
+    Separability,
+    class_separability,
+    distinct_rows,
+    fisher_separability,
+    separability_null,
+)
 
 __all__ = [
     "METRICS",
@@ -42,6 +55,7 @@ __all__ = [
     "degrees",
     "dense_affinity",
     "diffusion_scale",
+    "distinct_rows",
     "eigengap",
     "fisher_separability",
     "histogram_maps",

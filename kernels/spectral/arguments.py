@@ -35,8 +35,15 @@ def checked_samples(name: str, x: AnyArray, dims: tuple[int, ...], least: int = 
     Raises:
       ValueError: another dtype or shape, too few samples, or NaN or infinite values, with the samples that have them.
     """
-    with np.errstate(over="ignore"):  # infinite then, and refused
-        array = jnp.asarray(x)
+    try:
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:  # strings, objects, lists of unequal lengths
+        raise ValueError(
+            f"{name} is {scalars.shown(x)}: expected an array of float32 or float64 with the samples first"
+        ) from error
+    if array.size == 0:
+        raise ValueError(f"{name} is empty, of shape {array.shape}: expected at least {least} samples, and values")
     if array.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"{name} has dtype {array.dtype}: expected float32 or float64; convert it")
     if array.ndim not in dims or 0 in array.shape[1:]:
@@ -48,6 +55,12 @@ def checked_samples(name: str, x: AnyArray, dims: tuple[int, ...], least: int = 
         raise ValueError(f"{name} has {array.shape[0]} samples: expected at least {least}")
     check_finite(name, array)
     return array
+
+
+def refuse_traced(name: str, value: AnyArray, function: str) -> None:
+    """ValueError under `jit`, `vmap` or `grad`, of what is counted on the host."""
+    if scalars.is_traced(value):
+        raise ValueError(f"{name} is traced: {function} counts on the host; call it outside jit, vmap and grad")
 
 
 def check_finite(name: str, array: Array) -> None:

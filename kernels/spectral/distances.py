@@ -50,8 +50,9 @@ def pairwise_distance(
       shape: (height, width) of the maps that rows are, for "ssim".
 
     Returns:
-      distances in the dtype of x. Those of squares have an error of about d eps (|x|^2 + |y|^2) in their square, rows
-      taken from their mean: distances of close rows are better from `knn`.
+      distances in the dtype of x, differentiable in x and y; where rows are the same, a gradient is a subgradient, 0
+      for "euclidean". Those of squares have an error of about d eps (|x|^2 + |y|^2) in their square, rows taken from
+      their mean: distances of close rows are better from `knn`.
 
     Raises:
       KeyError: an unknown metric. ValueError: shapes or dtypes that do not belong together, values that are not finite,
@@ -169,7 +170,8 @@ def direct(metric: Metric, a: Float[Array, "*#batch d"], b: Float[Array, "*#batc
 def finished(metric: Metric, value: Array, scale: Array) -> Array:
     """The distance, of what was compared."""
     if metric == "euclidean":
-        return jnp.sqrt(jnp.maximum(value, 0)) * scale
+        is_apart = value > 0  # twice: the derivative of a root at 0 is infinite, and infinite times 0 is NaN
+        return jnp.where(is_apart, jnp.sqrt(jnp.where(is_apart, value, 1)), 0) * scale
     if metric == "sqeuclidean":
         return jnp.maximum(value, 0) * scale * scale
     if metric in ("cosine", "correlation"):
@@ -210,6 +212,7 @@ def _directions(rows, metric):
 
 def _power_of_two(largest):
     """The power of two below a magnitude, 1 for 0: division by it rounds nothing."""
+    largest = jax.lax.stop_gradient(largest)  # it cancels
     _, exponent = jnp.frexp(jnp.where(largest > 0, largest, 1))
     return jnp.ldexp(jnp.ones_like(largest), jnp.clip(exponent - 1, -120, 120))
 

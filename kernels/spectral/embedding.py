@@ -104,7 +104,7 @@ def spectral_embedding(
 
 
 def normalize_rows(vectors: Float[AnyArray, "n q"]) -> Float[Array, "n q"]:
-    """Rows of norm 1; rows of zeros stay zeros.
+    """Rows of norm 1; rows of zeros stay zeros. Differentiable, with finite gradients also there.
 
     Example:
       >>> import jax.numpy as jnp
@@ -115,7 +115,8 @@ def normalize_rows(vectors: Float[AnyArray, "n q"]) -> Float[Array, "n q"]:
     rows = jnp.asarray(vectors)
     largest = jnp.max(jnp.abs(rows), axis=1, keepdims=True)
     unit = rows / jnp.where(largest > 0, largest, 1)
-    return unit / jnp.where(largest > 0, jnp.linalg.norm(unit, axis=1, keepdims=True), 1)
+    # The root of 1, not of 0, whose derivative is infinite.
+    return unit / jnp.sqrt(jnp.where(largest > 0, jnp.sum(unit * unit, axis=1, keepdims=True), 1))
 
 
 def diffusion_scale(embedding: Embedding, t: Scalar) -> Float[Array, "n q"]:

@@ -1,7 +1,8 @@
 """Relevance maps before they are compared: channels, pooling, norms, sizes, histograms.
 
 Maps are [n, height, width] or [n, height, width, channels], float32 or float64, and keep their dtype. Source: the
-preprocessing of SpRAy, S. Lapuschkin et al., arXiv:1902.10178.
+preprocessing of SpRAy, S. Lapuschkin et al., arXiv:1902.10178. All but `histogram_maps`, which counts, are
+differentiable in the maps.
 """
 
 import jax
@@ -14,6 +15,7 @@ from .arguments import checked_samples, checked_shape, choice, numbers_of
 
 REDUCTIONS = ("sum", "sum_abs", "max_abs")
 NORMS = ("l1", "l2", "max_abs", "signed_sum")
+MOST_CHANNELS = 4  # rows of maps so few are rather channels that come first
 CANCELLED = 1e-12  # of the sum of magnitudes: a signed sum below it is rounding
 EXACT = jax.lax.Precision.HIGHEST  # of matrix products: accelerators multiply float32 in shorter formats otherwise
 
@@ -68,9 +70,14 @@ def pool_maps(
     rows, columns = checked_shape("grid", grid)
     height, width = maps.shape[1:3]
     if height < rows or width < columns:
+        first = (
+            f"; if axis 1 of {maps.shape} are channels, move them last: jnp.moveaxis(relevance, 1, -1)"
+            if maps.ndim == 4 and height <= MOST_CHANNELS
+            else ""
+        )
         raise ValueError(
             f"grid={(rows, columns)} has more bins than maps of {height} x {width} have pixels: take a coarser grid, "
-            "or `resize_maps` first"
+            f"or `resize_maps` first{first}"
         )
     down, across = (
         jnp.asarray((np.arange(size) * bins // size)[None, :] == np.arange(bins)[:, None], maps.dtype)

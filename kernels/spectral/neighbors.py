@@ -21,7 +21,8 @@ from .arguments import LEAST, checked_samples
 from .distances import Metric
 
 SPARE = 8  # candidates beyond k
-BLOCK = 2048  # rows and columns of a block of distances, where it is not chosen
+BLOCK = 2048  # squared, the distances of a block, where it is not chosen
+WIDEST = 1 << 15  # columns of such a block: the wider, the fewer selections, which take longer than the products
 CHUNK = 64  # rows whose candidates are compared at once, whatever the block is: rounding does not hang on it
 AGAIN = 32  # rows that are searched again at once
 NARROWEST = 4  # groups of fewer columns spare no time
@@ -53,9 +54,11 @@ def knn(
       x: at least 3 rows.
       k: at least 1; above n - 1 it is n - 1, with a warning.
       metric: as for `pairwise_distance`.
-      block: rows and columns that are compared at once; memory is of the order of block^2 + n k. The result is the
-        same for any.
+      block: rows and columns that are compared at once; memory is of the order of block^2 + n k. None: 2048^2 pairs,
+        few rows and up to 32,768 columns. The result is the same for any.
       shape: (height, width) of the maps that rows are, for "ssim".
+
+    Distances are differentiable in x, with neighbours as they are; at distance 0 with 0 for "euclidean".
 
     Raises:
       KeyError: an unknown metric. ValueError: fewer than 3 rows, a bad k, block or shape, rows that are not finite or
@@ -101,7 +104,7 @@ def _checked(rows, others, k, metric, block, shape, is_own: bool) -> Neighbors:
     if k > most:
         warnings.warn(f"k={k}: {others.shape[0]} samples have {most} neighbours each; all are taken", stacklevel=3)
         k = most
-    side = BLOCK if block is None else scalars.whole("block", block, 1)
+    side = None if block is None else scalars.whole("block", block, 1)
     distances.check_directions(metric, "x", others)
     if not is_own:
         distances.check_directions(metric, "queries", rows)
@@ -111,27 +114,35 @@ def _checked(rows, others, k, metric, block, shape, is_own: bool) -> Neighbors:
 
 
 @functools.partial(jax.jit, static_argnames=("k", "metric", "image", "block", "is_own"))
-def search(x, y, k: int, metric: Metric, image, block: int, is_own: bool) -> Neighbors:
+def search(x, y, k: int, metric: Metric, image, block: int | None, is_own: bool) -> Neighbors:
     """Neighbours of rows x among rows y, of arguments that have been checked; own: x is y."""
     rows = distances.prepared(x, y, metric)
     number = min(k + SPARE, y.shape[0] - is_own)
-    value, index = _candidates(rows, number, metric, image, block, is_own)
+    # Of squares, what is selected is computed again: only that is differentiated.
+    selected = jax.lax.stop_gradient(rows) if metric in distances.OF_SQUARES else rows
+    value, index = _candidates(selected, number, metric, image, block, is_own)
     if metric not in distances.METRICS:  # a function's values are what they are
         return Neighbors(index[:, :k], value[:, :k].astype(x.dtype))
     if metric in distances.OF_SQUARES and number < y.shape[0] - is_own:
         limit = value[:, -1]
-        exact, best = _ordered(rows, index, metric)
-        index = _searched_again(rows, best, _is_uncertain(rows, exact[:, k - 1], limit), metric, is_own)
+        exact, best = _ordered(selected, index, metric)
+        is_uncertain = _is_uncertain(selected, exact[:, k - 1], limit)
+        index = _searched_again(selected, best, is_uncertain, metric, is_own)
     if metric in distances.OF_SQUARES:
         value, index = _ordered(rows, index, metric)
     return Neighbors(index[:, :k], distances.finished(metric, value[:, :k], rows.scale))
 
 
-def _candidates(rows, number: int, metric, image, block: int, is_own: bool) -> tuple[Array, Array]:
+def _candidates(rows, number: int, metric, image, block: int | None, is_own: bool) -> tuple[Array, Array]:
     """(values, indices) [m, number] of the smallest of each row, block by block."""
     m, n = rows.x.shape[0], rows.y.shape[0]
+    widest = min(n, WIDEST) if block is None else block
     # As many blocks as it takes, of one size: little of the last is padding.
-    height, width = (-(-size // -(-size // block)) for size in (m, n))
+    height, width = (
+        -(-size // -(-size // side)) for size, side in ((m, block or max(1, BLOCK**2 // widest)), (n, widest))
+    )
+    group = _group(width, min(number, width))
+    width = -(-width // group) * group  # else every block would be copied to be padded
     columns = _padded(rows.y, width).reshape(-1, width, rows.y.shape[1])
     starts = jnp.arange(columns.shape[0], dtype=jnp.int32) * width
 
@@ -167,8 +178,8 @@ def smallest(values: Float[Array, "b c"], number: int) -> tuple[Float[Array, "b 
     index.
     """
     b, c = values.shape
-    group = int((c / max(number, 1)) ** 0.5)
-    if group < NARROWEST:
+    group = _group(c, number)
+    if group == 1:
         negative, at = jax.lax.top_k(-values, number)
         return -negative, at
     groups = -(-c // group)
@@ -178,6 +189,12 @@ def smallest(values: Float[Array, "b c"], number: int) -> tuple[Float[Array, "b 
     inside = jnp.take_along_axis(wide, chosen[:, :, None], axis=1).reshape(b, number * group)
     negative, at = jax.lax.top_k(-inside, number)
     return -negative, jnp.take_along_axis(chosen, at // group, axis=1) * group + at % group
+
+
+def _group(columns: int, number: int) -> int:
+    """How many columns are selected together, 1 where that spares no time."""
+    group = int((columns / max(number, 1)) ** 0.5)
+    return 1 if group < NARROWEST else group
 
 
 def _merged(best, fresh, number: int):

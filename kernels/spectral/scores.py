@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..array_types import AnyArray, Integer
+from .arguments import refuse_traced
 
 
 def adjusted_rand_index(a: Integer[AnyArray, " n"], b: Integer[AnyArray, " n"]) -> float:
@@ -14,7 +15,7 @@ def adjusted_rand_index(a: Integer[AnyArray, " n"], b: Integer[AnyArray, " n"]) 
       a, b: labels, any integers; -1 is a cluster like others.
 
     Raises:
-      ValueError: labels that are no integers, or not of one length of at least 1.
+      ValueError: labels that are no integers, or not of one length of at least 1; traced ones: it counts on the host.
 
     Example:
       >>> import jax.numpy as jnp
@@ -22,14 +23,12 @@ def adjusted_rand_index(a: Integer[AnyArray, " n"], b: Integer[AnyArray, " n"]) 
       >>> spectral.adjusted_rand_index(jnp.array([0, 0, 1, 1]), jnp.array([7, 7, 3, 3]))
       1.0
     """
+    for name, labels in (("a", a), ("b", b)):
+        refuse_traced(name, labels, "adjusted_rand_index")
     one, other = np.asarray(a), np.asarray(b)
-    if (
-        one.shape != other.shape
-        or one.ndim != 1
-        or not one.size
-        or one.dtype.kind not in "iu"
-        or other.dtype.kind not in "iu"
-    ):
+    if not one.size or not other.size:
+        raise ValueError(f"a has {one.size} labels, b {other.size}: expected integers [n], one or more")
+    if one.shape != other.shape or one.ndim != 1 or one.dtype.kind not in "iu" or other.dtype.kind not in "iu":
         raise ValueError(
             f"a is {one.dtype} of shape {one.shape}, b {other.dtype} of shape {other.shape}: expected integers [n], "
             "two labels of each sample"

@@ -61,7 +61,7 @@ ON_THE_HOST = {
         "ising.systems": "exact_abs_m exact_lattice",
         "soft_entropy": "assign context_members ecsq empirical_bits gap_bits huffman_lengths labels_to_levels "
         "symmetric_grid",
-        "spectral": "adjusted_rand_index",
+        "spectral": "adjusted_rand_index distinct_rows",
     },
     "the compiled core: codewords and files are the host's": {
         "entropy_coding": "compress compress_many decode_tensor decompress encode_tensor fitted_step inspect "

@@ -7,9 +7,10 @@
     results["select"].k, results["clustering"]["eigengap"], results["views"]["tsne"]
 
 `pipeline` (what a pipeline is), `analysis` (its results as a file that viewers open), `operations`
-(what can stand in its slots), `standard` (SpRAy's), `estimators` (scikit-learn's and umap-learn's), `quality`,
-`cache` and `digests`; `corelay_names`, `corelay_pipeline`, `corelay_tables`, `corelay_processors` and `resampling`
-(CoRelAy's names, done right), `legacy` (its defects), and `corelay_files` (its cache files); `checks`, `versions`.
+(what can stand in its slots), `results` (what a step may give), `standard` (SpRAy's), `estimators` (scikit-learn's and
+umap-learn's), `quality`, `cache` and `digests`; `corelay_names`, `corelay_pipeline`, `corelay_own`, `corelay_tables`,
+`corelay_processors` and `resampling` (CoRelAy's names, done right), `legacy` (its defects), and `corelay_files` (its
+cache files); `checks`, `versions`.
 """
 
 from projects.spray.pipelines.analysis import analysis_of

@@ -10,15 +10,16 @@
 
 A processor is a value: a name, its parameters, and flags. `semantics="corelay"` on a pipeline, or in the call of a
 single processor, gives the peer's numbers with its defects (`legacy`); "paper" is the default. `io=FOLDER` keeps
-results in our cache. Where the peer holds state there is none here: `outcomes` returns every task's result,
-`from_checkpoint` takes them.
+results in our cache. A class below `Processor` with `Param`s and a `function` is a processor. Where the peer holds
+state there is none here: `outcomes` returns every task's result, `from_checkpoint` takes them.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from projects.spray.pipelines import checks
-from projects.spray.pipelines.corelay_pipeline import FLOW, SEMANTICS, Pipeline, Processor
+from projects.spray.pipelines.corelay_own import Param as Param
+from projects.spray.pipelines.corelay_pipeline import FLOW, SEMANTICS, Pipeline, Processor, processor
 from projects.spray.pipelines.corelay_tables import PARAMETERS, POSITIONAL, REQUIRED
 
 
@@ -77,7 +78,7 @@ def _make(name: str) -> Callable[..., Processor]:
         if "children" in values:
             values["children"] = tuple(_processor(f"child {i}", child) for i, child in enumerate(values["children"]))
         checks.parameters(name, values)
-        return Processor(name, values, is_output, is_checkpoint, io)
+        return processor(name, values, is_output, is_checkpoint, io)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"Returns the processor {name}; parameters: {', '.join(PARAMETERS[name]) or 'none'}."

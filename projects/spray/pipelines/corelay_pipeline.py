@@ -5,15 +5,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from projects.spray.pipelines import cache, checks, digests, versions
+from projects.spray.pipelines import cache, checks, corelay_own, digests, versions
 from projects.spray.pipelines.corelay_tables import FUNCTIONS, LEGACY
 
 SEMANTICS = ("paper", "corelay")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Processor:
-    """A processor of CoRelAy's.
+    """A processor of CoRelAy's, or the class above those of one's own, which have a `function(self, data)`.
 
     Attributes:
       name: the peer's.
@@ -29,6 +29,23 @@ class Processor:
     is_checkpoint: bool = False
     io: Any = None
 
+    def __init_subclass__(cls, **options: Any):
+        """Reads the parameters that a class of one's own declares; see `corelay_own`."""
+        super().__init_subclass__(**options)
+        cls.declared = corelay_own.declared(cls)
+
+    def __init__(
+        self, *arguments: Any, is_output: bool = False, is_checkpoint: bool = False, io: Any = None, **parameters: Any
+    ):
+        """Of a class of one's own, with its parameters; `processor` makes CoRelAy's."""
+        owner = type(self)
+        if not callable(getattr(owner, "function", None)):
+            raise TypeError(f"{owner.__qualname__} has no function(self, data): write a class below it that has one")
+        values = corelay_own.bound(owner.__qualname__, owner.declared, arguments, parameters)
+        _fill(self, owner.__qualname__, values, is_output, is_checkpoint, io)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
     def __call__(self, data: Any, semantics: str = "paper") -> Any:
         """Returns what it gives for data."""
         checks.one_of("semantics", semantics, SEMANTICS)
@@ -40,8 +57,21 @@ class Processor:
 
     def identity(self) -> tuple:
         """Returns what its result hangs on: names and all parameters, of children too."""
-        parameters = {key: _identity(value) for key, value in self.parameters.items()}
-        return self.name, parameters
+        if type(self) is Processor:
+            return self.name, {key: _identity(value) for key, value in self.parameters.items()}
+        values = {key: _identity(getattr(self, key)) for key in self.parameters}  # which may have been set since
+        return self.name, values, digests.function_version(type(self).function)
+
+
+def processor(name: str, parameters: Mapping[str, Any], *flags: Any) -> Processor:
+    """Returns a processor of CoRelAy's; flags are is_output, is_checkpoint, io."""
+    return _fill(object.__new__(Processor), name, parameters, *flags)
+
+
+def _fill(made: Processor, *values: Any) -> Processor:
+    for field, value in zip(dataclasses.fields(Processor), values, strict=True):
+        object.__setattr__(made, field.name, value)
+    return made
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,6 +133,8 @@ def _writes(processor: Processor) -> bool:
 
 
 def _call(processor: Processor, data: Any, semantics: str) -> Any:
+    if type(processor) is not Processor:
+        return processor.function(data)
     parameters = dict(processor.parameters)
     if processor.name in FLOW:
         return FLOW[processor.name](data, semantics, **parameters)

@@ -4,6 +4,7 @@ Each is a function of rows `[n, d]` with a seed where it draws. Labels are numbe
 largest first; -1 is noise.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,29 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Returns rows of length 1; rows of 0 stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)
+
+
+def distinct_rows(rows: np.ndarray) -> int:
+    """Returns how many rows are distinct by more than rounding."""
+    values = np.reshape(np.asarray(rows), (len(rows), -1))
+    eps = np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
+    step = 8 * eps * np.abs(values).max(initial=0)
+    return len(np.unique(np.round(values / step) + 0.0, axis=0)) if step > 0 else min(len(values), 1)
+
+
+def warn_of_copies(rows: np.ndarray, k: int | None = None, metric: str = "euclidean") -> None:
+    """Warns where there are fewer distinct rows than clusters, or without a number of clusters only one."""
+    if metric == "precomputed" or not len(rows):
+        return
+    distinct = distinct_rows(rows)
+    if k is not None and distinct < k:
+        warnings.warn(
+            f"k={k}: clusters that are copies of others, as only {distinct} of {len(rows)} rows are distinct; take a "
+            "smaller k",
+            stacklevel=3,
+        )
+    elif k is None and distinct == 1 < len(rows):
+        warnings.warn(f"all {len(rows)} rows are the same: there is nothing to cluster", stacklevel=3)
 
 
 def tsne(rows: np.ndarray, *, n_components: int = 2, perplexity: float = 30.0, metric: str = "euclidean",
@@ -107,6 +131,7 @@ def dbscan(
     """DBSCAN; labels `[n]`, -1 noise."""
     from sklearn.cluster import DBSCAN
 
+    warn_of_copies(rows, metric=metric)
     return by_size(DBSCAN(eps=eps, min_samples=min_samples, metric=metric, **more).fit_predict(np.asarray(rows)))
 
 
@@ -114,6 +139,7 @@ def hdbscan(rows: np.ndarray, *, min_cluster_size: int = 5, metric: str = "eucli
     """HDBSCAN; labels `[n]`, -1 noise."""
     from sklearn.cluster import HDBSCAN
 
+    warn_of_copies(rows, metric=metric)
     model = HDBSCAN(min_cluster_size=min_cluster_size, metric=metric, **({"copy": True} | more))
     return by_size(model.fit_predict(np.asarray(rows)))
 
@@ -123,6 +149,7 @@ def agglomerative(rows: np.ndarray, *, n_clusters: int = 5, metric: str = "eucli
     """Agglomerative clustering; labels `[n]`."""
     from sklearn.cluster import AgglomerativeClustering
 
+    warn_of_copies(rows, n_clusters, metric)
     model = AgglomerativeClustering(n_clusters=n_clusters, metric=metric, linkage=linkage, **more)
     return by_size(model.fit_predict(np.asarray(rows)))
 
@@ -133,5 +160,6 @@ def gaussian_mixture(
     """The likeliest component of a Gaussian mixture; labels `[n]`."""
     from sklearn.mixture import GaussianMixture
 
+    warn_of_copies(rows, n_clusters)
     model = GaussianMixture(n_clusters, random_state=random_state, n_init=n_init, **more)
     return by_size(model.fit_predict(np.asarray(rows)))

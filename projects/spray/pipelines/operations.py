@@ -195,6 +195,8 @@ def spectral_kmeans(embedding, *, k: int | tuple[int, ...], restarts: int = 10, 
     numbers, width = _several(k), embedding.vectors.shape[1]
     if max(numbers) > width:
         raise ValueError(f"k={max(numbers)}: the embedding has {width} columns; take a larger q")
+    for number in numbers:
+        estimators.warn_of_copies(np.asarray(spectral.normalize_rows(embedding.vectors[:, :number])), number)
     clusters = clustered(jnp.asarray(embedding.vectors), numbers, jax.random.key(seed), restarts, True)
     return _each(k, list(np.asarray(clusters.labels)))
 

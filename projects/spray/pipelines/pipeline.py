@@ -21,14 +21,16 @@ one child; several numbers of clusters make several children. All of this is che
 import dataclasses
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from projects.spray.pipelines import cache as caches
 from projects.spray.pipelines import checks, digests, versions
+from projects.spray.pipelines import results as outcomes
 from projects.spray.pipelines.operations import KINDS, OPERATIONS, SLOTS, TYPES
 
-INPUT = "input"
+INPUT, MADE_BY = "input", "made_by"
 SHOWN = ("embedding", "select", "clustering", "views")
 
 
@@ -114,7 +116,11 @@ def run(pipeline: Pipeline, data: Any, cache: str | None = None, intermediates: 
       pipeline: to run.
       data: its input.
       cache: a folder; results that are there are read, others are computed and written.
-      intermediates: whether the results of all slots are returned, by slot, and the input as "input".
+      intermediates: whether the results of all slots are returned, by slot, the input as "input", and digests of the
+          steps as "made_by", by which `resume_from` sees whether they are the same.
+
+    What a step raises has a note that names its slot. A function of one's own that gives another kind than it says is a
+    TypeError, one that gives another number of samples a ValueError.
     """
     return _finish(pipeline, list(pipeline.slots), {INPUT: data}, cache, intermediates)
 
@@ -131,6 +137,9 @@ def resume_from(
           steps and outputs need.
       cache, intermediates: as in `run`.
 
+    Warns where results say ("made_by") that other steps made them than the pipeline has before `slot`; of results of
+    another program nothing is known.
+
     Raises:
       KeyError: a result that is needed is not there, or there is no such slot.
     """
@@ -138,6 +147,17 @@ def resume_from(
     checks.one_of("slot", slot, names, KeyError)
     place = names.index(slot)
     before = {name: results[name] for name in (INPUT, *names[:place]) if name in results}
+    made_by = results.get(MADE_BY) or {}
+    earlier = [name for name in SLOTS[: SLOTS.index(slot)] if made_by.get(name) is not None and name in results]
+    now = _made_by(pipeline, names)
+    if other := [name for name in earlier if name not in now or now[name] not in (None, made_by[name])]:
+        warnings.warn(
+            f"results of {', '.join(other)} were made by other steps than the pipeline has there, and are taken as "
+            f"they are; to compute them anew, resume from {other[0]!r} or run the pipeline",
+            stacklevel=2,
+        )
+    if intermediates:
+        before[MADE_BY] = {name: digest for name, digest in made_by.items() if name in before}
     return _finish(pipeline, names[place:], before, cache, intermediates)
 
 
@@ -167,11 +187,11 @@ def _finish(pipeline: Pipeline, names, results: dict[str, Any], cache, intermedi
             source = _source(name, chain[0], list(branches))
             value = _result(results, source)
             for item in chain:
-                value = _compute(name, item, value, cache)
+                value = _compute(f"{name}.{child}" if child else name, name, item, value, cache)
             children |= _named(child, chain[-1], value)
         results[name] = children[""] if "" in children else children
     if intermediates:
-        return results
+        return results | {MADE_BY: results.get(MADE_BY, {}) | _made_by(pipeline, names)}
     return {output: _result(results, output) for output in pipeline.outputs}
 
 
@@ -186,16 +206,33 @@ def _result(results: Mapping[str, Any], name: str) -> Any:
     return results[slot][child]
 
 
-def _compute(slot: str, item: Step, value: Any, cache: str | None) -> Any:
-    function = OPERATIONS[slot][item.function].function if isinstance(item.function, str) else item.function
-    parameters = _parameters(slot, item)
+def _compute(where: str, slot: str, item: Step, value: Any, cache: str | None) -> Any:
+    """Returns what a step gives; an error says in which slot it arose."""
+    named = isinstance(item.function, str)
+    function = OPERATIONS[slot][item.function].function if named else item.function
+    label = item.function if named else getattr(function, "__qualname__", "function")
+    try:
+        result = _called(f"{slot}.{label}", function, named, _parameters(slot, item), value, cache)
+    except Exception as error:
+        error.add_note(f"in the slot {where!r} of a pipeline, in its step {label!r}")
+        raise
+    if not named:
+        for one in result if _is_several(item) else (result,):
+            outcomes.check(f"{where}: {label}", item.gives, value, one)
+    return result
+
+
+def _called(name: str, function: Callable, named: bool, parameters: dict[str, Any], value: Any, cache) -> Any:
     if cache is None:
         return function(value, **parameters)
-    named = isinstance(item.function, str)
-    name = f"{slot}.{item.function}" if named else f"{slot}.{getattr(function, '__qualname__', 'function')}"
     version = versions.of_pipelines() if named else digests.function_version(function)
     meta = caches.describe(name, version, parameters, [value])
     return caches.remember(cache, meta, lambda: function(value, **parameters), TYPES)
+
+
+def _made_by(pipeline: Pipeline, names: Sequence[str]) -> dict[str, str | None]:
+    """Returns a digest of the steps by slot."""
+    return {name: outcomes.maker(name, pipeline.branches[name], _parameters) for name in names}
 
 
 def _children(name: str, slot: Slot) -> dict[str, Chain]:
@@ -231,12 +268,16 @@ def _chain(where: str, slot: Any) -> Chain:
 
 def _names(child: str, item: Step) -> list[str]:
     k = item.parameters.get("k")
-    return [f"{child}_{number:02d}" for number in k] if isinstance(k, Sequence) else [child]
+    return [f"{child}_{number:02d}" for number in k] if _is_several(item) else [child]
+
+
+def _is_several(item: Step) -> bool:
+    return isinstance(item.parameters.get("k"), Sequence)
 
 
 def _named(child: str, item: Step, value: Any) -> dict[str, Any]:
     names = _names(child, item)
-    return dict(zip(names, value, strict=True)) if isinstance(item.parameters.get("k"), Sequence) else {child: value}
+    return dict(zip(names, value, strict=True)) if _is_several(item) else {child: value}
 
 
 def _check_step(where: str, slot: str, item: Step) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from projects.spray.pipelines import checks
+from projects.spray.pipelines.estimators import distinct_rows
 from projects.spray.pipelines.operations import rows_of
 from projects.spray.pipelines.pipeline import Pipeline, needed, run
 
@@ -68,10 +69,18 @@ def scores(rows: Any, labels: np.ndarray) -> Scores:
     if not 2 <= clusters < inside.sum():
         reason = f"{clusters} clusters of {inside.sum()} samples"
         return Scores(None, None, None, clusters, noise, f"{reason}: defined for two or more, fewer than samples")
-    values, labels = np.asarray(values, np.float64)[inside], labels[inside]
+    values, labels = values[inside], labels[inside]
+    distinct = distinct_rows(values)
+    if distinct < clusters:
+        reason = f"only {distinct} of {len(values)} samples are distinct, in {clusters} clusters"
+        return Scores(None, None, None, clusters, noise, f"{reason}: some clusters are copies of others")
+    values, reason = np.asarray(values, np.float64), ""
+    calinski = float(metrics.calinski_harabasz_score(values, labels))
+    if all(distinct_rows(values[labels == one]) == 1 for one in np.unique(labels)):
+        calinski, reason = None, "calinski_harabasz is infinite: the samples of each cluster are the same"
     return Scores(
-        float(metrics.silhouette_score(values, labels)), float(metrics.davies_bouldin_score(values, labels)),
-        float(metrics.calinski_harabasz_score(values, labels)), clusters, noise,
+        float(metrics.silhouette_score(values, labels)), float(metrics.davies_bouldin_score(values, labels)), calinski,
+        clusters, noise, reason,
     )  # fmt: skip
 
 

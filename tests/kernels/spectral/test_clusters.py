@@ -126,6 +126,10 @@ def test_agreement(unchecked):
     for wrong in (a[:3], a.astype(float), a[:0]):
         with pytest.raises(ValueError, match="expected integers"):
             spectral.adjusted_rand_index(a, wrong)
+    with pytest.raises(ValueError, match="a has 0 labels, b 0"):
+        spectral.adjusted_rand_index(a[:0], [])
+    with pytest.raises(ValueError, match="a is traced: adjusted_rand_index counts on the host; call it outside jit"):
+        jax.jit(spectral.adjusted_rand_index)(a, b)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

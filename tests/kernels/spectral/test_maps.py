@@ -36,6 +36,8 @@ def test_fewer_pixels_than_bins_are_refused():
         ValueError, match=r"grid=\(16, 16\) has more bins than maps of 13 x 9 .*coarser grid, or .resize"
     ):
         spectral.pool_maps(MAPS)
+    with pytest.raises(ValueError, match=r"resize_maps. first; if axis 1 of \(4, 3, 13, 9\) are channels, .*moveaxis"):
+        spectral.pool_maps(np.zeros((4, 3, 13, 9), np.float32), 8)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])

@@ -146,6 +146,43 @@ def test_double_precision():
         )
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_gradients_are_finite_where_rows_are_the_same(metric):
+    x, direction = np.random.default_rng(3).standard_normal((2, 12, 4))
+    x[[3, 5]], direction[[3, 5]] = [1.0, 1.5, 1.0, 2.0], 0.0
+
+    def of_all(x):
+        return jnp.sum(spectral.pairwise_distance(x, x, metric))
+
+    def of_nearest(x):
+        return jnp.sum(spectral.knn(x, 3, metric).distance)
+
+    for function in (of_all, of_nearest):
+        assert np.isfinite(np.asarray(jax.grad(function)(x.astype(np.float32)))).all()
+        with jax.enable_x64(True):
+            gradient = np.asarray(jax.grad(function)(jnp.asarray(x)))
+            slope = (function(x + 1e-5 * direction) - function(x - 1e-5 * direction)) / 2e-5
+        assert np.isfinite(gradient).all()
+        assert float((gradient * direction).sum()) == pytest.approx(float(slope), rel=2e-2)
+
+
+def test_rows_of_zeros_have_a_gradient():
+    gradient = jax.grad(lambda x: jnp.sum(spectral.normalize_rows(x)))(jnp.array([[0.0, 0.0], [3.0, 4.0]]))
+    np.testing.assert_allclose(gradient[1], [0.2 * 16 / 25 - 12 / 125, 9 / 125 - 12 / 125], atol=1e-6)
+    assert np.isfinite(np.asarray(gradient)).all()
+
+
+def test_wide_blocks_are_those_of_any_other(monkeypatch):
+    """Without a block: several of columns, of a width that is a multiple of its groups."""
+    monkeypatch.setattr(neighbors, "WIDEST", 210)
+    monkeypatch.setattr(neighbors, "BLOCK", 100)
+    x = jnp.asarray(samples()[:431])
+    wide = neighbors.search(x, x, 9, "euclidean", None, None, True)
+    square = spectral.knn(x, 9, block=77)
+    np.testing.assert_array_equal(wide.index, square.index)
+    np.testing.assert_array_equal(wide.distance, square.distance)
+
+
 def test_more_neighbours_than_there_are():
     with pytest.warns(UserWarning, match="k=9: 5 samples have 4 neighbours each"):
         result = spectral.knn(samples()[10:15], 9)
@@ -163,6 +200,12 @@ def test_what_cannot_have_neighbours_is_refused(unchecked):
     x[4, 2] = np.nan
     with pytest.raises(ValueError, match="x holds NaN or infinite values in 1 samples of 6, numbers 4"):
         spectral.knn(x, 2)
+    for empty in ([], np.zeros((0, 4), np.float32), np.zeros((4, 0), np.float32)):
+        with pytest.raises(ValueError, match=r"x is empty, of shape \(.*\): expected at least 3 samples"):
+            spectral.knn(empty, 1)
+    for words in (["a", "b"], np.array([["a"], ["b"], ["c"]]), [[1.0], [2.0, 3.0]], None):
+        with pytest.raises(ValueError, match="x is .*: expected an array of float32 or float64"):
+            spectral.knn(words, 1)
     with pytest.raises(ValueError, match="x has 2 samples: expected at least 3"):
         spectral.knn(samples()[:2], 1)
     with pytest.raises(KeyError, match="metric='manhattan': expected one of euclidean, .*ssim, or a function"):

@@ -1,6 +1,7 @@
 """tau is the share of variance that a linear fit explains, whatever the axes and names; p-values count as they say."""
 
 import functools
+import inspect
 
 import jax
 import numpy as np
@@ -99,6 +100,42 @@ def test_p_values_count(planted, kind):
     assert float(result.p_value) == pytest.approx((1 + (draws >= float(result.tau)).sum()) / 10)
     assert float(result.median) == pytest.approx(np.median(draws))
     assert float(result.excess) == pytest.approx(float(result.tau) - np.median(draws), abs=1e-6)
+
+
+@pytest.mark.parametrize("distinct", [1, 5, 6])
+def test_copies_have_no_separability(distinct):
+    """Fewer than 6 distinct rows: their clusters are copies."""
+    x = np.random.default_rng(6).standard_normal((distinct, 8)).astype(np.float32)[np.arange(60) % distinct]
+    result = spectral.separability_null(x, KEY, draws=9, **SETTINGS)
+    assert np.isnan([float(result.tau), float(result.excess), float(result.p_value)]).tolist() == [distinct < 6] * 3
+    assert spectral.distinct_rows(x) == distinct
+
+
+@pytest.mark.slow
+def test_a_class_of_copies_has_none():
+    assert np.isnan(float(spectral.class_separability(np.ones((60, 8), np.float32), KEY, **SETTINGS)))
+
+
+def test_copies_are_counted():
+    x = np.random.default_rng(7).standard_normal((40, 8)).astype(np.float32)
+    x[10:25] = x[3]
+    assert spectral.distinct_rows(x) == 25
+    assert spectral.distinct_rows(np.array([[0.0], [-0.0], [1e-30]], np.float32)) == 2
+    assert spectral.distinct_rows(np.nextafter(x[:2] * 0 + 1, np.float32(2)) + [[0], [1e-7]]) == 2
+    with pytest.raises(ValueError, match="x is traced: distinct_rows counts on the host"):
+        jax.jit(spectral.distinct_rows)(x)
+
+
+def test_gaussian_is_the_null():
+    assert inspect.signature(spectral.separability_null).parameters["null"].default == "gaussian"
+
+
+def test_traced_labels_need_a_number_of_clusters():
+    phi = PHI.astype(np.float32)
+    with pytest.raises(ValueError, match="clusters=None: labels are traced, .* set clusters"):
+        jax.jit(spectral.fisher_separability)(phi, LABELS)
+    of_four = jax.jit(functools.partial(spectral.fisher_separability, clusters=4))
+    np.testing.assert_allclose(of_four(phi, LABELS).tau, spectral.fisher_separability(phi, LABELS).tau, atol=1e-6)
 
 
 @pytest.mark.slow

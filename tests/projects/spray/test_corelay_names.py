@@ -1,5 +1,7 @@
 """CoRelAy's pipelines by its names: what they compute in both semantics, flags, caches, and what is refused."""
 
+from typing import Annotated
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -170,6 +172,56 @@ def test_a_processor_with_io_computes_once(tmp_path):
     assert not np.array_equal(other(ROWS)[1], first[1])  # a child's parameter is in the key
     names.Histogram(bins=3, io=tmp_path)(MAPS)
     assert names.Histogram(bins=5, io=tmp_path)(MAPS).shape[-1] == 5  # bins are none of the peer's identifiers
+
+
+class Power(names.Processor):
+    exponent: Annotated[float, names.Param(float, 2.0, positional=True, identifier=True)]
+    factor: Annotated[float, names.Param(float, mandatory=True)]
+
+    def function(self, data):
+        return self.scaled(data**self.exponent)
+
+    def scaled(self, data):
+        return self.factor * data
+
+
+class Shifted(Power):
+    by = names.Param((int, str), 1)
+
+    def function(self, data):
+        return super().function(data) + self.by
+
+
+def test_a_class_of_ones_own_is_a_processor(tmp_path):
+    data = np.arange(4.0)
+    np.testing.assert_array_equal(Power(factor=2)(data), 2 * data**2)
+    np.testing.assert_array_equal(Shifted(3, factor=1.0, by=5)(data), data**3 + 5)
+    own = Power(factor=0.5, is_output=True)
+    pipeline = names.pipeline(first=own, second=names.Parallel([Power(1.0, factor=3.0), len], broadcast=True))
+    np.testing.assert_array_equal(pipeline(data), data**2 / 2)
+    assert pipeline.outcomes(data)["second"][1] == 4 and isinstance(names.DBSCAN(), names.Processor)
+    own = Power(factor=2.0, io=tmp_path)
+    for exponent in (2.0, 3.0, 3.0):
+        own.exponent = exponent  # what is set counts, in the key too
+        np.testing.assert_array_equal(own(data), 2 * data**exponent)
+    assert len(list(tmp_path.rglob("*.h5"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Power(), "Power: factor is missing"),
+        (lambda: Power(factor="2"), "Power: factor='2': expected float"),
+        (lambda: Power(1.0, 2.0), "2 positional arguments: expected at most 1"),
+        (lambda: Power(1.0, exponent=2.0, factor=1.0), "exponent comes twice"),
+        (lambda: Shifted(factor=1.0, to=3), "Shifted: parameter 'to': expected one of exponent, factor, by"),
+        (lambda: names.Processor(), "Processor has no function"),
+        (lambda: type("Bad", (names.Processor,), {"io": names.Param(int)}), "a parameter 'io': expected another"),
+    ],
+)
+def test_a_class_of_ones_own_names_what_cannot_be(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
 
 
 def test_a_dendrogram_is_drawn_in_spite_of_a_cache(tmp_path):

@@ -30,12 +30,19 @@ def ran(tmp_path_factory):
 
 
 def test_a_pipeline_from_maps_to_a_file(ran):
-    assert ran[0]["labels"].shape == (60,) and set(ran[0]["labels"]) == {0, 1}
+    planted = np.repeat([0, 1], [40, 20])
+    assert ran[0]["results"]["select"].k == 2
+    np.testing.assert_array_equal(ran[0]["labels"], planted)
+    np.testing.assert_array_equal(ran[0]["results"]["clustering"]["eigengap"], planted)
 
 
 def test_a_pipeline_of_corelay_runs_with_another_import(ran):
     assert ran[1]["embedding"].shape == (40, 6) and (np.diff(ran[1]["eigenvalues"]) >= 0).all()
     assert len(set(ran[1]["three"])) == 3 and ran[1]["tsne"].shape == (40, 2)
+
+
+def test_a_processor_of_ones_own_runs_in_it(ran):
+    assert ran[2]["embedding"].shape == (40, 6) and len(set(ran[2]["labels"])) == 2
 
 
 def test_ten_lines_from_maps_to_clusters(tmp_path):

@@ -1,5 +1,7 @@
 """Pipelines: what they compute, branches, outputs, a start in the middle, the cache, and what is refused."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -81,7 +83,10 @@ def test_outputs_come_by_name(maps):
 
 def test_a_start_in_the_middle_takes_what_is_there(results):
     pipeline = Pipeline(SPARSE | {"preprocessing": step(refuse, gives="rows")})
-    again = pipelines.resume_from(pipeline, "clustering", results)
+    with pytest.warns(UserWarning, match="results of preprocessing were made by other steps .* from 'preprocessing'"):
+        again = pipelines.resume_from(pipeline, "clustering", results, intermediates=True)
+    with pytest.warns(UserWarning, match="results of preprocessing were made by other steps"):  # again of what is left
+        pipelines.resume_from(pipeline, "views", again)
     for name, labels in results["clustering"].items():
         np.testing.assert_array_equal(again["clustering"][name], labels)
     few = {name: results[name] for name in ("preprocessing", "embedding", "select")}
@@ -91,6 +96,42 @@ def test_a_start_in_the_middle_takes_what_is_there(results):
         pipelines.resume_from(pipeline, "clustering", few)
     with pytest.raises(KeyError, match="slot 'cluster': expected one of"):
         pipelines.resume_from(pipeline, "cluster", results)
+
+
+def test_other_clusters_on_the_same_steps_warn_of_nothing(results, recwarn):
+    pipeline = Pipeline(SPARSE | {"clustering": step("dbscan", eps=0.4), "views": step("pca")})
+    pipelines.resume_from(pipeline, "clustering", results)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="results of distance were made by other steps"):
+        pipelines.resume_from(Pipeline(SPARSE | {"distance": step("knn", k=7)}), "select", results)
+    assert set(results["made_by"]) == set(SPARSE)
+
+
+@pytest.mark.parametrize(
+    ("slot", "gives", "function", "error", "words"),
+    [
+        ("preprocessing", "rows", lambda m: m[:40].reshape(40, -1), ValueError, "gives 40 samples for 48"),
+        ("preprocessing", "rows", lambda m: m, TypeError, r"ndarray float32 of shape \(48, 8, 8, 3\): expected rows"),
+        ("preprocessing", "maps", lambda m: m.tolist(), TypeError, "gives list: expected maps, an array"),
+        ("distance", "neighbors", lambda m: m[..., 0, 0], TypeError, "expected neighbors, kernels.spectral.Neighbors"),
+        ("distance", "distances", lambda m: np.zeros((48, 47)), TypeError, r"expected distances, an array \[n, n\]"),
+        ("clustering", "labels", lambda m: np.zeros(48), TypeError, r"expected labels, whole numbers \[n\]"),
+        ("clustering", "labels", lambda m: np.zeros(47, int), ValueError, "gives 47 samples for 48"),
+    ],
+)
+def test_a_function_of_ones_own_gives_what_it_says(maps, slot, gives, function, error, words):
+    with pytest.raises(error, match=f"{slot}.own: <lambda>: .*{words}"):
+        pipelines.run(Pipeline({slot: {"own": step(function, gives=gives)}}), maps)
+
+
+def test_what_a_step_raises_names_its_slot(maps):
+    for slots, words in (
+        ({"views": {"mine": step(refuse, gives="coordinates")}}, "slot 'views.mine' .* step 'refuse'"),
+        ({"preprocessing": step("pool", grid=99)}, "slot 'preprocessing' .* step 'pool'"),
+    ):
+        with pytest.raises((AssertionError, ValueError)) as caught:
+            pipelines.run(Pipeline(slots), maps)
+        assert re.search(words, caught.value.__notes__[0])
 
 
 def refuse(_):

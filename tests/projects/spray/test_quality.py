@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from kernels import spectral
 from projects.spray import pipelines
 from projects.spray.pipelines import Pipeline, estimators, step
 
@@ -26,6 +27,44 @@ def test_scores_are_those_of_the_samples_in_clusters():
 def test_what_has_no_score_says_so(labels):
     scores = pipelines.scores(BLOBS, labels)
     assert scores.silhouette is None and scores.davies_bouldin is None and "defined for two" in scores.reason
+
+
+FIELDS = len(spectral.Embedding._fields)
+CONSTANT = np.full((30, 1), np.float32(0.3))
+CONSTANT[::2] = np.nextafter(CONSTANT[0, 0], np.float32(1))  # what rows of length 1 have of rounding
+
+
+def test_clusters_of_copies_have_no_scores():
+    scores = pipelines.scores(CONSTANT, LABELS)
+    assert (scores.silhouette, scores.davies_bouldin, scores.calinski_harabasz) == (None, None, None)
+    assert "only 1 of 30 samples are distinct, in 2 clusters" in scores.reason
+    points = pipelines.scores(LABELS[:, None] * 1.0, LABELS)
+    assert (points.silhouette, points.davies_bouldin, points.calinski_harabasz) == (1, 0, None)
+    assert "infinite" in points.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["kmeans", "agglomerative", "gaussian_mixture", "spectral_kmeans", "dbscan", "hdbscan"]
+)
+def test_clusterings_of_one_constant_column_warn(name):
+    one = np.ones((30, 1), np.float32)
+    value, options = pipelines.Selection(one, 1, None), {"k": 2}
+    if name == "spectral_kmeans":
+        value = spectral.Embedding(
+            np.zeros(2), np.concatenate([one, 0 * one], axis=1), np.zeros(2), *[None] * (FIELDS - 3)
+        )
+    elif name.endswith("scan"):
+        options = {}
+    words = "k=2: .* distinct" if options else "all 30 rows are the same"
+    with pytest.warns(UserWarning, match=words):
+        pipelines.OPERATIONS["clustering"][name].function(value, **options)
+
+
+def test_distinct_rows_warn_of_nothing(recwarn):
+    estimators.agglomerative(BLOBS, n_clusters=2)
+    estimators.agglomerative(CONSTANT, n_clusters=1)
+    estimators.dbscan(np.zeros((30, 30)), metric="precomputed")
+    assert not recwarn.list
 
 
 def test_labels_are_ordered_by_size():
