@@ -46,7 +46,7 @@ def main(settings: RankConfig, run: app.Run) -> dict:
     for (number, row), other in zip(found.items(), beside, strict=True):
         one = analyze.load(classes[number]).strategies
         flagged = ranking.suspicious(one.labels, one.separability, other.limit) if np.isfinite(other.limit) else None
-        if row["p_null"] > ranking.LEVEL:  # what a null does as well is nobody's strategy
+        if not row["p_null"] <= ranking.LEVEL:  # what a null does as well is nobody's strategy
             flagged, other = None, other._replace(p=1.0)
         if flagged is not None and run.is_main:
             save_numbers(run.path / f"suspicious_{number}.npy", analyze.load(classes[number]).index[flagged])
@@ -90,9 +90,14 @@ def null_of(path: pathlib.Path, settings: RankConfig, how: dict) -> dict:
     tau = strategies.highest(one)[0]
     return {
         "tau": tau, "null_median": float(np.median(draws)), "above_null": tau - float(np.median(draws)),
-        "p_null": float((1 + (draws >= tau).sum()) / (1 + len(draws))), "draws": draws.tolist(),
+        "p_null": p_of(tau, draws), "draws": draws.tolist(),
         "maps": len(one.features), "strategies": one.k, "doubts": list(one.doubts),
     }  # fmt: skip
+
+
+def p_of(tau: float, draws: np.ndarray) -> float:
+    """Returns (1 + draws at or above tau) / (1 + draws); NaN for a class without a tau."""
+    return float((1 + (~(draws < tau)).sum()) / (1 + len(draws))) if np.isfinite(tau) else float("nan")
 
 
 def save_numbers(path: pathlib.Path, numbers: np.ndarray) -> None:

@@ -140,7 +140,7 @@ def perplexity_of(count: int) -> float:
 def doubts_of(features: np.ndarray, embedding, gap, settings: StrategiesConfig) -> tuple[str, ...]:
     """Returns what makes the number of strategies uncertain."""
     count, texts = len(features), []
-    if copies := count - len(np.unique(features, axis=0)):
+    if copies := count - spectral.distinct_rows(features):
         texts.append(f"{copies} of {count} maps are copies of others: equal maps are a cluster of their own")
     if count < FEW:
         texts.append(f"only {count} maps, expected {FEW} or more")
