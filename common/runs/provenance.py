@@ -9,6 +9,7 @@ import platform
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = ":(exclude,glob)projects/*/results/**"  # what publishing writes, and no run reads
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "numba")
 
 
@@ -26,7 +27,7 @@ def commit() -> tuple[str | None, bool | None]:
     """Returns the commit that this process computes with, and whether its files differ from that.
 
     The commit is that of the first call: a checkout that has moved since is no longer what runs, and counts as one whose
-    files differ, as do files that differed at any call. (None, None) outside a checkout.
+    files differ, as do files that differed at any call. Published results do not count. (None, None) outside a checkout.
     """
     first, now = _commit_at_first(), _commit_now()
     if None in first or None in now:
@@ -44,7 +45,7 @@ def _commit_now() -> tuple[str | None, bool | None]:
     lines = head.split("\n") if head else []
     if len(lines) < 2 or pathlib.Path(lines[0]).resolve() != ROOT:
         return None, None
-    status = _git("status", "--porcelain")
+    status = _git("status", "--porcelain", "--", ".", RESULTS)
     return lines[1], None if status is None else bool(status)
 
 

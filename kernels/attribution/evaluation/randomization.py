@@ -62,7 +62,8 @@ def randomize_top_layers(
         key: of the draws; a layer's own are the same whatever the others.
         mode: "cascading": each layer with all before it; "independent": each alone.
         draw: "normal": with mean and deviation of the array, entry by entry; "permutation": its own entries in another
-            order. An array of equal entries, as biases begin with, stays as it is in either.
+            order. An array of equal entries, as biases begin with, stays as it is in either. One without negative
+            entries, such as the variances of batch normalisation, is permuted in either: a negative variance is none.
 
     Raises:
         ValueError: a name of no layer, or twice; an unknown option.
@@ -228,4 +229,6 @@ def _random(array, key, draw: str):
         return jax.random.permutation(key, array.reshape(-1)).reshape(array.shape)
     wide = array.astype(jnp.result_type(array.dtype, jnp.float32))
     noise = jax.random.normal(key, array.shape, wide.dtype)
-    return (jnp.mean(wide) + jnp.std(wide) * noise).astype(array.dtype)
+    drawn = (jnp.mean(wide) + jnp.std(wide) * noise).astype(array.dtype)
+    permuted = jax.random.permutation(key, array.reshape(-1)).reshape(array.shape)
+    return jnp.where(jnp.all(array >= 0), permuted, drawn)

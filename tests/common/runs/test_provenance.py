@@ -45,6 +45,17 @@ def test_files_that_differed_at_first_or_now_are_changed(checkout, tmp_path):
     assert provenance.commit() == (first, True)
 
 
+def test_published_results_are_no_change_of_the_code(checkout, tmp_path):
+    """A study that publishes one part goes on with the next."""
+    first = checkout("rev-parse", "HEAD")
+    folder = tmp_path / "projects" / "van" / "results"
+    folder.mkdir(parents=True)
+    (folder / "table.json").write_text("{}")
+    assert provenance.commit() == (first, False)
+    (folder.parent / "method.py").write_text("")
+    assert provenance.commit() == (first, True)
+
+
 def test_outside_of_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     provenance._commit_at_first.cache_clear()

@@ -238,6 +238,14 @@ def test_a_random_layer_has_the_law_of_its_own():
     assert abs(weights.mean() - 2) < 0.15 and abs(weights.std() - 3) < 0.15 and drawn["steps"] is params["steps"]
 
 
+def test_what_is_never_negative_stays_so():
+    """The variances of batch normalisation: a negative one would make every output NaN."""
+    params = {"norm": {"variance": np.random.default_rng(0).gamma(0.5, size=300).astype("f"), "bias": np.zeros(3, "f")}}
+    drawn = evaluation.randomize_top_layers(params, ["norm"], jax.random.key(0))["norm"]["norm"]
+    np.testing.assert_array_equal(np.sort(drawn["variance"]), np.sort(params["norm"]["variance"]))
+    assert not are_equal(drawn, params["norm"]) and not drawn["bias"].any()
+
+
 def test_maps_that_hang_on_layers_change_and_others_do_not(layers):
     params, x = layers
     target = np.argmax(network(params, x), -1)
