@@ -37,10 +37,10 @@ def main(settings: AnalyzeConfig, run: app.Run) -> dict:
     absent = sorted(set(settings.classes) - set(counts))
     if absent:
         raise ValueError(f"--classes: no map is of class {absent[0]}; there are {', '.join(map(str, counts))}")
-    wanted = settings.classes or tuple(counts)
+    numbers = settings.classes or tuple(counts)
     rows, notes = {}, []
-    with run.progress(len(wanted), "classes") as progress:
-        for number in wanted:
+    with run.progress(len(numbers), "classes") as progress:
+        for number in numbers:
             members, left_out = members_of(maps, number, settings)
             notes += [f"class {number}: {text}" for text in left_out]
             if len(members) < strategies.LEAST:

@@ -34,17 +34,17 @@ def carriers(labels: np.ndarray, settings: ArtifactConfig) -> np.ndarray:
     Raises:
       ValueError: no image has the class.
     """
-    chosen = np.zeros(len(labels), bool)
+    carrying = np.zeros(len(labels), bool)
     if settings.artifact == "none" or settings.share == 0:
-        return chosen
+        return carrying
     of_class = np.flatnonzero(np.asarray(labels) == settings.planted_class)
     if not len(of_class):
         raise ValueError(
             f"--planted_class={settings.planted_class}: no image has this label; labels are {np.unique(labels)}"
         )
     generator = np.random.default_rng([settings.artifact_seed, settings.planted_class])
-    chosen[generator.permutation(of_class)[: round(settings.share * len(of_class))]] = True
-    return chosen
+    carrying[generator.permutation(of_class)[: round(settings.share * len(of_class))]] = True
+    return carrying
 
 
 def insert(images: np.ndarray, settings: ArtifactConfig, numbers: np.ndarray | None = None) -> np.ndarray:

@@ -68,13 +68,13 @@ def right_ones(settings: ExplainConfig, network: zoo.Network) -> tuple[np.ndarra
     """
     labels = np.asarray(network.train.labels)
     is_right = network.correct(network.params, network.train)
-    chosen, wrong = [], []
+    rows, wrong = [], []
     for c in range(len(network.classes)):
         members = np.flatnonzero((labels == c) & is_right)[: settings.per_class]
-        chosen.append(members)
+        rows.append(members)
         last = members[-1] if len(members) else len(labels)
         wrong.append(int(((labels == c) & ~is_right)[:last].sum()))
-    return np.concatenate(chosen), np.array(wrong)
+    return np.concatenate(rows), np.array(wrong)
 
 
 def open_planted(settings: ExplainConfig, run: app.Run) -> tuple[zoo.Network, np.ndarray]:

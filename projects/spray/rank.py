@@ -36,14 +36,14 @@ def main(settings: RankConfig, run: app.Run) -> dict:
     classes = classes_of(settings.analysis)
     run.inputs(*classes.values())
     how = config.read_flagfile(pathlib.Path(settings.analysis) / "flags.txt", analyze.AnalyzeConfig)
-    found = {}
+    nulls = {}
     with run.progress(len(classes), "classes") as progress:
         for number, path in classes.items():
-            found[number] = parts.part(run, f"class_{number}", lambda path=path: null_of(path, settings, how))
+            nulls[number] = parts.part(run, f"class_{number}", lambda path=path: null_of(path, settings, how))
             progress.update(1)
-    beside = ranking.beside_others([row["tau"] for row in found.values()])
+    beside = ranking.beside_others([row["tau"] for row in nulls.values()])
     rows = {}
-    for (number, row), other in zip(found.items(), beside, strict=True):
+    for (number, row), other in zip(nulls.items(), beside, strict=True):
         one = analyze.load(classes[number]).strategies
         flagged = ranking.suspicious(one.labels, one.separability, other.limit) if np.isfinite(other.limit) else None
         if not row["p_null"] <= ranking.LEVEL:  # what a null does as well is nobody's strategy

@@ -56,22 +56,22 @@ def beside_others(taus: Sequence[float]) -> list[Beside]:
     if count < LEAST_CLASSES:
         return answers
     order = usable[np.argsort(-values[usable], kind="stable")]
-    asked = max(1, count // SHARE)
+    candidates = max(1, count // SHARE)
     least = 1.0
     for place in reversed(range(count)):
         number, others = (
             order[place],
-            values[order[place + 1 :]] if place < asked else values[order[order != order[place]]],
+            values[order[place + 1 :]] if place < candidates else values[order[order != order[place]]],
         )
         if not others.std() > 0:
             continue
         scale = others.std(ddof=1) * math.sqrt(1 + 1 / len(others))
-        factor = (len(others) + 1) * (CALIBRATION if asked > 1 else 1.0)
+        factor = (len(others) + 1) * (CALIBRATION if candidates > 1 else 1.0)
         t = float((values[number] - others.mean()) / scale)
-        if place < asked:
+        if place < candidates:
             least = min(least, factor * float(stats.t.sf(t, len(others) - 1)))
         bound = others.mean() + scale * stats.t.isf(LEVEL / factor, len(others) - 1)
-        answers[number] = Beside(t, least if place < asked else 1.0, 1 / (1 + math.exp(-bound)))
+        answers[number] = Beside(t, least if place < candidates else 1.0, 1 / (1 + math.exp(-bound)))
     return answers
 
 

@@ -112,8 +112,8 @@ def strategies_of(maps: np.ndarray, settings: StrategiesConfig) -> Strategies:
     count = len(maps)
     results = pipelines.run(pipeline_of(settings, count), maps, intermediates=True)
     embedding, gap = results["embedding"], results["select"].eigengap
-    chosen, vectors = int(gap.k), np.asarray(embedding.vectors)
-    numbers = [k for k in range(2, vectors.shape[1]) if k == chosen or k in settings.clusters]
+    by_gap, vectors = int(gap.k), np.asarray(embedding.vectors)
+    numbers = [k for k in range(2, vectors.shape[1]) if k == by_gap or k in settings.clusters]
     every = {int(name.rpartition("_")[2]): row for name, row in results["clustering"].items() if "_" in name}
     labels = {k: every[k] for k in numbers if k in every}
     separability, silhouette = {}, {}
@@ -126,7 +126,7 @@ def strategies_of(maps: np.ndarray, settings: StrategiesConfig) -> Strategies:
     features = np.asarray(results["preprocessing"])
     return Strategies(
         features.reshape(count, -1), np.asarray(embedding.eigenvalues), vectors, np.asarray(embedding.residuals),
-        int(embedding.components), chosen, np.asarray(gap.gaps), labels, separability,
+        int(embedding.components), by_gap, np.asarray(gap.gaps), labels, separability,
         {k: float("nan") if value is None else value for k, value in silhouette.items()},
         np.asarray(results["views"]["tsne"]), doubts_of(features.reshape(count, -1), embedding, gap, settings),
     )  # fmt: skip

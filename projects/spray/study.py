@@ -69,9 +69,9 @@ def arms_of(study: str, settings: StudyConfig) -> list[Arm]:
     small = settings.scale == "small"
     shares = (0.5,) if small else settings.shares
     seeds = tuple(settings.seeds)[:1] if small else tuple(settings.seeds)
-    wanted = [(share, seed) for share in shares for seed in seeds]
-    wanted += [(0.0, seed) for seed in range(0 if small else settings.clean)]
-    return [arm_of(study, settings, share, seed) for share, seed in wanted]
+    pairs = [(share, seed) for share in shares for seed in seeds]
+    pairs += [(0.0, seed) for seed in range(0 if small else settings.clean)]
+    return [arm_of(study, settings, share, seed) for share, seed in pairs]
 
 
 def arm_of(study: str, settings: StudyConfig, share: float, seed: int) -> Arm:

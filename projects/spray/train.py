@@ -44,11 +44,11 @@ def effect(settings: TrainConfig, run: app.Run, network: zoo.Network) -> dict:
     other = np.flatnonzero(network.test.labels != settings.planted_class)
     images = network.test.images[other]
     claimed = np.full(len(other), settings.planted_class, np.int32)
-    taken = {
+    shares = {
         name: network.accuracy(params, datasets.Split(shown, claimed))
         for name, shown in (("clean", images), ("planted", artifacts.insert(images, settings)))
     }
-    return {"taken_for_planted_class": taken}
+    return {"taken_for_planted_class": shares}
 
 
 if __name__ == "__main__":
