@@ -16,6 +16,13 @@ from common.study import parts
 from kernels import spectral
 from projects.spray import analyze, pictures, ranking, strategies
 
+TITLE = "The most separable class first"
+NOTE = (
+    "tau: Fisher separability of the best cluster; p, null: of maps without clusters, at least 1/(draws + 1); t and p "
+    "beside others: of ln(tau / (1 - tau)) beside the classes below; suspicious maps: in clusters beyond what the "
+    "others predict"
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RankConfig:
@@ -55,7 +62,7 @@ def main(settings: RankConfig, run: app.Run) -> dict:
         }  # fmt: skip
     order = sorted(rows, key=lambda number: -np.nan_to_num(rows[number]["tau"], nan=-1))
     rows = {number: rows[number] for number in order}
-    run.table("ranking", *table(rows), "The most separable class first")
+    run.table("ranking", *table(rows), TITLE, NOTE)
     pictures.draw_ranking(run, rows)
     accused = [number for number, row in rows.items() if row["p_beside_others"] <= ranking.LEVEL]
     doubts = [f"class {number}: {text}" for number, row in rows.items() for text in row["doubts"] if "copies" in text]

@@ -105,7 +105,7 @@ def ranking_of(settings: ReportConfig, run: app.Run) -> dict:
         raise ValueError(f"--ranking={settings.ranking}: expected the run directory of a finished spray.rank")
     run.inputs(pathlib.Path(settings.ranking) / "result.json")
     rows = {int(number): row for number, row in result["ranking"].items()}
-    run.table("ranking", *rank.table(rows), "The most separable class first")
+    run.table("classes", *rank.table(rows), rank.TITLE, rank.NOTE)  # before the table of clusters, by its name
     pictures.draw_ranking(run, rows)
     return {number: {name: value for name, value in row.items() if name != "draws"} for number, row in rows.items()}
 
