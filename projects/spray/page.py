@@ -1,5 +1,6 @@
 """What README.md shows of the published results."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -19,8 +20,9 @@ COLUMNS = {
     "tau": "tau",
     "above_null": "tau - null",
     "accused": "accused",
-    "others_accused": "others accused",
+    "others_accused": "networks with another accused",
 }
+COUNTED = ("accused", "others_accused")
 
 BARS = (
     ("the class with the artifact is the first by tau", "place", lambda mean: mean == 1),
@@ -31,19 +33,29 @@ BARS = (
 QUIET = 0.9
 
 
-def interval(row: Mapping | None) -> str:
+def cell(name: str, row: Mapping | None) -> str:
+    """Returns a mean with its interval, which ends where the quantity does; of yes or no how many said yes."""
+    if row is None or name not in COUNTED:
+        least, most = (1, math.inf) if name == "place" else (-1 if name == "above_null" else 0, 1)
+        return interval(row, least, most)
+    return f"{round(row['mean'] * row['count'])} of {row['count']}"
+
+
+def interval(row: Mapping | None, least: float = -math.inf, most: float = math.inf) -> str:
     """Returns "0.95 (0.93 to 0.97)", without the interval where there is one seed."""
     if row is None or row.get("mean") is None:
         return ""
     text = f"{row['mean']:.3g}"
-    return f"{text} ({row['low']:.3g} to {row['high']:.3g})" if row.get("low") is not None else text
+    if row.get("low") is None:
+        return text
+    return f"{text} ({max(row['low'], least):.3g} to {min(row['high'], most):.3g})"
 
 
 def planted_table(results: Results) -> Table:
     """Returns a row a share: is the artifact used, found, and the class accused."""
     rows = [
         [f"{result['dataset']}, class {result['planted_class']}", f"{100 * float(share):g} %", row["seeds"]]
-        + [interval(row[name]) for name in COLUMNS]
+        + [cell(name, row[name]) for name in COLUMNS]
         for result in results.values()
         for share, row in result["shares"].items()
     ]
