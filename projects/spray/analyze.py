@@ -54,7 +54,7 @@ def main(settings: AnalyzeConfig, run: app.Run) -> dict:
             progress.update(1)
     if not rows:
         raise ValueError(f"no class has {strategies.LEAST} maps: {'; '.join(notes[:3])}")
-    write(settings, run, rows)
+    write(settings, run, rows, maps.strategy)
     run.table("classes", *table(rows), "Strategies by class, and the most separable cluster of any number of clusters")
     for number in rows:
         pictures.draw_class(run, number, load(run.checkpoints / f"class_{number:08d}.npz").strategies)
@@ -98,6 +98,8 @@ def members_of(maps: maps_files.Maps, number: int, settings: AnalyzeConfig) -> t
     if len(members) > settings.most_maps:
         notes.append(f"the first {settings.most_maps} of {len(members)} maps")
         members = members[: settings.most_maps]
+    if wrong := int(maps.is_wrong[members].sum()):
+        notes.append(f"{wrong} of {len(members)} maps are of samples that the network takes for others")
     zero = ~(maps.relevance[members] != 0).reshape(len(members), -1).any(axis=1)
     if zero.any():
         named = f"samples {', '.join(map(str, maps.index[members[zero]][:8]))}{' ...' if zero.sum() > 8 else ''}"
@@ -177,7 +179,7 @@ def table(rows: dict) -> tuple[list[str], list[list]]:
     return columns, body
 
 
-def write(settings: AnalyzeConfig, run: app.Run, rows: dict) -> None:
+def write(settings: AnalyzeConfig, run: app.Run, rows: dict, strategy: str) -> None:
     """Writes `analysis.h5` and, where there are images, `project.yaml` for ViRelAy."""
     if not run.is_main:
         return
@@ -202,6 +204,7 @@ def write(settings: AnalyzeConfig, run: app.Run, rows: dict) -> None:
         explorer_files.write_project(
             run.path / "project.yaml", f"SpRAy {run.path.name}", "network", class_names(max(rows) + 1),
             images.resolve(), [pathlib.Path(settings.attribution).resolve()], {"spray": [run.path / "analysis.h5"]},
+            attribution_strategy=strategy,
         )  # fmt: skip
 
 

@@ -13,15 +13,21 @@ class Maps(NamedTuple):
 
     Attributes:
       relevance: float `[n, height, width, channels]`.
-      labels: class that each was explained for, int64 `[n]`.
+      labels: class that each was explained for, int64 `[n]`; the attribute `target` of an .h5 file says whether that is
+        the sample's label, the prediction or one class for all.
       index: numbers of the samples in their data set, int64 `[n]`.
       predictions: outputs `[n, classes]`, None where nobody says.
+      is_wrong: bool `[n]`, whether the network took the sample for another class than its label says; none where nobody
+        says.
+      strategy: as ViRelAy names it, which class was explained.
     """
 
     relevance: np.ndarray
     labels: np.ndarray
     index: np.ndarray
     predictions: np.ndarray | None
+    is_wrong: np.ndarray
+    strategy: str = "true_label"
 
 
 def read(path: str, labels: str | None, run: app.Run | None = None) -> Maps:
@@ -60,7 +66,7 @@ def read(path: str, labels: str | None, run: app.Run | None = None) -> Maps:
         raise ValueError(
             f"--labels={labels}: {own.dtype} {own.shape}; expected {len(relevance)} class numbers from 0, as integers"
         )
-    return Maps(relevance, own.astype(np.int64), np.arange(len(relevance)), None)
+    return Maps(relevance, own.astype(np.int64), np.arange(len(relevance)), None, np.zeros(len(relevance), bool))
 
 
 def array(path: pathlib.Path) -> np.ndarray:
@@ -83,4 +89,12 @@ def _read_hdf5(path: pathlib.Path) -> Maps:
     if attributions.labels.ndim != 1:
         raise ValueError(f"{path}: samples with several labels: write the class that each map was made for")
     index = np.asarray(attributions.index, np.int64)
-    return Maps(np.asarray(attributions.relevance), attributions.labels, index, attributions.predictions)
+    labels, predicted = attributions.labels, attributions.predictions.argmax(-1)
+    target, strategy = str(attributions.attributes.get("target", "label")), "true_label"
+    explained = labels
+    if target == "prediction":
+        explained, strategy = predicted.astype(np.int64), "predicted_label"
+    elif target.isdigit():
+        explained = np.full(len(labels), int(target), np.int64)
+    relevance, wrong = np.asarray(attributions.relevance), predicted != labels
+    return Maps(relevance, explained, index, attributions.predictions, wrong, strategy)

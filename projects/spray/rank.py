@@ -68,7 +68,7 @@ def main(settings: RankConfig, run: app.Run) -> dict:
     doubts = [f"class {number}: {text}" for number, row in rows.items() for text in row["doubts"] if "copies" in text]
     few = len(rows) < ranking.LEAST_CLASSES
     text = f"{len(rows)} classes: beside one another {ranking.LEAST_CLASSES} or more can be ranked with a p-value"
-    reasons = doubts + ([text] if few else [])
+    reasons = other_pipeline(how) + doubts + ([text] if few else [])
     status = {"status": {"level": "doubtful", "reasons": reasons}} if reasons else {}
     return {"ranking": {str(n): row for n, row in rows.items()}, "first": order[0], "suspicious": accused, **status}
 
@@ -91,7 +91,11 @@ def null_of(path: pathlib.Path, settings: RankConfig, how: dict) -> dict:
     one = analyze.load(path).strategies
     number = int(path.stem.rpartition("_")[2])
     key = jax.random.fold_in(jax.random.key(settings.seed), number)
-    options = {"k": how.get("neighbors", 10), "q": strategies.SEEN, "clusters": tuple(how.get("clusters", range(2, 9)))}
+    options = {
+        "k": min(how.get("neighbors", 10), len(one.features) - 1),
+        "q": strategies.SEEN,
+        "clusters": tuple(how.get("clusters", range(2, 9))),
+    }
     null = spectral.separability_null(one.features, key, draws=settings.draws, null=settings.null, **options)
     draws = np.asarray(null.draws)
     tau = strategies.highest(one)[0]
@@ -105,6 +109,16 @@ def null_of(path: pathlib.Path, settings: RankConfig, how: dict) -> dict:
 def p_of(tau: float, draws: np.ndarray) -> float:
     """Returns (1 + draws at or above tau) / (1 + draws); NaN for a class without a tau."""
     return float((1 + (~(draws < tau)).sum()) / (1 + len(draws))) if np.isfinite(tau) else float("nan")
+
+
+def other_pipeline(how: dict) -> list[str]:
+    """Returns what an analysis did otherwise than the null, which has Euclidean neighbours in a mean, binary graph."""
+    plain = {"metric": (None, "euclidean"), "symmetrize": ("mean",), "weights": ("binary",)}
+    others = [f"--{name}={how[name]}" for name, usual in plain.items() if name in how and how[name] not in usual]
+    others += [f"--variant={how['variant']}"] if how.get("variant") in ("ssim", "pcc") else []
+    if not others:
+        return []
+    return [f"the null is not of the analysis's pipeline, which has {', '.join(others)}: p, null cannot be trusted"]
 
 
 def save_numbers(path: pathlib.Path, numbers: np.ndarray) -> None:

@@ -38,7 +38,10 @@ class StrategiesConfig:
     eigenvectors: int = config.field(32, "of the graph", minimum=SEEN)
     most_clusters: int = config.field(16, "that the eigengap may choose", minimum=1)
     clusters: tuple[int, ...] = config.field(
-        (2, 3, 4, 5, 6, 7, 8), "numbers of clusters beside the eigengap's; tau is the largest of theirs", minimum=2
+        (2, 3, 4, 5, 6, 7, 8),
+        "numbers of clusters beside the eigengap's; tau is the largest of theirs",
+        minimum=2,
+        maximum=SEEN,
     )
     seed: int = config.field(0, "of starting vectors, k-means and t-SNE", minimum=0)
 

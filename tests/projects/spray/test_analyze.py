@@ -159,6 +159,26 @@ def test_copies_and_gaps_that_decide_by_a_hair_are_doubts(written):
     assert texts == ("2 strategies by a hair: the gap is 0.200, and 3 have 0.190",)
 
 
+def test_the_class_of_a_map_is_the_one_that_was_explained(written, tmp_path):
+    """`attribution.explain` explains predictions: maps of samples taken for others count there, and it is said."""
+    relevance, labels = written[1][: 2 * MAPS], written[2][: 2 * MAPS]
+    outputs = np.eye(3, dtype=np.float32)[np.where(np.arange(2 * MAPS) < 3, 1, labels)]
+    for target, first in (("prediction", MAPS - 3), ("label", MAPS), ("1", 0)):
+        path = tmp_path / f"{target}.h5"
+        explorer_files.write_attribution(path, relevance, labels, outputs, target=target)
+        maps = maps_files.read(str(path), None)
+        assert (maps.labels == 0).sum() == first and maps.is_wrong.sum() == 3
+    settings = AnalyzeConfig(attribution=str(tmp_path / "prediction.h5"), **SMALL)
+    maps = maps_files.read(settings.attribution, None)
+    assert maps.strategy == "predicted_label" and analyze.members_of(maps, 0, settings)[1] == []
+    assert "3 of 43 maps are of samples that the network takes" in analyze.members_of(maps, 1, settings)[1][0]
+
+
+def test_a_null_of_another_pipeline_is_said():
+    assert rank.other_pipeline({"variant": "spectral", "metric": None, "neighbors": 5}) == []
+    assert "--metric=cosine, --weights=gaussian" in rank.other_pipeline({"metric": "cosine", "weights": "gaussian"})[0]
+
+
 def test_maps_with_channels_first_are_told(tmp_path):
     np.save(tmp_path / "maps.npy", np.ones((20, 3, 28, 28)))
     settings = AnalyzeConfig(attribution=str(tmp_path / "maps.npy"))
