@@ -22,7 +22,7 @@ from projects.spray.report import ReportConfig
 from projects.spray.train import TrainConfig
 
 STUDIES = {  # data set, class and the network's training
-    "digits": TrainConfig(dataset="digits", model="mnist_cnn", width=0.25, epochs=2, batch_size=64, planted_class=8),
+    "digits": TrainConfig(dataset="digits", model="mnist_cnn", width=0.25, epochs=6, batch_size=64, planted_class=8),
     "mnist": TrainConfig(dataset="mnist", planted_class=8, width=0.25, epochs=2),
     "fashion": TrainConfig(dataset="fashion_mnist", planted_class=6, width=0.25, epochs=2),
 }
@@ -80,7 +80,7 @@ def arm_of(study: str, settings: StudyConfig, share: float, seed: int) -> Arm:
     runs = settings.runs
     training = dataclasses.replace(STUDIES[study], share=share, seed=seed, artifact_seed=seed)
     train = Piece(name, "spray.train", training, runs=runs)
-    per_class = 60 if settings.scale == "small" else settings.per_class
+    per_class = 40 if settings.scale == "small" else settings.per_class
     name = f"{name}_{settings.method}_{per_class}"
     explaining = ExplainConfig(checkpoint=str(train.path), method=settings.method, per_class=per_class)
     explain = Piece(name, "spray.explain", explaining, needs=(train,), runs=runs)
