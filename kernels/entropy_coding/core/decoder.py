@@ -6,7 +6,7 @@ registers are `span` and `register`, which holds 9 + `extra` bits of the codewor
 
 import numpy as np
 
-from .compiling import compiled, inlined, neighbour_class, renorm
+from ...compiling import compiled, inlined
 from .constants import PREFIX_CONTEXTS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
 from .contexts import bin_index, lps_width, next_context, reset_contexts
 
