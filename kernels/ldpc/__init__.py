@@ -2,12 +2,16 @@
 
 code = qc_code(2, 36)                     # base graph and lifting; sparse_code(matrix), read_alist(text)
 first = subcode(code, 900)                # what the first 900 sent bits belong to
+decoded = decode(code, llr)               # belief propagation of log P(0) / P(1): decoded.bits, .satisfied
 """
 
+from .belief_propagation import Decoded, decode
 from .codes import Code, edges, parity_check_matrix, qc_code, sparse_code, subcode
 
 __all__ = [
     "Code",
+    "Decoded",
+    "decode",
     "edges",
     "parity_check_matrix",
     "qc_code",
