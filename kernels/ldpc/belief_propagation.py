@@ -64,9 +64,9 @@ def decode(
     implementation: str | None = None,
     jobs: int | None = None,
 ) -> Decoded:
-    """Decodes words of a code. What a word becomes depends on it alone, not on its batch: to the bit in the compiled core,
-    up to rounding in XLA.
+    """Decodes words of a code.
 
+    What a word becomes depends on it alone, not on its batch: to the bit in the compiled core, up to rounding in XLA.
     A check's message to a bit is scale * max(|m| - offset, 0) with the sign of m, where m is the smallest magnitude of
     its other edges with the product of their signs ("min_sum"), or the LLR of their sum modulo 2 ("sum_product").
 
