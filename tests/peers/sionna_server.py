@@ -21,17 +21,15 @@ from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder, LDPCBPDecoder
 from sionna.phy.nr.utils import CodedAWGNChannelNR, decode_mcs_index
 
 _codes: dict[str, tuple] = {}  # (parity-check matrix, lifting) by name
+_warm: set[tuple] = set()  # settings of what has been timed
+# torch compiles anew for each code, batch and number of threads, and past its limit would go on eagerly, unsaid.
+torch._dynamo.config.recompile_limit = 256
+torch._dynamo.config.fail_on_recompile_limit_hit = True
 
 
 def version() -> dict:
     """Returns what answers here."""
     return {name: importlib.metadata.version(name) for name in ("sionna-no-rt", "torch", "numpy", "scipy")}
-
-
-def threads(count: int) -> dict:
-    """Sets how many threads torch computes with."""
-    torch.set_num_threads(count)
-    return {"threads": torch.get_num_threads()}
 
 
 def nr_edges(base_graph: int, lifting: int, answer: str) -> dict:
@@ -48,20 +46,22 @@ def take(name: str, edges: str, checks: int, bits: int, lifting: int = 1) -> dic
     matrix = scipy.sparse.csr_matrix((np.ones(check.size), (check, bit)), shape=(checks, bits))
     _codes[name] = (matrix, lifting)
     _decoder.cache_clear()
+    _warm.clear()
     return {"edges": int(matrix.nnz)}
 
 
 def decode(name: str, llr: str, answer: str, **settings) -> dict:
     """Writes the posteriors [batch, bits] of LDPCBPDecoder; the settings are those of `_decoder`."""
     with torch.no_grad():
-        np.save(answer, flipped(_decoder(name, **settings)(flipped(_load(llr)))).numpy())
+        x = _load(llr).to(torch.float64 if settings.get("precision") == "double" else torch.float32)
+        np.save(answer, flipped(_decoder(name, **settings)(flipped(x))).numpy())
     return {}
 
 
-def time_decode(name: str, llr: str, repeats: int = 1, **settings) -> dict:
-    """Returns wall and CPU seconds of each of `repeats` decodes, and the seconds of a first one, which may compile."""
+def time_decode(name: str, llr: str, repeats: int = 1, threads: int = 1, **settings) -> dict:
+    """Returns wall and CPU seconds of each of `repeats` decodes, after one where `settings` or threads are new."""
     call, x = _decoder(name, **settings), flipped(_load(llr))
-    return _timed(lambda: call(x), repeats)
+    return _timed(lambda: call(x), repeats, threads, (name, llr, threads, *sorted(settings.items())))
 
 
 def encode(k: int, n: int, bits: str, answer: str, order: int | None = None, rv: list | None = None) -> dict:
@@ -72,16 +72,17 @@ def encode(k: int, n: int, bits: str, answer: str, order: int | None = None, rv:
     return {"lifting": encoder.z, "checks": checks, "bits": length, "fillers": encoder.k_filler}
 
 
-def time_encode(k: int, n: int, bits: str, order: int | None = None, repeats: int = 1, compiled: bool = False) -> dict:
-    """Returns wall and CPU seconds of each of `repeats` encodings with rate matching."""
-    encoder, u = _nr_encoder(k, n, order), _load(bits)
-    call = torch.compile(encoder, dynamic=False) if compiled else encoder
-    return _timed(lambda: call(u), repeats)
+def time_encode(
+    k: int, n: int, bits: str, order: int | None = None, repeats: int = 1, threads: int = 1, compiled: bool = False
+) -> dict:
+    """Returns wall and CPU seconds of each of `repeats` encodings with rate matching, as `time_decode`."""
+    call, u = (_compiled_encoder if compiled else _nr_encoder)(k, n, order), _load(bits)
+    return _timed(lambda: call(u), repeats, threads, (k, n, bits, order, threads, compiled))
 
 
 def decode_sent(
-    k: int, n: int, llr: str, answer: str, order: int | None = None, rv: list | None = None, update: str = "boxplus-phi",
-    iterations: int = 20,
+    k: int, n: int, llr: str, answer: str, order: int | None = None, rv: list | None = None,
+    update: str = "boxplus-phi", iterations: int = 20,
 ) -> dict:  # fmt: skip
     """Writes the k hard bits that LDPC5GDecoder finds in LLRs [batch, n] of what was sent, or [batch, versions, n]."""
     decoder = LDPC5GDecoder(
@@ -144,20 +145,26 @@ def _load(path: str):
 @functools.cache
 def _decoder(
     name: str, update: str = "boxplus-phi", schedule: str = "flooding", iterations: int = 5, clip: float | None = None,
-    compiled: bool = False,
+    precision: str = "single", compiled: bool = False,
 ):  # fmt: skip
     """LDPCBPDecoder of a code; a layer is the checks of a row of blocks. Its graph is built once."""
     matrix, lifting = _codes[name]
     layers = np.arange(matrix.shape[0]).reshape(-1, lifting) if schedule == "layered" else schedule
     decoder = LDPCBPDecoder(
-        matrix, cn_update=update, cn_schedule=layers, hard_out=False, num_iter=iterations, llr_max=clip
-    )
+        matrix, cn_update=update, cn_schedule=layers, hard_out=False, num_iter=iterations, llr_max=clip,
+        precision=precision,
+    )  # fmt: skip
     return torch.compile(decoder, dynamic=False) if compiled else decoder
 
 
 @functools.cache
 def _nr_encoder(k: int, n: int, order: int | None):
     return LDPC5GEncoder(k, n, num_bits_per_symbol=order)
+
+
+@functools.cache
+def _compiled_encoder(k: int, n: int, order: int | None):
+    return torch.compile(_nr_encoder(k, n, order), dynamic=False)
 
 
 def _encoder_of(base_graph: int, lifting: int):
@@ -171,21 +178,27 @@ def _encoder_of(base_graph: int, lifting: int):
     raise ValueError(f"base graph {base_graph}, lifting {lifting}: no number of bits leads to it")
 
 
-def _timed(call, repeats: int) -> dict:
-    """Wall and CPU seconds of each call after a first."""
-    wall, cpu = [], []
+def _timed(call, repeats: int, threads: int, settings: tuple) -> dict:
+    """Wall and CPU seconds of each call; a first one with these settings, which may compile, is apart."""
+    torch.set_num_threads(threads)
+    wall, cpu, first = [], [], None
     with torch.no_grad():
-        for _ in range(repeats + 1):
+        if settings not in _warm:
+            start = time.perf_counter()
+            call()
+            first = time.perf_counter() - start
+            _warm.add(settings)
+        for _ in range(repeats):
             start, start_cpu = time.perf_counter(), time.process_time()
             call()
             wall.append(time.perf_counter() - start)
             cpu.append(time.process_time() - start_cpu)
-    return {"first": wall[0], "seconds": wall[1:], "cpu_seconds": cpu[1:], "threads": torch.get_num_threads()}
+    return {"first": first, "seconds": wall, "cpu_seconds": cpu}
 
 
 if __name__ == "__main__":
     commands = (
-        version, threads, nr_edges, take, decode, time_decode, encode, time_encode, decode_sent, bler_points, simulate,
+        version, nr_edges, take, decode, time_decode, encode, time_encode, decode_sent, bler_points, simulate,
         tdl,
     )  # fmt: skip
     line_server.serve({command.__name__: command for command in commands})
