@@ -55,16 +55,16 @@ def test_codes_are_its(peer, base_graph, lifting):
 @pytest.mark.parametrize(("base_graph", "lifting"), [(1, 4), (1, 15), (2, 9), (2, 36)])
 @pytest.mark.parametrize("schedule", ["flooding", "layered"])
 def test_posteriors_are_its(peer, base_graph, lifting, schedule):
-    """In float32 against its float64; where a message of a sum-product saturates both stop being exact."""
+    """Ours in float32, its in float64. Its sum-product has no message above 17: there noise is more."""
     code = ldpc.qc_code(base_graph, lifting)
     take(peer, code, "code")
-    llr = received(code, 6, lifting)
     for theirs, ours in UPDATES.items():
+        llr = received(code, 6, lifting, 0.8 if ours["update"] == "min_sum" else 1.6)
         expected = posteriors(
             peer, "code", llr, update=theirs, schedule=schedule, iterations=ITERATIONS, precision="double"
         )
         decoded = ldpc.decode(code, llr, iterations=ITERATIONS, schedule=schedule, early_stop=False, **ours)
-        np.testing.assert_allclose(decoded.posterior, expected, rtol=1e-3, atol=1e-3, err_msg=theirs)
+        np.testing.assert_allclose(decoded.posterior, expected, rtol=1e-4, atol=1e-4, err_msg=theirs)
         assert np.abs(expected - llr).max() > 1
 
 
@@ -81,7 +81,7 @@ def test_any_matrix_is_decoded_as_its(peer):
         decoded = ldpc.decode(
             code, llr, iterations=ITERATIONS, schedule="flooding", early_stop=False, **UPDATES[theirs]
         )
-        np.testing.assert_allclose(decoded.posterior, expected, rtol=1e-3, atol=1e-3, err_msg=theirs)
+        np.testing.assert_allclose(decoded.posterior, expected, rtol=1e-4, atol=1e-4, err_msg=theirs)
 
 
 BLOCKS = [  # payload, sent bits, bits a symbol: every width of base graph 2, both graphs, with and without fillers
