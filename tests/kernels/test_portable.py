@@ -21,6 +21,7 @@ from kernels import (
     entropy_coding,
     golomb,
     ising,
+    ldpc,
     soft_entropy,
     sparse_ternary,
     spectral,
@@ -35,7 +36,7 @@ MODULES = (
     "autoregressive.accumulate", "autoregressive.chain_stream",
     "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
-    "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
+    "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "ldpc", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
     "soft_entropy.reparametrization", "soft_entropy.table", "soft_table", "sparse_ternary", "spectral",
 )  # fmt: skip
@@ -59,6 +60,7 @@ ON_THE_HOST = {
         "ising.inverse": "exact_correlations expansions",
         "ising.symmetries": "folded folded_sites images",
         "ising.systems": "exact_abs_m exact_lattice",
+        "ldpc": "dimension edges information_positions parity_check_matrix",
         "soft_entropy": "assign context_members ecsq empirical_bits gap_bits huffman_lengths labels_to_levels "
         "symmetric_grid",
         "spectral": "adjusted_rand_index distinct_rows",
@@ -74,6 +76,7 @@ ON_THE_HOST = {
         "autoregressive": "layers network_law parameter_counts",
         "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
+        "ldpc": "nr_block qc_code read_alist sparse_code subcode write_alist",
         "sparse_ternary": "selection_size",
     },
     "a loop on the host that calls what is jitted": {
@@ -98,6 +101,7 @@ CENTROIDS = np.array([-1.0, 0.0, 1.0], np.float32)
 COUNTS = np.ones((3, 3), np.float32)
 COUPLINGS = ising.energies.sk_couplings(9)
 LEVELS = np.array([0, 1, -2, 0, 0, 30], np.int32)
+NR, PARITY = ldpc.qc_code(2, 2), ldpc.sparse_code(np.ones((1, 4), int))
 
 
 def keyed(function, *arguments, **options):
@@ -337,6 +341,12 @@ CALLS = {
         ),
     },
     "ising.systems": {"lattice": (systems.lattice("triangular", 3, 3).energy, SPINS)},
+    "ldpc": {
+        "encode": (lambda bits: (ldpc.encode(NR, bits), ldpc.encode(PARITY, bits[:3])), np.ones(20, np.uint8)),
+        "rate_match": (lambda word: ldpc.rate_match(NR, word, 120, 2, modulation_order=2), np.ones(104, np.uint8)),
+        "rate_recover": (lambda llr: ldpc.rate_recover(NR, llr, 2, fillers=3), np.ones((2, 120), np.float32)),
+        "syndrome": (lambda word: ldpc.syndrome(NR, word), np.ones((3, 104), np.uint8)),
+    },
     "sparse_ternary": {
         "compress_with_feedback": (lambda x, r: sparse_ternary.compress_with_feedback(x, r, 3), UPDATES, UPDATES),
         "majority_vote": (
