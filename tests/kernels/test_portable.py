@@ -18,6 +18,7 @@ from kernels import (
     attribution,
     autoregressive,
     boundary_attack,
+    channel,
     entropy_coding,
     golomb,
     ising,
@@ -34,7 +35,7 @@ PLATFORMS = ("cuda", "tpu")
 MODULES = (
     "alpha_stable", "attribution", "attribution.evaluation", "autoregressive",
     "autoregressive.accumulate", "autoregressive.chain_stream",
-    "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
+    "autoregressive.stream", "boundary_attack", "boundary_step", "channel", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "ldpc", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
@@ -52,6 +53,7 @@ ON_THE_HOST = {
         "autoregressive.chain_stream": "init means update",
         "autoregressive.stream": "distinct init log_weights merge update",
         "boundary_attack": "query_grid",
+        "channel": "channel_modes doppler_frequency frequency_covariance jakes_correlation",
         "entropy_coding": "dequantize qp_to_step quantize_uniform",
         "entropy_coding.layer_steps": "dc_v1 equal_price inverse_variance scaled_importance weight_snr",
         "ising": "brute_force brute_force_means hopfield_two_patterns kaufman_torus magnetisation_law onsager_bulk "
@@ -74,6 +76,7 @@ ON_THE_HOST = {
         "attribution": "colormap describe palette",
         "attribution.evaluation": "layers_from_top",
         "autoregressive": "layers network_law parameter_counts",
+        "channel": "tdl_profile",
         "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
         "ldpc": "nr_block qc_code read_alist sparse_code subcode write_alist",
@@ -102,6 +105,10 @@ COUNTS = np.ones((3, 3), np.float32)
 COUPLINGS = ising.energies.sk_couplings(9)
 LEVELS = np.array([0, 1, -2, 0, 0, 30], np.int32)
 NR, PARITY = ldpc.qc_code(2, 2), ldpc.sparse_code(np.ones((1, 4), int))
+SYMBOLS = np.exp(1j * np.arange(6)).astype(np.complex64)
+SUBCARRIERS = np.arange(6, dtype=np.float32) * 15e3
+CHANNEL_MODES = channel.channel_modes("C", 1e-7, SUBCARRIERS)
+IN_TIME = {"times": (0.0, 0.004), "doppler": 8.0}
 
 
 def keyed(function, *arguments, **options):
@@ -346,6 +353,25 @@ CALLS = {
         "rate_match": (lambda word: ldpc.rate_match(NR, word, 120, 2, modulation_order=2), np.ones(104, np.uint8)),
         "rate_recover": (lambda llr: ldpc.rate_recover(NR, llr, 2, fillers=3), np.ones((2, 120), np.float32)),
         "syndrome": (lambda word: ldpc.syndrome(NR, word), np.ones((3, 104), np.uint8)),
+    },
+    "channel": {
+        "awgn": (keyed(channel.awgn), KEY, SYMBOLS, np.float32(0.5)),
+        "later_response": (
+            keyed(channel.later_response, "A", 1e-7, SUBCARRIERS, 0.004, 8.0), KEY, SYMBOLS,
+        ),
+        "llr": (lambda y, n0: channel.llr(y, 1.0, n0, 8), SYMBOLS, np.float32(0.5)),
+        "modes_response": (lambda c: channel.modes_response(CHANNEL_MODES, c), SYMBOLS),
+        "modulate": (lambda bits: channel.modulate(bits, 6), LEVELS),
+        "stratified_modes": (
+            lambda seed, upper: channel.stratified_modes(jax.random.key(seed), CHANNEL_MODES, 0.0, upper, (4,)),
+            KEY, np.float32(0.1),
+        ),
+        "tdl_frequency_response": (
+            lambda seed, spread, places: channel.tdl_frequency_response(
+                jax.random.key(seed), "D", spread, places, (4,), **IN_TIME
+            ), KEY, np.float32(1e-7), SUBCARRIERS,
+        ),
+        "tdl_taps": (keyed(channel.tdl_taps, "E", (4,), **IN_TIME), KEY),
     },
     "sparse_ternary": {
         "compress_with_feedback": (lambda x, r: sparse_ternary.compress_with_feedback(x, r, 3), UPDATES, UPDATES),
