@@ -28,10 +28,11 @@ ARVIZ_READY := .venv-peers/arviz/.ready-$(call checksum,tests/peers/requirements
 LRP_READY := .venv-peers/lrp/.ready-$(call checksum,tests/peers/requirements-lrp.txt)
 INNVESTIGATE_READY := .venv-peers/innvestigate/.ready-$(call checksum,tests/peers/requirements-innvestigate.txt)
 SPRAY_READY := .venv-peers/spray/.ready-$(call checksum,tests/peers/requirements-spray.txt)
+SIONNA_READY := .venv-peers/sionna/.ready-$(call checksum,tests/peers/requirements-sionna.txt)
 FEDERATED_READY := .venv-peers/federated/.ready-$(call checksum,tests/peers/requirements-federated.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-lrp peers-quantus peers-foolbox peers-networks peers-arviz peers-federated peers-innvestigate peers-spray lint lock
+.PHONY: help setup demo test test-all bench bench-device peers peers-nncodec peers-coders peers-full peers-netket peers-zennit peers-lrp peers-quantus peers-foolbox peers-networks peers-arviz peers-federated peers-innvestigate peers-spray peers-sionna lint lock
 
 help:
 	@echo "make setup     environment in .venv, nothing else"
@@ -65,7 +66,7 @@ DEVICE_PYTHON = $(if $(PYTHON),$(PYTHON),$(if $(wildcard $(RUN)),$(RUN),python3)
 bench-device:
 	$(DEVICE_PYTHON) -m kernels.bench_device --seconds $(SECONDS) $(if $(OUT),--output $(OUT)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
-peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(LRP_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY) $(INNVESTIGATE_READY) $(SPRAY_READY)
+peers: setup peers-nncodec peers-coders $(ZENNIT_READY) $(LRP_READY) $(QUANTUS_READY) $(NETKET_READY) $(FOOLBOX_READY) $(NETWORKS_READY) $(ARVIZ_READY) $(FEDERATED_READY) $(INNVESTIGATE_READY) $(SPRAY_READY) $(SIONNA_READY)
 	$(RUN) -m pytest tests/peers --run-slow $(ARGS)
 
 peers-nncodec: $(NNCODEC_READY)
@@ -98,6 +99,9 @@ peers-innvestigate: $(INNVESTIGATE_READY)
 
 # CoRelAy and ViRelAy, for Python 3.12 and newer: name one with PYTHON=... where the first on the path is older.
 peers-spray: $(SPRAY_READY)
+
+# Sionna and torch: hundreds of MB, or several GB where the registry has no CPU build.
+peers-sionna: $(SIONNA_READY)
 
 # FedJAX on an older JAX, Flower with Ray: hundreds of MB.
 peers-federated: $(FEDERATED_READY)
@@ -237,6 +241,12 @@ $(SPRAY_READY):
 	@$(call environment,.venv-peers/spray,12,99,python3.12 python3.13 $(CANDIDATES))
 	@$(call install_by_pip,.venv-peers/spray,-r tests/peers/requirements-spray.txt)
 	@rm -f .venv-peers/spray/.ready-* && touch $@
+
+$(SIONNA_READY):
+	@echo "setting up torch and Sionna in .venv-peers/sionna (a minute or two)"
+	@$(call environment,.venv-peers/sionna,11,13,python3.11 $(CANDIDATES))
+	@$(call install_by_pip,.venv-peers/sionna,-r tests/peers/requirements-sionna.txt)
+	@rm -f .venv-peers/sionna/.ready-* && touch $@
 
 $(FEDERATED_READY):
 	@echo "setting up FedJAX and Flower in .venv-peers/federated (a minute or two)"

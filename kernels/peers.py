@@ -31,7 +31,7 @@ MAKE = {
     "foolbox": "make peers-foolbox", "netket": "make peers-netket", "arviz": "make peers-arviz",
     "networks": "make peers-networks", "federated": "make peers-federated", "innvestigate": "make peers-innvestigate",
     "lrp": "make peers-lrp", "corelay": "make peers-spray", "virelay": "make peers-spray",
-    "spray": "make peers-spray",
+    "spray": "make peers-spray", "sionna": "make peers-sionna",
 }  # fmt: skip
 SHARED = {"corelay": "spray", "virelay": "spray"}  # servers that live in the environment of another name
 TIMEOUT = 3600.0  # seconds for an answer: ART takes its time, and what hangs ends nevertheless
@@ -177,7 +177,7 @@ def start(name: str) -> Iterator[Peer]:
 
     Args:
       name: of a server in `tests/peers`: "arviz", "coders", "corelay", "federated", "foolbox", "innvestigate", "lrp",
-        "netket", "networks", "nncodec", "nncodec-full", "quantus", "spray", "virelay", "zennit".
+        "netket", "networks", "nncodec", "nncodec-full", "quantus", "sionna", "spray", "virelay", "zennit".
 
     Raises:
       MissingPeerError: `make peers` has not built its environment, or this is no checkout.

@@ -345,7 +345,7 @@ def test_this_environment_has_the_pins():
 
 
 def test_peers_are_no_dependency():
-    peers = ("nncodec", "constriction", "torch", "tensorflow")
+    peers = ("nncodec", "constriction", "torch", "tensorflow", "sionna")
     assert not [name for name in pinned() if name in peers]
     actual = [f"{path.relative_to(ROOT)}: {name}" for path in SHIPPED for name in imported_modules(path)
              if name.split(".")[0] in peers]  # fmt: skip
