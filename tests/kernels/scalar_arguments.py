@@ -295,6 +295,9 @@ def ldpc_cases():
     scalars = {"rv": from_0, "fillers": from_0, "modulation_order": "count", "buffer": "count, or None"}
     yield ldpc.rate_match, {"code": code, "word": np.arange(104), "e": 8}, {"e": "count", **scalars}
     yield ldpc.rate_recover, {"code": code, "llr": X[0]}, scalars
+    received = {"code": code, "llr": np.ones(104, np.float32)}
+    factors = {"scale": "at least 0, or None", "offset": "at least 0", "clip": "positive, or None"}
+    yield ldpc.decode, received, {"iterations": "count", "jobs": "count, or None", **factors}
 
 
 def attribution_cases():
@@ -402,8 +405,8 @@ def spectral_cases():
 
 CASES = (
     entropy_coding_cases, soft_entropy_cases, alpha_stable_cases, ising_cases, autoregressive_cases,
-    boundary_attack_cases, sparse_ternary_cases, golomb_cases, ldpc_cases, attribution_cases,
-    spectral_cases, channel_cases,
+    boundary_attack_cases, sparse_ternary_cases, golomb_cases, ldpc_cases, attribution_cases, spectral_cases,
+    channel_cases,
 )  # fmt: skip
 
 

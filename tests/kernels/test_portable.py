@@ -349,6 +349,12 @@ CALLS = {
     },
     "ising.systems": {"lattice": (systems.lattice("triangular", 3, 3).energy, SPINS)},
     "ldpc": {
+        "decode": (
+            lambda llr: (
+                ldpc.decode(NR, llr, statistics=True),
+                ldpc.decode(PARITY, llr[:4], update="sum_product", schedule="flooding", early_stop=False),
+            ), np.ones(104, np.float32),
+        ),
         "encode": (lambda bits: (ldpc.encode(NR, bits), ldpc.encode(PARITY, bits[:3])), np.ones(20, np.uint8)),
         "rate_match": (lambda word: ldpc.rate_match(NR, word, 120, 2, modulation_order=2), np.ones(104, np.uint8)),
         "rate_recover": (lambda llr: ldpc.rate_recover(NR, llr, 2, fillers=3), np.ones((2, 120), np.float32)),
