@@ -153,7 +153,7 @@ def test_frequency_responses_have_its_statistics(peer, profile):
         answer=peer.folder / "answer.npy",
     )  # fmt: skip
     theirs = peer.get("answer.npy")[:, 0]
-    ours = np.asarray(channel.tdl_frequency_response(jax.random.key(1), profile, spread, frequencies, draws))
+    ours = np.asarray(channel.tdl_frequency_response(jax.random.key(1), profile, spread, frequencies, (draws,)))
     for response in (ours, theirs):
         assert response.shape == (draws, 5)
     for of in (lambda h: (h * h[:, :1].conj()).real, lambda h: (h * h[:, :1].conj()).imag):
