@@ -46,7 +46,7 @@ def checked_complex(name: str, value: Any) -> Array:
     """
     try:
         with np.errstate(over="ignore"):  # infinite then, and refused
-            array = jnp.asarray(value)
+            array = jnp.asarray(np.asarray(value) if isinstance(value, str | bytes) else value)
         is_number = array.dtype.kind == "c" or scalars.is_real(array.dtype)
     except (TypeError, ValueError):  # a text, a ragged list
         is_number = False

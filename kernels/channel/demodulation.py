@@ -20,7 +20,7 @@ from .modulation import levels
 def llr(y: ArrayLike, h: ArrayLike, n0: Numbers, order: Count, method: str = "exact") -> Float[Array, "*batch e"]:
     """Log-likelihood ratios L = ln P(bit 0) / P(bit 1) of equiprobable bits, given y = h s + n.
 
-    Finite for all finite arguments: logarithms of sums are taken from their largest terms, and LLRs beyond 1e37 of
+    Finite for all finite arguments: logarithms of sums are taken from their largest terms, and LLRs beyond 1e36 of
     float32 saturate with their sign. h = 0 gives 0. For QPSK it is 2 sqrt(2) Re(h* y) / n0 and the same of Im, exact
     with either method; for BPSK 4 Re(h* y) / n0, so that real noise of variance v is n0 = 2 v.
 
@@ -80,7 +80,8 @@ def _llr(y, h, n0, shape, order: int, method: str):
         parts = [2 * amplitudes[0] * slope for slope in slopes[:order]]
     else:
         reduced = _log_sum_exp if method == "exact" else _largest
-        metrics = [[a * (slope - curvature * a) for a in amplitudes] for slope in slopes]
+        inner = min(a * a for a in amplitudes)  # what all have in common is left out, for the precision of small LLRs
+        metrics = [[a * slope - (a * a - inner) * curvature for a in amplitudes] for slope in slopes]
         parts = [
             reduced([m for m, bit in zip(dimension, label, strict=True) if not bit])
             - reduced([m for m, bit in zip(dimension, label, strict=True) if bit])
@@ -93,20 +94,21 @@ def _llr(y, h, n0, shape, order: int, method: str):
 def _slopes_and_curvature(y, h, n0):
     """((2 Re z / n0, 2 Im z / n0), |h|^2 / n0) of the module's formula, finite for all that is.
 
-    Both are divided by sqrt(n0) first, and then hardly ever leave the range of products. Where h would, the noise is
-    taken for as strong as it has to be; where y alone would, y for nearer: signs and decisions stay.
+    y and h are divided by sqrt(n0) first, and hardly ever leave the range of products then. Where h would, the noise is
+    taken for as strong as it has to be, so that decisions stay; the products with y have a smaller unit, and saturate.
     """
-    largest = float(jnp.finfo(n0.dtype).max)
+    limits = jnp.finfo(n0.dtype)
+    largest, unit = float(limits.max), 2.0 ** (limits.maxexp // 2)
     root = jnp.sqrt(jnp.where(n0 > 0, n0, jnp.nan))  # NaN of what is no power
     y, h = ([jnp.clip(part / root, -largest, largest) for part in (jnp.real(x), jnp.imag(x))] for x in (y, h))
     size, most = jnp.maximum(*map(jnp.abs, h)), math.sqrt(largest) / 32
-    scale = most / jnp.maximum(size, most)
-    y, h = ([part * scale for part in x] for x in (y, h))
-    size, most = jnp.maximum(*map(jnp.abs, y)), largest / 64 / jnp.clip(size, 1, most)
-    scale = most / jnp.maximum(size, most)
-    real, imaginary = (part * scale for part in y)
-    slopes = [2 * (h[0] * real + h[1] * imaginary), 2 * (h[0] * imaginary - h[1] * real)]
-    return slopes, h[0] * h[0] + h[1] * h[1]
+    scale = jax.lax.stop_gradient(most / jnp.maximum(size, most))
+    (y_real, y_imaginary), (h_real, h_imaginary) = ([part * scale for part in x] for x in (y, h))
+    y_real, y_imaginary = y_real / unit, y_imaginary / unit
+    products = (h_real * y_real + h_imaginary * y_imaginary, h_real * y_imaginary - h_imaginary * y_real)
+    most = largest / unit / 64
+    slopes = [jnp.clip(2 * product, -most, most) * unit for product in products]
+    return slopes, h_real * h_real + h_imaginary * h_imaginary
 
 
 def _largest(terms):

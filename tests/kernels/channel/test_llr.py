@@ -26,7 +26,7 @@ def received(order: int, seed: int = 0):
     return y, h, n0
 
 
-@pytest.mark.parametrize(("order", "method"), itertools.product(channel.ORDERS, channel.METHODS))
+@pytest.mark.parametrize(("order", "method"), list(itertools.product(channel.ORDERS, channel.METHODS)))
 def test_llrs_are_those_of_an_enumeration(order, method):
     """Relative to the terms that are subtracted, of which no difference can be more precise."""
     y, h, n0 = received(order)
@@ -92,22 +92,26 @@ def test_llrs_say_how_often_they_are_wrong(order):
 SIZES = (0.0, 1e-38, 1e-30, 1e-10, 1.0, 1e10, 1e30, 3e38)
 
 
-@pytest.mark.parametrize(("order", "method"), itertools.product(channel.ORDERS, channel.METHODS))
+@pytest.mark.parametrize(("order", "method"), list(itertools.product(channel.ORDERS, channel.METHODS)))
 def test_nothing_overflows(order, method):
-    """The sign of the first bit is that of Re(h* y), or the LLR is 0, and gradients are finite where it is moderate."""
+    """And the first bit has the sign of Re(h* y), where that is not far below rounding."""
     y, h, n0 = np.meshgrid(SIZES, SIZES, (1e-45, 1e-38, 1e-10, 1.0, 1e38), indexing="ij")
     y, h = (y * (1 - 0.5j)).astype(np.complex64), (h * (0.9 - 0.5j)).astype(np.complex64)
     values = np.asarray(channel.llr(y.reshape(-1), h.reshape(-1), n0.reshape(-1), order, method)).reshape(-1, order)
     assert np.all(np.isfinite(values)) and np.all(values[:, 0] >= 0)
-    certain = (np.abs(y) > 1e-10) & (np.abs(h) > 1e-10) & (n0 < 1)
+    y_size, h_size = np.abs(y).astype(float), np.abs(h).astype(float)
+    floor = np.maximum(n0, np.finfo(np.float32).tiny)
+    certain = (y_size * h_size > 1e-4 * floor) & (y_size > 1e-20 * h_size) & (y_size > 1e-18 * np.sqrt(floor))
+    certain &= h_size > 1e-37  # below it h is subnormal, and 0 to some devices
+    assert certain.sum() >= 100
     assert np.all(values[certain.reshape(-1), 0] > 0)
     assert np.all(channel.llr(np.array([1 + 1j, 0]), 0.0, 1.0, order, method) == 0)
 
 
-@pytest.mark.parametrize(("order", "method"), itertools.product((2, 4, 8), channel.METHODS))
+@pytest.mark.parametrize(("order", "method"), list(itertools.product((2, 4, 8), channel.METHODS)))
 def test_gradients_are_those_of_differences(order, method):
-    y, h, n0 = received(order, seed=4)
-    weights = np.random.default_rng(5).standard_normal(SYMBOLS * order)
+    y, h, n0 = (array[:20] for array in received(order, seed=4))
+    weights = np.random.default_rng(5).standard_normal(20 * order)
     with jax.enable_x64(True):
 
         @jax.jit
@@ -118,7 +122,7 @@ def test_gradients_are_those_of_differences(order, method):
         point = (y.real, h.real, n0)
         slopes = jax.jit(jax.grad(total, (0, 1, 2)))(*point)
         for k, slope in enumerate(slopes):
-            direction = np.random.default_rng(k).standard_normal(SYMBOLS) * (n0 if k == 2 else 1)
+            direction = np.random.default_rng(k).standard_normal(20) * (n0 if k == 2 else 1)
             ends = [total(*(p + sign * 1e-7 * direction * (i == k) for i, p in enumerate(point))) for sign in (1, -1)]
             np.testing.assert_allclose((ends[0] - ends[1]) / 2e-7, np.sum(slope * direction), rtol=1e-4)
 
