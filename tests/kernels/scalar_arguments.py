@@ -257,7 +257,7 @@ def channel_cases():
     yield channel.awgn, {"key": KEY, "x": W, "n0": 0.5}, {"n0": "positive"}
     yield channel.doppler_frequency, {"speed": 1.0, "carrier": 1e9}, {"speed": "at least 0", "carrier": "positive"}
     yield channel.jakes_correlation, {"delay": 0.1, "doppler": 1.0}, {"delay": "real", "doppler": "at least 0"}
-    one = {"name": "one", "delays": [0.0], "powers": [1.0]}
+    one = {"name": "one", "delays": (0.0,), "powers": (1.0,)}
     yield channel.Profile, one, {"line_of_sight": "at least 0"}
     yield channel.tdl_taps, {"key": KEY, "profile": "A", "times": [0.0]}, {"doppler": "at least 0"}
     line = {"profile": "A", "delay_spread": 1e-7, "frequencies": X[0, :2]}
