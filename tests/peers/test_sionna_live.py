@@ -55,17 +55,25 @@ def test_codes_are_its(peer, base_graph, lifting):
 @pytest.mark.parametrize(("base_graph", "lifting"), [(1, 4), (1, 15), (2, 9), (2, 36)])
 @pytest.mark.parametrize("schedule", ["flooding", "layered"])
 def test_posteriors_are_its(peer, base_graph, lifting, schedule):
-    """Ours in float32, its in float64. Its sum-product has no message above 17: there noise is more."""
+    """Of both in float64, as five layered iterations of min-sum enlarge a rounding 10^7 times; flooding in float32 too.
+
+    Its sum-product has no message above 17: there noise is more.
+    """
     code = ldpc.qc_code(base_graph, lifting)
     take(peer, code, "code")
     for theirs, ours in UPDATES.items():
-        llr = received(code, 6, lifting, 0.8 if ours["update"] == "min_sum" else 1.6)
+        llr = received(code, 6, lifting, 0.8 if ours["update"] == "min_sum" else 2.5)
         expected = posteriors(
             peer, "code", llr, update=theirs, schedule=schedule, iterations=ITERATIONS, precision="double"
         )
-        decoded = ldpc.decode(code, llr, iterations=ITERATIONS, schedule=schedule, early_stop=False, **ours)
-        np.testing.assert_allclose(decoded.posterior, expected, rtol=1e-4, atol=1e-4, err_msg=theirs)
-        assert np.abs(expected - llr).max() > 1
+        same = functools.partial(ldpc.decode, code, iterations=ITERATIONS, schedule=schedule, early_stop=False, **ours)
+        with jax.enable_x64(True):
+            posterior = np.asarray(same(llr.astype(np.float64)).posterior)
+        assert posterior.dtype == np.float64
+        np.testing.assert_allclose(posterior, expected, rtol=1e-4, atol=1e-5, err_msg=theirs)
+        if schedule == "flooding":
+            np.testing.assert_allclose(same(llr).posterior, expected, rtol=1e-4, atol=1e-4, err_msg=theirs)
+        assert np.abs(expected - llr).max() > 0.3
 
 
 def test_any_matrix_is_decoded_as_its(peer):
@@ -204,14 +212,10 @@ def table_counts(rate):
 @pytest.mark.slow
 @pytest.mark.parametrize(("mcs", "size", "snr_db"), POINTS)
 def test_block_error_rates_are_those_of_its_table(peer, mcs, size, snr_db):
-    """Two binomials at 99 % (Fisher's exact test), or the table's rate is ours within 0.15 dB; seeds are fixed."""
+    """Of two binomials at 99 % (Fisher's exact test); the seeds are fixed, so that it fails always or never."""
     table = peer.ask("bler_points", mcs=mcs, size=size)
     place = int(np.argmin(np.abs(np.array(table["snr_db"]) - snr_db)))
     wrong, among = table_counts(table["bler"][place])
-    blocks = 3000
-    count = functools.partial(errors, size, table["coded_bits"], table["order"], blocks=blocks)
-    ours = count(table["snr_db"][place], seed=mcs)
-    if scipy.stats.fisher_exact([[wrong, among - wrong], [ours, blocks - ours]]).pvalue >= 0.01:
-        return
-    low, high = (count(table["snr_db"][place] + shift, seed=mcs + 100) / blocks for shift in (0.15, -0.15))
-    assert low <= wrong / among <= high, f"{ours} of {blocks} blocks wrong, in the table {wrong} of {among}"
+    ours = errors(size, table["coded_bits"], table["order"], table["snr_db"][place], 3000, seed=mcs)
+    two = [[wrong, among - wrong], [ours, 3000 - ours]]
+    assert scipy.stats.fisher_exact(two).pvalue >= 0.01, f"{ours} of 3000 blocks wrong, in its table {wrong} of {among}"
