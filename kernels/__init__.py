@@ -15,6 +15,7 @@ __all__ = [
     "entropy_coding",
     "golomb",
     "ising",
+    "ldpc",
     "soft_entropy",
     "sparse_ternary",
     "spectral",
