@@ -119,19 +119,19 @@ def describe(folder: str | pathlib.Path) -> dict[str, Any]:
 def save(
     folder: str | pathlib.Path,
     blocks: Blocks,
+    settings: Mapping[str, Any] | None = None,
     *,
     features: Sequence[str] = FEATURES,
     subcodes: Sequence[int] | None = None,
-    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Writes blocks as one shard, as `load` reads them: for blocks that were drawn elsewhere.
 
     Args:
       folder: gets the folder `blocks`.
       blocks: their weights have to follow from strata: equal within each.
+      settings: of what made them.
       features: names of the columns of features.
       subcodes: sent bits of each subcode; by default they are numbered.
-      settings: flag -> text.
 
     Raises:
       ValueError: shapes do not fit.
@@ -151,7 +151,7 @@ def save(
 
 
 def new_manifest(
-    settings: Mapping[str, str], features: Sequence[str], subcodes: Sequence[int], probabilities: Any
+    settings: Mapping[str, Any], features: Sequence[str], subcodes: Sequence[int], probabilities: Any
 ) -> dict[str, Any]:
     """Returns the manifest of a folder that has no shards yet."""
     return files.clean(

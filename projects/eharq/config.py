@@ -1,13 +1,12 @@
 """The flags of a link (code, mapping, channel) and of `generate` and `bler`, which send blocks over it."""
 
 import dataclasses
-import math
 
 from common import config
 
 CHANNELS = ("awgn", "A", "B", "C", "D", "E")
+RAYLEIGH = ("A", "B", "C")
 FADING_AGAIN = ("correlated", "same", "independent")
-LIGHT_SPEED = 299_792_458.0  # m/s
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,11 @@ class GenerateConfig(LinkConfig):
             )
         if list(self.strata) != sorted(set(self.strata)):
             raise ValueError(f"--strata={_texts(self.strata)}: expected rising probabilities between 0 and 1")
-        if self.strata and self.channel == "awgn":
-            raise ValueError(f"--strata={_texts(self.strata)} with --channel=awgn: nothing fades there; name a profile")
+        if self.strata and self.channel not in RAYLEIGH:
+            raise ValueError(
+                f"--strata={_texts(self.strata)} with --channel={self.channel}: expected a channel without a line of "
+                f"sight, {', '.join(RAYLEIGH)}"
+            )
         if self.strata_shares and len(self.strata_shares) != len(self.strata) + 1:
             raise ValueError(
                 f"--strata_shares={_texts(self.strata_shares)}: expected {len(self.strata) + 1}, one a stratum"
@@ -107,7 +109,7 @@ class BlerConfig(LinkConfig):
     max_blocks: int = config.field(1_000_000, "after which a point ends in any case", minimum=1)
     batch: int = config.field(4096, "blocks at a time; does not change what comes out", minimum=1)
     reference: str | None = config.field(
-        None, "CSV file with columns snr_db (of --per_bit's kind) and bler, to draw beside and to compare with"
+        None, "CSV file with columns es_n0_db or eb_n0_db and bler, to draw beside and to compare with"
     )
 
     def __post_init__(self):
@@ -119,16 +121,6 @@ class BlerConfig(LinkConfig):
             raise ValueError(f"--payload={self.payload} with --rate={self.rate}: they make a 5G block together")
         if self.alist is not None and self.payload is not None:
             raise ValueError(f"--alist={self.alist} with --payload={self.payload}: expected one code")
-
-
-def correlation(settings: GenerateConfig) -> float:
-    """Returns how much of the first fading is left in the second: J_0(2 pi f_D t), 1 or 0."""
-    if settings.retransmission != "correlated":
-        return float(settings.retransmission == "same")
-    from scipy import special
-
-    doppler = settings.speed / 3.6 * settings.carrier / LIGHT_SPEED
-    return float(special.j0(2 * math.pi * doppler * settings.retransmission_seconds))
 
 
 def probabilities(settings: GenerateConfig) -> list[float]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from common import mesh
 from kernels import channel, ldpc
-from projects.eharq.config import BlerConfig, GenerateConfig, LinkConfig, correlation
+from projects.eharq.config import BlerConfig, GenerateConfig, LinkConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +62,22 @@ class Again(NamedTuple):
 
     Attributes:
       version: redundancy version, 0 to 3.
-      correlation: of its fading with the first one's.
+      fading: "correlated" with the first one's, "same", or "independent".
+      delay: in s after the first, where they are correlated.
+      doppler: f_D, in Hz.
     """
 
-    version: int
-    correlation: float
+    version: int = 0
+    fading: str = "same"
+    delay: float = 0.0
+    doppler: float = 0.0
+
+    @property
+    def correlation(self) -> float:
+        """Of a tap's gain with that of the first transmission."""
+        if self.fading == "correlated":
+            return float(channel.jakes_correlation(self.delay, self.doppler))
+        return float(self.fading == "same")
 
 
 class Transmission(NamedTuple):
@@ -131,7 +142,8 @@ def read_alist(path: str) -> ldpc.Code:
 
 def again_of(settings: GenerateConfig) -> Again:
     """Returns the second transmission that flags describe."""
-    return Again(settings.redundancy_version, correlation(settings))
+    doppler = channel.doppler_frequency(settings.speed / 3.6, settings.carrier)
+    return Again(settings.redundancy_version, settings.retransmission, settings.retransmission_seconds, doppler)
 
 
 def noise_of(es_n0_db: float) -> float:
@@ -143,8 +155,8 @@ def noise_of(es_n0_db: float) -> float:
 def send(
     key: jax.Array,
     noise: float,
-    low: jax.Array | float = 0.0,
-    high: jax.Array | float = 1.0,
+    low: jax.Array | None = None,
+    high: jax.Array | None = None,
     *,
     link: Link,
     count: int,
@@ -156,26 +168,47 @@ def send(
     Args:
       key: of words, channels and noise.
       noise: N_0, see `noise_of`.
-      low, high: float32 [count], between which probabilities the gain of the channel's dominant mode lies.
+      low, high: float32 [count], quantiles between which the gain of the first channel's dominant mode lies; None:
+        anywhere.
       link, count, again: what is sent over what, how many blocks, and the second transmission.
       sharding: how blocks lie on devices, see `common.mesh`.
     """
-    keys = jax.random.split(key, 5)
-    bits = mesh.constrain(random_bits(keys[0], count, link.bits - link.fillers), sharding)
-    bits = jnp.pad(bits, ((0, 0), (0, link.fillers)))
-    words = mesh.constrain(ldpc.encode(link.code, bits), sharding)
+    word_key, fading_key, noise_key, again_key = jax.random.split(key, 4)
+    bits = mesh.constrain(random_bits(word_key, count, link.bits - link.fillers), sharding)
+    words = mesh.constrain(ldpc.encode(link.code, jnp.pad(bits, ((0, 0), (0, link.fillers)))), sharding)
+    first, second = (None, None) if link.profile == "awgn" else draw_fading(fading_key, link, count, low, high, again)
+    gain = jnp.ones(count, jnp.float32) if first is None else jnp.mean(jnp.square(jnp.abs(first)), axis=1)
     noise = jnp.asarray(noise, jnp.float32)
-    fading = draw_fading(keys[1], link, count, low, high)
-    llr = mesh.constrain(_transmit(keys[2], words, fading, noise, link), sharding)
-    gain = jnp.mean(jnp.square(jnp.abs(fading)), axis=1) if fading is not None else jnp.ones(count, jnp.float32)
+    llr = mesh.constrain(_transmit(noise_key, words, first, noise, link), sharding)
     if again is None:
         return Transmission(words, llr, None, gain)
-    second = fading
-    if fading is not None and again.correlation < 1:
-        other = draw_fading(keys[3], link, count)
-        second = again.correlation * fading + float(np.sqrt(1 - again.correlation**2)) * other
-    combined = _transmit(keys[4], words, second, noise, link, again.version, llr)
+    combined = _transmit(again_key, words, second, noise, link, again.version, llr)
     return Transmission(words, llr, mesh.constrain(combined, sharding), gain)
+
+
+def draw_fading(
+    key: jax.Array, link: Link, count: int, low: jax.Array | None, high: jax.Array | None, again: Again | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the channel [count, subcarriers] of the first transmission and that of the second.
+
+    Without strata the taps are drawn, with them the modes of the same law, the first of which is confined to them.
+    """
+    again, now, later = again or Again(), *jax.random.split(key)
+    frequencies = link.spacing * np.arange(link.subcarriers)
+    line, law = (link.profile, link.delay_spread, frequencies), channel.tdl_frequency_response
+    if again.fading == "correlated" and channel.tdl_profile(link.profile).line_of_sight:
+        both = law(now, *line, (count,), times=[0.0, again.delay], doppler=again.doppler)
+        return both[:, 0], both[:, 1]
+    if low is None:
+        first = law(now, *line, (count,))
+    else:
+        modes = channel.channel_modes(*line)
+        first = channel.modes_response(modes, channel.stratified_modes(now, modes, low, high, (count,)))
+    if again.fading == "same":
+        return first, first
+    if again.fading == "independent":
+        return first, law(later, *line, (count,))
+    return first, channel.later_response(later, first, *line, again.delay, again.doppler)
 
 
 def random_bits(key: jax.Array, count: int, bits: int) -> jax.Array:
