@@ -12,6 +12,7 @@ __all__ = [
     "autoregressive",
     "boundary_attack",
     "boundary_step",
+    "channel",
     "entropy_coding",
     "golomb",
     "ising",

@@ -12,6 +12,7 @@ from kernels import (
     attribution,
     autoregressive,
     boundary_attack,
+    channel,
     entropy_coding,
     golomb,
     ising,
@@ -44,6 +45,8 @@ BAD["bit"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, -1, 2)
 BAD["low bits"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, -1, 32)
 BAD["seed"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 2**70)
 BAD["level"] = (*NO_NUMBERS, *NOT_FINITE, 0.0, 1.0, -0.1)
+BAD["order"] = (*NO_NUMBERS, *NOT_FINITE, 1.5, 0, -2, 3, 10)  # bits a symbol
+BAD["quantile"] = (*NO_NUMBERS, *NOT_FINITE, -0.1, 1.1)
 BAD["end"] = (*NO_NUMBERS, math.nan)  # of a box, which may be infinite
 BAD |= {f"{kind}, or None": tuple(v for v in values if v is not None) for kind, values in BAD.items()}
 
@@ -247,6 +250,26 @@ def sparse_ternary_cases():
     yield sparse_ternary.selection_size, {"n": 4, "p": 0.5}, {"n": "count", "p": "share"}
 
 
+def channel_cases():
+    yield channel.modulate, {"bits": W[0] > 0, "order": 2}, {"order": "order"}
+    yield channel.llr, {"y": W, "h": 1.0, "n0": 0.5, "order": 2}, {"n0": "positive", "order": "order"}
+    yield channel.awgn, {"key": KEY, "x": W, "n0": 0.5}, {"n0": "positive"}
+    yield channel.doppler_frequency, {"speed": 1.0, "carrier": 1e9}, {"speed": "at least 0", "carrier": "positive"}
+    yield channel.jakes_correlation, {"delay": 0.1, "doppler": 1.0}, {"delay": "real", "doppler": "at least 0"}
+    one = {"name": "one", "delays": [0.0], "powers": [1.0]}
+    yield channel.Profile, one, {"line_of_sight": "at least 0"}
+    yield channel.tdl_taps, {"key": KEY, "profile": "A", "times": [0.0]}, {"doppler": "at least 0"}
+    line = {"profile": "A", "delay_spread": 1e-7, "frequencies": X[0, :2]}
+    scalars = {"delay_spread": "at least 0", "doppler": "at least 0"}
+    yield channel.tdl_frequency_response, {"key": KEY, **line, "times": [0.0]}, scalars
+    now = {"key": KEY, "response": X[:, :2], **line, "delay": 0.1, "doppler": 1.0}
+    yield channel.later_response, now, {**scalars, "delay": "at least 0"}
+    for of_line in (channel.frequency_covariance, channel.channel_modes):
+        yield of_line, line, {"delay_spread": "at least 0"}
+    modes = {"key": KEY, "modes": channel.channel_modes(**line)}
+    yield channel.stratified_modes, modes, {"lower": "quantile", "upper": "quantile"}
+
+
 def golomb_cases():
     mask = W[0] > 0
     yield golomb.golomb_parameter, {"p": 0.1}, {"p": "share"}
@@ -363,7 +386,7 @@ def spectral_cases():
 
 CASES = (
     entropy_coding_cases, soft_entropy_cases, alpha_stable_cases, ising_cases, autoregressive_cases,
-    boundary_attack_cases, sparse_ternary_cases, golomb_cases, attribution_cases, spectral_cases,
+    boundary_attack_cases, sparse_ternary_cases, golomb_cases, attribution_cases, spectral_cases, channel_cases,
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from kernels import (
     attribution,
     autoregressive,
     boundary_attack,
+    channel,
     entropy_coding,
     golomb,
     ising,
@@ -33,7 +34,7 @@ PLATFORMS = ("cuda", "tpu")
 MODULES = (
     "alpha_stable", "attribution", "attribution.evaluation", "autoregressive",
     "autoregressive.accumulate", "autoregressive.chain_stream",
-    "autoregressive.stream", "boundary_attack", "boundary_step", "entropy", "entropy_coding",
+    "autoregressive.stream", "boundary_attack", "boundary_step", "channel", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
     "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
@@ -51,6 +52,7 @@ ON_THE_HOST = {
         "autoregressive.chain_stream": "init means update",
         "autoregressive.stream": "distinct init log_weights merge update",
         "boundary_attack": "query_grid",
+        "channel": "channel_modes doppler_frequency frequency_covariance jakes_correlation",
         "entropy_coding": "dequantize qp_to_step quantize_uniform",
         "entropy_coding.layer_steps": "dc_v1 equal_price inverse_variance scaled_importance weight_snr",
         "ising": "brute_force brute_force_means hopfield_two_patterns kaufman_torus magnetisation_law onsager_bulk "
@@ -72,6 +74,7 @@ ON_THE_HOST = {
         "attribution": "colormap describe palette",
         "attribution.evaluation": "layers_from_top",
         "autoregressive": "layers network_law parameter_counts",
+        "channel": "tdl_profile",
         "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
         "sparse_ternary": "selection_size",
@@ -98,6 +101,10 @@ CENTROIDS = np.array([-1.0, 0.0, 1.0], np.float32)
 COUNTS = np.ones((3, 3), np.float32)
 COUPLINGS = ising.energies.sk_couplings(9)
 LEVELS = np.array([0, 1, -2, 0, 0, 30], np.int32)
+SYMBOLS = np.exp(1j * np.arange(6)).astype(np.complex64)
+SUBCARRIERS = np.arange(6, dtype=np.float32) * 15e3
+CHANNEL_MODES = channel.channel_modes("C", 1e-7, SUBCARRIERS)
+IN_TIME = {"times": (0.0, 0.004), "doppler": 8.0}
 
 
 def keyed(function, *arguments, **options):
@@ -337,6 +344,25 @@ CALLS = {
         ),
     },
     "ising.systems": {"lattice": (systems.lattice("triangular", 3, 3).energy, SPINS)},
+    "channel": {
+        "awgn": (keyed(channel.awgn), KEY, SYMBOLS, np.float32(0.5)),
+        "later_response": (
+            keyed(channel.later_response, "A", 1e-7, SUBCARRIERS, 0.004, 8.0), KEY, SYMBOLS,
+        ),
+        "llr": (lambda y, n0: channel.llr(y, 1.0, n0, 8), SYMBOLS, np.float32(0.5)),
+        "modes_response": (lambda c: channel.modes_response(CHANNEL_MODES, c), SYMBOLS),
+        "modulate": (lambda bits: channel.modulate(bits, 6), LEVELS),
+        "stratified_modes": (
+            lambda seed, upper: channel.stratified_modes(jax.random.key(seed), CHANNEL_MODES, 0.0, upper, (4,)),
+            KEY, np.float32(0.1),
+        ),
+        "tdl_frequency_response": (
+            lambda seed, spread, places: channel.tdl_frequency_response(
+                jax.random.key(seed), "D", spread, places, (4,), **IN_TIME
+            ), KEY, np.float32(1e-7), SUBCARRIERS,
+        ),
+        "tdl_taps": (keyed(channel.tdl_taps, "E", (4,), **IN_TIME), KEY),
+    },
     "sparse_ternary": {
         "compress_with_feedback": (lambda x, r: sparse_ternary.compress_with_feedback(x, r, 3), UPDATES, UPDATES),
         "majority_vote": (
