@@ -342,6 +342,17 @@ def _rows_that_tell(code: Code, first_unsent: int) -> Rows:
     return tuple(row for number, row in enumerate(code.rows) if number not in gone)
 
 
+@functools.lru_cache(maxsize=256)
+def nr_base_graph(code: Code) -> int:
+    """1 or 2 for a code of 5G NR or its first rows, which hold the core at least; 0 for any other."""
+    for graph, information in base_graphs.INFORMATION.items():
+        rows = len(code.rows)
+        if (code.information, code.columns) == (information, information + rows) and rows >= base_graphs.CORE:
+            if code.lifting in base_graphs.SETS and _nr_code(graph, code.lifting).rows[:rows] == code.rows:
+                return graph
+    return 0
+
+
 def checked_code(code: Code) -> Code:
     """A `Code`; ValueError for anything else."""
     if not isinstance(code, Code):
