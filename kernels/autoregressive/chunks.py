@@ -4,7 +4,6 @@ On CPU, chunks run beside each other in threads: XLA spreads one chunk's product
 """
 
 import math
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ..array_types import Count
+from ..threads import cores
 from .networks import MADE, dtype_of, layers, sites
 
 # Bytes of features that a chunk may keep at hand, which sets its size: of caches, or of an accelerator's memory.
@@ -34,7 +34,7 @@ def usual_size(params, cfg, platform: str) -> int:
 def workers_for(n: Count, devices: Sequence[jax.Device]) -> int:
     """Returns the threads for n samples: the cores of a single CPU device, as far as each has something to do."""
     alone = len(devices) == 1 and devices[0].platform == "cpu"
-    return max(1, min(_cores() if alone else 1, int(n // LEAST)))
+    return max(1, min(cores() if alone else 1, int(n // LEAST)))
 
 
 def equal_size(n: Count, most: Count, beside: int) -> int:
@@ -75,7 +75,3 @@ def joined(parts, n: Count):
 def is_traced(tree) -> bool:
     """Whether any array of a tree is being traced."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,7 +5,6 @@ runs on one core, and two programs side by side take two cores little longer tha
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from concurrent import futures
 
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..array_types import Integer
+from ..threads import cores
 from .state import Problem, State
 
 LEAST = 8  # slots that are worth a thread of their own
@@ -52,10 +52,6 @@ def make_slots(program: Callable, count: int, places: Sequence[jax.Device | None
     """Returns `count` slots, or a few more, in equal shares for the threads."""
     return Slots(program, -(-count // len(places)), places)
 
-
-def cores() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_places(count: int, devices: Sequence[jax.Device]) -> list[jax.Device | None]:

@@ -1,20 +1,11 @@
 """The doors of the room: what weights, importances and numbers of threads must be before anything is computed."""
 
-import os
-
 import numpy as np
 
 from .. import scalars
 from ..array_types import ArrayLike, Float, Float64
-from ..scalars import not_negative, positive, real, whole
+from ..scalars import not_negative, positive, real
 from .core.constants import MAX_ABS_LEVEL
-
-
-def checked_jobs(jobs: int | None) -> int:
-    """The number of threads: as given, or one a core."""
-    if jobs is None:
-        return os.cpu_count() or 1
-    return whole("jobs", jobs, 1, why=", or None for one a core")
 
 
 def checked_step(step, name: str = "step") -> float:

@@ -12,7 +12,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from ..array_types import ArrayLike, Int32
-from .checks import checked_importance, checked_jobs, checked_weights, is_traced
+from ..threads import checked_jobs
+from .checks import checked_importance, checked_weights, is_traced
 from .codeword import Options, choose_presets, coding_order, lead, make_options
 from .steps import PIECE, real
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import quantize
-from ..checks import checked_jobs, checked_weights
+from ...threads import checked_jobs
+from ..checks import checked_weights
 from .compression import prepared, written
 from .config import Config
 from .items import SHARED_SIZE, Item

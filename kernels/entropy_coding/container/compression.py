@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from ...array_types import Scalar
-from ..checks import checked_jobs
+from ...threads import checked_jobs
 from . import file
 from .config import Config, StepRule, checked_config, checked_names, checked_steps
 from .items import SHARED_SIZE, Item, make_item

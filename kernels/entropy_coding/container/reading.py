@@ -11,7 +11,7 @@ import numpy as np
 
 from ...array_types import Buffer, Int32, Shaped
 from ...scalars import real
-from ..checks import checked_jobs
+from ...threads import checked_jobs
 from ..codeword import matrix_shape
 from ..reader import Reader, pieces
 from ..steps import dequantize

@@ -6,7 +6,7 @@ Source: the estimators of ISO/IEC 15938-17 (DeepCABAC).
 
 import numpy as np
 
-from .compiling import compiled, inlined
+from ...compiling import compiled, inlined
 from .constants import (
     LPS_COST,
     LPS_TABLE,

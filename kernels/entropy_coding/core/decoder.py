@@ -6,9 +6,10 @@ registers are `span` and `register`, which holds 9 + `extra` bits of the codewor
 
 import numpy as np
 
-from .compiling import compiled, inlined, neighbour_class, renorm
+from ...compiling import compiled, inlined
 from .constants import PREFIX_CONTEXTS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
 from .contexts import bin_index, lps_width, next_context, reset_contexts
+from .spans import neighbour_class, renorm
 
 # Status of the decoder: zero is success, the others name what is wrong with the stream.
 DECODED, OVERRUN, LEVEL_TOO_LARGE, BAD_END = 0, 1, 2, 3

@@ -9,9 +9,10 @@ written). They travel through the functions as plain integers so that LLVM keeps
 
 import numpy as np
 
-from .compiling import compiled, inlined, neighbour_class, renorm
+from ...compiling import compiled, inlined
 from .constants import SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
 from .contexts import bin_index, lps_width, next_context, reset_contexts
+from .spans import neighbour_class, renorm
 
 
 @compiled

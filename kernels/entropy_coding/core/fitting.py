@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .compiling import compiled
+from ...compiling import compiled
 
 
 @compiled

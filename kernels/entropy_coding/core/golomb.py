@@ -7,7 +7,7 @@ filled with zeros. Any bytes are met in time bounded by their number and that of
 
 import numpy as np
 
-from .compiling import compiled
+from ...compiling import compiled
 
 # What is wrong with a stream, where the decoder does not return how many bits it has read.
 OVERRUN, BEYOND_THE_END = -1, -2

@@ -6,7 +6,7 @@ present state.
 
 import numpy as np
 
-from .compiling import compiled
+from ...compiling import compiled
 from .constants import COST_UNIT, SIGN_CONTEXT
 from .contexts import reset_contexts
 from .prices import magnitude_price, move, move_magnitude, price, two_prices

@@ -6,7 +6,7 @@ header bits, ties keep the lower index, and at each row of blocks the trial stat
 
 import numpy as np
 
-from .compiling import compiled, inlined
+from ...compiling import compiled, inlined
 from .constants import NUM_PRESETS, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT, ZERO_CYCLE
 from .contexts import BIN_COST, NEXT_FAST, NEXT_SLOW, START
 

@@ -3,7 +3,7 @@ decisions share. Prices are in units of 2^-15 bit, what the coder spends on aver
 
 import numpy as np
 
-from .compiling import compiled, inlined
+from ...compiling import compiled, inlined
 from .constants import SIGN_CONTEXT, UNARY_CONTEXT
 from .contexts import EXPECTED_COST, bin_index, next_context
 

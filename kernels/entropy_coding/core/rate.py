@@ -5,7 +5,7 @@ What `presets.costs` does for all nine presets at once, for given presets only a
 
 import numpy as np
 
-from .compiling import compiled, inlined
+from ...compiling import compiled, inlined
 from .constants import SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
 from .contexts import EXPECTED_COST, bin_index, next_context, reset_contexts
 

@@ -7,7 +7,7 @@ its own previous level, so that the rate along each path is the one the coder wi
 
 import numpy as np
 
-from .compiling import compiled, inlined
+from ...compiling import compiled, inlined
 from .constants import COST_UNIT, SIGN_CONTEXT, STATE_TRANSITIONS, UNARY_CONTEXT
 from .contexts import START
 from .prices import magnitude_price, move, move_magnitude, price, two_prices

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...array_types import Array, ArrayLike, Float64
 from ...scalars import whole
-from ..checks import checked_jobs, is_traced
+from ...threads import checked_jobs
+from ..checks import is_traced
 from ..codeword import checked_levels, checked_unary, choose_presets, skip_bits, skipped_rows
 from ..core.constants import COST_UNIT
 

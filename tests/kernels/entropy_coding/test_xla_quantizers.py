@@ -6,7 +6,7 @@ import pytest
 
 from kernels import entropy_coding
 from kernels.entropy_coding import codeword, encode_tensor, quantize_rdo, quantize_trellis, stream_length
-from kernels.entropy_coding.core import compiling
+from kernels import compiling
 from kernels.entropy_coding.core.contexts import EXPECTED_COST
 from kernels.entropy_coding.xla import batches
 

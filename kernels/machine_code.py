@@ -1,7 +1,7 @@
-"""Machine code of the compiled core on disk, loaded through LLVM without the compiler that made it.
+"""Machine code of the compiled cores on disk, loaded through LLVM without the compiler that made it.
 
 A file holds the object code of one function for one kind of arguments. Its name is a digest of all that it depends on:
-the sources of the core, the versions, the processor. It lies beside the sources, or, where nobody may write there, in
+the sources of its core, the versions, the processor. It lies beside the sources, or, where nobody may write there, in
 the user's cache; $NUMBA_CACHE_DIR names another place. Damaged files are made anew.
 """
 
@@ -19,6 +19,7 @@ import zlib
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
+SHARED = ("compiling.py", "machine_code.py", "vectors.py")  # what every core may lean on beside its own folder
 _RETURNED = {"int64": ctypes.c_int64, "float64": ctypes.c_double, "none": ctypes.c_int64}
 _NO_VALUE = -2  # the status of a function that returns None, beside 0
 # What LLVM itself puts in for loops that fill or copy; every process has them.
@@ -29,22 +30,24 @@ class Unavailable(Exception):
     """Machine code cannot stand alone here: Numba has to run what it compiles."""
 
 
-def entry(name: str, kinds: tuple, make):
-    """A callable for a function of the core: from a file where there is one, else made and stored.
+def entry(name: str, kinds: tuple, make, core: pathlib.Path):
+    """A callable for a function of a core: from a file where there is one, else made and stored.
 
     Args:
       name: of the function, as its file is called.
       kinds: of the arguments: "i", "f", or (dtype character, axes) of an array.
       make: () -> (LLVM assembly, symbol, type that is returned), which compiles it.
+      core: the folder of its sources.
 
     Raises:
       Unavailable: this cannot be done here.
     """
-    digest = hashlib.blake2b(repr((name, kinds, _fingerprint())).encode(), digest_size=12).hexdigest()
-    record = _read(f"{name}-{digest}.code")
+    digest = hashlib.blake2b(repr((name, kinds, _fingerprint(core))).encode(), digest_size=12).hexdigest()
+    folders = _folders(core)
+    record = _read(folders, f"{name}-{digest}.code")
     if record is None:
         record = _assemble(*make())
-        _write(f"{name}-{digest}.code", *record)
+        _write(folders, f"{name}-{digest}.code", *record)
     return _Entry(name, kinds, *record)
 
 
@@ -77,7 +80,7 @@ class _Entry:
         result, error = self._returned(), ctypes.c_void_p()
         status = self._call(ctypes.addressof(result), ctypes.addressof(error), *values)
         if status not in (0, _NO_VALUE):
-            raise RuntimeError(f"{self._name} ended with status {status}, which no function of the core returns")
+            raise RuntimeError(f"{self._name} ended with status {status}, which no function of a core returns")
         return None if self._none else result.value
 
 
@@ -130,17 +133,17 @@ def _assemble(assembly: str, symbol: str, returned: str) -> tuple[str, str, byte
         if function.is_declaration and not function.name.startswith(("llvm.", *_LIBRARY_SYMBOLS))
     ]
     if calls_out:
-        raise Unavailable(f"{symbol} calls {', '.join(calls_out)}, which is no part of the core")
+        raise Unavailable(f"{symbol} calls {', '.join(calls_out)}, which is no part of a core")
     return symbol, returned, engine.machine(3).emit_object(module)
 
 
 @functools.cache
-def _fingerprint() -> str:
+def _fingerprint(core: pathlib.Path) -> str:
     """What machine code depends on beside its own function: sources, versions, processor."""
     import llvmlite
 
     digest = hashlib.blake2b()
-    for source in sorted(HERE.glob("*.py")):
+    for source in (*sorted(core.glob("*.py")), *(HERE / name for name in SHARED)):
         digest.update(source.read_bytes())
     numba = importlib.util.find_spec("numba")
     version = pathlib.Path(numba.origin).parent / "_version.py" if numba and numba.origin else None
@@ -149,16 +152,16 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _folders() -> list[pathlib.Path]:
+def _folders(core: pathlib.Path) -> list[pathlib.Path]:
     """Where machine code may lie, the preferred place first."""
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         return [pathlib.Path(folder)]
     users = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return [HERE / "__pycache__", pathlib.Path(users).expanduser() / "havel"]
+    return [core / "__pycache__", pathlib.Path(users).expanduser() / "havel"]
 
 
-def _read(name: str) -> tuple[str, str, bytes] | None:
-    for folder in _folders():
+def _read(folders: list[pathlib.Path], name: str) -> tuple[str, str, bytes] | None:
+    for folder in folders:
         try:
             data = (folder / name).read_bytes()
             head, _, code = data.partition(b"\n")
@@ -170,10 +173,10 @@ def _read(name: str) -> tuple[str, str, bytes] | None:
     return None
 
 
-def _write(name: str, symbol: str, returned: str, code: bytes) -> None:
+def _write(folders: list[pathlib.Path], name: str, symbol: str, returned: str, code: bytes) -> None:
     """Keeps machine code in the first folder that can be written to; where there is none, nothing is stored."""
     head = json.dumps({"symbol": symbol, "returned": returned, "crc": zlib.crc32(code)})
-    for folder in _folders():
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:

@@ -1,6 +1,7 @@
-"""The compiled core on disk: found, made anew where it is damaged or stale, done without where it cannot be kept."""
+"""Compiled cores on disk: found, made anew where it is damaged or stale, done without where it cannot be kept."""
 
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ import threading
 import numpy as np
 import pytest
 
+from kernels import compiling, machine_code
 from kernels.entropy_coding import encode_tensor
-from kernels.entropy_coding.core import compiling, fitting, machine_code
+from kernels.entropy_coding.core import fitting
 
 PROGRAM = """
 import sys
@@ -67,22 +69,33 @@ def test_damaged_files_are_made_anew(monkeypatch, tmp_path, sums):
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_every_source_of_the_core_counts(monkeypatch, tmp_path):
+CORES = sorted(path.parent for path in machine_code.HERE.glob("*/core/__init__.py"))
+
+
+@pytest.mark.parametrize("room", CORES, ids=lambda core: core.parent.name)
+def test_every_source_of_a_core_counts(monkeypatch, tmp_path, room):
     """What compiled functions are made of is part of the name of their code: no stale code runs after a change."""
-    room, copy = machine_code.HERE, tmp_path / "core"
     sources = sorted(path.name for path in room.glob("*.py"))
+    shared = {name: f"...{pathlib.Path(name).stem}" for name in machine_code.SHARED}
     compiled = [name for name in sources if re.search(r"^@(compiled|inlined)$", (room / name).read_text(), re.M)]
-    assert len(compiled) >= 9
+    assert len(compiled) >= {"entropy_coding": 9}.get(room.parent.name, 1)
     for name in sources:
-        text = (room / name).read_text()
-        assert not re.search(r"^(from|import) \.\.", text, re.M), f"core/{name} leans on what no digest covers"
+        leans = re.findall(r"^(?:from|import) (\.\.[.\w]*)", (room / name).read_text(), re.M)
+        assert set(leans) <= set(shared.values()), f"{name} of {room} leans on what no digest covers"
+    for name in shared:
+        leans = set(re.findall(r"^from \.(\w*) import", (machine_code.HERE / name).read_text(), re.M))
+        leans |= set(re.findall(r"^from \. import (\w+)", (machine_code.HERE / name).read_text(), re.M))
+        assert {f"{one}.py" for one in leans} <= set(shared)
+    here, copy = tmp_path / "kernels", tmp_path / "kernels" / "core"
     shutil.copytree(room, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(machine_code, "HERE", copy)
-    digests = {machine_code._fingerprint.__wrapped__()}
-    for name in sources:
-        (copy / name).write_text((copy / name).read_text() + "# changed\n")
-        digests.add(machine_code._fingerprint.__wrapped__())
-    assert len(digests) == 1 + len(sources)
+    for name in shared:
+        shutil.copy(machine_code.HERE / name, here)
+    monkeypatch.setattr(machine_code, "HERE", here)
+    digests = {machine_code._fingerprint.__wrapped__(copy)}
+    for path in [copy / name for name in sources] + [here / name for name in shared]:
+        path.write_text(path.read_text() + "# changed\n")
+        digests.add(machine_code._fingerprint.__wrapped__(copy))
+    assert len(digests) == 1 + len(sources) + len(shared)
 
 
 def test_without_a_place_to_keep_it(monkeypatch, tmp_path, sums):
@@ -105,7 +118,7 @@ def test_code_that_calls_out_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assembly = "declare i32 @elsewhere()\ndefine i32 @f() {\n%1 = call i32 @elsewhere()\nret i32 %1\n}"
     with pytest.raises(machine_code.Unavailable, match="elsewhere"):
-        machine_code.entry("f", (), lambda: (assembly, "f", "none"))
+        machine_code.entry("f", (), lambda: (assembly, "f", "none"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

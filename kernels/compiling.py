@@ -1,10 +1,12 @@
-"""How the core is compiled, and how a process that finds it compiled does without Numba.
+"""How compiled cores are made, and how a process that finds them compiled does without Numba.
 
 Importing Numba takes as long as coding a network of five million weights. So the machine code of each function lies on
 disk once it was compiled (machine_code.py), and Numba comes in only where code is missing. Compiled functions take
-C-contiguous arrays and plain numbers, allocate nothing, raise nothing, and run without the GIL.
+C-contiguous arrays and plain numbers, allocate nothing, raise nothing, and run without the GIL. All of a room's lie in
+its folder `core/`: what they are made of is then told by the sources of one folder and of three modules beside this.
 """
 
+import pathlib
 import threading
 import types
 
@@ -18,7 +20,7 @@ _lock = threading.RLock()
 class Compiled:
     """A function of arrays and numbers that runs as machine code, made on its first call for each kind of arguments.
 
-    Returns None, an integer or a float. Inside another compiled function it is one more function of the core.
+    Returns None, an integer or a float. Inside another compiled function it is one more function of its core.
     """
 
     def __init__(self, function, inline: str = "never"):
@@ -42,11 +44,11 @@ class Compiled:
         import numba
 
         if numba.config.DISABLE_JIT:
-            raise RuntimeError("NUMBA_DISABLE_JIT is set, but the coder runs as machine code only: unset it")
+            raise RuntimeError("NUMBA_DISABLE_JIT is set, but compiled cores run as machine code only: unset it")
         namespace = dict(self.py_func.__globals__)
         for name in self.py_func.__code__.co_names:
             value = namespace.get(name)
-            if isinstance(value, (Compiled, _Intrinsic)):
+            if isinstance(value, (Compiled, Intrinsic)):
                 namespace[name] = value.dispatcher()
         bare = types.FunctionType(self.py_func.__code__, namespace, self.__name__)
         return numba.njit(
@@ -57,15 +59,16 @@ class Compiled:
         with _lock:
             if kinds not in self.entries:
                 name = f"{self.py_func.__module__.rpartition('.')[2]}.{self.__name__}"
+                core = pathlib.Path(self.py_func.__code__.co_filename).parent
                 try:
-                    self.entries[kinds] = machine_code.entry(name, kinds, lambda: _compile(self, kinds))
+                    self.entries[kinds] = machine_code.entry(name, kinds, lambda: _compile(self, kinds), core)
                 except machine_code.Unavailable:
                     self.entries[kinds] = self._by_numba()
             return self.entries[kinds]
 
 
-class _Intrinsic:
-    """A single instruction, made where it is first needed, for it takes Numba to make it."""
+class Intrinsic:
+    """A single instruction, made where it is first needed, for it takes Numba to make it: decorates what makes it."""
 
     def __init__(self, make):
         self._make = make
@@ -109,32 +112,3 @@ def _compile(kernel: Compiled, kinds) -> tuple[str, str, str]:
     dispatcher.compile(signature)
     result = dispatcher.overloads[signature]
     return dispatcher.inspect_llvm(signature), result.fndesc.llvm_func_name, str(result.signature.return_type)
-
-
-@_Intrinsic
-def _leading_zeros():
-    """The processor's instruction for it: a table would lengthen the chain from one span to the next."""
-    import numba
-    import numba.core.cgutils
-    import numba.extending
-
-    @numba.extending.intrinsic
-    def leading_zeros(typing_context, value):
-        def generate(context, builder, signature, arguments):
-            return builder.ctlz(arguments[0], numba.core.cgutils.false_bit)
-
-        return numba.types.int64(numba.types.int64), generate
-
-    return leading_zeros
-
-
-@inlined
-def renorm(span):
-    """Shift that brings a span of 1 to 511 back to 256 to 511."""
-    return _leading_zeros(span) - 55
-
-
-@inlined
-def neighbour_class(level):
-    """0, 1, 2 for a previous level that is zero, negative, positive."""
-    return 0 if level == 0 else (1 if level < 0 else 2)
