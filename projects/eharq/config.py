@@ -60,7 +60,8 @@ class GenerateConfig(LinkConfig):
         (), "of the blocks in each stratum, relative (empty: as many in each)", exclusive_minimum=0.0
     )
     blocks: int = config.field(100_000, "to send", minimum=1)
-    shard: int = config.field(4096, "blocks between two times of writing", minimum=1)
+    batch: int = config.field(1024, "blocks at a time: on a CPU few, which stay in its caches", minimum=1)
+    batches: int = config.field(8, "between two times of writing", minimum=1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,7 +108,7 @@ class BlerConfig(LinkConfig):
         100, "block errors after which a point ends: the count is fixed, not the blocks", minimum=2
     )
     max_blocks: int = config.field(1_000_000, "after which a point ends in any case", minimum=1)
-    batch: int = config.field(4096, "blocks at a time; does not change what comes out", minimum=1)
+    batch: int = config.field(1024, "blocks at a time: on a CPU few, which stay in its caches", minimum=1)
     reference: str | None = config.field(
         None, "CSV file with columns es_n0_db or eb_n0_db and bler, to draw beside and to compare with"
     )

@@ -1,9 +1,10 @@
 """Sends blocks and leaves what a receiver knows early, and whether the whole was decoded, shard by shard.
 
-A run that is killed goes on with its next shard to the same bits. A shard follows from the seed and its number alone.
+A run that is killed goes on with its next shard to the same bits. A batch follows from the seed and its number alone.
 """
 
 import functools
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -26,17 +27,20 @@ def main(settings: GenerateConfig, run: app.Run) -> dict:
     link = transmission.link_of(settings)
     codes = subcodes(link, settings)
     manifest = begin(settings, run)
-    before = sum(entry["blocks"] for entry in manifest["shards"])
-    start = time.monotonic()
+    before = at = sum(entry["blocks"] for entry in manifest["shards"])
+    start, sent = time.monotonic(), batches(settings, link, at // settings.batch)
     with run.progress(settings.blocks, "blocks", before) as progress:
-        for sent in shards(settings, link, len(manifest["shards"])):
-            columns, counts = receive(sent, link, codes, settings)
-            at = sum(entry["blocks"] for entry in manifest["shards"])
-            count = min(settings.shard, settings.blocks - at)
-            columns["stratum"] = strata_of(settings, at)
+        while at < settings.blocks:
+            parts = [receive(batch, link, codes, settings) for batch in itertools.islice(sent, settings.batches)]
+            columns, counts = (
+                {name: np.concatenate([part[k][name] for part in parts]) for name in parts[0][k]} for k in (0, 1)
+            )
+            columns["stratum"] = strata_of(settings, at, len(columns["failed"]))
+            count = min(len(columns["failed"]), settings.blocks - at)
             columns = {name: column[:count] for name, column in columns.items()}
             counts = {name: int(np.sum(column[:count])) for name, column in counts.items()}
             blocks.write_shard(run.path, manifest, columns, counts)
+            at += count
             progress.update(count, bler=counts["failed"] / count)
     seconds = time.monotonic() - start
     result = summary(settings, run)
@@ -74,25 +78,25 @@ def begin(settings: GenerateConfig, run: app.Run) -> dict[str, Any]:
     return blocks.new_manifest(config.to_texts(settings), names, settings.subcodes, probabilities(settings))
 
 
-def strata_of(settings: GenerateConfig, at: int) -> np.ndarray:
-    """Returns int32 [shard], the strata of the blocks from number `at` on: shares hold wherever one stops."""
+def strata_of(settings: GenerateConfig, at: int, count: int) -> np.ndarray:
+    """Returns int32 [count], the strata of the blocks from number `at` on: shares hold wherever one stops."""
     shares = settings.strata_shares or (1.0,) * (len(settings.strata) + 1)
     edges = np.cumsum(shares) / np.sum(shares)
-    places = (at + np.arange(settings.shard)) * GOLDEN % 1
+    places = (at + np.arange(count)) * GOLDEN % 1
     return np.searchsorted(edges[:-1], places, side="right").astype(np.int32)
 
 
-def shards(settings: GenerateConfig, link: transmission.Link, first: int) -> Iterator[transmission.Transmission]:
-    """Yields the blocks of each shard from number `first` on; the next one is on its way while one is looked at."""
+def batches(settings: GenerateConfig, link: transmission.Link, first: int) -> Iterator[transmission.Transmission]:
+    """Yields each batch from number `first` on; the next one is on its way while one is looked at."""
     send = functools.partial(
         transmission.send,
         noise=transmission.noise_of(settings.es_n0_db),
-        link=link, count=settings.shard, again=transmission.again_of(settings), sharding=mesh.data_sharding(local=True),
+        link=link, count=settings.batch, again=transmission.again_of(settings), sharding=mesh.data_sharding(local=True),
     )  # fmt: skip
     key, edges = jax.random.key(settings.seed), np.array([0.0, *settings.strata, 1.0], np.float32)
     later = None
-    for number in range(first, -(-settings.blocks // settings.shard)):
-        stratum = strata_of(settings, number * settings.shard)
+    for number in range(first, -(-settings.blocks // settings.batch)):
+        stratum = strata_of(settings, number * settings.batch, settings.batch)
         bounds = {"low": edges[stratum], "high": edges[stratum + 1]} if settings.strata else {}
         now, later = later, send(jax.random.fold_in(key, number), **bounds)
         if now is not None:
@@ -104,7 +108,7 @@ def shards(settings: GenerateConfig, link: transmission.Link, first: int) -> Ite
 def receive(
     sent: transmission.Transmission, link: transmission.Link, codes: tuple[ldpc.Code, ...], settings: GenerateConfig
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Returns (the columns of a shard, but for its strata; what is counted, by block) of a batch of blocks."""
+    """Returns (the columns of a batch, but for its strata; what is counted) by block."""
     early = [
         receiver.features(code, sent.llr, bits, settings) for code, bits in zip(codes, settings.subcodes, strict=True)
     ]

@@ -52,6 +52,11 @@ class Link:
         return (self.bits - self.fillers) / self.sent
 
     @property
+    def symbols(self) -> int:
+        """Symbols of a transmission."""
+        return -(-self.sent // self.order)
+
+    @property
     def is_rate_matched(self) -> bool:
         """Whether 5G's circular buffer is between word and transmission; else all bits of the word are sent."""
         return self.code.information > 0
@@ -151,12 +156,11 @@ def noise_of(es_n0_db: float) -> float:
     return 10.0 ** (-es_n0_db / 10)
 
 
-@functools.partial(jax.jit, static_argnames=("link", "count", "again", "sharding"))
 def send(
     key: jax.Array,
     noise: float,
-    low: jax.Array | None = None,
-    high: jax.Array | None = None,
+    low: np.ndarray | None = None,
+    high: np.ndarray | None = None,
     *,
     link: Link,
     count: int,
@@ -164,6 +168,9 @@ def send(
     sharding: jax.sharding.Sharding | None = None,
 ) -> Transmission:
     """Returns a batch of blocks of random words, sent once or twice.
+
+    Each step is a program of its own: in a common one XLA on a CPU would draw the noise of a symbol again for each of
+    its bits, which makes all of it three times as slow.
 
     Args:
       key: of words, channels and noise.
@@ -173,17 +180,71 @@ def send(
       link, count, again: what is sent over what, how many blocks, and the second transmission.
       sharding: how blocks lie on devices, see `common.mesh`.
     """
-    word_key, fading_key, noise_key, again_key = jax.random.split(key, 4)
-    bits = mesh.constrain(random_bits(word_key, count, link.bits - link.fillers), sharding)
-    words = mesh.constrain(ldpc.encode(link.code, jnp.pad(bits, ((0, 0), (0, link.fillers)))), sharding)
-    first, second = (None, None) if link.profile == "awgn" else draw_fading(fading_key, link, count, low, high, again)
-    gain = jnp.ones(count, jnp.float32) if first is None else jnp.mean(jnp.square(jnp.abs(first)), axis=1)
-    noise = jnp.asarray(noise, jnp.float32)
-    llr = mesh.constrain(_transmit(noise_key, words, first, noise, link), sharding)
+    keys, static = jax.random.split(key, 3), {"link": link, "sharding": sharding}
+    noise = np.float32(noise)
+    words, first, second, gain = _draw(keys[0], low, high, count=count, again=again, **static)
+    llr = _transmit(keys[1], words, first, noise, None, 0, **static)
     if again is None:
         return Transmission(words, llr, None, gain)
-    combined = _transmit(again_key, words, second, noise, link, again.version, llr)
-    return Transmission(words, llr, mesh.constrain(combined, sharding), gain)
+    return Transmission(words, llr, _transmit(keys[2], words, second, noise, llr, again.version, **static), gain)
+
+
+def _transmit(key, words, fading, noise, before, version: int, link: Link, sharding) -> jax.Array:
+    """LLRs [blocks, n] of one transmission, added to those of an earlier one."""
+    disturbance = _draw_noise(key, noise, count=len(words), link=link, sharding=sharding)
+    received, response = _receive(words, fading, disturbance, version=version, link=link, sharding=sharding)
+    llr = _demodulate(received, response, noise, link=link, sharding=sharding)
+    return _recover(llr, before, version=version, link=link, sharding=sharding)
+
+
+@functools.partial(jax.jit, static_argnames=("link", "count", "again", "sharding"))
+def _draw(key, low, high, link: Link, count: int, again: Again | None, sharding):
+    """Words [count, n], the channel [count, subcarriers] of both transmissions or None, mean gain of the first."""
+    word_key, fading_key = jax.random.split(key)
+    bits = mesh.constrain(random_bits(word_key, count, link.bits - link.fillers), sharding)
+    words = mesh.constrain(ldpc.encode(link.code, jnp.pad(bits, ((0, 0), (0, link.fillers)))), sharding)
+    if link.profile == "awgn":
+        return words, None, None, jnp.ones(count, jnp.float32)
+    first, second = draw_fading(fading_key, link, count, low, high, again)
+    return words, first, second, jnp.mean(jnp.square(jnp.abs(first)), axis=1)
+
+
+@functools.partial(jax.jit, static_argnames=("link", "count", "sharding"))
+def _draw_noise(key, noise, *, link: Link, count: int, sharding):
+    return mesh.constrain(channel.awgn(key, jnp.zeros((count, link.symbols), jnp.complex64), noise), sharding)
+
+
+@functools.partial(jax.jit, static_argnames=("link", "version", "sharding"))
+def _receive(words, fading, disturbance, *, link: Link, version: int, sharding):
+    """What is received [count, symbols], and the channel there."""
+    if link.is_rate_matched:
+        bits = ldpc.rate_match(link.code, words, link.sent, version, **_matching(link))
+    else:
+        bits = words[:, link.code.n - link.sent :]
+    x = channel.modulate(jnp.pad(bits, ((0, 0), (0, -link.sent % link.order))), link.order)
+    h = jnp.ones((1, 1), x.dtype) if fading is None else _on_symbols(fading, link.symbols)
+    return mesh.constrain(h * x + disturbance, sharding), h
+
+
+@functools.partial(jax.jit, static_argnames=("link", "sharding"))
+def _demodulate(received, response, noise, *, link: Link, sharding):
+    """LLRs [count, sent]."""
+    llr = channel.llr(received, response, noise, link.order, method="max_log" if link.max_log else "exact")
+    return mesh.constrain(llr[:, : link.sent], sharding)
+
+
+@functools.partial(jax.jit, static_argnames=("link", "version", "sharding"))
+def _recover(llr, before, *, link: Link, version: int, sharding):
+    """LLRs [count, n] of the bits of a word, added to those of an earlier transmission."""
+    if link.is_rate_matched:
+        llr = ldpc.rate_recover(link.code, llr, version, out=before, **_matching(link))
+    else:
+        llr = jnp.pad(llr, ((0, 0), (link.code.n - link.sent, 0))) + (0.0 if before is None else before)
+    return mesh.constrain(llr, sharding)
+
+
+def _matching(link: Link) -> dict[str, int]:
+    return {"fillers": link.fillers, "modulation_order": link.order if link.interleaved else 1}
 
 
 def draw_fading(
@@ -216,23 +277,6 @@ def random_bits(key: jax.Array, count: int, bits: int) -> jax.Array:
     numbers = jax.random.bits(key, (count, -(-bits // 32)), jnp.uint32)
     spread = (numbers[..., None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
     return spread.reshape(count, -1)[:, :bits].astype(jnp.uint8)
-
-
-def _transmit(key, words, fading, noise, link: Link, version: int = 0, before=None) -> jax.Array:
-    """LLRs [blocks, n] of one transmission, added to those of an earlier one."""
-    code, options = link.code, {"fillers": link.fillers, "modulation_order": link.order if link.interleaved else 1}
-    if link.is_rate_matched:
-        bits = ldpc.rate_match(code, words, link.sent, version, **options)
-    else:
-        bits = words[:, code.n - link.sent :]
-    padding = -link.sent % link.order
-    x = channel.modulate(jnp.pad(bits, ((0, 0), (0, padding))), link.order)
-    h = 1.0 if fading is None else _on_symbols(fading, x.shape[1])
-    y = channel.awgn(key, x * h, noise)
-    llr = channel.llr(y, h, noise, link.order, method="max_log" if link.max_log else "exact")[:, : link.sent]
-    if link.is_rate_matched:
-        return ldpc.rate_recover(code, llr, version, out=before, **options)
-    return jnp.pad(llr, ((0, 0), (code.n - link.sent, 0))) + (0.0 if before is None else before)
 
 
 def _on_symbols(fading: jax.Array, symbols: int) -> jax.Array:
