@@ -6,6 +6,7 @@ column from its own row (TS 38.212, 5.3.2). Other codes by a generator (`generat
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from .codes import Code, Rows, checked_code, nr_base_graph
 from .generator import dimension, generator
 
 
-def encode(code: Code, bits: Shaped[AnyArray, "*batch k"]) -> UInt8[Array, "*batch n"]:
+def encode(code: Code, bits: Shaped[AnyArray, "*batch k"] | Sequence) -> UInt8[Array, "*batch n"]:
     """The words that hold information bits at `information_positions(code)`: at the beginning for 5G NR.
 
     Args:
@@ -41,7 +42,7 @@ def encode(code: Code, bits: Shaped[AnyArray, "*batch k"]) -> UInt8[Array, "*bat
     return _encode(code, checked)
 
 
-def syndrome(code: Code, bits: Shaped[AnyArray, "*batch n"]) -> UInt8[Array, "*batch checks"]:
+def syndrome(code: Code, bits: Shaped[AnyArray, "*batch n"] | Sequence) -> UInt8[Array, "*batch checks"]:
     """H x mod 2: 1 for each check that a word does not satisfy.
 
     Args:

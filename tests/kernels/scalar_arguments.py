@@ -16,6 +16,7 @@ from kernels import (
     entropy_coding,
     golomb,
     ising,
+    ldpc,
     soft_entropy,
     sparse_ternary,
     spectral,
@@ -281,6 +282,21 @@ def golomb_cases():
         yield read, message, {"n": "count from 0"}
 
 
+def ldpc_cases():
+    from_0 = "count from 0"
+    description = {"lifting": 2, "columns": 2, "rows": (((0, 1), (1, 0)),)}
+    yield ldpc.Code, description, {"lifting": "count", "columns": "count", "information": from_0, "punctured": from_0}
+    yield ldpc.qc_code, {"base_graph": 2, "lifting": 2}, {"base_graph": "count", "lifting": "count"}
+    yield ldpc.qc_code, {"base_graph": [[0, 1]], "lifting": 2}, {"lifting": "count"}
+    code = ldpc.qc_code(2, 2)
+    yield ldpc.subcode, {"code": code, "sent": 50}, {"sent": "count"}
+    block = {"payload": "count", "rate": "share", "crc": from_0}
+    yield ldpc.nr_block, {"payload": 100, "rate": 0.5}, block
+    scalars = {"rv": from_0, "fillers": from_0, "modulation_order": "count", "buffer": "count, or None"}
+    yield ldpc.rate_match, {"code": code, "word": np.arange(104), "e": 8}, {"e": "count", **scalars}
+    yield ldpc.rate_recover, {"code": code, "llr": X[0]}, scalars
+
+
 def attribution_cases():
     for rule in (rules.ZPlus, rules.WSquare, rules.Flat, rules.Norm, rules.SignalTakesAll):
         yield rule, {}, {"stabilizer": "at least 0"}
@@ -386,7 +402,8 @@ def spectral_cases():
 
 CASES = (
     entropy_coding_cases, soft_entropy_cases, alpha_stable_cases, ising_cases, autoregressive_cases,
-    boundary_attack_cases, sparse_ternary_cases, golomb_cases, attribution_cases, spectral_cases, channel_cases,
+    boundary_attack_cases, sparse_ternary_cases, golomb_cases, ldpc_cases, attribution_cases, spectral_cases,
+    channel_cases,
 )  # fmt: skip
 
 

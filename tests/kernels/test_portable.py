@@ -22,6 +22,7 @@ from kernels import (
     entropy_coding,
     golomb,
     ising,
+    ldpc,
     soft_entropy,
     sparse_ternary,
     spectral,
@@ -36,7 +37,7 @@ MODULES = (
     "autoregressive.accumulate", "autoregressive.chain_stream",
     "autoregressive.stream", "boundary_attack", "boundary_step", "channel", "entropy", "entropy_coding",
     "entropy_coding.layer_steps", "golomb", "ising",
-    "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "local_reparametrization",
+    "ising.energies", "ising.inverse", "ising.symmetries", "ising.systems", "ldpc", "local_reparametrization",
     "soft_entropy", "soft_entropy.bits", "soft_entropy.hard_labels", "soft_entropy.labels",
     "soft_entropy.reparametrization", "soft_entropy.table", "soft_table", "sparse_ternary", "spectral",
 )  # fmt: skip
@@ -61,6 +62,7 @@ ON_THE_HOST = {
         "ising.inverse": "exact_correlations expansions",
         "ising.symmetries": "folded folded_sites images",
         "ising.systems": "exact_abs_m exact_lattice",
+        "ldpc": "dimension edges information_positions parity_check_matrix",
         "soft_entropy": "assign context_members ecsq empirical_bits gap_bits huffman_lengths labels_to_levels "
         "symmetric_grid",
         "spectral": "adjusted_rand_index distinct_rows",
@@ -77,6 +79,7 @@ ON_THE_HOST = {
         "channel": "tdl_profile",
         "golomb": "expected_bits golomb_parameter",
         "ising.systems": "fold hopfield pairwise sk",
+        "ldpc": "nr_block qc_code read_alist sparse_code subcode write_alist",
         "sparse_ternary": "selection_size",
     },
     "a loop on the host that calls what is jitted": {
@@ -105,6 +108,7 @@ SYMBOLS = np.exp(1j * np.arange(6)).astype(np.complex64)
 SUBCARRIERS = np.arange(6, dtype=np.float32) * 15e3
 CHANNEL_MODES = channel.channel_modes("C", 1e-7, SUBCARRIERS)
 IN_TIME = {"times": (0.0, 0.004), "doppler": 8.0}
+NR, PARITY = ldpc.qc_code(2, 2), ldpc.sparse_code(np.ones((1, 4), int))
 
 
 def keyed(function, *arguments, **options):
@@ -362,6 +366,12 @@ CALLS = {
             ), KEY, np.float32(1e-7), SUBCARRIERS,
         ),
         "tdl_taps": (keyed(channel.tdl_taps, "E", (4,), **IN_TIME), KEY),
+    },
+    "ldpc": {
+        "encode": (lambda bits: (ldpc.encode(NR, bits), ldpc.encode(PARITY, bits[:3])), np.ones(20, np.uint8)),
+        "rate_match": (lambda word: ldpc.rate_match(NR, word, 120, 2, modulation_order=2), np.ones(104, np.uint8)),
+        "rate_recover": (lambda llr: ldpc.rate_recover(NR, llr, 2, fillers=3), np.ones((2, 120), np.float32)),
+        "syndrome": (lambda word: ldpc.syndrome(NR, word), np.ones((3, 104), np.uint8)),
     },
     "sparse_ternary": {
         "compress_with_feedback": (lambda x, r: sparse_ternary.compress_with_feedback(x, r, 3), UPDATES, UPDATES),
