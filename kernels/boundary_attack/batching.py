@@ -53,7 +53,6 @@ def make_slots(program: Callable, count: int, places: Sequence[jax.Device | None
     return Slots(program, -(-count // len(places)), places)
 
 
-
 def thread_places(count: int, devices: Sequence[jax.Device]) -> list[jax.Device | None]:
     """Returns, for each thread, the device that its images go to; None leaves it to JAX.
 

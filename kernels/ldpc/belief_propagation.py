@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import scalars
-from ..array_types import AnyArray, Array, Bool, Count, Float, Int32, Numbers, Scalar, UInt8
+from ..array_types import AnyArray, Bool, Count, Float, Int32, Numbers, Scalar, UInt8
 from ..threads import checked_jobs
 from . import lanes, xla
 from .codes import Code, checked_code
@@ -62,17 +62,18 @@ def decode(
     early_stop: bool = True,
     statistics: bool = False,
     implementation: str | None = None,
-    jobs: Count | None = None,
+    jobs: int | None = None,
 ) -> Decoded:
-    """Decodes words of a code. What a word becomes depends on it alone, not on the batch.
+    """Decodes words of a code.
 
+    What a word becomes depends on it alone, not on its batch: to the bit in the compiled core, up to rounding in XLA.
     A check's message to a bit is scale * max(|m| - offset, 0) with the sign of m, where m is the smallest magnitude of
     its other edges with the product of their signs ("min_sum"), or the LLR of their sum modulo 2 ("sum_product").
 
     Args:
       code: of `qc_code`, `sparse_code`, `read_alist`, `subcode`. Static under `jax.jit`.
-      llr: log P(0) / P(1) of each bit, as `rate_recover` gives them: 0 where nothing is known. float32, or float64 where
-        JAX has 64 bits (NumPy's is rounded to float32 else); half precision is computed in float32.
+      llr: log P(0) / P(1) of each bit, as `rate_recover` gives them: 0 where nothing is known. float32, or float64
+        where JAX has 64 bits (NumPy's is rounded to float32 else); half precision is computed in float32.
       iterations: at most, at least 1.
       update: "min_sum" or "sum_product".
       schedule: "layered", row after row of circulants (of a code with lifting 1: check after check), or "flooding", all
@@ -81,11 +82,11 @@ def decode(
         [iterations, rows] (of a code with lifting 1, of its checks); JAX differentiates with respect to them.
       offset: at least 0, in the same forms; 0.3 to 0.5 with scale 1 is offset min-sum.
       clip: the largest magnitude of a message that enters a check; None: none that a float32 would notice.
-      early_stop: whether a word whose checks are all satisfied after an iteration is ready. JAX cannot differentiate it
-        in reverse.
+      early_stop: whether a word whose checks are all satisfied after an iteration is ready. JAX cannot differentiate
+        it in reverse.
       statistics: whether reliability and unsatisfied are measured.
-      implementation: None takes "compiled", the CPU's core, for concrete float32 on a CPU, else "xla". The first returns
-        arrays of NumPy and differs from the second by rounding.
+      implementation: None takes "compiled", the CPU's core, for concrete float32 on a CPU, else "xla". The first
+        returns arrays of NumPy and differs from the second by rounding.
       jobs: threads of the compiled core, None: one a core.
 
     Returns:
@@ -114,21 +115,22 @@ def decode(
     )
     if scale is None:
         scale = NORMALISATION if update == "min_sum" else 1.0
-    factors = [_by_row(name, value, rule, code) for name, value in (("scale", scale), ("offset", offset))]
+    for name, value in (("scale", scale), ("offset", offset)):
+        _check_by_row(name, value, rule, code)
     largest = UNKNOWN if clip is None else scalars.real("clip", clip, "a number > 0, or None", scalars.positive)
-    threads = checked_jobs(jobs)
-    values = _checked_llr(code, llr, any(map(scalars.is_traced, factors)))
-    is_compiled = _is_compiled(implementation, values, factors)
-    shape = values.shape[:-1]
+    values = _checked_llr(code, llr)
     words = values.reshape(-1, code.n)
-    if is_compiled:
-        spread = [np.ascontiguousarray(_spread(np, one, rule, code), np.float32) for one in factors]
-        flat = lanes.decode(code, np.ascontiguousarray(words), *spread, min(largest, UNKNOWN), rule, threads)
+    if _is_compiled(implementation, values, scale, offset):
+        factor, less = (np.ascontiguousarray(_by_row(np, one, rule, code), np.float32) for one in (scale, offset))
+        words = np.ascontiguousarray(words)
+        flat = lanes.decode(code, words, factor, less, min(largest, UNKNOWN), rule, checked_jobs(jobs))
     else:
         dtype = words.dtype if words.dtype == jnp.float64 else jnp.float32
-        spread = [_spread(jnp, one, rule, code).astype(dtype) for one in factors]
-        flat = xla.decode(code, jnp.asarray(words, dtype), *spread, jnp.asarray(min(largest, UNKNOWN), dtype), rule)
+        factor, less = (_by_row(jnp, one, rule, code).astype(dtype) for one in (scale, offset))
+        words = jnp.asarray(words, dtype)
+        flat = xla.decode(code, words, factor, less, jnp.asarray(min(largest, UNKNOWN), dtype), rule)
     posterior, satisfied, stopped, *trace = flat
+    shape = values.shape[:-1]
     trace = [None if one is None else one.reshape(-1, *shape) for one in trace]
     return Decoded(posterior.reshape(*shape, code.n), satisfied.reshape(shape), stopped.reshape(shape), *trace)
 
@@ -139,14 +141,15 @@ def _choice(name: str, value, names: tuple[str, ...]) -> str:
     return value
 
 
-def _checked_llr(code: Code, llr, is_traced: bool):
+def _checked_llr(code: Code, llr):
     """An array of JAX, or of NumPy in float32 where it is concrete."""
     concrete = not scalars.is_traced(llr)
     try:
         with np.errstate(over="ignore"):  # infinite then, and refused
             array = jnp.asarray(llr) if not concrete or isinstance(llr, jax.Array) else np.asarray(llr)
-            if isinstance(array, np.ndarray) and (array.dtype != np.float64 or not jax.config.jax_enable_x64):
-                array = array if array.dtype == np.float32 or array.dtype.kind not in "fV" else array.astype(np.float32)
+            if isinstance(array, np.ndarray) and jnp.issubdtype(array.dtype, jnp.floating):
+                wide = jax.config.jax_enable_x64  # type: ignore[attr-defined]  # options are not in JAX's annotations
+                array = array.astype(np.float64 if wide and array.dtype == np.float64 else np.float32, copy=False)
     except (TypeError, ValueError):
         array = np.zeros(0, object)
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -159,7 +162,7 @@ def _checked_llr(code: Code, llr, is_traced: bool):
             f"llr has shape {array.shape}: expected [..., {code.n}], the bits of {code!r}, punctured ones with 0 "
             "included, as rate_recover returns them"
         )
-    if concrete and not is_traced:
+    if concrete:
         finite = np.isfinite(np.asarray(array)).all(axis=-1).reshape(-1)
         if not finite.all():
             raise ValueError(
@@ -169,8 +172,8 @@ def _checked_llr(code: Code, llr, is_traced: bool):
     return array
 
 
-def _by_row(name: str, value, rule: xla.Rule, code: Code):
-    """Numbers of at least 0 of a legal shape, still as they are."""
+def _check_by_row(name: str, value, rule: xla.Rule, code: Code) -> None:
+    """Numbers of at least 0, of a legal shape."""
     scalars.reals(name, value, "numbers >= 0", lambda numbers: np.isfinite(numbers) & (numbers >= 0))
     shape, full = np.shape(value), (rule.iterations, len(code.rows))
     if shape not in ((), full[:1], full, (1, full[1]), (full[0], 1)):
@@ -178,17 +181,16 @@ def _by_row(name: str, value, rule: xla.Rule, code: Code):
             f"{name} has shape {shape}: expected one number, [iterations] = [{full[0]}], or [iterations, rows] = "
             f"{list(full)}"
         )
-    return value
 
 
-def _spread(numpy, value, rule: xla.Rule, code: Code) -> Array | np.ndarray:
-    """[iterations, rows]."""
+def _by_row(numpy, value, rule: xla.Rule, code: Code):
+    """[iterations, rows], of NumPy or of JAX."""
     numbers = numpy.asarray(value)
     numbers = numbers[:, None] if numbers.ndim == 1 else numbers
     return numpy.broadcast_to(numbers, (rule.iterations, len(code.rows)))
 
 
-def _is_compiled(implementation: str | None, values, factors) -> bool:
+def _is_compiled(implementation: str | None, values, *factors) -> bool:
     if implementation not in (None, "compiled", "xla"):
         raise ValueError(f"implementation={implementation!r} is neither 'compiled' nor 'xla'")
     traced = scalars.is_traced(values) or any(map(scalars.is_traced, factors))

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,49 +17,55 @@ FIRST_ITERATIONS = 8
 _SPANS = 8  # a thread takes this many shares of the batch in turn, at least
 
 
+class Results(NamedTuple):
+    """Of words, as `xla.decode` returns them; the last two [0, 0] where nothing was measured."""
+
+    posterior: np.ndarray
+    satisfied: np.ndarray
+    iterations: np.ndarray
+    reliability: np.ndarray
+    unsatisfied: np.ndarray
+
+
 def decode(code: Code, llr: np.ndarray, scale: np.ndarray, offset: np.ndarray, clip: float, rule: Rule, jobs: int):
     """As `xla.decode`, of float32; on up to `jobs` threads."""
-    count, rows = len(llr), rule.iterations + 1
-    measured = (rows, count) if rule.statistics else (0, 0)
-    results = (
-        np.empty_like(llr), np.empty(count, np.uint8), np.empty(count, np.int32), np.empty(measured, np.float32),
+    run = functools.partial(_decode, code, scale, offset, clip, jobs)
+    if rule.early_stop and rule.iterations > 2 * FIRST_ITERATIONS and len(llr) > LANES:
+        results = run(llr, rule._replace(iterations=FIRST_ITERATIONS))
+        if rule.statistics:  # what was measured last stays
+            more = ((0, rule.iterations - FIRST_ITERATIONS), (0, 0))
+            results = Results(*results[:3], *(np.pad(trace, more, "edge") for trace in results[3:]))
+        left = np.flatnonzero(~results.satisfied)
+        if left.size:
+            rest = run(llr[left], rule)
+            for whole, part in zip(results[:3], rest[:3], strict=True):
+                whole[left] = part
+            for whole, part in zip(results[3:], rest[3:], strict=True):
+                whole[:, left if rule.statistics else slice(0)] = part
+    else:
+        results = run(llr, rule)
+    return results if rule.statistics else (*results[:3], None, None)
+
+
+def _decode(code: Code, scale, offset, clip: float, jobs: int, llr: np.ndarray, rule: Rule) -> Results:
+    """All words, by as many iterations as each needs."""
+    starts, columns, shifts = _edges(code)
+    width, is_flooding = int(np.diff(starts).max()), rule.schedule == "flooding"
+    measured = (rule.iterations + 1, len(llr)) if rule.statistics else (0, 0)
+    satisfied = np.empty(len(llr), np.uint8)
+    results = Results(
+        np.empty_like(llr), satisfied.view(bool), np.empty(len(llr), np.int32), np.empty(measured, np.float32),
         np.empty(measured, np.float32),
     )  # fmt: skip
-    run = functools.partial(_decode, code, scale, offset, clip, jobs=jobs)
-    if rule.early_stop and rule.iterations > 2 * FIRST_ITERATIONS and count > LANES:
-        run(llr, rule._replace(iterations=FIRST_ITERATIONS), results)
-        left = np.flatnonzero(results[1] == 0)
-        rest = tuple(np.empty((*array.shape[:-1], len(left)), array.dtype) for array in results[1:])
-        rest = (np.empty((len(left), code.n), np.float32), *rest)
-        if len(left):
-            run(llr[left], rule, rest)
-            results[0][left] = rest[0]
-            for array, part in zip(results[1:], rest[1:], strict=True):
-                array[..., left] = part
-        if rule.statistics:  # what the first iterations left stays for the others
-            done = np.delete(np.arange(count), left)
-            for array in results[3:]:
-                array[FIRST_ITERATIONS + 1 :, done] = array[FIRST_ITERATIONS, done]
-    else:
-        run(llr, rule, results)
-    posterior, satisfied, iterations, reliability, unsatisfied = results
-    trace = (reliability, unsatisfied) if rule.statistics else (None, None)
-    return posterior, satisfied.view(bool), iterations, *trace
-
-
-def _decode(code: Code, scale, offset, clip: float, llr: np.ndarray, rule: Rule, results, *, jobs: int) -> None:
-    """Writes the results of all words."""
-    starts, columns, shifts = _edges(code)
-    width = int(np.diff(starts).max())
 
     def span(begin: int, end: int) -> None:
         posterior, inputs, prefixes = (_work_space(size) for size in (code.n, width, width))
-        is_flooding = rule.schedule == "flooding"
         sums, channel = (_work_space(code.n), _work_space(code.n)) if is_flooding else (posterior, posterior)
         core.decode(
             llr, begin, end, starts, columns, shifts, code.lifting, rule.iterations, int(rule.update == "sum_product"),
             int(is_flooding), scale, offset, clip, int(rule.early_stop), int(rule.statistics), posterior, sums, channel,
-            _work_space(code.edge_count), inputs, prefixes, _work_space(1), *results,
+            _work_space(code.edge_count), inputs, prefixes, _work_space(1), results.posterior, satisfied,
+            *results[2:],
         )  # fmt: skip
 
     groups = -(-len(llr) // LANES)
@@ -66,9 +73,10 @@ def _decode(code: Code, scale, offset, clip: float, llr: np.ndarray, rule: Rule,
     cuts = [LANES * (groups * share // shares) for share in range(shares)] + [len(llr)]
     if shares <= 1:
         span(0, len(llr))
-        return
-    with concurrent.futures.ThreadPoolExecutor(min(jobs, shares)) as threads:
-        list(threads.map(span, cuts[:-1], cuts[1:]))
+    else:
+        with concurrent.futures.ThreadPoolExecutor(min(jobs, shares)) as threads:
+            list(threads.map(span, cuts[:-1], cuts[1:]))
+    return results
 
 
 def _work_space(size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The order in which the checks of a code are updated, as arrays of places: what the XLA form of the decoder scans over.
+"""The order in which the checks of a code are updated, as arrays of places: what the decoder in XLA scans over.
 
 A layer is a set of checks of which no two touch the same bit, so that they are updated together. Layered, a row of
 circulants is one; of a code without structure, a check belongs to the layer after the last one that touches one of its

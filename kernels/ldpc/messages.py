@@ -10,12 +10,12 @@ import jax.numpy as jnp
 UNKNOWN = 1e30  # magnitude of an edge that is not there: it takes nothing off the others
 
 
-def min_sum(entering, scale, offset, clip):
+def min_sum(entering, is_edge, scale, offset, clip):
     """Leaving messages [degree, ...]; scale, offset: broadcast against one of them."""
-    size = jnp.minimum(jnp.abs(entering), clip)
+    size = jnp.where(is_edge, jnp.minimum(jnp.abs(entering), clip), UNKNOWN)
     number = jnp.argmin(size, axis=0)
     is_smallest = jnp.arange(len(entering)).reshape(-1, *[1] * number.ndim) == number
-    smallest = jnp.min(size, axis=0)
+    smallest = jnp.minimum(jnp.min(size, axis=0), clip)
     second = jnp.minimum(jnp.min(jnp.where(is_smallest, UNKNOWN, size), axis=0), clip)
     negative = entering < 0
     odd = jnp.sum(negative, axis=0, dtype=jnp.int32) & 1 == 1
@@ -23,9 +23,9 @@ def min_sum(entering, scale, offset, clip):
     return jnp.where(negative ^ odd, -others, others)
 
 
-def sum_product(entering, scale, offset, clip):
+def sum_product(entering, is_edge, scale, offset, clip):
     """Leaving messages [degree, ...]."""
-    values = jnp.clip(entering, -clip, clip)
+    values = jnp.where(is_edge, jnp.clip(entering, -clip, clip), UNKNOWN)
     first = jnp.full_like(values[0], UNKNOWN)
     _, before = jax.lax.scan(lambda total, value: (box_plus(total, value), total), first, values)
     _, after = jax.lax.scan(lambda total, value: (box_plus(total, value), total), first, values, reverse=True)
@@ -38,4 +38,5 @@ def box_plus(a, b):
     """The log-likelihood ratio of the sum modulo 2 of two bits."""
     size = jnp.minimum(jnp.abs(a), jnp.abs(b))
     signed = jnp.where((a < 0) ^ (b < 0), -size, size)
-    return signed + jnp.log1p(jnp.exp(-jnp.abs(a + b))) - jnp.log1p(jnp.exp(-jnp.abs(a - b)))
+    # the difference first: turning the signs of a bit then turns the result, to the last bit
+    return signed + (jnp.log1p(jnp.exp(-jnp.abs(a + b))) - jnp.log1p(jnp.exp(-jnp.abs(a - b))))

@@ -96,7 +96,8 @@ def _iterate(code: Code, rule: Rule, parts: tuple[Segment, ...], channel, clip, 
         places, rows, old = row
         source = onto if rule.schedule == "layered" else state.posterior
         entering = source.at[places].get(mode="fill", fill_value=messages.UNKNOWN) - old
-        leaving = update(entering, scale[rows][:, None], offset[rows][:, None], clip)
+        is_edge = (places < code.n)[..., None]
+        leaving = update(entering, is_edge, scale[rows][:, None], offset[rows][:, None], clip)
         if rule.schedule == "layered":
             return onto.at[places].set(entering + leaving, mode="drop", unique_indices=True), leaving
         return onto.at[places].add(leaving, mode="drop", unique_indices=True), leaving
@@ -120,7 +121,7 @@ def unsatisfied_count(code: Code, parts: tuple[Segment, ...], posterior):
         def layer(total, places):
             negative = posterior.at[places].get(mode="fill", fill_value=1) < 0
             odd = jnp.sum(negative, axis=0, dtype=jnp.int32) & 1
-            return total + jnp.sum(odd, axis=0), None
+            return total + jnp.sum(odd, axis=0, dtype=jnp.int32), None
 
         total, _ = jax.lax.scan(layer, total, jnp.asarray(part.places))
     return total

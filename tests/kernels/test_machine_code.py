@@ -83,7 +83,7 @@ def test_every_source_of_a_core_counts(monkeypatch, tmp_path, room):
         leans = re.findall(r"^(?:from|import) (\.\.[.\w]*)", (room / name).read_text(), re.M)
         assert set(leans) <= set(shared.values()), f"{name} of {room} leans on what no digest covers"
     for name in shared:
-        leans = set(re.findall(r"^from \.(\w*) import", (machine_code.HERE / name).read_text(), re.M))
+        leans = set(re.findall(r"^from \.(\w+) import", (machine_code.HERE / name).read_text(), re.M))
         leans |= set(re.findall(r"^from \. import (\w+)", (machine_code.HERE / name).read_text(), re.M))
         assert {f"{one}.py" for one in leans} <= set(shared)
     here, copy = tmp_path / "kernels", tmp_path / "kernels" / "core"

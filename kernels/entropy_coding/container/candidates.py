@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import quantize
 from ...threads import checked_jobs
+from .. import quantize
 from ..checks import checked_weights
 from .compression import prepared, written
 from .config import Config

@@ -36,7 +36,21 @@ def decode(
             for at in range(n * LANES):
                 channel[at] = posterior[at]
         if statistics:
-            measure(posterior, starts, columns, shifts, lifting, n, counts, 0, first, words, active, reliability, unsatisfied)
+            measure(
+                posterior,
+                starts,
+                columns,
+                shifts,
+                lifting,
+                n,
+                counts,
+                0,
+                first,
+                words,
+                active,
+                reliability,
+                unsatisfied,
+            )
         for iteration in range(iterations):
             if flooding:
                 for at in range(n * LANES):
@@ -81,7 +95,7 @@ def decode(
 
 @compiled
 def fill(llr, first, words, posterior):
-    """Lays words beside each other, a lane each; lanes without a word are zero, and so is -0.0, whose sign would count."""
+    """Lays words beside each other, a lane each; other lanes are zero, and so is -0.0, whose sign would count."""
     for lane in range(words):
         for bit in range(llr.shape[1]):
             posterior[bit * LANES + lane] = llr[first + lane, bit] + 0.0

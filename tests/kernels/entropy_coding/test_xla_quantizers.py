@@ -4,9 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from kernels import entropy_coding
+from kernels import compiling, entropy_coding
 from kernels.entropy_coding import codeword, encode_tensor, quantize_rdo, quantize_trellis, stream_length
-from kernels import compiling
 from kernels.entropy_coding.core.contexts import EXPECTED_COST
 from kernels.entropy_coding.xla import batches
 
