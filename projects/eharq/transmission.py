@@ -142,7 +142,10 @@ def read_alist(path: str) -> ldpc.Code:
         text = pathlib.Path(path).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--alist={path}: expected a readable text file ({error})") from None
-    return ldpc.read_alist(text)
+    try:
+        return ldpc.read_alist(text)
+    except ValueError as error:
+        raise ValueError(f"--alist={path}: {error}") from None
 
 
 def again_of(settings: GenerateConfig) -> Again:
