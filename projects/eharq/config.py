@@ -23,7 +23,9 @@ class LinkConfig:
     subcarriers: int = config.field(72, "of OFDM, filled first; the channel stands still for a block", minimum=1)
     spacing: float = config.field(15e3, "of subcarriers, in Hz", exclusive_minimum=0.0)
     iterations: int = config.field(50, "of the decoder on a whole code word, at most", minimum=1)
-    scale: float = config.field(0.75, "of min-sum's messages (1: plain)", exclusive_minimum=0.0)
+    scale: float | None = config.field(
+        None, "of the decoder's messages (none: 0.75 of min-sum, 1 of sum-product)", exclusive_minimum=0.0
+    )
     seed: int = config.field(0, "of words, channels and noise", minimum=0)
 
     def __post_init__(self):
