@@ -119,7 +119,7 @@ def described(
     return {
         "snr_db": snr_db,
         "es_n0_db": snr_db + (bits_in_db(link) if settings.per_bit else 0.0),
-        "bler": rate.estimate,
+        "bler": rate.value,
         "low": rate.low,
         "high": rate.high,
         "low_99": strict.low,

@@ -14,7 +14,7 @@ import numpy as np
 
 from common import app, config, mesh, processes
 from kernels import ldpc
-from projects.eharq import blocks, intervals, receiver, transmission
+from projects.eharq import blocks, rates, receiver, transmission
 from projects.eharq.config import GenerateConfig, probabilities
 
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, are spread evenly wherever one stops
@@ -129,10 +129,7 @@ def summary(settings: GenerateConfig, run: app.Run) -> dict:
     """Returns error rates with their intervals, of all and by stratum, from the shards; leaves their table."""
     rows, about = blocks.load(run.path), blocks.describe(run.path)
     counts, total = about["counts"], about["blocks"]
-    rates = {
-        name: intervals.weighted_rate(getattr(rows, name), rows.weight)._asdict()
-        for name in ("failed", "combined_failed")
-    }
+    shares = {name: rates.share(getattr(rows, name), rows.weight)._asdict() for name in ("failed", "combined_failed")}
     strata = [
         {
             "probability": probability,
@@ -147,8 +144,8 @@ def summary(settings: GenerateConfig, run: app.Run) -> dict:
     return {
         "blocks": total,
         "es_n0_db": settings.es_n0_db,
-        "bler": rates["failed"],
-        "combined_bler": rates["combined_failed"],
+        "bler": shares["failed"],
+        "combined_bler": shares["combined_failed"],
         "undetected": counts["undetected"],
         "combined_undetected": counts["combined_undetected"],
         "mean_iterations": counts["iterations"] / total,

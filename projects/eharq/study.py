@@ -59,7 +59,9 @@ SCALES = {
         snr_db=(3.0, 3.5, 4.0),
         blocks={"train": 300_000, "calibrate": 500_000, "test": 1_000_000},
         rare={
-            "es_n0_db": 15.0, "strata": (0.001, 0.003, 0.01, 0.03, 0.1), "strata_shares": (1.0, 1.0, 1.0, 1.0, 1.0, 5.0),
+            "es_n0_db": 15.0,
+            "strata": (0.001, 0.003, 0.01, 0.03, 0.1),
+            "strata_shares": (1.0, 1.0, 1.0, 1.0, 1.0, 5.0),
         },
         rare_blocks={"train": 300_000, "calibrate": 1_000_000, "test": 4_000_000},
         train={},

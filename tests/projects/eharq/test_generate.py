@@ -33,7 +33,7 @@ def test_a_run_leaves_blocks_and_rates(whole):
     assert rows.features.shape == (600, 2, len(blocks.FEATURES)) and np.isfinite(rows.features).all()
     assert (rows.weight == 1).all() and not rows.stratum.any()
     assert about["settings"] == config.to_texts(SMALL) and about["counts"]["failed"] == rows.failed.sum()
-    assert result["bler"]["events"] == rows.failed.sum() and result["bler"]["estimate"] == rows.failed.mean()
+    assert result["bler"]["events"] == rows.failed.sum() and result["bler"]["value"] == rows.failed.mean()
     assert 0.02 < rows.failed.mean() < 0.6, "the setting says something about both kinds of blocks"
     assert rows.combined_failed.sum() < rows.failed.sum()
     gains = [rows.gain[rows.failed].mean(), rows.gain[~rows.failed].mean()]
@@ -152,7 +152,7 @@ def test_strata_agree_with_plain_monte_carlo(whole, tmp_path):
         error += others.astype(float).var() / len(others)
         assert abs(np.mean(rows.weight * values) - others.mean()) < 5.5 * np.sqrt(error)
     low = result["bler"]
-    assert low["low"] < low["estimate"] < low["high"]
+    assert low["low"] < low["value"] < low["high"]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_block_error_rate_of_the_specification(tmp_path):
     """0.135 of 2,048 blocks in the reference, whose own 6 standard errors are 0.045; false alarms below 1e-6."""
     settings = GenerateConfig(blocks=8192, seed=11)
     result = generate.main(settings, run_directory.open_for_test(tmp_path))
-    assert abs(result["bler"]["estimate"] - 0.135) < 5.5 * np.sqrt(0.135 * 0.865 * (1 / 2048 + 1 / 8192))
+    assert abs(result["bler"]["value"] - 0.135) < 5.5 * np.sqrt(0.135 * 0.865 * (1 / 2048 + 1 / 8192))
 
 
 def test_channel_has_unit_power(whole):
