@@ -60,10 +60,13 @@ def share_interval(count: int, total: int, level: float = LEVEL) -> tuple[float,
     """
     if not 0 <= count <= total or total < 1:
         raise ValueError(f"{count} of {total}: expected a count from 0 to a total of at least 1")
-    from scipy import stats
+    from scipy import special
 
-    interval = stats.binomtest(int(count), int(total)).proportion_ci(level, method="exact")
-    return float(interval.low), float(interval.high)
+    # The quantiles themselves: scipy.stats.binomtest searches for them to 2e-12, which is coarse for a share of 1e-6.
+    count, total, tail = int(count), int(total), (1 - level) / 2
+    low = special.betaincinv(count, total - count + 1, tail) if count else 0.0
+    high = special.betaincinv(count + 1, total - count, 1 - tail) if count < total else 1.0
+    return float(low), float(high)
 
 
 def accuracy_difference(

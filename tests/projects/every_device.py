@@ -20,6 +20,8 @@ from common.runs import run_directory
 from common.training import classifier
 from common.training.config import ClassifierConfig
 from projects.attribution import explain
+from projects.eharq import bler, blocks, generate
+from projects.eharq.config import BlerConfig, GenerateConfig
 from projects.levy_attack import attack
 from projects.levy_attack.config import VerbConfig
 from projects.stc import simulate
@@ -151,6 +153,21 @@ def simulation(folder: pathlib.Path, numbers: dict) -> None:
     numbers["simulate_bits"] = np.array([result["seeds"]["0"]["bits"][way]["total"] for way in ("up", "down")])
 
 
+def transmissions(folder: pathlib.Path, numbers: dict) -> None:
+    """Blocks in strata and a point of a curve. Rounding grows over iterations, so that features are those of the first
+    ones; labels and counts are equal."""
+    link = {"lifting": 6, "sent": 300, "subcarriers": 30, "spacing": 36e3, "iterations": 10}
+    run = run_directory.open_for_test(folder / "generate")
+    flags = {"subcodes": (150, 250), "strata": (0.1, 0.3), "retransmission": "independent"}
+    generate.main(GenerateConfig(**link, **flags, blocks=100, batch=64, batches=1, es_n0_db=3.0), run)
+    rows = blocks.load(run.path)
+    rows = rows._replace(features=rows.features[:, :, :3])
+    numbers |= {f"blocks_{name}": column for name, column in rows._asdict().items()}
+    run = run_directory.open_for_test(folder / "bler")
+    (point,) = bler.main(BlerConfig(**link, snr_db=(-2.5,), errors=10, batch=128), run)["points"]
+    numbers["bler"] = np.array([point[name] for name in ("errors", "blocks", "ber", "mean_iterations")])
+
+
 def main(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     mesh.constrain, mesh.split_rows = watched(mesh.constrain), watched_rows(mesh.split_rows)
@@ -166,6 +183,8 @@ def main(folder: pathlib.Path) -> None:
         attacks(folder, numbers, network)
     with verb("simulate", folder):
         simulation(folder, numbers)
+    with verb("transmit", folder):
+        transmissions(folder, numbers)
     HOLDERS.pop("attack", None)  # the attack places its parts by itself, see tests/kernels/boundary_attack
     np.savez(folder / "numbers.npz", **numbers)
     (folder / "devices.json").write_text(json.dumps(HOLDERS))

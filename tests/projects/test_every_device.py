@@ -1,4 +1,4 @@
-"""Training, evaluation, search, explanation, sampling, attack, simulation: four devices give the numbers of one."""
+"""Training, evaluation, search, explanation, samples, attack, simulation, blocks: four devices give one's numbers."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_four_devices_give_the_numbers_of_one(tmp_path, request):
         with np.load(folder / "numbers.npz") as file:
             numbers.append({name: file[name] for name in file.files})
         devices.append(json.loads((folder / "devices.json").read_text()))
-    verbs = ("train", "evaluate", "search", "explain", "sample and train", "simulate")
+    verbs = ("train", "evaluate", "search", "explain", "sample and train", "simulate", "transmit")
     assert devices[1] == dict.fromkeys(verbs, 4), "a verb left devices idle"
     assert numbers[0].keys() == numbers[1].keys() and len(numbers[0]) > 20
     for name, values in numbers[0].items():  # sums over a batch are added in another order
