@@ -73,8 +73,7 @@ def fit(
     seen = ((inputs - mean) @ whitening).astype(np.float32)[rows]
     layers, losses = _train(key, seen, *data, hidden, code, classifier_weight, learning_rate, steps)
     layers = jax.tree.map(lambda array: np.asarray(array, np.float64), layers)
-    kernel = whitening @ layers["encoder_1"]["kernel"]
-    layers["encoder_1"] = {"kernel": kernel, "bias": layers["encoder_1"]["bias"] - mean @ kernel}
+    layers["encoder_1"] = on_inputs(layers["encoder_1"], mean, whitening)
     parts = np.array_split(np.asarray(losses, np.float64), min(CURVE_POINTS, steps))
     return layers, np.array([part.mean() for part in parts])
 
@@ -85,6 +84,12 @@ def components(inputs: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.n
     mean = np.average(inputs, axis=0, weights=weight)
     variance, directions = np.linalg.eigh(np.cov(inputs.T, aweights=weight).reshape(2 * inputs.shape[1:]))
     return mean, directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE * variance[-1]))
+
+
+def on_inputs(layer: dict[str, np.ndarray], mean: np.ndarray, whitening: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns a layer that does with inputs what the given one does with their components, see `components`."""
+    kernel = whitening @ layer["kernel"]
+    return {"kernel": kernel, "bias": layer["bias"] - mean @ kernel}
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6, 7, 8, 9))
