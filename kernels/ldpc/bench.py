@@ -39,19 +39,19 @@ class Clock:
     def __init__(self) -> None:
         self.cpu: dict[str, list[float]] = {}
 
-    def ours(self, name: str, call):
+    def ours(self, who: str, call):
         def run() -> float:
             start, start_cpu = time.perf_counter(), time.process_time()
             jax.block_until_ready(call())
-            self.cpu.setdefault(name, []).append(time.process_time() - start_cpu)
+            self.cpu.setdefault(who, []).append(time.process_time() - start_cpu)
             return time.perf_counter() - start
 
         return run
 
-    def theirs(self, name: str, peer, command: str, **arguments):
+    def theirs(self, who: str, peer, command: str, **arguments):
         def run() -> float:
             answer = peer.ask(command, **arguments)
-            self.cpu.setdefault(name, []).extend(answer["cpu_seconds"])
+            self.cpu.setdefault(who, []).extend(answer["cpu_seconds"])
             return float(answer["seconds"][0])
 
         return run
@@ -149,7 +149,7 @@ def _record_cpu(bench, row: str, clock: Clock, work: int) -> None:
 
 def _encode(bench, peer) -> None:
     """Encoding and rate matching of the standard's code for a payload."""
-    block, clock = ldpc.nr_block(PAYLOAD, PAYLOAD / SENT), Clock()
+    block = ldpc.nr_block(PAYLOAD, PAYLOAD / SENT)
     code = block.code
     for batch in (64, 512):
         bits = np.random.default_rng(0).integers(0, 2, (batch, PAYLOAD), np.uint8)
