@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,20 @@ from .xla import Rule
 # iterations first, and those that are left begin again together.
 FIRST_ITERATIONS = 8
 _SPANS = 8  # a thread takes this many shares of the batch in turn, at least
+
+
+class _Shared:
+    """An iterator that several threads take from, each item once."""
+
+    def __init__(self, items):
+        self._items, self._lock = iter(items), threading.Lock()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        with self._lock:
+            return next(self._items)
 
 
 class Results(NamedTuple):
@@ -58,24 +73,29 @@ def _decode(code: Code, scale, offset, clip: float, jobs: int, llr: np.ndarray, 
         np.empty(measured, np.float32),
     )  # fmt: skip
 
-    def span(begin: int, end: int) -> None:
+    def work(spans) -> None:
+        """One thread: spans of words until there are none, in work space of its own, which is touched once."""
         posterior, inputs, prefixes = (_work_space(size) for size in (code.n, width, width))
         sums, channel = (_work_space(code.n), _work_space(code.n)) if is_flooding else (posterior, posterior)
-        core.decode(
-            llr, begin, end, starts, columns, shifts, code.lifting, rule.iterations, int(rule.update == "sum_product"),
-            int(is_flooding), scale, offset, clip, int(rule.early_stop), int(rule.statistics), posterior, sums, channel,
-            _work_space(code.edge_count), inputs, prefixes, _work_space(1), results.posterior, satisfied,
-            *results[2:],
-        )  # fmt: skip
+        messages, counts = _work_space(code.edge_count), _work_space(1)
+        for begin, end in spans:
+            core.decode(
+                llr, begin, end, starts, columns, shifts, code.lifting, rule.iterations,
+                int(rule.update == "sum_product"), int(is_flooding), scale, offset, clip, int(rule.early_stop),
+                int(rule.statistics), posterior, sums, channel, messages, inputs, prefixes, counts,
+                results.posterior, satisfied, *results[2:],
+            )  # fmt: skip
 
     groups = -(-len(llr) // LANES)
-    shares = min(groups, _SPANS * jobs) if jobs > 1 else 1
+    threads = max(1, min(jobs, groups))
+    shares = min(groups, _SPANS * threads) if threads > 1 else 1
     cuts = [LANES * (groups * share // shares) for share in range(shares)] + [len(llr)]
-    if shares <= 1:
-        span(0, len(llr))
+    spans = _Shared(zip(cuts[:-1], cuts[1:], strict=True))
+    if threads == 1:
+        work(spans)
     else:
-        with concurrent.futures.ThreadPoolExecutor(min(jobs, shares)) as threads:
-            list(threads.map(span, cuts[:-1], cuts[1:]))
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, [spans] * threads))
     return results
 
 
