@@ -160,6 +160,7 @@ def test_every_python_block_is_run_somewhere():
         "projects/levy_attack/README.md",
         "common/datasets/README.md",
         "common/federated/README.md",
+        "projects/eharq/README.md",  # by tests/projects/eharq/test_pages.py
         "projects/spray/README.md",  # and the next: by tests/projects/spray/test_pages.py
         "projects/spray/pipelines/README.md",
     }
