@@ -155,7 +155,7 @@ def draw(
     lines = {kind: rates.roc(one.test, test.failed, test.weight) for kind, one in scores.items()}
     titles = {kind: row["title"] for kind, row in result["predictors"].items()}
     first = f"After {bits} bits, on {len(test.failed):,} test blocks"
-    pictures.draw_roc(run, f"roc_{bits}", lines, titles, test.failed, f"{first}; dotted: fewer than 10 missed blocks.")
+    pictures.draw_roc(run, f"roc_{bits}", lines, titles, f"{first}; dotted: fewer than 10 missed blocks.")
     caption = f"{first}: bands are 95 % intervals, dots the operating points. Thresholds are of the calibration blocks."
     pictures.draw_effective(run, f"effective_{bits}", result, settings.target, caption)
     caption = f"{first}: medians, and bands of 80 % and 98 % of the blocks, weighted as they are probable."

@@ -115,8 +115,10 @@ def _predictor(scores: Scores, calibrate: Blocks, test: Blocks, settings: Evalua
         guarantee = rates.guaranteed_threshold(scores.calibrate, *known, calibrate.stratum, fnr, settings.delta)
         points[f"{fnr:g}"] = {
             "fpr": rates.fpr_at(scores.test, *own, fnr)._asdict(),
-            "few": few(test, fnr),
-            "calibrated": as_row(at(rates.threshold_at(scores.calibrate, *known, fnr)), few(calibrate, fnr)),
+            "few": few(scores.test, test, fnr),
+            "calibrated": as_row(
+                at(rates.threshold_at(scores.calibrate, *known, fnr)), few(scores.calibrate, calibrate, fnr)
+            ),
             "guaranteed": as_row(at(guarantee.threshold), _promise(guarantee)),
         }
     grid = [rates.threshold_at(scores.calibrate, *known, fnr) for fnr in np.geomspace(*CURVE, GRID)]
@@ -144,12 +146,14 @@ def _promise(guarantee: rates.Guarantee) -> str | None:
     )
 
 
-def few(blocks: Blocks, fnr: float) -> str | None:
-    """Returns the words for too few lost blocks to speak of an FNR, None where there are enough."""
-    nacks = int(np.count_nonzero(blocks.failed))
-    if fnr * nacks >= LEAST:
-        return None
-    return f"{FEW}: {nacks:,}, of which {fnr * nacks:.2g} would be missed"
+def few(scores: np.ndarray, blocks: Blocks, fnr: float) -> str | None:
+    """Returns the words for too few lost blocks to speak of an FNR, None where there are enough.
+
+    They are counted below the threshold: those of strata stand for more or fewer than one.
+    """
+    lost = scores[blocks.failed]
+    missed = int(np.count_nonzero(lost < rates.threshold_at(scores, blocks.failed, blocks.weight, fnr)))
+    return None if missed >= LEAST else f"{FEW}: {missed} of {len(lost):,} would be missed"
 
 
 def _feature(scores: np.ndarray, test: Blocks, settings: EvaluateConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from common import app
 from common.publishing import curves
 from common.publishing.curves import BLUE, GREEN, GREY, PURPLE, RED, plt
 from projects.eharq.blocks import FEATURES, Blocks
+from projects.eharq.comparison import LEAST
 from projects.eharq.predict_config import KINDS
 from projects.eharq.rates import Roc
 
@@ -21,9 +22,7 @@ LEAST_FPR, LEAST_SHARE = 1e-4, 1e-8  # what is below is not shown
 VNR = [name for name in FEATURES if name.startswith("vnr")]
 
 
-def draw_roc(
-    run: app.Run, name: str, curves_of: Mapping[str, Roc], titles: Mapping[str, str], failed: np.ndarray, caption: str
-) -> None:
+def draw_roc(run: app.Run, name: str, curves_of: Mapping[str, Roc], titles: Mapping[str, str], caption: str) -> None:
     """FNR against FPR on logarithmic axes, a line a predictor; below 10 missed blocks it is dotted.
 
     Args:
@@ -31,26 +30,20 @@ def draw_roc(
       name: of the picture.
       curves_of: by kind, of the test blocks.
       titles: by kind.
-      failed: bool [blocks], of the test set.
       caption: below.
     """
-    nacks = max(1, int(np.count_nonzero(failed)))
-    delivered = max(1, len(failed) - nacks)
+    smallest = 1.0
     with curves.picture(run, name, caption, figsize=(6.4, 4.4)) as axis:
         for kind, roc in curves_of.items():
-            fnr, fpr = _fewer(roc.fnr, roc.fpr)
-            for some, style in (((fnr * nacks < 10) & (fnr > 0), ":"), (fnr * nacks >= 10, STYLES[kind])):
+            places = _places(roc.fnr, roc.fpr)
+            fnr, fpr, missed = roc.fnr[places], roc.fpr[places], roc.missed[places]
+            smallest = min(smallest, fnr.min(where=missed > 0, initial=1.0))
+            for some, style in (((missed < LEAST) & (missed > 0), ":"), (missed >= LEAST, STYLES[kind])):
                 label = None if style == ":" else titles[kind]
                 axis.plot(fpr[some], fnr[some], style, color=COLOURS[kind], linewidth=1.5, label=label)
-        low = max(LEAST_FPR, 0.7 / delivered)
         axis.set(
-            xscale="log", yscale="log", xlim=(low, 1.0), ylim=(0.7 / nacks, 1.0),
+            xscale="log", yscale="log", xlim=(LEAST_FPR, 1.0), ylim=(0.7 * smallest, 1.0),
             xlabel="FPR: delivered blocks that are sent again", ylabel="FNR: lost blocks that are missed",
-        )  # fmt: skip
-        axis.axhline(10 / nacks, color=GREY, linewidth=0.8)
-        axis.annotate(
-            "10 missed blocks of the test set", (low, 10 / nacks), xytext=(4, 3), textcoords="offset points",
-            fontsize=7, color="#6b757c",
         )  # fmt: skip
         axis.grid(which="major", color="#000000", alpha=0.1, linewidth=0.6)
         axis.grid(which="minor", color="#000000", alpha=0.04, linewidth=0.5)
@@ -58,12 +51,11 @@ def draw_roc(
         axis.legend(fontsize=8, frameon=False, loc="lower left")
 
 
-def _fewer(fnr: np.ndarray, fpr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns points that are evenly far apart on logarithmic axes."""
+def _places(fnr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
+    """Returns places of points that are evenly far apart on logarithmic axes."""
     steps = (np.abs(np.diff(np.log(np.maximum(each, LEAST_SHARE)), prepend=0.0)) for each in (fnr, fpr))
     way = np.cumsum(sum(steps))
-    places = np.unique(np.searchsorted(way, np.linspace(way[0], way[-1], 4 * POINTS)).clip(0, len(fnr) - 1))
-    return fnr[places], fpr[places]
+    return np.unique(np.searchsorted(way, np.linspace(way[0], way[-1], 4 * POINTS)).clip(0, len(fnr) - 1))
 
 
 def draw_effective(run: app.Run, name: str, result: Mapping[str, Any], target: float, caption: str) -> None:

@@ -105,11 +105,13 @@ class Roc(NamedTuple):
 
     Attributes:
       threshold, fnr, fpr: float64 [distinct scores + 1].
+      missed: int64 [distinct scores + 1], lost blocks below the threshold.
     """
 
     threshold: np.ndarray
     fnr: np.ndarray
     fpr: np.ndarray
+    missed: np.ndarray
 
 
 def roc(scores: np.ndarray, failed: np.ndarray, weight: np.ndarray) -> Roc:
@@ -122,7 +124,8 @@ def roc(scores: np.ndarray, failed: np.ndarray, weight: np.ndarray) -> Roc:
     ends = np.concatenate([first, [len(scores)]])
     with np.errstate(invalid="ignore"):  # of one class only
         fnr, fpr = below[ends] / below[-1], 1 - other[ends] / other[-1]
-    return Roc(np.concatenate([ordered[first], [np.inf]]), fnr, np.clip(fpr, 0.0, 1.0))
+    missed = np.concatenate([[0], np.cumsum(lost)])[ends]
+    return Roc(np.concatenate([ordered[first], [np.inf]]), fnr, np.clip(fpr, 0.0, 1.0), missed)
 
 
 class Area(NamedTuple):

@@ -71,7 +71,8 @@ def test_weighted_intervals_cover_the_truth(is_ratio):
 def test_the_curve_and_its_area_are_those_of_all_pairs():
     scores, failed, weight = ties()
     curve = rates.roc(scores, failed, weight)
-    for threshold, fnr, fpr in zip(*curve, strict=True):
+    for threshold, fnr, fpr, count in zip(*curve, strict=True):
+        assert count == np.sum(scores[failed] < threshold)
         missed, alarms = weight[failed & (scores < threshold)].sum(), weight[~failed & (scores >= threshold)].sum()
         assert fnr == pytest.approx(missed / weight[failed].sum(), abs=1e-12)
         assert fpr == pytest.approx(alarms / weight[~failed].sum(), abs=1e-12)
