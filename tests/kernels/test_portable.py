@@ -18,11 +18,9 @@ from kernels import (
     attribution,
     autoregressive,
     boundary_attack,
-    channel,
     entropy_coding,
     golomb,
     ising,
-    ldpc,
     soft_entropy,
     sparse_ternary,
     spectral,
@@ -30,6 +28,7 @@ from kernels import (
 from kernels.attribution import composites, evaluation
 from kernels.ising import energies, inverse, systems
 from kernels.soft_entropy import reparametrization, table
+from tests.kernels.radio_calls import radio_calls
 
 PLATFORMS = ("cuda", "tpu")
 MODULES = (
@@ -104,11 +103,6 @@ CENTROIDS = np.array([-1.0, 0.0, 1.0], np.float32)
 COUNTS = np.ones((3, 3), np.float32)
 COUPLINGS = ising.energies.sk_couplings(9)
 LEVELS = np.array([0, 1, -2, 0, 0, 30], np.int32)
-NR, PARITY = ldpc.qc_code(2, 2), ldpc.sparse_code(np.ones((1, 4), int))
-SYMBOLS = np.exp(1j * np.arange(6)).astype(np.complex64)
-SUBCARRIERS = np.arange(6, dtype=np.float32) * 15e3
-CHANNEL_MODES = channel.channel_modes("C", 1e-7, SUBCARRIERS)
-IN_TIME = {"times": (0.0, 0.004), "doppler": 8.0}
 
 
 def keyed(function, *arguments, **options):
@@ -348,37 +342,7 @@ CALLS = {
         ),
     },
     "ising.systems": {"lattice": (systems.lattice("triangular", 3, 3).energy, SPINS)},
-    "ldpc": {
-        "decode": (
-            lambda llr: (
-                ldpc.decode(NR, llr, statistics=True),
-                ldpc.decode(PARITY, llr[:4], update="sum_product", schedule="flooding", early_stop=False),
-            ), np.ones(104, np.float32),
-        ),
-        "encode": (lambda bits: (ldpc.encode(NR, bits), ldpc.encode(PARITY, bits[:3])), np.ones(20, np.uint8)),
-        "rate_match": (lambda word: ldpc.rate_match(NR, word, 120, 2, modulation_order=2), np.ones(104, np.uint8)),
-        "rate_recover": (lambda llr: ldpc.rate_recover(NR, llr, 2, fillers=3), np.ones((2, 120), np.float32)),
-        "syndrome": (lambda word: ldpc.syndrome(NR, word), np.ones((3, 104), np.uint8)),
-    },
-    "channel": {
-        "awgn": (keyed(channel.awgn), KEY, SYMBOLS, np.float32(0.5)),
-        "later_response": (
-            keyed(channel.later_response, "A", 1e-7, SUBCARRIERS, 0.004, 8.0), KEY, SYMBOLS,
-        ),
-        "llr": (lambda y, n0: channel.llr(y, 1.0, n0, 8), SYMBOLS, np.float32(0.5)),
-        "modes_response": (lambda c: channel.modes_response(CHANNEL_MODES, c), SYMBOLS),
-        "modulate": (lambda bits: channel.modulate(bits, 6), LEVELS),
-        "stratified_modes": (
-            lambda seed, upper: channel.stratified_modes(jax.random.key(seed), CHANNEL_MODES, 0.0, upper, (4,)),
-            KEY, np.float32(0.1),
-        ),
-        "tdl_frequency_response": (
-            lambda seed, spread, places: channel.tdl_frequency_response(
-                jax.random.key(seed), "D", spread, places, (4,), **IN_TIME
-            ), KEY, np.float32(1e-7), SUBCARRIERS,
-        ),
-        "tdl_taps": (keyed(channel.tdl_taps, "E", (4,), **IN_TIME), KEY),
-    },
+    **radio_calls(keyed, KEY),
     "sparse_ternary": {
         "compress_with_feedback": (lambda x, r: sparse_ternary.compress_with_feedback(x, r, 3), UPDATES, UPDATES),
         "majority_vote": (

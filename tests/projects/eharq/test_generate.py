@@ -183,7 +183,7 @@ def test_links_that_there_are_not(flags, message, tmp_path):
 
 
 @pytest.mark.slow
-def test_block_error_rate_of_the_specification(tmp_path):
+def test_block_error_rate_at_four_decibels(tmp_path):
     """0.135 of 2,048 blocks in the reference, whose own 6 standard errors are 0.045; false alarms below 1e-6."""
     settings = GenerateConfig(blocks=8192, seed=11)
     result = generate.main(settings, run_directory.open_for_test(tmp_path))
